@@ -1,0 +1,264 @@
+"""Everything that travels, in the order of a purchase. Each message is a fact in the past tense.
+
+A message's type is its routing key. On the wire it is a JSON body in camelCase with CloudEvents headers
+(`bus.py` writes those); in Python it is frozen and in snake_case. `HEARD_BY` says who hears what.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, ClassVar, Final, Literal, Self, TypeAlias
+from uuid import NAMESPACE_URL, uuid5
+
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    ConfigDict,
+    Field,
+    PrivateAttr,
+    StringConstraints,
+    ValidationError,
+)
+from pydantic.alias_generators import to_camel
+
+Service: TypeAlias = Literal["compras", "tokens", "usuarios", "transacciones"]
+SERVICES: Final[tuple[Service, ...]] = ("compras", "tokens", "usuarios", "transacciones")
+
+# The largest whole number that every JSON reader keeps exact (RFC 8259, section 6).
+MAX_ID: Final = 2**53 - 1
+# Money is whole numbers; a sum of a thousand of these still is an exact JSON number.
+MAX_MONEY: Final = 10**12
+
+Id = Annotated[int, Field(strict=True, ge=1, le=MAX_ID)]
+Money = Annotated[int, Field(strict=True, ge=0, le=MAX_MONEY)]
+Amount = Annotated[int, Field(strict=True, ge=1, le=MAX_MONEY)]
+# A purchase's id: a UUID in its canonical form, so that one purchase never has two spellings.
+CompraId = Annotated[
+    str, StringConstraints(strict=True, pattern=r"^[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}$")
+]
+AltaId = Annotated[str, StringConstraints(strict=True, pattern=r"^[0-9a-z:-]{1,80}$")]
+# When compras accepted the request: UTC, RFC 3339, milliseconds unless somebody wrote it by hand.
+Fecha = Annotated[str, StringConstraints(strict=True, pattern=r"^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d{1,6})?Z$")]
+
+
+def _one_line(name: str) -> str:
+    """Reject what would break a line of a log, a journal or a terminal, and what UTF-8 cannot write."""
+    if not name.isprintable():
+        raise ValueError("must be printable text, without control characters")
+    return name
+
+
+Nombre = Annotated[str, StringConstraints(strict=True, min_length=1, max_length=200), AfterValidator(_one_line)]
+Imagen = Annotated[str, StringConstraints(strict=True, pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,99}$")]
+
+# Why a purchase was refused. The first two are usuarios' reasons, the others tokens'.
+MotivoSaldo: TypeAlias = Literal["usuario-inexistente", "saldo-insuficiente"]
+Motivo: TypeAlias = MotivoSaldo | Literal["token-inexistente", "token-vendido", "token-disputado", "precio-mayor"]
+
+
+class Message(BaseModel):
+    """What every message has: a type, the id of what it is about, and when compras accepted that."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", alias_generator=to_camel, validate_by_name=True)
+
+    type: ClassVar[str]
+    fecha: Fecha
+    _hora: str = PrivateAttr(default="")
+
+    @property
+    def hora(self) -> str:
+        """When this service received it (UTC, RFC 3339), or "". It never travels."""
+        return self._hora
+
+    def received(self, hora: str) -> Self:
+        """Stamp the message with when it was received."""
+        self._hora = hora
+        return self
+
+    @property
+    def about(self) -> str:
+        """The id of the purchase or of the operator's entry that this fact belongs to."""
+        raise NotImplementedError
+
+    @property
+    def id(self) -> str:
+        """One fact, one id: a copy of a message, and the same fact told again, have the same one."""
+        return f"{self.about}:{self.type}"
+
+
+class CompraMessage(Message):
+    """A fact about one purchase."""
+
+    compra_id: CompraId
+    usuario_id: Id
+    token_id: Id
+
+    @property
+    def about(self) -> str:
+        return self.compra_id
+
+
+class CompraSolicitada(CompraMessage):
+    """compras: a buyer asked, and the request is in the journal."""
+
+    type = "compra.solicitada"
+    precio_maximo: Money | None = None
+
+
+class TokenReservado(CompraMessage):
+    """tokens: the token is held for this purchase, at this price."""
+
+    type = "token.reservado"
+    precio: Money
+
+
+class SaldoReservado(CompraMessage):
+    """usuarios: the money is taken. From here on the sale can only succeed."""
+
+    type = "saldo.reservado"
+    precio: Money
+
+
+class SaldoRechazado(CompraMessage):
+    """usuarios: the money could not be taken."""
+
+    type = "saldo.rechazado"
+    motivo: MotivoSaldo
+
+
+class CompraConfirmada(CompraMessage):
+    """tokens: the token is the buyer's."""
+
+    type = "compra.confirmada"
+    precio: Money
+
+
+class CompraRechazada(CompraMessage):
+    """tokens: the token is not the buyer's, and why."""
+
+    type = "compra.rechazada"
+    motivo: Motivo
+
+
+class TransaccionRegistrada(CompraMessage):
+    """transacciones: the sale is in the book, under this number."""
+
+    type = "transaccion.registrada"
+    transaccion_id: Id
+
+
+class AltaMessage(Message):
+    """A fact about one entry by the operator or by a seed file."""
+
+    alta_id: AltaId
+
+    @property
+    def about(self) -> str:
+        return self.alta_id
+
+
+class UsuarioRegistrado(AltaMessage):
+    """compras: the operator registers a user, or renames one. `saldo` counts only for a new one."""
+
+    type = "usuario.registrado"
+    usuario_id: Id
+    nombre: Nombre
+    saldo: Money | None = None
+
+
+class SaldoRecargado(AltaMessage):
+    """compras: the operator adds to a user's money."""
+
+    type = "saldo.recargado"
+    usuario_id: Id
+    monto: Amount
+
+
+class TokenPublicado(AltaMessage):
+    """compras: the operator puts a token up for sale, or changes what is shown of it."""
+
+    type = "token.publicado"
+    token_id: Id
+    nombre: Nombre
+    imagen: Imagen
+    precio: Money
+
+
+class AltaAplicada(AltaMessage):
+    """usuarios, tokens: the operator's entry is in force."""
+
+    type = "alta.aplicada"
+
+
+# Who hears each message. `topology.py` makes the bindings of it.
+HEARD_BY: Final[dict[type[Message], tuple[Service, ...]]] = {
+    CompraSolicitada: ("tokens",),
+    TokenReservado: ("usuarios", "compras"),
+    SaldoReservado: ("tokens", "compras"),
+    SaldoRechazado: ("tokens", "compras"),
+    CompraConfirmada: ("transacciones", "compras"),
+    CompraRechazada: ("compras",),
+    TransaccionRegistrada: ("compras",),
+    UsuarioRegistrado: ("usuarios",),
+    SaldoRecargado: ("usuarios",),
+    TokenPublicado: ("tokens",),
+    AltaAplicada: ("compras",),
+}
+
+# Who says each message. A broker that knows its users lets nobody else say it.
+SAID_BY: Final[dict[type[Message], tuple[Service, ...]]] = {
+    CompraSolicitada: ("compras",),
+    TokenReservado: ("tokens",),
+    SaldoReservado: ("usuarios",),
+    SaldoRechazado: ("usuarios",),
+    CompraConfirmada: ("tokens",),
+    CompraRechazada: ("tokens",),
+    TransaccionRegistrada: ("transacciones",),
+    UsuarioRegistrado: ("compras",),
+    SaldoRecargado: ("compras",),
+    TokenPublicado: ("compras",),
+    AltaAplicada: ("usuarios", "tokens"),
+}
+
+TYPES: Final[dict[str, type[Message]]] = {model.type: model for model in HEARD_BY}
+# A journal remembers the types it has seen of a purchase as bits: never change the order, only append.
+BIT: Final[dict[str, int]] = {name: 1 << number for number, name in enumerate(TYPES)}
+
+NAMESPACE: Final = uuid5(NAMESPACE_URL, "urn:zoco:compra")
+
+
+def compra_id(usuario_id: int, key: str) -> str:
+    """The id of the purchase that this buyer asks for under this Idempotency-Key, on any replica, after any crash."""
+    return str(uuid5(NAMESPACE, f"{usuario_id}:{key}"))
+
+
+class Poison(Exception):
+    """A message that no service will ever understand. Its text is the reason, fit for a dead letter."""
+
+
+def encode(message: Message) -> bytes:
+    """The JSON body of a message, as it travels."""
+    return message.model_dump_json(by_alias=True, exclude_none=True).encode()
+
+
+def decode(type_name: str, body: bytes, hora: str = "") -> Message:
+    """Read a body that came by the wire, received at `hora`. Raises Poison with a reason."""
+    model = TYPES.get(type_name)
+    if model is None:
+        raise Poison(f"unknown type {type_name!r}; known are {', '.join(TYPES)}")
+    try:
+        return model.model_validate_json(body, by_alias=True, by_name=False).received(hora)
+    except ValidationError as error:
+        first = error.errors(include_url=False, include_input=False)[0]
+        where = "/".join(str(part) for part in first["loc"]) or "body"
+        raise Poison(f"{type_name}: {where}: {first['msg']}") from error
+
+
+def to_word(message: Message) -> dict[str, Any]:
+    """A message as a journal keeps it: its body, with the type first."""
+    return {"type": message.type, **message.model_dump(by_alias=True, exclude_none=True)}
+
+
+def from_word(word: dict[str, Any]) -> Message:
+    """Read a message back from a journal."""
+    body = dict(word)
+    return TYPES[body.pop("type")].model_validate(body, by_alias=True, by_name=False)

@@ -1,0 +1,168 @@
+"""What a buyer sees of a purchase, and an operator of an entry. Pure: messages in, a row and messages out."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import Final, Literal, TypeAlias
+
+from broker.messages import (
+    AltaAplicada,
+    AltaMessage,
+    CompraConfirmada,
+    CompraMessage,
+    CompraRechazada,
+    CompraSolicitada,
+    Message,
+    SaldoRecargado,
+    SaldoRechazado,
+    SaldoReservado,
+    TokenPublicado,
+    TokenReservado,
+    TransaccionRegistrada,
+    UsuarioRegistrado,
+    encode,
+)
+from services.shared.decision import Decision, Domain
+
+Estado: TypeAlias = Literal["solicitada", "reservada", "pagada", "confirmada", "registrada", "rechazada"]
+# How far a purchase is. News of an earlier state that comes late fills in the history and goes no further.
+ORDEN: Final[dict[Estado, int]] = {
+    "solicitada": 0,
+    "reservada": 1,
+    "pagada": 2,
+    "confirmada": 3,
+    "registrada": 4,
+    "rechazada": 4,
+}
+# The states of a purchase that has been paid for: none of them goes with a refusal.
+VENDIDA: Final[set[Estado]] = {"pagada", "confirmada", "registrada"}
+
+
+@dataclass(frozen=True, slots=True)
+class Paso:
+    """A state, and when the front door heard of it."""
+
+    estado: Estado
+    fecha: str
+
+
+@dataclass(frozen=True, slots=True)
+class Compra:
+    """A purchase. `historia` has its states in their order."""
+
+    id: str
+    usuario_id: int
+    token_id: int
+    fecha: str
+    precio_maximo: int | None
+    estado: Estado
+    historia: tuple[Paso, ...]
+    motivo: str | None = None
+    precio: int | None = None
+    transaccion_id: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Alta:
+    """An operator's entry: the message that asks for it, as it is sent again until it is applied."""
+
+    id: str
+    fecha: str
+    tipo: str
+    mensaje: str
+    estado: Literal["solicitada", "aplicada"] = "solicitada"
+
+
+Asunto: TypeAlias = Compra | Alta
+CompraDecision: TypeAlias = Decision[Asunto]
+
+
+def decide(row: Asunto | None, message: Message) -> CompraDecision:
+    """Raises AssertionError for news of a purchase that nobody asked for."""
+    match message:
+        case CompraSolicitada():
+            return solicitar(message)
+        case UsuarioRegistrado() | SaldoRecargado() | TokenPublicado():
+            alta = Alta(message.alta_id, message.fecha, message.type, encode(message).decode())
+            return Decision(alta, (message,))
+        case AltaAplicada():
+            assert isinstance(row, Alta), f"alta.aplicada for {message.alta_id}, which nobody entered"
+            return Decision(replace(row, estado="aplicada"))
+        case CompraMessage():
+            assert isinstance(row, Compra), f"{message.type} for {message.compra_id}, which nobody asked for"
+            return Decision(avanzar(row, message))
+    raise AssertionError(f"compras does not hear {message.type}")
+
+
+def solicitar(compra: CompraSolicitada) -> CompraDecision:
+    """Accept a purchase, and say so."""
+    row = Compra(
+        id=compra.compra_id,
+        usuario_id=compra.usuario_id,
+        token_id=compra.token_id,
+        fecha=compra.fecha,
+        precio_maximo=compra.precio_maximo,
+        estado="solicitada",
+        historia=(Paso("solicitada", compra.fecha),),
+    )
+    return Decision(row, (compra,))
+
+
+def avanzar(compra: Compra, message: CompraMessage) -> Compra:
+    """Take in what another service said of this purchase. What comes late or out of order is legal."""
+    match message:
+        case TokenReservado():
+            return paso(replace(compra, precio=message.precio), "reservada", message.hora)
+        case SaldoReservado():
+            return paso(replace(compra, precio=message.precio), "pagada", message.hora)
+        case SaldoRechazado():
+            return replace(compra, motivo=message.motivo)
+        case CompraConfirmada():
+            return paso(replace(compra, precio=message.precio), "confirmada", message.hora)
+        case CompraRechazada():
+            return paso(replace(compra, motivo=message.motivo), "rechazada", message.hora)
+        case TransaccionRegistrada():
+            return paso(replace(compra, transaccion_id=message.transaccion_id), "registrada", message.hora)
+    raise AssertionError(f"compras does not hear {message.type}")
+
+
+def paso(compra: Compra, estado: Estado, hora: str) -> Compra:
+    """Put a state into the history at its place."""
+    historia = sorted((*compra.historia, Paso(estado, hora)), key=lambda paso: ORDEN[paso.estado])
+    estados = {paso.estado for paso in historia}
+    assert "rechazada" not in estados or not estados & VENDIDA, f"{compra.id} was both sold and refused"
+    return replace(compra, estado=historia[-1].estado, historia=tuple(historia))
+
+
+def finished(row: Asunto) -> bool:
+    """Whether all has been heard that ends it."""
+    return row.estado in ("registrada", "rechazada", "aplicada")
+
+
+def pregunta(row: Asunto) -> Message:
+    """What is sent again, word for word, for a purchase or an entry that does not get on."""
+    if isinstance(row, Alta):
+        model = {model.type: model for model in (UsuarioRegistrado, SaldoRecargado, TokenPublicado)}[row.tipo]
+        return model.model_validate_json(row.mensaje, by_alias=True, by_name=False)
+    return CompraSolicitada(
+        compra_id=row.id,
+        usuario_id=row.usuario_id,
+        token_id=row.token_id,
+        fecha=row.fecha,
+        precio_maximo=row.precio_maximo,
+    )
+
+
+def _key(message: Message) -> str:
+    assert isinstance(message, CompraMessage | AltaMessage)
+    return message.about
+
+
+DOMAIN: Final[Domain[Asunto]] = Domain(
+    name="compras",
+    row=Asunto,  # type: ignore[arg-type]
+    decide=decide,
+    key=_key,
+    finished=finished,
+    book=CompraSolicitada,
+)

@@ -1,0 +1,93 @@
+"""What a domain answers, and the one kind of row that needs care: a line of those who wait."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, field
+from typing import Generic, TypeVar
+
+from broker.messages import Message
+
+Row = TypeVar("Row")
+Item = TypeVar("Item")
+
+
+@dataclass(frozen=True, slots=True)
+class Decision(Generic[Row]):
+    """The row as it is now (None: there still is none), and the facts to tell."""
+
+    row: Row | None
+    messages: tuple[Message, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Domain(Generic[Row]):
+    """What the loop and the store need to know of a service's business. Each `domain.py` ends with one."""
+
+    name: str
+    row: type[Row]
+    decide: Callable[[Row | None, Message], Decision[Row]]
+    # Which row a message is about.
+    key: Callable[[Message], str]
+    # A row that will hardly change again leaves memory; it is read from the journal when it is asked for.
+    finished: Callable[[Row], bool] = lambda row: False
+    # The message that adds a line to the service's book (its list of purchases, its list of sales).
+    book: type[Message] | None = None
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Fila(Generic[Item]):
+    """A first-in, first-out line that is a value: `joined` and `left` give a new one, and cost the same at any length.
+
+    It is a window on a list that only ever grows at its end; a line that is joined twice from the same point copies,
+    so that no older value ever changes. Places are numbered from the line's beginning and never again, so that
+    `since` can tell what changed without looking at those who wait.
+    """
+
+    _items: list[Item] = field(default_factory=list)
+    _start: int = 0
+    _end: int = 0
+    # The number of the place of `_items[0]`.
+    _base: int = 0
+
+    @classmethod
+    def of(cls, items: Iterable[Item]) -> Fila[Item]:
+        """A line with these in it, in this order."""
+        return cls().joined(*items)
+
+    def __len__(self) -> int:
+        return self._end - self._start
+
+    def __iter__(self) -> Iterator[Item]:
+        return (self._items[position] for position in range(self._start, self._end))
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Fila) and list(self) == list(other)
+
+    def __hash__(self) -> int:
+        return hash(tuple(self))
+
+    def first(self) -> Item:
+        """Whose turn it is. Raises IndexError when nobody waits."""
+        if not self:
+            raise IndexError("nobody waits in this line")
+        return self._items[self._start]
+
+    def joined(self, *items: Item) -> Fila[Item]:
+        """The line with these at its end."""
+        line = self._items if self._end == len(self._items) else self._items[: self._end]
+        line.extend(items)
+        return Fila(line, self._start, len(line), self._base)
+
+    def left(self, count: int = 1) -> Fila[Item]:
+        """The line without its first `count`."""
+        start = min(self._start + count, self._end)
+        if start <= len(self._items) // 2:
+            return Fila(self._items, start, self._end, self._base)
+        return Fila(self._items[start : self._end], 0, self._end - start, self._base + start)
+
+    def since(self, older: Fila[Item]) -> tuple[int, list[Item]]:
+        """How many left at the front and who joined at the end since `older`, of which this line was made."""
+        gone = self._base + self._start - older._base - older._start
+        first_new = older._base + older._end - self._base
+        return gone, self._items[max(first_new, self._start) : self._end]

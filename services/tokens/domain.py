@@ -1,0 +1,187 @@
+"""Who holds a token, who waits for it, and to whom it is sold. Pure: messages in, a row and messages out."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+from typing import Final, TypeAlias
+
+from broker.messages import (
+    AltaAplicada,
+    CompraConfirmada,
+    CompraMessage,
+    CompraRechazada,
+    CompraSolicitada,
+    Message,
+    Motivo,
+    SaldoRechazado,
+    SaldoReservado,
+    TokenPublicado,
+    TokenReservado,
+)
+from services.shared.decision import Decision, Domain, Fila
+
+# More than this many never wait for one token: the next is refused with `token-disputado`.
+MAX_COLA: Final = 10_000
+
+
+@dataclass(frozen=True, slots=True)
+class Reserva:
+    """Who holds the token, at which price. Once it is sold, who bought it."""
+
+    compra_id: str
+    usuario_id: int
+    fecha: str
+    precio: int
+
+
+@dataclass(frozen=True, slots=True)
+class Espera:
+    """Who waits for the token, and what they are willing to pay at the most."""
+
+    compra_id: str
+    usuario_id: int
+    fecha: str
+    precio_maximo: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Token:
+    """A one-of-a-kind token. `publicado` is the `fecha` of the entry that it shows."""
+
+    id: int
+    nombre: str
+    imagen: str
+    precio: int
+    publicado: str
+    vendido: bool = False
+    reserva: Reserva | None = None
+    cola: Fila[Espera] = field(default_factory=Fila)
+
+
+TokenDecision: TypeAlias = Decision[Token]
+
+
+def decide(token: Token | None, message: Message) -> TokenDecision:
+    """Raises AssertionError when somebody broke a promise, as by taking money for a token that nobody holds."""
+    match message:
+        case CompraSolicitada():
+            return reservar(token, message)
+        case SaldoReservado():
+            return vender(token, message)
+        case SaldoRechazado():
+            return liberar(token, message)
+        case TokenPublicado():
+            return publicar(token, message)
+    raise AssertionError(f"tokens does not hear {message.type}")
+
+
+def reservar(token: Token | None, compra: CompraSolicitada) -> TokenDecision:
+    """Hold the token for this purchase, or let it wait, or refuse it."""
+    if token is None:
+        return Decision(None, (rechazar(compra, "token-inexistente"),))
+    if token.vendido:
+        return Decision(token, (rechazar(compra, "token-vendido"),))
+    if compra.precio_maximo is not None and compra.precio_maximo < token.precio:
+        return Decision(token, (rechazar(compra, "precio-mayor"),))
+    if token.reserva is None:
+        return asignar(token, compra)
+    if len(token.cola) >= MAX_COLA:
+        return Decision(token, (rechazar(compra, "token-disputado"),))
+    espera = Espera(compra.compra_id, compra.usuario_id, compra.fecha, compra.precio_maximo)
+    return Decision(replace(token, cola=token.cola.joined(espera)))
+
+
+def vender(token: Token | None, pago: SaldoReservado) -> TokenDecision:
+    """The money is taken: the token is sold, and whoever waits is refused."""
+    vendido, reserva = _held_by(token, pago)
+    confirmada = CompraConfirmada(
+        compra_id=reserva.compra_id,
+        usuario_id=reserva.usuario_id,
+        token_id=vendido.id,
+        fecha=reserva.fecha,
+        precio=reserva.precio,
+    )
+    refusals = (rechazar(_asked(vendido, espera), "token-vendido") for espera in vendido.cola)
+    return Decision(
+        replace(vendido, vendido=True, cola=vendido.cola.left(len(vendido.cola))),
+        (confirmada, *refusals),
+    )
+
+
+def liberar(token: Token | None, rechazo: SaldoRechazado) -> TokenDecision:
+    """The buyer cannot pay: the token goes to the next in line that still accepts its price."""
+    libre, _ = _held_by(token, rechazo)
+    refusals = [rechazar(rechazo, rechazo.motivo)]
+    cola = libre.cola
+    while cola:
+        siguiente = _asked(libre, cola.first())
+        cola = cola.left()
+        if siguiente.precio_maximo is None or siguiente.precio_maximo >= libre.precio:
+            held = asignar(replace(libre, cola=cola), siguiente)
+            return Decision(held.row, (*refusals, *held.messages))
+        refusals.append(rechazar(siguiente, "precio-mayor"))
+    return Decision(replace(libre, reserva=None, cola=cola), tuple(refusals))
+
+
+def publicar(token: Token | None, alta: TokenPublicado) -> TokenDecision:
+    """Put a token up for sale, or change what is shown of it; an entry older than the one shown changes nothing."""
+    aplicada = AltaAplicada(alta_id=alta.alta_id, fecha=alta.fecha)
+    if token is None:
+        token = Token(alta.token_id, alta.nombre, alta.imagen, alta.precio, publicado=alta.fecha)
+    elif alta.fecha > token.publicado:
+        token = replace(token, nombre=alta.nombre, imagen=alta.imagen, precio=alta.precio, publicado=alta.fecha)
+    return Decision(token, (aplicada,))
+
+
+def asignar(token: Token, compra: CompraSolicitada) -> TokenDecision:
+    """Hold the token for this purchase at the price it has now, which no later change touches."""
+    reserva = Reserva(compra.compra_id, compra.usuario_id, compra.fecha, token.precio)
+    reservado = TokenReservado(
+        compra_id=compra.compra_id,
+        usuario_id=compra.usuario_id,
+        token_id=token.id,
+        fecha=compra.fecha,
+        precio=token.precio,
+    )
+    return Decision(replace(token, reserva=reserva), (reservado,))
+
+
+def rechazar(compra: CompraMessage, motivo: Motivo) -> CompraRechazada:
+    """The refusal of a purchase."""
+    return CompraRechazada(
+        compra_id=compra.compra_id,
+        usuario_id=compra.usuario_id,
+        token_id=compra.token_id,
+        fecha=compra.fecha,
+        motivo=motivo,
+    )
+
+
+def _asked(token: Token, espera: Espera) -> CompraSolicitada:
+    """What the one who waits asked for."""
+    return CompraSolicitada(
+        compra_id=espera.compra_id,
+        usuario_id=espera.usuario_id,
+        token_id=token.id,
+        fecha=espera.fecha,
+        precio_maximo=espera.precio_maximo,
+    )
+
+
+def _held_by(token: Token | None, message: CompraMessage) -> tuple[Token, Reserva]:
+    assert token is not None, f"{message.type} for token {message.token_id}, which does not exist"
+    reserva = token.reserva
+    assert reserva is not None, f"{message.type} for token {token.id}, which nobody holds"
+    assert reserva.compra_id == message.compra_id, (
+        f"{message.type} of {message.compra_id} for token {token.id}, which {reserva.compra_id} holds"
+    )
+    assert not token.vendido, f"{message.type} for token {token.id}, which is sold"
+    return token, reserva
+
+
+def _key(message: Message) -> str:
+    assert isinstance(message, CompraMessage | TokenPublicado)
+    return str(message.token_id)
+
+
+DOMAIN: Final = Domain(name="tokens", row=Token, decide=decide, key=_key)

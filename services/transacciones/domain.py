@@ -1,0 +1,49 @@
+"""The book of sales. Pure: messages in, a row and messages out."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Final, TypeAlias
+
+from broker.messages import CompraConfirmada, Message, TransaccionRegistrada
+from services.shared.decision import Decision, Domain
+
+
+@dataclass(frozen=True, slots=True)
+class Libro:
+    """The number of the last record. The records themselves are what transacciones has said: its words."""
+
+    ultimo: int = 0
+
+
+LibroDecision: TypeAlias = Decision[Libro]
+
+
+def decide(libro: Libro | None, message: Message) -> LibroDecision:
+    """Raises AssertionError for a message that transacciones does not hear."""
+    match message:
+        case CompraConfirmada():
+            return registrar(libro or Libro(), message)
+    raise AssertionError(f"transacciones does not hear {message.type}")
+
+
+def registrar(libro: Libro, compra: CompraConfirmada) -> LibroDecision:
+    """Append the next record."""
+    numero = libro.ultimo + 1
+    registrada = TransaccionRegistrada(
+        compra_id=compra.compra_id,
+        usuario_id=compra.usuario_id,
+        token_id=compra.token_id,
+        fecha=compra.fecha,
+        transaccion_id=numero,
+    )
+    return Decision(Libro(numero), (registrada,))
+
+
+DOMAIN: Final = Domain(
+    name="transacciones",
+    row=Libro,
+    decide=decide,
+    key=lambda message: "libro",
+    book=TransaccionRegistrada,
+)

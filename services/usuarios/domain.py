@@ -1,0 +1,118 @@
+"""Whose money it is, and taking it. Pure: messages in, a row and messages out."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import Final, TypeAlias
+
+from broker.messages import (
+    AltaAplicada,
+    Message,
+    MotivoSaldo,
+    SaldoRecargado,
+    SaldoRechazado,
+    SaldoReservado,
+    TokenReservado,
+    UsuarioRegistrado,
+)
+from services.shared.decision import Decision, Domain
+
+
+@dataclass(frozen=True, slots=True)
+class Recarga:
+    """A top-up that came before its user was registered."""
+
+    alta_id: str
+    fecha: str
+    monto: int
+
+
+@dataclass(frozen=True, slots=True)
+class Usuario:
+    """A buyer. Without a `nombre`, nobody is registered yet and top-ups wait in `esperan`.
+
+    `registrado` is the `fecha` of the entry that gave the name.
+    """
+
+    id: int
+    nombre: str | None = None
+    saldo: int = 0
+    registrado: str = ""
+    esperan: tuple[Recarga, ...] = ()
+
+
+UsuarioDecision: TypeAlias = Decision[Usuario]
+
+
+def decide(usuario: Usuario | None, message: Message) -> UsuarioDecision:
+    """Raises AssertionError for a message that usuarios does not hear."""
+    match message:
+        case TokenReservado():
+            return cobrar(usuario, message)
+        case UsuarioRegistrado():
+            return registrar(usuario, message)
+        case SaldoRecargado():
+            return recargar(usuario, message)
+    raise AssertionError(f"usuarios does not hear {message.type}")
+
+
+def cobrar(usuario: Usuario | None, reserva: TokenReservado) -> UsuarioDecision:
+    """Take the price of the token that is held, if the money is there."""
+    if usuario is None or usuario.nombre is None:
+        return Decision(usuario, (rechazar(reserva, "usuario-inexistente"),))
+    if usuario.saldo < reserva.precio:
+        return Decision(usuario, (rechazar(reserva, "saldo-insuficiente"),))
+    pago = SaldoReservado(
+        compra_id=reserva.compra_id,
+        usuario_id=reserva.usuario_id,
+        token_id=reserva.token_id,
+        fecha=reserva.fecha,
+        precio=reserva.precio,
+    )
+    return Decision(replace(usuario, saldo=usuario.saldo - reserva.precio), (pago,))
+
+
+def registrar(usuario: Usuario | None, alta: UsuarioRegistrado) -> UsuarioDecision:
+    """Register a user with what they have, or rename one; an entry older than the one in force changes nothing."""
+    aplicada = AltaAplicada(alta_id=alta.alta_id, fecha=alta.fecha)
+    if usuario is None:
+        usuario = Usuario(alta.usuario_id)
+    if usuario.nombre is None:
+        esperan = usuario.esperan
+        saldo = (alta.saldo or 0) + sum(recarga.monto for recarga in esperan)
+        nuevo = Usuario(usuario.id, alta.nombre, saldo, registrado=alta.fecha)
+        counted = (AltaAplicada(alta_id=recarga.alta_id, fecha=recarga.fecha) for recarga in esperan)
+        return Decision(nuevo, (aplicada, *counted))
+    if alta.fecha > usuario.registrado:
+        usuario = replace(usuario, nombre=alta.nombre, registrado=alta.fecha)
+    return Decision(usuario, (aplicada,))
+
+
+def recargar(usuario: Usuario | None, recarga: SaldoRecargado) -> UsuarioDecision:
+    """Add to a user's money; it waits, uncounted, for a user who is not registered yet."""
+    if usuario is None:
+        usuario = Usuario(recarga.usuario_id)
+    if usuario.nombre is None:
+        espera = Recarga(recarga.alta_id, recarga.fecha, recarga.monto)
+        return Decision(replace(usuario, esperan=(*usuario.esperan, espera)))
+    aplicada = AltaAplicada(alta_id=recarga.alta_id, fecha=recarga.fecha)
+    return Decision(replace(usuario, saldo=usuario.saldo + recarga.monto), (aplicada,))
+
+
+def rechazar(reserva: TokenReservado, motivo: MotivoSaldo) -> SaldoRechazado:
+    """The refusal to pay for a token that is held."""
+    return SaldoRechazado(
+        compra_id=reserva.compra_id,
+        usuario_id=reserva.usuario_id,
+        token_id=reserva.token_id,
+        fecha=reserva.fecha,
+        motivo=motivo,
+    )
+
+
+def _key(message: Message) -> str:
+    assert isinstance(message, TokenReservado | UsuarioRegistrado | SaldoRecargado)
+    return str(message.usuario_id)
+
+
+DOMAIN: Final = Domain(name="usuarios", row=Usuario, decide=decide, key=_key)
