@@ -160,7 +160,7 @@ def _key(message: Message) -> str:
 
 DOMAIN: Final[Domain[Asunto]] = Domain(
     name="compras",
-    row=Asunto,  # type: ignore[arg-type]
+    rows=(Compra, Alta),
     decide=decide,
     key=_key,
     finished=finished,

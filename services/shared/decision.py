@@ -25,7 +25,8 @@ class Domain(Generic[Row]):
     """What the loop and the store need to know of a service's business. Each `domain.py` ends with one."""
 
     name: str
-    row: type[Row]
+    # The classes that its rows are of.
+    rows: tuple[type[Row], ...]
     decide: Callable[[Row | None, Message], Decision[Row]]
     # Which row a message is about.
     key: Callable[[Message], str]

@@ -184,4 +184,4 @@ def _key(message: Message) -> str:
     return str(message.token_id)
 
 
-DOMAIN: Final = Domain(name="tokens", row=Token, decide=decide, key=_key)
+DOMAIN: Final = Domain(name="tokens", rows=(Token,), decide=decide, key=_key)

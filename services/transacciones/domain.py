@@ -42,7 +42,7 @@ def registrar(libro: Libro, compra: CompraConfirmada) -> LibroDecision:
 
 DOMAIN: Final = Domain(
     name="transacciones",
-    row=Libro,
+    rows=(Libro,),
     decide=decide,
     key=lambda message: "libro",
     book=TransaccionRegistrada,

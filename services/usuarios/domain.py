@@ -115,4 +115,4 @@ def _key(message: Message) -> str:
     return str(message.usuario_id)
 
 
-DOMAIN: Final = Domain(name="usuarios", row=Usuario, decide=decide, key=_key)
+DOMAIN: Final = Domain(name="usuarios", rows=(Usuario,), decide=decide, key=_key)

@@ -1,0 +1,97 @@
+"""The nudge: asking again for what does not get on, so that whatever the broker lost is found.
+
+By the store's first promise a message seen before is answered with the last word about it, so one question makes the
+whole chain say its last words again.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass
+from typing import Final, Protocol
+
+from broker.messages import Message
+from services.compras.domain import Asunto, finished, pregunta
+from services.shared.store_json import Change, JsonStore
+
+# How long a purchase may stand still, with every queue empty, before it is asked for again. A purchase takes tens of
+# milliseconds; each further question waits twice as long.
+FIRST_SECONDS: Final = 5.0
+LONGEST_SECONDS: Final = 120.0
+ROUND_SECONDS: Final = 1.0
+# At most so many questions a round: with a full line behind it, a lost holder must still be reached soon.
+ROUND_LIMIT: Final = 1_000
+
+
+class Voice(Protocol):
+    """What the nudge asks of the broker."""
+
+    async def publish(self, messages: Sequence[Message]) -> None: ...
+
+    async def empty(self) -> bool:
+        """Whether every queue is there and holds nothing that waits. False when it is not known."""
+
+
+@dataclass(slots=True)
+class _Waiting:
+    due_seconds: float
+    wait_seconds: float
+
+
+class Nudge:
+    """Watches the purchases and entries that are not finished, from the moment its owner is the writer."""
+
+    def __init__(
+        self,
+        store: JsonStore[Asunto],
+        voice: Voice,
+        seconds: Callable[[], float],
+        *,
+        first_seconds: float = FIRST_SECONDS,
+        sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
+    ) -> None:
+        self.sent = 0
+        self._store = store
+        self._voice = voice
+        self._seconds = seconds
+        self._sleep = sleep
+        self._first_seconds = first_seconds
+        self._waiting: dict[str, _Waiting] = {}
+
+    def heard(self, change: Change[Asunto]) -> None:
+        """Something happened to a purchase: its patience begins anew, or is over."""
+        if change.row is None or finished(change.row):
+            self._waiting.pop(change.about, None)
+        else:
+            self._waiting[change.about] = _Waiting(self._seconds() + self._first_seconds, self._first_seconds)
+
+    async def run(self) -> None:
+        # What the writer before may have stored and not published. Whoever has heard it will answer again.
+        await self._ask([row for row in self._store.rows.values() if row.estado == "solicitada"])
+        for about, row in self._store.rows.items():
+            if about not in self._waiting:
+                self.heard(Change("", about, row))
+        while True:
+            await self._sleep(ROUND_SECONDS)
+            now = self._seconds()
+            due = [about for about, waiting in self._waiting.items() if waiting.due_seconds <= now]
+            if due and await self._voice.empty():
+                await self._again(due[:ROUND_LIMIT])
+
+    async def _again(self, due: Sequence[str]) -> None:
+        rows = []
+        for about in due:
+            row, waiting = self._store.rows.get(about), self._waiting.get(about)
+            if row is None or waiting is None:
+                self._waiting.pop(about, None)
+                continue
+            waiting.wait_seconds = min(2 * waiting.wait_seconds, LONGEST_SECONDS)
+            waiting.due_seconds = self._seconds() + waiting.wait_seconds
+            rows.append(row)
+        await self._ask(rows)
+
+    async def _ask(self, rows: Sequence[Asunto]) -> None:
+        if rows:
+            await self._voice.publish([pregunta(row) for row in rows])
+            self.sent += len(rows)

@@ -1,0 +1,193 @@
+"""The folder that a service keeps its books in. The store asks nothing else of an operating system.
+
+The simulation has another `Disk`, which loses and tears what was not synced.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import fcntl
+import os
+from collections import OrderedDict
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Protocol
+
+LOCK = "lock"
+# Old segments are read for old words, one at a time: a few handles serve them all.
+MAX_READING = 32
+
+
+class Disk(Protocol):
+    """Files by name, in one flat folder. Every method may raise OSError."""
+
+    def names(self) -> list[str]:
+        """All files, sorted."""
+
+    def exists(self, name: str) -> bool: ...
+
+    def size(self, name: str) -> int:
+        """Bytes. Raises FileNotFoundError."""
+
+    def read(self, name: str, offset: int = 0, size: int = -1) -> bytes:
+        """At most `size` bytes (-1: to the end) from `offset`."""
+
+    def create(self, name: str) -> None:
+        """Make an empty file that outlives a power cut. Raises FileExistsError, even if two try at once."""
+
+    def append(self, name: str, data: bytes) -> None:
+        """Write at the end. After an OSError a part of it may be there: `truncate`."""
+
+    def truncate(self, name: str, size: int) -> None: ...
+
+    async def sync(self, name: str) -> None:
+        """Return once what was appended outlives a power cut. After an OSError nothing about the file is sure."""
+
+    def note(self, name: str, data: bytes) -> None:
+        """Write a small file over, in place and unsynced: it outlives a killed process, not always a power cut."""
+
+    async def replace(self, name: str, data: bytes) -> None:
+        """Write a file anew so that a reader sees the old one or the new one, whole, whatever dies."""
+
+    def release(self, name: str) -> None:
+        """Nothing more will be written to this file."""
+
+    def remove(self, name: str) -> None: ...
+
+    def lock(self) -> bool:
+        """Become the one who writes in this folder, until `unlock` or death. False: somebody else is."""
+
+    def unlock(self) -> None: ...
+
+
+class LocalDisk:
+    """A real folder. One of these per process and folder."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        folder.mkdir(parents=True, exist_ok=True)
+        self._writing: dict[str, int] = {}
+        self._reading: OrderedDict[str, int] = OrderedDict()
+        self._lock: int | None = None
+        # One thread: syncs keep their order, and the event loop goes on meanwhile.
+        self._thread = ThreadPoolExecutor(1, thread_name_prefix="disk")
+
+    def close(self) -> None:
+        """Give everything back, the lock included."""
+        self._thread.shutdown()
+        for handle in (*self._writing.values(), *self._reading.values()):
+            os.close(handle)
+        self._writing.clear()
+        self._reading.clear()
+        self.unlock()
+
+    def names(self) -> list[str]:
+        return sorted(os.listdir(self.folder))  # noqa: PTH208 - names, many times a second
+
+    def exists(self, name: str) -> bool:
+        return os.path.exists(f"{self.folder}/{name}")  # noqa: PTH110 - asked once per batch
+
+    def size(self, name: str) -> int:
+        return (self.folder / name).stat().st_size
+
+    def read(self, name: str, offset: int = 0, size: int = -1) -> bytes:
+        handle = self._reader(name)
+        if size < 0:
+            size = os.fstat(handle).st_size - offset
+        pieces = []
+        while size > 0 and (piece := os.pread(handle, size, offset)):
+            pieces.append(piece)
+            size, offset = size - len(piece), offset + len(piece)
+        return b"".join(pieces)
+
+    def create(self, name: str) -> None:
+        self._writing[name] = self._opened(name, os.O_EXCL | os.O_APPEND)
+        self._sync_folder()
+
+    def append(self, name: str, data: bytes) -> None:
+        view = memoryview(data)
+        while view:
+            view = view[os.write(self._writing[name], view) :]
+
+    def truncate(self, name: str, size: int) -> None:
+        os.ftruncate(self._writing[name], size)
+
+    async def sync(self, name: str) -> None:
+        await asyncio.get_running_loop().run_in_executor(self._thread, _sync, self._writing[name])
+
+    def note(self, name: str, data: bytes) -> None:
+        if name not in self._writing:
+            self._writing[name] = self._opened(name)
+        os.pwrite(self._writing[name], data, 0)
+
+    def release(self, name: str) -> None:
+        if name in self._writing:
+            os.close(self._writing.pop(name))
+
+    async def replace(self, name: str, data: bytes) -> None:
+        await asyncio.get_running_loop().run_in_executor(self._thread, self._replace, name, data)
+
+    def remove(self, name: str) -> None:
+        (self.folder / name).unlink()
+
+    def lock(self) -> bool:
+        handle = os.open(self.folder / LOCK, os.O_RDWR | os.O_CREAT, 0o644)
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            os.close(handle)
+            return False
+        self._lock = handle
+        return True
+
+    def unlock(self) -> None:
+        if self._lock is not None:
+            os.close(self._lock)
+            self._lock = None
+
+    def _opened(self, name: str, flags: int = 0) -> int:
+        return os.open(self.folder / name, os.O_RDWR | os.O_CREAT | flags, 0o644)
+
+    def _reader(self, name: str) -> int:
+        """A handle for reading, kept for the files read last. It sees a file that was replaced as it is now."""
+        handle = self._reading.pop(name, None)
+        if handle is None or os.fstat(handle).st_nlink == 0:
+            if handle is not None:
+                os.close(handle)
+            handle = os.open(self.folder / name, os.O_RDONLY)
+        self._reading[name] = handle
+        if len(self._reading) > MAX_READING:
+            os.close(self._reading.popitem(last=False)[1])
+        return handle
+
+    def _replace(self, name: str, data: bytes) -> None:
+        new = self.folder / f".{name}.{os.getpid()}"
+        try:
+            with new.open("wb") as file:
+                file.write(data)
+                file.flush()
+                _sync(file.fileno())
+            new.replace(self.folder / name)
+        except OSError:
+            with contextlib.suppress(OSError):
+                new.unlink()
+            raise
+        self._sync_folder()
+
+    def _sync_folder(self) -> None:
+        handle = os.open(self.folder, os.O_RDONLY)
+        try:
+            os.fsync(handle)
+        finally:
+            os.close(handle)
+
+
+def _sync(handle: int) -> None:
+    """Linux: fdatasync. macOS has none, and its fsync stops at the drive's cache (untested here)."""
+    if hasattr(os, "fdatasync"):
+        os.fdatasync(handle)
+    elif hasattr(fcntl, "F_FULLFSYNC"):
+        fcntl.fcntl(handle, fcntl.F_FULLFSYNC)
+    else:
+        os.fsync(handle)

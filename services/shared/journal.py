@@ -1,0 +1,183 @@
+"""The journal's files: checksummed lines in segments, and telling a torn tail from damage. See docs/journal.md.
+
+A segment is named after the epoch of its writer. Its first line, the header, says which segment it follows and
+where that one ended, so that a chain of headers is the whole journal and nothing that a fenced writer added later
+belongs to it.
+"""
+
+from __future__ import annotations
+
+import re
+import zlib
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any, Final
+
+import pydantic_core
+
+from services.shared.disk import Disk
+from services.shared.store import Damaged
+
+FORMAT: Final = 1
+SEGMENT: Final = re.compile(r"journal-(\d{8})-(\d{6})\.jsonl")
+SEAL_BYTES: Final = len(b',"crc":"00000000"}\n')
+MARK_BYTES: Final = 29
+
+
+@dataclass(frozen=True, slots=True)
+class Segment:
+    """One file of the journal. `first` is the sequence number of its first record."""
+
+    name: str
+    first: int
+    previous: str | None
+    # Where the previous segment ends, in bytes: what stands behind that was never believed.
+    previous_end: int
+    header_bytes: int
+
+    @property
+    def epoch(self) -> int:
+        return int(self.name[8:16])
+
+
+@dataclass(frozen=True, slots=True)
+class Line:
+    """One record and where it stands in its segment, in bytes."""
+
+    offset: int
+    raw: bytes
+    record: dict[str, Any]
+
+
+def segment_name(epoch: int, part: int) -> str:
+    return f"journal-{epoch:08d}-{part:06d}.jsonl"
+
+
+def seal(body: bytes) -> bytes:
+    """A JSON object without its closing brace, made into a line that tells when it was changed."""
+    return b'%s,"crc":"%08x"}\n' % (body, zlib.crc32(body))
+
+
+def sealed(raw: bytes) -> bool:
+    """Whether this is a whole line, with its end, as it was written."""
+    return raw[-SEAL_BYTES:] == b',"crc":"%08x"}\n' % zlib.crc32(raw[:-SEAL_BYTES])
+
+
+def header(service: str, segment: Segment, time: str) -> bytes:
+    return seal(
+        pydantic_core.to_json(
+            {
+                "format": FORMAT,
+                "service": service,
+                "segment": segment.name,
+                "seq": segment.first - 1,
+                "previous": segment.previous,
+                "end": segment.previous_end,
+                "time": time,
+            }
+        )[:-1]
+    )
+
+
+def segment_names(disk: Disk) -> list[str]:
+    """Every segment in the folder, oldest first, whether it belongs to the journal or not."""
+    return [name for name in disk.names() if SEGMENT.fullmatch(name)]
+
+
+def chain(disk: Disk, service: str) -> list[Segment]:
+    """The segments that are the journal, oldest first. Raises Damaged."""
+    names = segment_names(disk)
+    newest = next((segment for name in reversed(names) if (segment := read_header(disk, service, name))), None)
+    found: list[Segment] = [newest] if newest else []
+    while found and (previous := found[-1].previous):
+        if previous not in names:
+            raise Damaged(
+                f"{previous} is missing, and {found[-1].name} goes on where it ended: restore it from a backup"
+            )
+        older = read_header(disk, service, previous)
+        if older is None:
+            raise Damaged(_damage(previous, 0))
+        found.append(older)
+    return found[::-1]
+
+
+def read_header(disk: Disk, service: str, name: str) -> Segment | None:
+    """The header of a segment; None if its writer died before there was one. Raises Damaged."""
+    raw = disk.read(name, 0, 4096)
+    raw = raw[: raw.find(b"\n") + 1]
+    if not sealed(raw):
+        if synced(disk, name) or any(True for _ in _good_lines(disk.read(name))):
+            raise Damaged(_damage(name, 0))
+        return None
+    read = pydantic_core.from_json(raw)
+    if read.get("format") != FORMAT:
+        raise Damaged(
+            f"{name} has format {read.get('format')}, and this version reads {FORMAT}: use the version that wrote it"
+        )
+    if read["service"] != service:
+        raise Damaged(
+            f"{name} is the journal of {read['service']}, not of {service}: point ZOCO_DATA at another folder"
+        )
+    return Segment(name, read["seq"] + 1, read["previous"], read["end"], len(raw))
+
+
+def lines(disk: Disk, name: str, start: int, end: int | None, seq: int) -> Iterator[Line]:
+    """The records from the byte `start`, the first of which follows record `seq`.
+
+    Up to `end`, every line must be good. Without an end (nobody has said yet where this segment ends) what comes
+    after the last synced batch may be torn, and is left out. Raises Damaged.
+    """
+    mark = synced(disk, name) if end is None else end
+    data = disk.read(name, start, -1 if end is None else end - start)
+    position = 0
+    while position < len(data):
+        after = data.find(b"\n", position) + 1 or len(data)
+        raw = data[position:after]
+        if not sealed(raw):
+            if start + position < mark or _later_batch(data[after:], seq + 1):
+                raise Damaged(_damage(name, start + position))
+            return
+        record = pydantic_core.from_json(raw)
+        if record["seq"] != seq + 1:
+            raise Damaged(_damage(name, start + position))
+        yield Line(start + position, raw, record)
+        position, seq = after, seq + 1
+    if start + position < mark:
+        raise Damaged(
+            f"{name} ends at byte {start + position}, and {mark} bytes of it were on the disk: restore it from a backup"
+        )
+
+
+def mark_name(name: str) -> str:
+    return name.removesuffix(".jsonl") + ".mark"
+
+
+def mark(end: int) -> bytes:
+    """What is noted beside a segment after each sync: its first `end` bytes are on the disk."""
+    number = b"%019d" % end
+    return b"%s %08x\n" % (number, zlib.crc32(number))
+
+
+def synced(disk: Disk, name: str) -> int:
+    """How many bytes of a segment are surely on the disk (0: nothing is known)."""
+    if not disk.exists(mark_name(name)):
+        return 0
+    raw = disk.read(mark_name(name), 0, MARK_BYTES)
+    number = raw[:19]
+    return int(number) if raw == b"%s %08x\n" % (number, zlib.crc32(number)) else 0
+
+
+def _good_lines(data: bytes) -> Iterator[bytes]:
+    return (raw for raw in data.splitlines(keepends=True) if sealed(raw))
+
+
+def _later_batch(data: bytes, seq: int) -> bool:
+    """Whether a batch that began after record `seq` stands in here. If so, that record was synced before it."""
+    return any(pydantic_core.from_json(raw).get("batch", 0) > seq for raw in _good_lines(data))
+
+
+def _damage(name: str, offset: int) -> str:
+    return (
+        f"{name} is damaged at byte {offset}: this is not a torn end, so nothing was changed; "
+        "restore the file from a backup"
+    )

@@ -1,0 +1,129 @@
+"""The loop, which is one sentence: receive, decide, store, publish, ack, in that order.
+
+A crash anywhere repeats the message, and the store repeats its answer. It works in batches: whatever has arrived is
+decided in order and written with one sync; while that batch is published, the next one is decided.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Final, Protocol
+
+from broker.bus import Delivery
+from broker.messages import Message
+from services.shared.store import Answer, Store
+
+# Larger batches save little more and delay the first of them (broker-facts: 64 to 256 confirms in flight).
+BATCH_LIMIT: Final = 500
+
+
+class Wire(Protocol):
+    """What the loop asks of the broker. `broker.bus.Bus` is the real one."""
+
+    async def receive(self, limit: int) -> list[Delivery]: ...
+
+    async def publish(self, messages: Sequence[Message]) -> None: ...
+
+    async def settle(self, batch: Sequence[Delivery], reasons: Mapping[Delivery, str]) -> None: ...
+
+
+class Meter(Protocol):
+    """Who counts what the loop does."""
+
+    def decided(self, batch: Sequence[Delivery | Submission], answers: Sequence[Answer]) -> None: ...
+
+    def published(self, messages: Sequence[Message]) -> None: ...
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Submission:
+    """A message that came by HTTP: there is nobody to ack to, but somebody waits for it to be durable."""
+
+    message: Message
+    answer: asyncio.Future[Answer] = field(default_factory=lambda: asyncio.get_running_loop().create_future())
+
+
+@dataclass(frozen=True, slots=True)
+class _Decided:
+    """A batch that is on the disk and has not been told yet."""
+
+    deliveries: list[Delivery]
+    messages: list[Message]
+    reasons: dict[Delivery, str]
+
+
+class Loop:
+    """One writer's work. `run` until it raises (the store is broken, or somebody else writes) or is cancelled."""
+
+    def __init__(self, store: Store[Any], wire: Wire, meter: Meter, *, batch_limit: int = BATCH_LIMIT) -> None:
+        self._store = store
+        self._wire = wire
+        self._meter = meter
+        self._batch_limit = batch_limit
+        self._inbox: asyncio.Queue[Delivery | Submission] = asyncio.Queue()
+        self._decided: asyncio.Queue[_Decided] = asyncio.Queue()
+
+    async def run(self) -> None:
+        async with asyncio.TaskGroup() as tasks:
+            tasks.create_task(self._receive())
+            tasks.create_task(self._decide())
+            tasks.create_task(self._tell())
+
+    async def submit(self, message: Message) -> Answer:
+        """Put a message through the loop as if it had come from the queue. Returns once it is durable."""
+        submission = Submission(message)
+        self._inbox.put_nowait(submission)
+        return await submission.answer
+
+    async def idle(self) -> None:
+        """Return once all that was received is decided, told and acked."""
+        await self._inbox.join()
+        await self._decided.join()
+
+    async def _receive(self) -> None:
+        while True:
+            for delivery in await self._wire.receive(self._batch_limit):
+                self._inbox.put_nowait(delivery)
+
+    async def _decide(self) -> None:
+        while True:
+            batch = [await self._inbox.get()]
+            while len(batch) < self._batch_limit and not self._inbox.empty():
+                batch.append(self._inbox.get_nowait())
+            try:
+                self._decided.put_nowait(await self._decide_batch(batch))
+            finally:
+                for _ in batch:
+                    self._inbox.task_done()
+
+    async def _decide_batch(self, batch: Sequence[Delivery | Submission]) -> _Decided:
+        heard = [item for item in batch if item.message is not None]
+        answers = await self._store.once([item.message for item in heard if item.message is not None])
+        self._meter.decided(heard, answers)
+        decided = _Decided(
+            [item for item in batch if isinstance(item, Delivery)],
+            [message for answer in answers for message in answer.messages],
+            {item: item.poison for item in batch if isinstance(item, Delivery) and item.poison is not None},
+        )
+        for item, answer in zip(heard, answers, strict=True):
+            if isinstance(item, Submission):
+                # Whoever waited may have given up.
+                if not item.answer.done():
+                    item.answer.set_result(answer)
+            elif answer.failure is not None:
+                decided.reasons[item] = answer.failure
+        return decided
+
+    async def _tell(self) -> None:
+        while True:
+            waiting = [await self._decided.get()]
+            while not self._decided.empty():
+                waiting.append(self._decided.get_nowait())
+            messages = [message for decided in waiting for message in decided.messages]
+            await self._wire.publish(messages)
+            self._meter.published(messages)
+            for decided in waiting:
+                await self._wire.settle(decided.deliveries, decided.reasons)
+                self._decided.task_done()

@@ -1,0 +1,72 @@
+"""Rows as JSON: what changed between two of them, and making the newer one of the older one and that."""
+
+from __future__ import annotations
+
+from dataclasses import MISSING, fields, replace
+from typing import Any, Generic, TypeVar, get_args, get_origin, get_type_hints
+
+from pydantic import TypeAdapter
+
+from services.shared.decision import Fila
+
+Row = TypeVar("Row")
+
+
+class Rows(Generic[Row]):
+    """For rows of these frozen dataclasses. A change is a dict of the fields that have a new value.
+
+    A line (`Fila`) changes by `{"left": how many left at its front, "joined": who joined at its end}`.
+    """
+
+    def __init__(self, classes: tuple[type[Row], ...]) -> None:
+        self._shapes = {cls: _Shape(cls) for cls in classes}
+
+    def change(self, old: Row | None, new: Row) -> dict[str, Any]:
+        """What makes `new` of `old`, without what is the same in both."""
+        if old is None:
+            values = ((name, getattr(new, name)) for name in self._shapes[type(new)].hints)
+            return {name: _line(0, list(value)) if isinstance(value, Fila) else value for name, value in values}
+        changed: dict[str, Any] = {}
+        for name in self._shapes[type(new)].hints:
+            before, after = getattr(old, name), getattr(new, name)
+            if after is before:
+                continue
+            if not isinstance(after, Fila):
+                if after != before:
+                    changed[name] = after
+            elif (moved := after.since(before)) != (0, []):
+                changed[name] = _line(*moved)
+        return changed
+
+    def changed(self, old: Row | None, change: dict[str, Any]) -> Row:
+        """The row that `change` makes of `old`. Raises ValueError when it makes none."""
+        if old is not None:
+            read = self._shapes[type(old)].read
+            return replace(old, **{name: read(name, value, old) for name, value in change.items()})  # type: ignore[type-var]
+        for cls, shape in self._shapes.items():
+            if shape.required <= change.keys() <= shape.hints.keys():
+                return cls(**{name: shape.read(name, value, None) for name, value in change.items()})
+        raise ValueError(f"no row has just the fields {', '.join(change)}")
+
+
+class _Shape:
+    def __init__(self, cls: type[Any]) -> None:
+        self.hints = get_type_hints(cls)
+        self.required = {
+            field.name for field in fields(cls) if field.default is MISSING and field.default_factory is MISSING
+        }
+        self._lines = {name for name, hint in self.hints.items() if get_origin(hint) is Fila}
+        self._adapters: dict[str, TypeAdapter[Any]] = {
+            name: TypeAdapter(list[get_args(hint)[0]] if name in self._lines else hint)  # type: ignore[arg-type,misc]
+            for name, hint in self.hints.items()
+        }
+
+    def read(self, name: str, value: Any, old: Any) -> Any:
+        if name not in self._lines:
+            return self._adapters[name].validate_python(value)
+        line: Fila[Any] = Fila() if old is None else getattr(old, name)
+        return line.left(value["left"]).joined(*self._adapters[name].validate_python(value["joined"]))
+
+
+def _line(left: int, joined: list[Any]) -> dict[str, Any]:
+    return {"left": left, "joined": joined}

@@ -1,0 +1,118 @@
+"""Snapshots: what the journal before a segment comes to, so that a start need not read it. See docs/journal.md.
+
+Each holds all live rows, but of the memory of purchases only what changed since the snapshot before it: writing one
+costs the same however many purchases were ever made. They only save time: without them, or with one damaged, the
+journal is read from its beginning.
+"""
+
+from __future__ import annotations
+
+import sys
+import zlib
+from array import array
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Final
+
+import pydantic_core
+
+from services.shared.book import Book
+from services.shared.disk import Disk
+from services.shared.journal import Segment
+
+FORMAT: Final = 1
+HALF: Final = (1 << 64) - 1
+
+
+@dataclass(frozen=True, slots=True)
+class Snapshot:
+    """All that was read of a chain of snapshots. `segments` counts the segments up to the one it belongs to."""
+
+    rows: dict[str, dict[str, Any]]
+    memory: dict[int, int]
+    book: Book
+    segments: int
+
+
+@dataclass(frozen=True, slots=True)
+class _File:
+    previous: str | None
+    rows: bytes
+    keys: bytes
+    values: bytes
+    book: Book
+
+
+def snapshot_name(segment: str) -> str:
+    return segment.removesuffix(".jsonl") + ".snapshot"
+
+
+async def write_snapshot(
+    disk: Disk,
+    segment: str,
+    previous: str | None,
+    rows: Mapping[str, Mapping[str, Any]],
+    touched: Mapping[int, int],
+    book: Book,
+) -> None:
+    """Write down what all before `segment` comes to. Raises OSError."""
+    keys = array("Q", (half for key in touched for half in (key >> 64, key & HALF)))
+    parts = (
+        pydantic_core.to_json(rows),
+        keys.tobytes(),
+        array("Q", touched.values()).tobytes(),
+        *book.columns(),
+    )
+    body = b"".join(parts)
+    head = {
+        "format": FORMAT,
+        "order": sys.byteorder,
+        "segment": segment,
+        "previous": previous,
+        "sizes": [len(part) for part in parts],
+        "crc": zlib.crc32(body),
+    }
+    await disk.replace(snapshot_name(segment), pydantic_core.to_json(head) + b"\n" + body)
+
+
+def read_snapshots(disk: Disk, segments: Sequence[Segment]) -> Snapshot | None:
+    """The newest snapshot of this chain of segments with all those it rests on; None if there is no whole one."""
+    numbers = {segment.name: number for number, segment in enumerate(segments, 1)}
+    names = [segment.name for segment in segments if disk.exists(snapshot_name(segment.name))]
+    if not names:
+        return None
+    files = []
+    name: str | None = names[-1]
+    while name is not None:
+        file = _read(disk, name) if name in numbers else None
+        if file is None:
+            return None
+        files.append(file)
+        name = file.previous
+    memory: dict[int, int] = {}
+    book = Book()
+    for file in reversed(files):
+        halves = array("Q", file.keys)
+        keys = ((high << 64) | low for high, low in zip(halves[::2], halves[1::2], strict=True))
+        memory.update(zip(keys, array("Q", file.values), strict=True))
+        book.extend(file.book)
+    return Snapshot(pydantic_core.from_json(files[0].rows), memory, book, numbers[names[-1]])
+
+
+def _read(disk: Disk, segment: str) -> _File | None:
+    """One file; None if it is damaged or was written by another version or kind of machine."""
+    try:
+        head, body = disk.read(snapshot_name(segment)).split(b"\n", 1)
+        read = pydantic_core.from_json(head)
+        if (read["format"], read["order"], read["segment"]) != (FORMAT, sys.byteorder, segment):
+            return None
+        if read["crc"] != zlib.crc32(body):
+            return None
+        parts, at = [], 0
+        for size in read["sizes"]:
+            parts.append(body[at : at + size])
+            at += size
+        rows, keys, values, users, tokens, places = parts
+        return _File(read["previous"], rows, keys, values, Book(users, tokens, places))
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
