@@ -34,6 +34,8 @@ class Segment:
     # Where the previous segment ends, in bytes: what stands behind that was never believed.
     previous_end: int
     header_bytes: int
+    # When it was begun.
+    time: str
 
     @property
     def epoch(self) -> int:
@@ -63,7 +65,7 @@ def sealed(raw: bytes) -> bool:
     return raw[-SEAL_BYTES:] == b',"crc":"%08x"}\n' % zlib.crc32(raw[:-SEAL_BYTES])
 
 
-def header(service: str, segment: Segment, time: str) -> bytes:
+def header(service: str, segment: Segment) -> bytes:
     return seal(
         pydantic_core.to_json(
             {
@@ -73,7 +75,7 @@ def header(service: str, segment: Segment, time: str) -> bytes:
                 "seq": segment.first - 1,
                 "previous": segment.previous,
                 "end": segment.previous_end,
-                "time": time,
+                "time": segment.time,
             }
         )[:-1]
     )
@@ -118,7 +120,7 @@ def read_header(disk: Disk, service: str, name: str) -> Segment | None:
         raise Damaged(
             f"{name} is the journal of {read['service']}, not of {service}: point ZOCO_DATA at another folder"
         )
-    return Segment(name, read["seq"] + 1, read["previous"], read["end"], len(raw))
+    return Segment(name, read["seq"] + 1, read["previous"], read["end"], len(raw), read["time"])
 
 
 def lines(disk: Disk, name: str, start: int, end: int | None, seq: int) -> Iterator[Line]:

@@ -10,7 +10,7 @@ import asyncio
 import errno
 import json
 from collections.abc import Awaitable, Callable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from hashlib import blake2b
 from typing import Any, Final, Generic, TypeVar
 
@@ -71,6 +71,7 @@ class _Batch(Generic[Row]):
     """Decisions that are not on the disk yet, and that nobody can see."""
 
     first: int
+    time: str
     lines: list[bytes] = field(default_factory=list)
     entries: list[_Entry[Row]] = field(default_factory=list)
     rows: dict[str, Row | None] = field(default_factory=dict)
@@ -109,6 +110,8 @@ class JsonStore(Generic[Row]):
         self.rows: dict[str, Row] = {}
         self.book = Book()
         self.seq = 0
+        # When the last record was written, as its writer's clock had it.
+        self.time = ""
         self._memory: dict[int, int] = {}
         # What was touched since the last snapshot, for the next one.
         self._touched: dict[int, int] = {}
@@ -134,6 +137,11 @@ class JsonStore(Generic[Row]):
     def knows(self, about: str) -> bool:
         """Whether anything was ever decided about this purchase or entry."""
         return memory_key(about) in self._memory
+
+    @property
+    def segment(self) -> str | None:
+        """The file that is written, or followed, now."""
+        return self._segments[-1].name if self._segments else None
 
     def word(self, place: int) -> Message:
         """The message that stands at a place of the book."""
@@ -173,6 +181,7 @@ class JsonStore(Generic[Row]):
             self._segments = segments[: snapshot.segments]
             self.seq = segments[snapshot.segments - 1].first - 1
             self._end = segments[snapshot.segments - 1].header_bytes
+            self.time = segments[snapshot.segments - 1].time
             self._snapshot = segments[snapshot.segments - 1].name
             self._book_in_snapshot = len(self.book)
         self.follow(to_the_end=to_the_end)
@@ -192,6 +201,7 @@ class JsonStore(Generic[Row]):
                 if self._segments:
                     self._take_in(segment.previous_end)
                 self._segments.append(segment)
+                self.time = max(self.time, segment.time)
                 self._end = segment.header_bytes
             # A segment without a header yet is looked at again.
             self._names = names if not names or (chain and chain[-1].name == names[-1]) else []
@@ -216,6 +226,7 @@ class JsonStore(Generic[Row]):
             self._remember(entry, number, self._memory)
             self._apply(entry, number)
             self.seq += 1
+            self.time = line.record["time"]
             self._end = line.offset + len(line.raw)
 
     def _entry(self, line: Line) -> _Entry[Row]:
@@ -260,7 +271,7 @@ class JsonStore(Generic[Row]):
     async def once(self, batch: Sequence[Message]) -> list[Answer]:
         """See Store.once."""
         assert self.leads, "only the writer decides"
-        pending: _Batch[Row] = _Batch(self.seq + 1)
+        pending: _Batch[Row] = _Batch(self.seq + 1, max(self.now(), self.time))
         answers = [self._decide(message, pending) for message in batch]
         await self._write(b"".join(pending.lines))
         self._check_epoch()
@@ -269,6 +280,7 @@ class JsonStore(Generic[Row]):
             self._since_snapshot += pending.size
             self.disk.note(journal.mark_name(self._segments[-1].name), journal.mark(self._end))
             self.seq += len(pending.lines)
+            self.time = pending.time
             self._memory.update(pending.memory)
             self._touched.update(pending.memory)
             for entry in pending.entries:
@@ -323,7 +335,7 @@ class JsonStore(Generic[Row]):
         body = b'{"seq":%d,"batch":%d,"time":"%s","id":"%s","row":"%s"' % (
             pending.first + len(pending.lines),
             pending.first,
-            self.now().encode(),
+            pending.time.encode(),
             message.id.encode(),
             key.encode(),
         )
@@ -409,17 +421,16 @@ class JsonStore(Generic[Row]):
     async def _begin(self, epoch: int, part: int) -> None:
         """Write the header of a segment that was just created, and go on in it."""
         previous = self._segments[-1].name if self._segments else None
-        segment = Segment(journal.segment_name(epoch, part), self.seq + 1, previous, self._end, 0)
-        line = journal.header(self.domain.name, segment, self.now())
+        time = max(self.now(), self.time)
+        segment = Segment(journal.segment_name(epoch, part), self.seq + 1, previous, self._end, 0, time)
+        line = journal.header(self.domain.name, segment)
         try:
             self.disk.append(segment.name, line)
             await self.disk.sync(segment.name)
         except OSError as error:
             raise StoreBroken(f"cannot begin {segment.name}: {error}") from error
         self._end = len(line)
-        self._segments.append(
-            Segment(segment.name, segment.first, previous, segment.previous_end, header_bytes=len(line))
-        )
+        self._segments.append(replace(segment, header_bytes=len(line)))
         self.disk.note(journal.mark_name(segment.name), journal.mark(self._end))
 
     async def _keep_torn_end(self) -> None:

@@ -1,0 +1,282 @@
+"""The front door: accepting what a buyer or an operator asks for into the journal, on whichever replica they ask."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections import defaultdict
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from typing import Any, Final
+
+import aiohttp
+import pydantic_core
+import structlog
+from fastapi import Request, Response
+from prometheus_client import Counter, Gauge, Histogram
+
+from broker.bus import BusError
+from broker.messages import SERVICES, AltaMessage, CompraSolicitada, Message, encode
+from services.compras.domain import Alta, Asunto, Compra, finished, pregunta
+from services.compras.nudge import Nudge
+from services.shared.metrics import SECONDS
+from services.shared.problems import Problem, unavailable
+from services.shared.run import Runtime, utc_now
+from services.shared.store_json import Change
+
+log = structlog.get_logger()
+
+# How long a buyer is kept waiting for a writer, or for the disk, before they are told to come again.
+PATIENCE_SECONDS: Final = 5.0
+RETRY_SECONDS: Final = 0.1
+# The longest that `Prefer: wait` holds a request.
+WAIT_LIMIT_SECONDS: Final = 60
+# Marks a request that one replica passed on to another: it is not passed on again.
+FORWARDED: Final = "x-zoco-forwarded"
+PASSED_ON: Final = (
+    "content-type",
+    "location",
+    "retry-after",
+    "idempotency-key",
+    "preference-applied",
+    "link",
+    "cache-control",
+)
+
+
+class FrontDoor:
+    """What compras does beside hearing the others. It lives as long as the process."""
+
+    def __init__(self, runtime: Runtime[Asunto]) -> None:
+        self._runtime = runtime
+        self._store = runtime.store
+        self._http: aiohttp.ClientSession | None = None
+        self._waiting: dict[str, list[asyncio.Future[None]]] = defaultdict(list)
+        self._last_fecha = ""
+        settings, registry = runtime.settings, runtime.metrics.registry
+        self._backlog_limit = settings.backlog_limit
+        self._urls = {
+            "usuarios": settings.usuarios_url,
+            "tokens": settings.tokens_url,
+            "transacciones": settings.transacciones_url,
+        }
+        self.nudge = (
+            Nudge(self._store, Voice(runtime), time.monotonic, first_seconds=settings.nudge_seconds)
+            if runtime.bus
+            else None
+        )
+        self.accepted = Counter(
+            "zoco_purchases_accepted", "Purchases answered 202 for the first time", registry=registry
+        )
+        self.finished = Counter(
+            "zoco_purchases_finished", "Purchases that reached their end, by result", ["result"], registry=registry
+        )
+        self.seconds = Histogram(
+            "zoco_purchase_seconds", "Seconds from the POST to the end", buckets=SECONDS, registry=registry
+        )
+        unfinished = Gauge("zoco_purchases_unfinished", "Purchases and entries on their way", registry=registry)
+        unfinished.set_function(lambda: len(self._store.rows))
+        nudges = Gauge("zoco_nudges_sent", "Questions asked again since the start", registry=registry)
+        nudges.set_function(lambda: self.nudge.sent if self.nudge else 0)
+
+    @property
+    def http(self) -> aiohttp.ClientSession:
+        if self._http is None:
+            self._http = aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=PATIENCE_SECONDS))
+        return self._http
+
+    async def close(self) -> None:
+        if self._http is not None:
+            await self._http.close()
+
+    def heard(self, change: Change[Asunto]) -> None:
+        """Something is on the disk, here or written by the replica that this one follows."""
+        row = change.row
+        if self.nudge:
+            self.nudge.heard(change)
+        if isinstance(row, Alta):
+            self._last_fecha = max(self._last_fecha, row.fecha)
+        if row is None or not finished(row):
+            return
+        for waiter in self._waiting.pop(change.about, ()):
+            if not waiter.done():
+                waiter.set_result(None)
+        if isinstance(row, Compra) and self._runtime.writing.is_set() and change.type == ENDS.get(row.estado):
+            result = row.motivo if row.estado == "rechazada" and row.motivo else row.estado
+            self.finished.labels(result).inc()
+            asked = datetime.fromisoformat(row.fecha)
+            self.seconds.observe(max(0.0, (datetime.now(UTC) - asked).total_seconds()))
+
+    def fecha(self) -> str:
+        """Now; for two entries never the same, and never earlier than the one before, whatever the clock does."""
+        now = max(utc_now(), self._store.time)
+        if now <= self._last_fecha:
+            later = datetime.fromisoformat(self._last_fecha) + timedelta(milliseconds=1)
+            now = later.strftime("%Y-%m-%dT%H:%M:%S.%f")[:-3] + "Z"
+        self._last_fecha = now
+        return now
+
+    async def accept(self, message: CompraSolicitada | AltaMessage) -> Asunto:
+        """Store what was asked for, unless it is there already. Raises Problem (422, 503)."""
+        row = self._store.row(message.about)
+        if row is None:
+            if isinstance(message, CompraSolicitada) and len(self._store.rows) >= self._backlog_limit:
+                raise unavailable(f"{len(self._store.rows)} purchases are on their way already: try again later", 5)
+            row = await self._stored(message)
+        if not _asks_the_same(row, message):
+            raise Problem(
+                422, "this Idempotency-Key was used for something else: nothing was done; use another key for this"
+            )
+        return row
+
+    async def _stored(self, message: Message) -> Asunto:
+        loop = self._runtime.loop
+        assert loop is not None
+        try:
+            async with asyncio.timeout(PATIENCE_SECONDS):
+                await self._runtime.writing.wait()
+                answer = await loop.submit(message)
+        except TimeoutError:
+            why = "the disk is full" if self._store.full else "the disk does not keep up"
+            raise unavailable(f"{why}: send the same request, with the same Idempotency-Key, again") from None
+        if answer.failure:
+            raise Problem(500, f"this could not be decided: {answer.failure}")
+        row = self._store.row(message.about)
+        assert row is not None, f"{message.about} was stored and is not there"
+        if isinstance(message, CompraSolicitada) and not answer.repeated:
+            self.accepted.inc()
+        return row
+
+    async def finish(self, about: str, seconds: float) -> None:
+        """Return when this purchase or entry has reached its end, or after so many seconds."""
+        row = self._store.row(about)
+        if row is None or finished(row):
+            return
+        waiter = asyncio.get_running_loop().create_future()
+        self._waiting[about].append(waiter)
+        try:
+            async with asyncio.timeout(seconds):
+                await waiter
+        except TimeoutError:
+            pass
+        finally:
+            waiters = self._waiting.get(about, [])
+            if waiter in waiters:
+                waiters.remove(waiter)
+            if not waiters:
+                self._waiting.pop(about, None)
+
+    async def at_the_writer(self, request: Request) -> Response | None:
+        """None if this process writes; else what the one that does answers. Raises Problem (503) when none is there."""
+        if self._runtime.loop is None:
+            raise unavailable("this process only reads: start it with ZOCO_RABBITMQ_URL to buy", 60)
+        deadline = time.monotonic() + PATIENCE_SECONDS
+        body = await request.body()
+        headers = {name: value for name, value in request.headers.items() if name not in ("host", "content-length")}
+        while True:
+            if self._store.leads:
+                return None
+            url = self._runtime.writer_url()
+            if FORWARDED not in request.headers and url and url != self._runtime.settings.public_url:
+                answer = await self._pass_on(request, url, body, {**headers, FORWARDED: "1"})
+                if answer is not None and answer.status_code != 503:
+                    return answer
+            if FORWARDED in request.headers or time.monotonic() > deadline:
+                raise unavailable("no replica writes at the moment: send the same request again")
+            await asyncio.sleep(RETRY_SECONDS)
+
+    async def _pass_on(self, request: Request, url: str, body: bytes, headers: Mapping[str, str]) -> Response | None:
+        target = f"{url}{request.url.path}" + (f"?{request.url.query}" if request.url.query else "")
+        timeout = aiohttp.ClientTimeout(total=WAIT_LIMIT_SECONDS + PATIENCE_SECONDS, sock_connect=1)
+        try:
+            async with self.http.request(
+                request.method, target, data=body or None, headers=headers, timeout=timeout
+            ) as answer:
+                return await _copied(answer)
+        except (aiohttp.ClientError, TimeoutError, OSError):
+            return None
+
+    async def read_from(self, service: str, path: str, query: str = "") -> Response:
+        """What another service answers to a GET. Raises Problem (503) when it does not."""
+        target = f"{self._urls[service]}{path}" + (f"?{query}" if query else "")
+        try:
+            async with self.http.get(target) as answer:
+                return await _copied(answer)
+        except (aiohttp.ClientError, TimeoutError, OSError):
+            raise unavailable(
+                f"{service} does not answer; purchases are accepted all the same and wait for it", 2
+            ) from None
+
+    async def estado(self) -> dict[str, Any]:
+        """Every service and every queue, as far as they answer within a second."""
+        others = await asyncio.gather(*(self._ask_ready(name) for name in self._urls))
+        bus = self._runtime.bus
+        queues: Any = None
+        trouble = None if bus else "no broker is configured"
+        if bus:
+            try:
+                queues = {
+                    name: {"messages": depth.messages, "consumers": depth.consumers}
+                    for name, depth in (await bus.depths()).items()
+                }
+            except BusError as error:
+                trouble = bus.trouble or str(error)
+        return {
+            "servicios": {"compras": self._own_state(), **dict(zip(self._urls, others, strict=True))},
+            "broker": {"conectado": bool(bus and bus.connected), "problema": trouble},
+            "colas": queues,
+            "sinTerminar": len(self._store.rows),
+        }
+
+    def _own_state(self) -> dict[str, Any]:
+        return {
+            "ready": self._runtime.ready,
+            "role": "writer" if self._store.leads else "follower",
+            "records": self._store.seq,
+            "diskFull": self._store.full,
+        }
+
+    async def _ask_ready(self, service: str) -> dict[str, Any]:
+        try:
+            timeout = aiohttp.ClientTimeout(total=1)
+            async with self.http.get(f"{self._urls[service]}/readyz", timeout=timeout) as answer:
+                state: dict[str, Any] = pydantic_core.from_json(await answer.read())
+                return state
+        except (aiohttp.ClientError, TimeoutError, OSError, ValueError):
+            return {"ready": False, "role": None, "problem": "does not answer"}
+
+
+# The message with which a purchase ends, by its last state.
+ENDS: Final = {"registrada": "transaccion.registrada", "rechazada": "compra.rechazada"}
+
+
+@dataclass(frozen=True, slots=True)
+class Voice:
+    """The bus, as the nudge sees it."""
+
+    runtime: Runtime[Asunto]
+
+    async def publish(self, messages: Any) -> None:
+        assert self.runtime.bus is not None
+        await self.runtime.bus.publish(messages)
+        self.runtime.metrics.published(messages)
+        log.info("asked again for what does not get on", purchases=len(messages))
+
+    async def empty(self) -> bool:
+        assert self.runtime.bus is not None
+        try:
+            depths = await self.runtime.bus.depths()
+        except BusError:
+            return False
+        return all(depths[name].messages == 0 for name in SERVICES)
+
+
+async def _copied(answer: aiohttp.ClientResponse) -> Response:
+    headers = {name: value for name, value in answer.headers.items() if name.lower() in PASSED_ON}
+    return Response(await answer.read(), answer.status, headers)
+
+
+def _asks_the_same(row: Asunto, message: Message) -> bool:
+    asked = pregunta(row)
+    return type(asked) is type(message) and encode(asked.model_copy(update={"fecha": message.fecha})) == encode(message)

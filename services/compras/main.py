@@ -1,0 +1,275 @@
+"""compras over HTTP: the front door. Buying, asking how a purchase stands, and what the operator may do."""
+
+from __future__ import annotations
+
+import re
+from itertools import islice
+from pathlib import Path as File
+from typing import Annotated, Any, Final
+from urllib.parse import urlencode
+from uuid import uuid4, uuid5
+
+from fastapi import APIRouter, Path, Query, Request, Response
+from pydantic import BaseModel, ConfigDict
+from pydantic.alias_generators import to_camel
+
+from broker.messages import (
+    MAX_ID,
+    NAMESPACE,
+    AltaMessage,
+    Amount,
+    CompraSolicitada,
+    Id,
+    Imagen,
+    Money,
+    Nombre,
+    SaldoRecargado,
+    TokenPublicado,
+    UsuarioRegistrado,
+    compra_id,
+)
+from services.compras.domain import DOMAIN, Alta, Asunto, Compra, finished
+from services.compras.front import WAIT_LIMIT_SECONDS, FrontDoor
+from services.shared.problems import Operator, Problem, documented, read_body
+from services.shared.run import Runtime, Service, create_app, json_bytes, runtime_of
+
+MAX_KEY: Final = 255
+MAX_LIMITE: Final = 1_000
+
+
+class Body(BaseModel):
+    """What every request's body is: just these fields, of just these types."""
+
+    model_config = ConfigDict(extra="forbid", alias_generator=to_camel)
+
+
+class Solicitud(Body):
+    """A buyer, a token, and the most they are willing to pay."""
+
+    usuario_id: Id
+    token_id: Id
+    precio_maximo: Money | None = None
+
+
+class AltaUsuario(Body):
+    nombre: Nombre
+    saldo: Money | None = None
+
+
+class AltaRecarga(Body):
+    monto: Amount
+
+
+class AltaToken(Body):
+    nombre: Nombre
+    imagen: Imagen
+    precio: Money
+
+
+routes = APIRouter()
+EntityId = Annotated[int, Path(ge=1, le=MAX_ID)]
+
+
+def door_of(request: Request) -> FrontDoor:
+    door: FrontDoor = runtime_of(request).extra
+    return door
+
+
+def idempotency_key(request: Request) -> str:
+    """The key that the client sent, or a new one. Raises Problem (400)."""
+    key = request.headers.get("idempotency-key")
+    if key is None:
+        return str(uuid4())
+    if not 1 <= len(key) <= MAX_KEY or not key.isprintable():
+        raise Problem(400, f"Idempotency-Key must be 1 to {MAX_KEY} printable characters: a UUID is a good one")
+    return key
+
+
+def wait_seconds(request: Request) -> float:
+    """How long the client prefers to wait for the end (RFC 7240)."""
+    found = re.search(r"\bwait=(\d{1,4})\b", request.headers.get("prefer", ""))
+    return min(int(found[1]), WAIT_LIMIT_SECONDS) if found else 0
+
+
+def vista(row: Asunto) -> dict[str, Any]:
+    """A purchase, or an operator's entry, as it is shown."""
+    if isinstance(row, Alta):
+        return {"id": row.id, "tipo": row.tipo, "fecha": row.fecha, "estado": row.estado}
+    shown = {
+        "id": row.id,
+        "usuarioId": row.usuario_id,
+        "tokenId": row.token_id,
+        "fecha": row.fecha,
+        "precioMaximo": row.precio_maximo,
+        "estado": row.estado,
+        "motivo": row.motivo if row.estado == "rechazada" else None,
+        "precio": row.precio,
+        "transaccionId": row.transaccion_id,
+        "historia": [{"estado": paso.estado, "fecha": paso.fecha} for paso in row.historia],
+    }
+    return {name: value for name, value in shown.items() if value is not None}
+
+
+async def accepted(request: Request, message: CompraSolicitada | AltaMessage, place: str, key: str) -> Response:
+    """202 with where to look, or 200 when it has reached its end already."""
+    door = door_of(request)
+    row = await door.accept(message)
+    headers = {"Location": f"/{place}/{message.about}", "Idempotency-Key": key}
+    if seconds := wait_seconds(request):
+        await door.finish(message.about, seconds)
+        row = runtime_of(request).store.row(message.about) or row
+        headers["Preference-Applied"] = f"wait={seconds:g}"
+    if finished(row):
+        return json_bytes(vista(row), 200, headers)
+    return json_bytes(vista(row), 202, {**headers, "Retry-After": "1"})
+
+
+@routes.post(
+    "/compras",
+    status_code=202,
+    summary="Buy a token",
+    openapi_extra=documented(Solicitud),
+    responses={200: {"description": "Bought or refused already"}, 415: {}, 422: {}, 503: {}},
+)
+async def comprar(request: Request) -> Response:
+    """Answered once the request is on the disk: from then on it is not lost, whatever dies.
+
+    Send an Idempotency-Key, and the same one when you send it again: one key is one purchase.
+    """
+    key = idempotency_key(request)
+    solicitud = await read_body(request, Solicitud)
+    if (answer := await door_of(request).at_the_writer(request)) is not None:
+        return answer
+    message = CompraSolicitada(
+        compra_id=compra_id(solicitud.usuario_id, key),
+        usuario_id=solicitud.usuario_id,
+        token_id=solicitud.token_id,
+        precio_maximo=solicitud.precio_maximo,
+        fecha=door_of(request).fecha(),
+    )
+    return await accepted(request, message, "compras", key)
+
+
+@routes.get("/compras/{compra_id}", summary="How a purchase stands", responses={404: {}})
+async def compra(request: Request, compra_id: str) -> Response:
+    return await _found(request, compra_id, Compra, "purchase")
+
+
+@routes.get("/altas/{alta_id}", summary="Whether an operator's entry is in force (operator)", responses={404: {}})
+async def alta(request: Request, alta_id: str, _: Operator) -> Response:
+    return await _found(request, alta_id, Alta, "entry")
+
+
+async def _found(request: Request, about: str, kind: type[Asunto], name: str) -> Response:
+    runtime: Runtime[Asunto] = runtime_of(request)
+    row = runtime.store.row(about)
+    if row is None and runtime.loop and not runtime.store.leads:
+        # It may be so new that this replica has not read of it yet.
+        answer = await door_of(request).at_the_writer(request)
+        if answer is not None:
+            return answer
+        row = runtime.store.row(about)
+    if not isinstance(row, kind):
+        raise Problem(404, f"there is no {name} {about}: its id is in the Location of the answer to its request")
+    return json_bytes(vista(row))
+
+
+@routes.get("/compras", summary="Purchases, oldest first; Link: rel=next where there are more")
+async def compras(
+    request: Request,
+    usuarioId: Annotated[int | None, Query(ge=1, le=MAX_ID)] = None,  # noqa: N803
+    desde: Annotated[int, Query(ge=0, le=MAX_ID, description="Place in the list to go on behind")] = 0,
+    limite: Annotated[int, Query(ge=1, le=MAX_LIMITE)] = 100,
+) -> Response:
+    store = runtime_of(request).store
+    found = list(islice(store.book.lines(after=desde, user=usuarioId), limite + 1))
+    rows = (store.row(store.word(store.book.place(line)).about) for line in found[:limite])
+    headers = {}
+    if len(found) > limite:
+        asked = {"usuarioId": usuarioId, "desde": found[limite - 1], "limite": limite}
+        query = urlencode({name: value for name, value in asked.items() if value is not None})
+        headers["Link"] = f'</compras?{query}>; rel="next"'
+    return json_bytes([vista(row) for row in rows], headers=headers)
+
+
+@routes.get("/estado", summary="The services, the queues, the broker")
+async def estado(request: Request) -> Response:
+    return json_bytes(await door_of(request).estado())
+
+
+async def _passed_on(request: Request) -> Response:
+    service = {"imagenes": "tokens"}.get(name := request.url.path.split("/")[1], name)
+    return await door_of(request).read_from(service, request.url.path, request.url.query)
+
+
+for _path in ("/tokens", "/usuarios", "/transacciones"):
+    routes.add_api_route(_path, _passed_on, summary=f"GET {_path} of its service", responses={503: {}})
+    routes.add_api_route(_path + "/{id}", _passed_on, summary=f"GET {_path}/… of its service", responses={503: {}})
+routes.add_api_route("/imagenes/{file}", _passed_on, summary="A token's picture", responses={503: {}})
+
+
+@routes.put(
+    "/usuarios/{usuario_id}",
+    status_code=202,
+    summary="Register or rename a user (operator)",
+    openapi_extra=documented(AltaUsuario),
+)
+async def alta_usuario(request: Request, usuario_id: EntityId, _: Operator) -> Response:
+    """`saldo` counts only for a user who is new."""
+    body = await read_body(request, AltaUsuario)
+    return await _alta(request, UsuarioRegistrado, usuario_id=usuario_id, nombre=body.nombre, saldo=body.saldo)
+
+
+@routes.post(
+    "/usuarios/{usuario_id}/recargas",
+    status_code=202,
+    summary="Add to a user's money (operator)",
+    openapi_extra=documented(AltaRecarga),
+)
+async def alta_recarga(request: Request, usuario_id: EntityId, _: Operator) -> Response:
+    """Counts once per Idempotency-Key; waits for a user who is not registered yet."""
+    body = await read_body(request, AltaRecarga)
+    return await _alta(request, SaldoRecargado, usuario_id=usuario_id, monto=body.monto)
+
+
+@routes.put(
+    "/tokens/{token_id}",
+    status_code=202,
+    summary="Put a token up for sale, or change what is shown of it (operator)",
+    openapi_extra=documented(AltaToken),
+)
+async def alta_token(request: Request, token_id: EntityId, _: Operator) -> Response:
+    """Whoever holds the token keeps it at the price it had."""
+    body = await read_body(request, AltaToken)
+    return await _alta(
+        request, TokenPublicado, token_id=token_id, nombre=body.nombre, imagen=body.imagen, precio=body.precio
+    )
+
+
+async def _alta(request: Request, model: type[AltaMessage], **fields: Any) -> Response:
+    key = idempotency_key(request)
+    if (answer := await door_of(request).at_the_writer(request)) is not None:
+        return answer
+    alta_id = str(uuid5(NAMESPACE, f"operador:{key}"))
+    return await accepted(request, model(alta_id=alta_id, fecha=door_of(request).fecha(), **fields), "altas", key)
+
+
+def _prepare(runtime: Runtime[Asunto]) -> None:
+    runtime.extra = FrontDoor(runtime)
+    runtime.store.on_change = runtime.extra.heard
+
+
+async def _beside(runtime: Runtime[Asunto]) -> None:
+    await runtime.extra.nudge.run()
+
+
+app = create_app(
+    Service(
+        domain=DOMAIN,
+        routes=routes,
+        seed=lambda raw: [],
+        seed_file=File(__file__).with_name("compras.json"),
+        prepare=_prepare,
+        beside=_beside,
+    )
+)

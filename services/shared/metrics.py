@@ -1,0 +1,103 @@
+"""What a service counts, for Prometheus. Names are in docs; each has its unit as its last word."""
+
+from __future__ import annotations
+
+import time
+from collections import Counter as Counts
+from collections.abc import Sequence
+
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, disable_created_metrics, generate_latest
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from broker import messages
+from broker.bus import Delivery
+from services.shared.loop import Submission
+from services.shared.store import Answer
+
+# From a tenth of a millisecond (a sync here) to a minute (a broker's restart).
+SECONDS = (0.0001, 0.0003, 0.001, 0.003, 0.01, 0.03, 0.1, 0.3, 1, 3, 10, 30, 60)
+SIZES = (1, 2, 5, 10, 20, 50, 100, 200, 500)
+
+
+class Metrics:
+    """One registry per process: `text` is what `/metrics` answers."""
+
+    def __init__(self) -> None:
+        # When each series began is of no use to anybody here.
+        disable_created_metrics()
+        self.registry = registry = CollectorRegistry()
+        self.received = Counter("zoco_messages_received", "Messages decided, by type", ["type"], registry=registry)
+        self.sent = Counter(
+            "zoco_messages_published", "Messages confirmed by the broker, by type", ["type"], registry=registry
+        )
+        self.repeated = Counter(
+            "zoco_messages_repeated", "Messages seen before and answered from memory", registry=registry
+        )
+        self.redelivered = Counter(
+            "zoco_messages_redelivered", "Deliveries that the broker marked as repeated", registry=registry
+        )
+        self.dead = Counter(
+            "zoco_messages_dead_lettered", "Messages put with the dead letters, by cause", ["cause"], registry=registry
+        )
+        self.batch = Histogram("zoco_batch_messages", "Messages per batch", buckets=SIZES, registry=registry)
+        self.sync = Histogram(
+            "zoco_journal_sync_seconds", "Seconds per sync of the journal", buckets=SECONDS, registry=registry
+        )
+        self.writer = Gauge("zoco_writer", "1: this process writes; 0: it follows", registry=registry)
+        self.consumer = Gauge("zoco_consumer_alive", "1: this process is subscribed to its queue", registry=registry)
+        self.broker = Gauge("zoco_broker_connected", "1: both connections to the broker stand", registry=registry)
+        self.records = Gauge("zoco_journal_records", "Sequence number of the last record", registry=registry)
+        self.torn = Gauge(
+            "zoco_journal_torn_bytes", "Bytes of torn ends that were cut off at the start", registry=registry
+        )
+        self.disk_full = Gauge("zoco_disk_full", "1: a batch waits for room on the disk", registry=registry)
+        self.requests = Counter(
+            "zoco_http_requests", "HTTP requests, by method and status", ["method", "status"], registry=registry
+        )
+        self.request_seconds = Histogram(
+            "zoco_http_request_seconds", "Seconds per HTTP request", buckets=SECONDS, registry=registry
+        )
+
+    def text(self) -> bytes:
+        return generate_latest(self.registry)
+
+    def decided(self, batch: Sequence[Delivery | Submission], answers: Sequence[Answer]) -> None:
+        """See loop.Meter."""
+        self.batch.observe(len(batch))
+        types = Counts(item.message.type for item in batch if item.message is not None)
+        for name, count in types.items():
+            self.received.labels(name).inc(count)
+        self.repeated.inc(sum(answer.repeated for answer in answers))
+        self.redelivered.inc(sum(isinstance(item, Delivery) and item.redelivered for item in batch))
+        self.dead.labels("failure").inc(sum(answer.failure is not None for answer in answers))
+
+    def poisoned(self, count: int) -> None:
+        self.dead.labels("poison").inc(count)
+
+    def published(self, sent: Sequence[messages.Message]) -> None:
+        """See loop.Meter."""
+        for name, count in Counts(message.type for message in sent).items():
+            self.sent.labels(name).inc(count)
+
+
+class MeterRequests:
+    """An ASGI layer that counts requests. Twenty lines instead of a package: 3 µs a request instead of 36."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        runtime = getattr(scope["app"].state, "runtime", None) if scope["type"] == "http" else None
+        if runtime is None:
+            await self._app(scope, receive, send)
+            return
+        metrics: Metrics = runtime.metrics
+        started = time.perf_counter()
+
+        async def counted(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                metrics.requests.labels(scope["method"], message["status"]).inc()
+                metrics.request_seconds.observe(time.perf_counter() - started)
+            await send(message)
+
+        await self._app(scope, receive, counted)

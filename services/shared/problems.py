@@ -1,0 +1,145 @@
+"""Errors as RFC 9457 problems, each with a `detail` that says what to do."""
+
+from __future__ import annotations
+
+import hmac
+from collections.abc import Mapping
+from http import HTTPStatus
+from typing import Annotated, Any, TypeVar
+
+import pydantic_core
+from fastapi import Depends, FastAPI, Request, Response
+from fastapi.exceptions import RequestValidationError
+from pydantic import BaseModel, ValidationError
+from starlette.exceptions import HTTPException
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+MEDIA_TYPE = "application/problem+json"
+Body = TypeVar("Body", bound=BaseModel)
+
+
+class Problem(Exception):
+    """Any answer that is an error. `errors` point at the fields that are wrong."""
+
+    def __init__(
+        self,
+        status: int,
+        detail: str,
+        *,
+        headers: Mapping[str, str] | None = None,
+        errors: list[dict[str, str]] | None = None,
+    ) -> None:
+        super().__init__(detail)
+        self.status, self.detail, self.errors = status, detail, errors
+        self.headers = dict(headers or {})
+
+    def response(self) -> Response:
+        body: dict[str, Any] = {
+            "type": "about:blank",
+            "title": HTTPStatus(self.status).phrase,
+            "status": self.status,
+            "detail": self.detail,
+        }
+        if self.errors:
+            body["errors"] = self.errors
+        return Response(pydantic_core.to_json(body), self.status, self.headers, MEDIA_TYPE)
+
+
+def unavailable(detail: str, retry_seconds: int = 1) -> Problem:
+    """Nothing is wrong with the request: try the same again after so many seconds."""
+    return Problem(503, detail, headers={"Retry-After": str(retry_seconds)})
+
+
+async def read_body(request: Request, model: type[Body]) -> Body:
+    """The request's JSON body, read in one go. Raises Problem (415, 422)."""
+    kind = request.headers.get("content-type", "").split(";")[0].strip().lower()
+    if kind != "application/json":
+        sent = f"{kind} cannot be read" if kind else "the content type is missing"
+        raise Problem(415, f"{sent}: add the header 'Content-Type: application/json'")
+    try:
+        return model.model_validate_json(await request.body())
+    except ValidationError as error:
+        raise invalid(error.errors(include_url=False, include_input=False)) from error
+
+
+def documented(model: type[BaseModel]) -> dict[str, Any]:
+    """What `/docs` says of a body that `read_body` reads."""
+    content = {"application/json": {"schema": model.model_json_schema(by_alias=True)}}
+    return {"requestBody": {"required": True, "content": content}}
+
+
+def invalid(errors: Any) -> Problem:
+    """422 with a JSON pointer to each field that is wrong."""
+    found = [
+        {"pointer": "/" + "/".join(str(part) for part in error["loc"]), "detail": error["msg"]} for error in errors
+    ]
+    first = found[0]
+    return Problem(422, f"{first['pointer']}: {first['detail']}", errors=found)
+
+
+async def operator(request: Request) -> None:
+    """Let only the operator through. Answers 401, and 403 where no token is configured."""
+    token = request.app.state.runtime.settings.operator_token
+    if token is None:
+        raise Problem(403, "the operator's endpoints are off: set ZOCO_OPERATOR_TOKEN and start again")
+    scheme, _, sent = request.headers.get("authorization", "").partition(" ")
+    if scheme.lower() != "bearer" or not hmac.compare_digest(sent.encode(), token.get_secret_value().encode()):
+        raise Problem(
+            401,
+            "this is the operator's: send 'Authorization: Bearer TOKEN' with the token of ZOCO_OPERATOR_TOKEN",
+            headers={"WWW-Authenticate": 'Bearer realm="zoco"'},
+        )
+
+
+Operator = Annotated[None, Depends(operator)]
+
+
+class BodyLimit:
+    """Refuse a body that is too large before all of it was read."""
+
+    def __init__(self, app: ASGIApp, limit_bytes: int) -> None:
+        self._app, self._limit = app, limit_bytes
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        read = 0
+
+        async def counted() -> Message:
+            nonlocal read
+            message = await receive()
+            read += len(message.get("body", b""))
+            if read > self._limit:
+                raise Problem(413, f"the body is over {self._limit} bytes: a request here is a few dozen")
+            return message
+
+        await self._app(scope, counted, send)
+
+
+def handle_problems(app: FastAPI) -> None:
+    """Make every error of this app a problem."""
+
+    async def problem(request: Request, error: Exception) -> Response:
+        assert isinstance(error, Problem)
+        return error.response()
+
+    async def http(request: Request, error: Exception) -> Response:
+        assert isinstance(error, HTTPException)
+        detail = {
+            404: f"there is nothing at {request.url.path}: /docs lists what there is",
+            405: f"{request.method} is not for {request.url.path}: /docs lists what is",
+        }.get(error.status_code, str(error.detail))
+        return Problem(error.status_code, detail, headers=error.headers).response()
+
+    async def validation(request: Request, error: Exception) -> Response:
+        assert isinstance(error, RequestValidationError)
+        return invalid(error.errors()).response()
+
+    async def bug(request: Request, error: Exception) -> Response:
+        return Problem(500, "a bug in the service: its log has the details").response()
+
+    app.add_exception_handler(Problem, problem)
+    app.add_exception_handler(HTTPException, http)
+    app.add_exception_handler(RequestValidationError, validation)
+    app.add_exception_handler(Exception, bug)

@@ -1,0 +1,88 @@
+"""Every setting of a service, read once at its start. A missing or wrong one stops the process and names itself."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Final, Literal
+
+from pydantic import Field, SecretStr, ValidationError
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+PREFIX: Final = "ZOCO_"
+# Where a cluster mounts secrets: one file per setting, named like it.
+SECRETS: Final = Path("/run/secrets/zoco")
+ROOT: Final = Path(__file__).parents[2]
+
+
+class WrongSetting(Exception):
+    """One sentence that names the setting, and what to do."""
+
+
+class Settings(BaseSettings):
+    """From the environment, with the prefix ZOCO_, or from files of the same names in /run/secrets/zoco."""
+
+    model_config = SettingsConfigDict(env_prefix=PREFIX, frozen=True, extra="ignore")
+
+    rabbitmq_url: SecretStr | None = Field(
+        None, description="The broker, as amqp://user:password@host:port/vhost. Without it a service only reads."
+    )
+    data: Path | None = Field(
+        None, description="The folder of this service's books. Unless told, `.zoco/<service>` in the project."
+    )
+    seed: Path | None = Field(
+        None, description="What to start with: a JSON file. Unless told, the one beside the service's code."
+    )
+    public_url: str = Field(
+        "http://127.0.0.1:8000",
+        pattern=r"^https?://",
+        description="Where other replicas of this service reach this process.",
+    )
+    operator_token: SecretStr | None = Field(
+        None, min_length=16, description="What the operator's endpoints ask for. Without it they are off."
+    )
+    usuarios_url: str = Field(
+        "http://127.0.0.1:8001", pattern=r"^https?://", description="compras: where usuarios answers."
+    )
+    tokens_url: str = Field(
+        "http://127.0.0.1:8002", pattern=r"^https?://", description="compras: where tokens answers."
+    )
+    transacciones_url: str = Field(
+        "http://127.0.0.1:8003", pattern=r"^https?://", description="compras: where transacciones answers."
+    )
+    backlog_limit: int = Field(
+        100_000, ge=1, description="compras: with so many purchases unfinished, further ones are answered 503."
+    )
+    nudge_seconds: float = Field(
+        5.0,
+        gt=0,
+        description="compras: seconds that a purchase may stand still, all queues empty, before it is asked for again.",
+    )
+    prefetch: int = Field(
+        300,
+        ge=1,
+        le=2000,
+        description="Deliveries that the broker sends ahead of their acks (quorum queues: at most 2,000).",
+    )
+    batch: int = Field(500, ge=1, description="The most messages that are written with one sync.")
+    snapshot_bytes: int = Field(32 * 1024 * 1024, ge=1024, description="Journal bytes between two snapshots.")
+    log: Literal["auto", "json", "console"] = Field(
+        "auto", description="Lines of JSON, or coloured text; auto: text on a terminal."
+    )
+
+
+def read_settings() -> Settings:
+    """Raises WrongSetting."""
+    try:
+        settings = Settings(_secrets_dir=SECRETS if SECRETS.is_dir() else None)
+    except ValidationError as error:
+        first = error.errors(include_url=False, include_input=False)[0]
+        raise WrongSetting(f"{PREFIX}{str(first['loc'][0]).upper()} is wrong: {first['msg']}") from error
+    url = settings.rabbitmq_url.get_secret_value() if settings.rabbitmq_url else "amqp://"
+    if not url.startswith(("amqp://", "amqps://")):
+        raise WrongSetting("ZOCO_RABBITMQ_URL is wrong: write amqp://user:password@host:5672/")
+    known = {PREFIX + name.upper() for name in Settings.model_fields}
+    strangers = sorted(name for name in os.environ if name.startswith(PREFIX) and name not in known)
+    if strangers:
+        raise WrongSetting(f"{strangers[0]} is no setting: known are {', '.join(sorted(known))}")
+    return settings

@@ -1,0 +1,96 @@
+"""The readable view: the service's rows beside its journal, in the seed's own format, seconds old at the most."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any, Final, Generic, Protocol, TypeVar
+
+import aiofiles
+import pydantic_core
+
+from broker.messages import Message
+from services.shared.store_json import JsonStore
+
+Row = TypeVar("Row")
+# So many new lines of a book are written at a time.
+CHUNK: Final = 5_000
+END: Final = b"]\n"
+
+
+class View(Protocol):
+    async def write(self) -> None:
+        """Bring the file up to date. Raises OSError."""
+
+
+class RowsView(Generic[Row]):
+    """All rows that the public sees. The file is written anew, and a reader sees the old one or the new one."""
+
+    def __init__(self, store: JsonStore[Row], file: Path, public: Callable[[Row], Mapping[str, Any] | None]) -> None:
+        self._store, self._file, self._public = store, file, public
+        self._seq, self._body, self._written = -1, b"", -1
+
+    def body(self) -> bytes:
+        """The rows as a JSON array, encoded once per change."""
+        if self._seq != self._store.seq:
+            shown = [seen for row in self._store.rows.values() if (seen := self._public(row)) is not None]
+            self._body = array(pydantic_core.to_json(row) for row in shown)
+            self._seq = self._store.seq
+        return self._body
+
+    async def write(self) -> None:
+        if self._written == self._store.seq:
+            return
+        seq = self._store.seq
+        new = self._file.with_name(f".{self._file.name}.new")
+        async with aiofiles.open(new, "wb") as file:
+            await file.write(self.body())
+        os.replace(new, self._file)  # noqa: PTH105
+        self._written = seq
+
+
+class BookView(Generic[Row]):
+    """A book that only grows. New lines are written over the closing bracket, in one write, whatever its length."""
+
+    def __init__(self, store: JsonStore[Row], file: Path, public: Callable[[Message], Mapping[str, Any]]) -> None:
+        self._store, self._file, self._public = store, file, public
+        self._lines = -1
+
+    def lines(self, numbers: list[int]) -> list[bytes]:
+        """These lines of the book, as the public sees them."""
+        book, word = self._store.book, self._store.word
+        return [pydantic_core.to_json(self._public(word(book.place(number)))) for number in numbers]
+
+    async def write(self) -> None:
+        if self._lines < 0:
+            self._lines = await self._resume()
+        while self._lines < len(self._store.book):
+            last = min(self._lines + CHUNK, len(self._store.book))
+            added = self.lines(list(range(self._lines + 1, last + 1)))
+            async with aiofiles.open(self._file, "r+b") as file:
+                await file.seek(-len(END), os.SEEK_END)
+                await file.write((b",\n " if self._lines else b"") + b",\n ".join(added) + END)
+            self._lines = last
+
+    async def _resume(self) -> int:
+        """How many lines the file has; a file that a crash left unfinished is begun anew."""
+        if self._file.exists():
+            async with aiofiles.open(self._file, "rb") as file:
+                size = await file.seek(0, os.SEEK_END)
+                await file.seek(max(0, size - 4096))
+                tail = await file.read()
+            try:
+                last = pydantic_core.from_json(b"[" + tail[tail.rindex(b"{") :])[0]["id"] if b"{" in tail else 0
+                if tail.endswith(END) and 0 < last <= len(self._store.book):
+                    return int(last)
+            except (ValueError, KeyError, TypeError):
+                pass
+        async with aiofiles.open(self._file, "wb") as file:
+            await file.write(b"[" + END)
+        return 0
+
+
+def array(items: Any) -> bytes:
+    """JSON values as an array, one to a line."""
+    return b"[" + b",\n ".join(items) + END

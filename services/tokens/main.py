@@ -1,0 +1,99 @@
+"""tokens over HTTP: what is for sale, and its pictures. Buying goes through compras."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, Final, Literal
+
+from fastapi import APIRouter, Request, Response
+from fastapi.responses import FileResponse
+from pydantic import BaseModel, ConfigDict, TypeAdapter
+
+from broker.messages import Id, Imagen, Message, Money, Nombre, TokenPublicado
+from services.shared.problems import Problem
+from services.shared.run import Runtime, Service, create_app, json_bytes, runtime_of
+from services.shared.seed import SEED_FECHA, seed_id
+from services.shared.view import RowsView
+from services.tokens.domain import DOMAIN, Token
+
+IMAGENES: Final = Path(__file__).with_name("imagenes")
+
+
+class SeedToken(BaseModel):
+    """One entry of `tokens.json`."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    id: Id
+    nombre: Nombre
+    imagen: Imagen
+    precio: Money
+    vendido: Literal[False]
+
+
+def seed(raw: bytes) -> Sequence[Message]:
+    """Raises ValidationError."""
+    return [
+        TokenPublicado(
+            alta_id=seed_id(entry.id),
+            fecha=SEED_FECHA,
+            token_id=entry.id,
+            nombre=entry.nombre,
+            imagen=entry.imagen,
+            precio=entry.precio,
+        )
+        for entry in TypeAdapter(list[SeedToken]).validate_json(raw)
+    ]
+
+
+def public(token: Token) -> dict[str, Any]:
+    """A token in the seed's format."""
+    return {
+        "id": token.id,
+        "nombre": token.nombre,
+        "imagen": token.imagen,
+        "precio": token.precio,
+        "vendido": token.vendido,
+    }
+
+
+routes = APIRouter()
+
+
+@routes.get("/tokens", summary="Every token, as in the seed")
+async def tokens(request: Request) -> Response:
+    return json_bytes(runtime_of(request).view.body())
+
+
+@routes.get("/tokens/{token_id}", summary="One token: who holds it and who waits, too", responses={404: {}})
+async def token(request: Request, token_id: int) -> Response:
+    runtime: Runtime[Token] = runtime_of(request)
+    row = runtime.store.row(str(token_id))
+    if row is None:
+        raise Problem(404, f"there is no token {token_id}: GET /tokens lists them")
+    reserva = row.reserva
+    holder = (
+        {"compraId": reserva.compra_id, "usuarioId": reserva.usuario_id, "precio": reserva.precio} if reserva else None
+    )
+    return json_bytes({**public(row), "reserva": holder, "cola": [espera.compra_id for espera in row.cola]})
+
+
+@routes.get("/imagenes/{file}", summary="A picture", response_class=FileResponse, responses={404: {}})
+async def imagen(file: str) -> FileResponse:
+    path = IMAGENES / file
+    if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}", file) or not path.is_file():
+        raise Problem(404, f"there is no picture {file!r}")
+    return FileResponse(path, headers={"Cache-Control": "public, max-age=86400"})
+
+
+app = create_app(
+    Service(
+        domain=DOMAIN,
+        routes=routes,
+        seed=seed,
+        seed_file=Path(__file__).with_name("tokens.json"),
+        view=lambda store, file: RowsView(store, file, public),
+    )
+)

@@ -1,0 +1,77 @@
+"""transacciones over HTTP: the book of sales. It is written by messages only."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from itertools import islice
+from pathlib import Path
+from typing import Annotated, Any, Final
+from urllib.parse import urlencode
+
+import pydantic_core
+from fastapi import APIRouter, Query, Request, Response
+
+from broker.messages import MAX_ID, Message, TransaccionRegistrada
+from services.shared.problems import Problem
+from services.shared.run import Runtime, Service, create_app, json_bytes, runtime_of
+from services.shared.view import BookView, array
+from services.transacciones.domain import DOMAIN, Libro
+
+MAX_LIMITE: Final = 10_000
+
+
+def seed(raw: bytes) -> Sequence[Message]:
+    """Raises ValueError: a sale is recorded because it happened, and for no other reason."""
+    if pydantic_core.from_json(raw) != []:
+        raise ValueError("transacciones starts empty: write []")
+    return []
+
+
+def public(word: Message) -> dict[str, Any]:
+    """A record of the book."""
+    assert isinstance(word, TransaccionRegistrada)
+    return {"id": word.transaccion_id, "usuarioId": word.usuario_id, "tokenId": word.token_id, "fecha": word.fecha}
+
+
+routes = APIRouter()
+Filter = Annotated[int | None, Query(ge=1, le=MAX_ID)]
+
+
+@routes.get("/transacciones", summary="The records, oldest first; Link: rel=next where there are more")
+async def transacciones(
+    request: Request,
+    usuarioId: Filter = None,  # noqa: N803
+    tokenId: Filter = None,  # noqa: N803
+    desde: Annotated[int, Query(ge=0, le=MAX_ID, description="Ids above this one")] = 0,
+    limite: Annotated[int, Query(ge=1, le=MAX_LIMITE)] = 1000,
+) -> Response:
+    runtime: Runtime[Libro] = runtime_of(request)
+    book: BookView[Libro] = runtime.view  # type: ignore[assignment]
+    found = list(islice(runtime.store.book.lines(after=desde, user=usuarioId, token=tokenId), limite + 1))
+    headers = {}
+    if len(found) > limite:
+        asked = {"usuarioId": usuarioId, "tokenId": tokenId, "desde": found[limite - 1], "limite": limite}
+        query = urlencode({name: value for name, value in asked.items() if value is not None})
+        headers["Link"] = f'</transacciones?{query}>; rel="next"'
+    return json_bytes(array(book.lines(found[:limite])), headers=headers)
+
+
+@routes.get("/transacciones/{transaccion_id}", summary="One record", responses={404: {}})
+async def transaccion(request: Request, transaccion_id: int) -> Response:
+    runtime: Runtime[Libro] = runtime_of(request)
+    try:
+        place = runtime.store.book.place(transaccion_id)
+    except IndexError:
+        raise Problem(404, f"there is no record {transaccion_id}: GET /transacciones lists them") from None
+    return json_bytes(public(runtime.store.word(place)))
+
+
+app = create_app(
+    Service(
+        domain=DOMAIN,
+        routes=routes,
+        seed=seed,
+        seed_file=Path(__file__).with_name("transacciones.json"),
+        view=lambda store, file: BookView(store, file, public),
+    )
+)
