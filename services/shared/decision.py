@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import Generic, TypeVar
 
-from broker.messages import Message
+from broker.messages import Message, Service
 
 Row = TypeVar("Row")
 Item = TypeVar("Item")
@@ -24,7 +24,7 @@ class Decision(Generic[Row]):
 class Domain(Generic[Row]):
     """What the loop and the store need to know of a service's business. Each `domain.py` ends with one."""
 
-    name: str
+    name: Service
     # The classes that its rows are of.
     rows: tuple[type[Row], ...]
     decide: Callable[[Row | None, Message], Decision[Row]]

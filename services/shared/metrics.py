@@ -24,7 +24,7 @@ class Metrics:
 
     def __init__(self) -> None:
         # When each series began is of no use to anybody here.
-        disable_created_metrics()
+        disable_created_metrics()  # type: ignore[no-untyped-call]
         self.registry = registry = CollectorRegistry()
         self.received = Counter("zoco_messages_received", "Messages decided, by type", ["type"], registry=registry)
         self.sent = Counter(

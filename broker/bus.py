@@ -1,0 +1,551 @@
+"""Publishing and consuming so that nothing is lost. Every trap of RabbitMQ and aio-pika is dealt with here, once.
+
+Plain connections and a reconnect loop of our own, not aio-pika's robust ones: those keep channels weakly, come back
+without a consumer now and then, and reconnect without jitter. Two connections, because an alarm blocks the whole
+connection that publishes, acks included.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import random
+import time
+from collections import deque
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from hashlib import blake2b
+from typing import Any, Final
+from uuid import NAMESPACE_URL, uuid5
+
+import aio_pika
+import structlog
+from aio_pika.abc import AbstractChannel, AbstractConnection, AbstractExchange, AbstractIncomingMessage
+from aio_pika.exceptions import (
+    AMQPError,
+    ChannelInvalidStateError,
+    ChannelNotFoundEntity,
+    DeliveryError,
+    PublishError,
+)
+from aiormq.exceptions import ChannelAccessRefused
+from pamqp.commands import Basic
+
+from broker.messages import Message, Poison, Service, decode, encode
+from broker.topology import BINDINGS, DEAD_LETTER_EXCHANGE, EXCHANGE, EXCHANGE_TYPE, QUEUES
+
+log = structlog.get_logger()
+
+# What a publish, or any other call, may raise when nobody knows whether it took effect: do it again.
+UNKNOWN: Final = (AMQPError, ChannelInvalidStateError, ConnectionError, OSError, TimeoutError)
+
+
+class BusError(Exception):
+    """The broker is away, or does not answer in time. Says which."""
+
+
+class BusStuck(Exception):
+    """The consumer gets nothing though there is something to get, and rebuilding it did not help: start anew."""
+
+
+@dataclass(frozen=True, slots=True)
+class BusOptions:
+    """Times in seconds. The defaults are measured; tests use shorter ones."""
+
+    # Deliveries ahead of their acks: 100 to 300 is the sweet spot.
+    prefetch: int = 300
+    # Publishes that wait for their confirm: 64 to 256, beyond that each confirm scans a long window.
+    window: int = 128
+    connect_seconds: float = 10
+    heartbeat_seconds: int = 10
+    # A publish that is not confirmed by then is unknown: it is sent again, with the same id.
+    publish_seconds: float = 15
+    call_seconds: float = 10
+    retry_first_seconds: float = 0.2
+    retry_longest_seconds: float = 5
+    # A broker that is killed within a second of a quorum queue's first declaration loses the queue.
+    first_declaration_seconds: float = 2
+    watch_seconds: float = 5
+    # Without a delivery for so long, though there are messages: build the consumer anew; after the second, end.
+    silent_seconds: float = 60
+    stuck_seconds: float = 180
+
+
+@dataclass(frozen=True, slots=True)
+class QueueDepth:
+    """What a passive declare says: messages that wait to be delivered, and consumers."""
+
+    messages: int
+    consumers: int
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Delivery:
+    """What came from the queue: a message, or the reason why it is poison."""
+
+    message: Message | None
+    poison: str | None
+    redelivered: bool
+    raw: AbstractIncomingMessage
+
+
+class Bus:
+    """One service's way to the broker. `run` keeps it alive until it is cancelled."""
+
+    def __init__(
+        self, url: str, service: Service, *, options: BusOptions | None = None, now: Callable[[], str]
+    ) -> None:
+        self.seen_once = False
+        self.consuming = False
+        self._url = url
+        self._service = service
+        self._options = options or BusOptions()
+        self._now = now
+        self._connections: dict[str, AbstractConnection] = {}
+        self._problems: dict[str, str] = {}
+        # Publishing: the topology was checked on this connection, and the exchanges may be written to.
+        self._ready = asyncio.Event()
+        self._exchanges: dict[str, AbstractExchange] = {}
+        self._publishing = asyncio.Lock()
+        self._unconfirmed_since: float | None = None
+        self._topology: AbstractChannel | None = None
+        self._asking = asyncio.Lock()
+        # Consuming. Channels are kept here: nobody else does.
+        self._wanted = asyncio.Event()
+        self._arrived: deque[Delivery] = deque()
+        self._something = asyncio.Event()
+        self._channel: AbstractChannel | None = None
+        self._tag: str | None = None
+        self._underway = 0
+        self._received_at = 0.0
+        # The consumer was built anew because nothing came: the silence goes on.
+        self._silenced = False
+
+    @property
+    def connected(self) -> bool:
+        return self._ready.is_set()
+
+    @property
+    def trouble(self) -> str | None:
+        """What is wrong with the broker, in words for an operator; None when nothing is known to be."""
+        if self._problems:
+            return "; ".join(self._problems.values())
+        since = self._unconfirmed_since
+        if since is not None and time.monotonic() - since > self._options.publish_seconds / 3:
+            return (
+                f"nothing was confirmed for {time.monotonic() - since:.0f} s: "
+                "a memory or disk alarm, or a broker that hangs; `zoco doctor` tells them apart"
+            )
+        return None
+
+    async def run(self) -> None:
+        """Connect, and connect again, for ever. Raises BusStuck."""
+        async with asyncio.TaskGroup() as tasks:
+            tasks.create_task(self._keep("publish", self._serve_publishing))
+            tasks.create_task(self._keep("consume", self._serve_consuming))
+
+    async def close(self, seconds: float = 3) -> None:
+        """Close what is open; a frozen broker is not waited for longer than this."""
+        connections = list(self._connections.values())
+        with contextlib.suppress(*UNKNOWN):
+            async with asyncio.timeout(seconds):
+                await asyncio.gather(*(connection.close() for connection in connections), return_exceptions=True)
+
+    # Connections
+
+    async def _keep(self, role: str, serve: Callable[[AbstractConnection], Awaitable[None]]) -> None:
+        options = self._options
+        pause = options.retry_first_seconds
+        while True:
+            if role == "consume":
+                await self._wanted.wait()
+                await self._ready.wait()
+            connection = None
+            try:
+                connection = await self._connect(role)
+                self._connections[role] = connection
+                started = time.monotonic()
+                await serve(connection)
+                if time.monotonic() - started > options.retry_longest_seconds:
+                    pause = options.retry_first_seconds
+            except (*UNKNOWN, _NotYet) as error:
+                self._trouble(role, error)
+            except asyncio.CancelledError:
+                if _somebody_cancelled_us():
+                    raise
+                self._trouble(role, ConnectionError("the connection was found stuck"))
+            finally:
+                self._connections.pop(role, None)
+                if connection is not None:
+                    _close_behind(connection)
+            # Jitter, so that services do not come back in step.
+            await asyncio.sleep(pause * random.uniform(0.5, 1.5))
+            pause = min(2 * pause, options.retry_longest_seconds)
+
+    async def _connect(self, role: str) -> AbstractConnection:
+        options = self._options
+        mark = "&" if "?" in self._url else "?"
+        return await aio_pika.connect(
+            f"{self._url}{mark}heartbeat={options.heartbeat_seconds}",
+            timeout=options.connect_seconds,
+            client_properties={"connection_name": f"{self._service}-{role}"},
+        )
+
+    def _trouble(self, role: str, error: BaseException) -> None:
+        text = str(error) or type(error).__name__
+        if self._problems.get(role) != text:
+            log.warning("the broker is away", role=role, error=text)
+        self._problems[role] = text
+
+    # Publishing
+
+    async def _serve_publishing(self, connection: AbstractConnection) -> None:
+        await self._check_topology(connection)
+        channel = await connection.channel(publisher_confirms=True, on_return_raises=True)
+        for name in (EXCHANGE, DEAD_LETTER_EXCHANGE):
+            self._exchanges[name] = await channel.get_exchange(name, ensure=False)
+        self._problems.pop("publish", None)
+        self.seen_once = True
+        self._ready.set()
+        log.info("connected to the broker")
+        try:
+            await _first_of(connection.closed(), channel.closed())
+        finally:
+            self._ready.clear()
+            self._exchanges.clear()
+            self._topology = None
+        raise ConnectionError("the broker closed the connection")
+
+    async def publish(self, messages: Sequence[Message]) -> None:
+        """Return when the broker has confirmed every one of them, however long that takes.
+
+        One batch at a time, and each id once: two publishes in flight with one id would hide each other's fate.
+        """
+        properties = {message.id: (message, self._outgoing(message)) for message in messages}
+        await self._until_confirmed(EXCHANGE, [(message.type, outgoing) for message, outgoing in properties.values()])
+
+    async def _until_confirmed(self, exchange: str, outgoing: Sequence[tuple[str, aio_pika.Message]]) -> None:
+        async with self._publishing:
+            left = list(outgoing)
+            pause = self._options.retry_first_seconds
+            self._unconfirmed_since = time.monotonic()
+            try:
+                while left:
+                    await self._ready.wait()
+                    failed = await self._once(exchange, left)
+                    if len(failed) < len(left):
+                        pause = self._options.retry_first_seconds
+                        self._unconfirmed_since = time.monotonic()
+                    left = failed
+                    if left:
+                        await asyncio.sleep(pause)
+                        pause = min(2 * pause, self._options.retry_longest_seconds)
+            finally:
+                self._unconfirmed_since = None
+
+    async def _once(
+        self, exchange: str, outgoing: Sequence[tuple[str, aio_pika.Message]]
+    ) -> list[tuple[str, aio_pika.Message]]:
+        """Publish each, a window at a time. Returns those that were not surely confirmed, in their order."""
+        failed = []
+        for start in range(0, len(outgoing), self._options.window):
+            part = outgoing[start : start + self._options.window]
+            confirmed = await asyncio.gather(*(self._confirmed(exchange, key, message) for key, message in part))
+            failed += [item for item, sure in zip(part, confirmed, strict=True) if not sure]
+            if failed:
+                # Later ones would overtake these.
+                return failed + list(outgoing[start + self._options.window :])
+        return failed
+
+    async def _confirmed(self, exchange: str, key: str, message: aio_pika.Message) -> bool:
+        target = self._exchanges.get(exchange)
+        if target is None:
+            return False
+        try:
+            # Some of what this returns is no confirm, some of what it raises is.
+            result = await target.publish(
+                message, routing_key=key, mandatory=True, timeout=self._options.publish_seconds
+            )
+        except PublishError:
+            log.warning("no queue takes this message: checking the topology again", type=key)
+            await self._reconnect()
+            return False
+        except DeliveryError:
+            return False
+        except UNKNOWN:
+            return False
+        except asyncio.CancelledError:
+            # aiormq cancels whoever waits when it finds a connection stuck.
+            if _somebody_cancelled_us():
+                raise
+            return False
+        return isinstance(result, Basic.Ack)
+
+    async def _reconnect(self) -> None:
+        """Let everything be checked and made anew, on a new connection."""
+        self._ready.clear()
+        if connection := self._connections.get("publish"):
+            await connection.close()
+
+    def _outgoing(self, message: Message) -> aio_pika.Message:
+        """CloudEvents' binding for AMQP, and the properties that make the management UI readable."""
+        about = message.about
+        trace = about.replace("-", "")
+        if len(trace) != 32:
+            trace = uuid5(NAMESPACE_URL, about).hex
+        span = blake2b(message.id.encode(), digest_size=8).hexdigest()
+        return aio_pika.Message(
+            encode(message),
+            content_type="application/json",
+            delivery_mode=aio_pika.DeliveryMode.PERSISTENT,
+            message_id=message.id,
+            type=message.type,
+            app_id=self._service,
+            correlation_id=about,
+            timestamp=datetime.now(UTC),
+            headers={
+                "ce-specversion": "1.0",
+                "ce-id": message.id,
+                "ce-type": message.type,
+                "ce-source": f"/zoco/{self._service}",
+                "ce-subject": about,
+                "ce-time": self._now(),
+                "traceparent": f"00-{trace}-{span}-01",
+            },
+        )
+
+    # Topology
+
+    async def _check_topology(self, connection: AbstractConnection) -> None:
+        """See every queue, and make what is missing where that is allowed. Raises _NotYet.
+
+        `mandatory` notices only that no queue took a message: with two listeners, a missing queue would lose its copy.
+        """
+        missing = [name for name in QUEUES if not await self._exists(connection, name)]
+        # Always: a queue that somebody else is just making may not have its bindings yet.
+        channel = await connection.channel()
+        try:
+            await self._declare(channel)
+        except ChannelAccessRefused:
+            # A cluster's broker made it all before it let anybody in, and lets nobody else do it.
+            if missing:
+                raise _NotYet(f"queue {missing[0]} is missing, and {self._service} may not make it") from None
+            return
+        await channel.close()
+        if missing:
+            log.info("made the queues", queues=missing)
+            await asyncio.sleep(self._options.first_declaration_seconds)
+
+    async def _exists(self, connection: AbstractConnection, name: str) -> bool:
+        # A queue that is not there costs the channel.
+        channel = await connection.channel()
+        try:
+            await channel.declare_queue(name, passive=True, timeout=self._options.call_seconds)
+        except ChannelNotFoundEntity:
+            return False
+        except TimeoutError:
+            raise _NotYet(f"queue {name} does not answer: `zoco doctor` tells why") from None
+        await channel.close()
+        return True
+
+    async def _declare(self, channel: AbstractChannel) -> None:
+        timeout = self._options.call_seconds
+        exchanges = {
+            name: await channel.declare_exchange(name, EXCHANGE_TYPE, durable=True, timeout=timeout)
+            for name in (EXCHANGE, DEAD_LETTER_EXCHANGE)
+        }
+        queues = {
+            name: await channel.declare_queue(name, durable=True, arguments=arguments, timeout=timeout)
+            for name, arguments in QUEUES.items()
+        }
+        for exchange, key, queue in BINDINGS:
+            await queues[queue].bind(exchanges[exchange], routing_key=key, timeout=timeout)
+
+    async def depths(self) -> dict[str, QueueDepth]:
+        """Every queue and dead-letter queue as it is now. Raises BusError."""
+        return {name: await self._depth(name) for name in QUEUES}
+
+    async def _depth(self, name: str) -> QueueDepth:
+        async with self._asking:
+            connection = self._connections.get("publish")
+            if connection is None or not self.connected:
+                raise BusError(self.trouble or "there is no connection to the broker")
+            try:
+                if self._topology is None or self._topology.is_closed:
+                    self._topology = await connection.channel()
+                queue = await self._topology.declare_queue(name, passive=True, timeout=self._options.call_seconds)
+            except UNKNOWN as error:
+                self._topology = None
+                if isinstance(error, ChannelNotFoundEntity):
+                    await self._reconnect()
+                raise BusError(f"queue {name}: {str(error) or type(error).__name__}") from error
+            result = queue.declaration_result
+            return QueueDepth(result.message_count or 0, result.consumer_count or 0)
+
+    # Consuming
+
+    def consume(self) -> None:
+        """Consume from now on, after each reconnect too. Only the one writer of a service does."""
+        self._wanted.set()
+
+    async def stop_consuming(self) -> None:
+        """Take nothing more; what was delivered can still be acked."""
+        self._wanted.clear()
+        self.consuming = False
+        if self._channel is not None and self._tag is not None:
+            with contextlib.suppress(*UNKNOWN):
+                underlay = await self._channel.get_underlay_channel()
+                await underlay.basic_cancel(self._tag, timeout=self._options.call_seconds)
+
+    async def _serve_consuming(self, connection: AbstractConnection) -> None:
+        channel = await connection.channel(publisher_confirms=False)
+        await channel.set_qos(prefetch_count=self._options.prefetch)
+        self._arrived.clear()
+        self._underway = 0
+        self._channel = channel
+        lost: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        underlay = await channel.get_underlay_channel()
+
+        def cancelled(frame: Basic.Cancel) -> None:
+            if not lost.done():
+                lost.set_result(None)
+
+        underlay.on_consumer_cancel_callbacks.add(cancelled)
+        queue = await channel.get_queue(self._service, ensure=False)
+        # The callback only puts the message aside: a handler is cancelled in mid-flight when the connection drops.
+        self._tag = await queue.consume(self._put_aside, timeout=self._options.call_seconds)
+        if not self._silenced:
+            self._received_at = time.monotonic()
+        self._silenced = False
+        self._problems.pop("consume", None)
+        self.consuming = True
+        try:
+            await _first_of(connection.closed(), channel.closed(), lost, self._watch())
+        finally:
+            self.consuming = False
+            self._channel = self._tag = None
+        if not self._wanted.is_set():
+            return
+        if lost.done():
+            await self._reconnect()
+        raise ConnectionError("the broker no longer delivers")
+
+    async def _put_aside(self, raw: AbstractIncomingMessage) -> None:
+        message, poison = None, None
+        try:
+            message = decode(raw.type or raw.routing_key or "", raw.body, self._now())
+        except Poison as error:
+            poison = str(error)
+        self._arrived.append(Delivery(message, poison, bool(raw.redelivered), raw))
+        self._underway += 1
+        self._received_at = time.monotonic()
+        self._something.set()
+
+    async def _watch(self) -> None:
+        """Return when the consumer is surely dead. Raises BusStuck when a new one did not help either."""
+        strikes = 0
+        began = time.monotonic()
+        while True:
+            await asyncio.sleep(self._options.watch_seconds)
+            if not self._wanted.is_set():
+                continue
+            try:
+                depth = await self._depth(self._service)
+            except BusError:
+                continue
+            strikes = strikes + 1 if depth.consumers == 0 else 0
+            silent = time.monotonic() - self._received_at
+            if depth.messages == 0 or self._underway >= self._options.prefetch:
+                self._received_at = time.monotonic()
+            elif silent > self._options.stuck_seconds:
+                raise BusStuck(f"{depth.messages} messages wait in {self._service}, and none came for {silent:.0f} s")
+            self._silenced = min(silent, time.monotonic() - began) > self._options.silent_seconds
+            if strikes > 1 or self._silenced:
+                return
+
+    async def receive(self, limit: int) -> list[Delivery]:
+        """At least one delivery, at most `limit`, in the order in which they came."""
+        while not self._arrived:
+            self._something.clear()
+            await self._something.wait()
+        return [self._arrived.popleft() for _ in range(min(limit, len(self._arrived)))]
+
+    async def settle(self, batch: Sequence[Delivery], reasons: Mapping[Delivery, str]) -> None:
+        """Put those that have a reason with the dead letters, then ack the whole batch at once.
+
+        What came by a connection that is gone comes again by itself: there is nobody to ack to.
+        """
+        for delivery, reason in reasons.items():
+            key, message = self._dead_letter(delivery, reason)
+            log.error("a message went to the dead letters", message_id=delivery.raw.message_id, reason=reason)
+            await self._until_confirmed(DEAD_LETTER_EXCHANGE, [(key, message)])
+        channel = self._channel
+        if channel is None or channel.is_closed:
+            return
+        with contextlib.suppress(*UNKNOWN):
+            underlay = await channel.get_underlay_channel()
+            tags = [item.raw.delivery_tag for item in batch if item.raw.channel is underlay]
+            if tags:
+                await underlay.basic_ack(max(tag for tag in tags if tag is not None), multiple=True)
+                self._underway -= len(tags)
+
+    def _dead_letter(self, delivery: Delivery, reason: str) -> tuple[str, aio_pika.Message]:
+        raw = delivery.raw
+        headers: dict[str, Any] = {
+            **raw.headers,
+            "x-motivo": reason[:1000],
+            "x-servicio": self._service,
+            "x-routing-key": raw.routing_key or "",
+            "x-hora": self._now(),
+        }
+        copy = aio_pika.Message(
+            raw.body,
+            headers=headers,
+            content_type=raw.content_type,
+            delivery_mode=aio_pika.DeliveryMode.PERSISTENT,
+            message_id=raw.message_id,
+            correlation_id=raw.correlation_id,
+            type=raw.type,
+            app_id=raw.app_id,
+            timestamp=raw.timestamp,
+        )
+        return self._service, copy
+
+
+class _NotYet(Exception):
+    """The broker is there, and what we need in it is not."""
+
+
+def _somebody_cancelled_us() -> bool:
+    task = asyncio.current_task()
+    return task is not None and task.cancelling() > 0
+
+
+def _close_behind(connection: AbstractConnection) -> None:
+    """Close without waiting: a frozen broker would keep us for minutes."""
+
+    async def close() -> None:
+        with contextlib.suppress(*UNKNOWN):
+            async with asyncio.timeout(5):
+                await connection.close()
+
+    task = asyncio.get_running_loop().create_task(close())
+    _closing.add(task)
+    task.add_done_callback(_closing.discard)
+
+
+_closing: set[asyncio.Task[None]] = set()
+
+
+async def _first_of(*what: Awaitable[Any]) -> None:
+    """Return when one of these is done, and raise what it raised; the others are cancelled."""
+    tasks = [asyncio.ensure_future(one) for one in what]
+    try:
+        done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+    finally:
+        for task in tasks:
+            task.cancel()
+    for task in done:
+        if not task.cancelled() and (error := task.exception()) is not None:
+            raise error

@@ -1,0 +1,118 @@
+"""Child processes that do not outlive the one who started them, and the free ports they listen on."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+import shutil
+import signal
+import socket
+import subprocess
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from pathlib import Path
+from typing import IO, Final
+
+POLL_SECONDS: Final = 0.02
+# Below the range that Linux and macOS take a client's own port from. A port in that range may be lent to a client
+# while its server is down, and a client that keeps trying such a port can end up connected to itself.
+FREE_PORTS: Final = range(20_000, 32_000)
+
+
+class Process:
+    """A child in a session of its own (a Ctrl-C does not reach it), seen from any event loop.
+
+    Linux kills it when the thread that started it ends, whatever ended that. macOS cannot: see `is_ours`.
+    """
+
+    def __init__(
+        self,
+        command: Sequence[str],
+        env: Mapping[str, str],
+        output: int | IO[bytes] = subprocess.DEVNULL,
+        cwd: Path | None = None,
+    ) -> None:
+        """Start it. Its stdout and stderr go to `output`. Raises OSError."""
+        setpriv = shutil.which("setpriv")
+        guard = [setpriv, "--pdeathsig", "KILL", "--"] if setpriv else []
+        self._child = subprocess.Popen(
+            [*guard, *command],
+            env=dict(env),
+            cwd=cwd,
+            stdin=subprocess.DEVNULL,
+            stdout=output,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,
+        )
+
+    @property
+    def pid(self) -> int:
+        return self._child.pid
+
+    @property
+    def output(self) -> IO[bytes] | None:
+        """What it prints, when it was started with `subprocess.PIPE`."""
+        return self._child.stdout
+
+    @property
+    def code(self) -> int | None:
+        """None while it lives, then its exit code, or minus the signal that ended it."""
+        return self._child.poll()
+
+    def send(self, number: signal.Signals) -> None:
+        """Send a signal. Does nothing once it has ended."""
+        self._child.send_signal(number)
+
+    def kill(self) -> None:
+        """SIGKILL, and wait the moment that the kernel takes for it."""
+        self._child.kill()
+        self._child.wait()
+
+    async def wait(self) -> int:
+        """Wait for its end. Returns `code`."""
+        while (code := self.code) is None:  # noqa: ASYNC110 - an Event would tie it to one event loop
+            await asyncio.sleep(POLL_SECONDS)
+        return code
+
+    async def stop(self, timeout_seconds: float) -> int:
+        """SIGTERM, and SIGKILL once the time is over. Returns `code`."""
+        self.send(signal.SIGTERM)
+        # A frozen process hears nothing until it goes on.
+        self.send(signal.SIGCONT)
+        with suppress(TimeoutError):
+            return await asyncio.wait_for(self.wait(), timeout_seconds)
+        self.kill()
+        return await self.wait()
+
+
+def is_ours(pid: int, mark: str) -> bool:
+    """Whether this process lives and has `mark` in its command line: a pid alone may be anyone's by now."""
+    if Path("/proc/self").exists():
+        try:
+            line = Path(f"/proc/{pid}/cmdline").read_bytes().replace(b"\0", b" ").decode(errors="replace")
+        except OSError:
+            return False
+    else:
+        line = subprocess.run(
+            ["ps", "-ww", "-o", "command=", "-p", str(pid)], capture_output=True, text=True, check=False
+        ).stdout
+    return mark in line
+
+
+def is_free(port: int) -> bool:
+    """Whether nobody listens on this port of 127.0.0.1."""
+    with socket.socket() as probe:
+        # As servers do: connections that have just ended do not keep the port.
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind(("127.0.0.1", port))
+            probe.listen()
+        except OSError:
+            return False
+    return True
+
+
+def free_port(first: int = 0) -> int:
+    """`first` or the next port that is free; with 0 any. It is not held: start its server soon."""
+    candidates = range(first, first + 1000) if first else random.sample(FREE_PORTS, len(FREE_PORTS))
+    return next(port for port in candidates if is_free(port))

@@ -1,0 +1,153 @@
+"""A client of the shop that writes down what it asks, before it asks, and what it is told: the audit's other side."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import time
+from collections.abc import Iterable
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Final, Self
+from uuid import uuid4
+
+import aiohttp
+
+# A buyer who gets no answer, or a 503, sends the same request again, under the same key, for so long.
+PATIENCE_SECONDS: Final = 60.0
+RETRY_SECONDS: Final = 0.2
+# Operator's entries under way at once.
+ENTRIES: Final = 64
+
+
+class NotQuiet(Exception):
+    """Something is still on its way after all the time that it was given."""
+
+
+class Client:
+    """One shop, reached at `url`. Use it as `async with`. Its journal is a file of JSON lines; None writes none."""
+
+    def __init__(self, url: str, journal: Path | None, operator_token: str | None = None) -> None:
+        self.url = url.rstrip("/")
+        self._file = journal.open("a", encoding="utf-8", buffering=1) if journal else None
+        self._token = operator_token
+        self._number = sum(1 for _ in journal.open("rb")) if journal else 0
+        self._http: aiohttp.ClientSession | None = None
+
+    async def __aenter__(self) -> Self:
+        self._http = aiohttp.ClientSession(
+            timeout=aiohttp.ClientTimeout(total=30), connector=aiohttp.TCPConnector(limit=0)
+        )
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self.http.close()
+        if self._file:
+            self._file.close()
+
+    @property
+    def http(self) -> aiohttp.ClientSession:
+        assert self._http is not None, "use the client with `async with`"
+        return self._http
+
+    async def ask(
+        self,
+        usuario_id: int,
+        token_id: int,
+        *,
+        key: str | None = None,
+        precio_maximo: int | None = None,
+        wait_seconds: int = 0,
+    ) -> tuple[int | None, dict[str, Any]]:
+        """One POST. The status, or None when no answer came, and the body."""
+        key = key or str(uuid4())
+        body = {"usuarioId": usuario_id, "tokenId": token_id}
+        if precio_maximo is not None:
+            body["precioMaximo"] = precio_maximo
+        self._number += 1
+        number = self._number
+        self._note({"n": number, "t": time.time(), "key": key, "asks": body})
+        headers = {"Idempotency-Key": key}
+        if wait_seconds:
+            headers["Prefer"] = f"wait={wait_seconds}"
+        try:
+            async with self.http.post(f"{self.url}/compras", json=body, headers=headers) as answer:
+                status, told = answer.status, await answer.json(content_type=None)
+        except (aiohttp.ClientError, TimeoutError, OSError, ValueError) as error:
+            self._note({"n": number, "t": time.time(), "status": None, "lost": type(error).__name__})
+            return None, {}
+        self._note({"n": number, "t": time.time(), "status": status, "answer": told})
+        return status, told
+
+    async def buy(self, usuario_id: int, token_id: int, **options: Any) -> dict[str, Any]:
+        """Ask until it is accepted, with one key, as a good client does. Raises NotQuiet."""
+        options.setdefault("key", str(uuid4()))
+        deadline = time.monotonic() + PATIENCE_SECONDS
+        while True:
+            status, told = await self.ask(usuario_id, token_id, **options)
+            if status in (200, 202):
+                return told
+            if status not in (None, 503):
+                raise AssertionError(f"the front door answered {status}: {told}")
+            if time.monotonic() > deadline:
+                raise NotQuiet(f"not accepted in {PATIENCE_SECONDS:.0f} s: {told or 'no answer'}")
+            await asyncio.sleep(RETRY_SECONDS)
+
+    async def get(self, path: str) -> Any:
+        """The body of a GET. Raises aiohttp.ClientError."""
+        async with self.http.get(f"{self.url}{path}") as answer:
+            answer.raise_for_status()
+            return await answer.json(content_type=None)
+
+    async def enter(self, method: str, path: str, body: dict[str, Any]) -> str:
+        """An operator's entry; its id. Sent again until it is accepted. Raises NotQuiet."""
+        headers = {"Authorization": f"Bearer {self._token}", "Idempotency-Key": str(uuid4())}
+        deadline = time.monotonic() + PATIENCE_SECONDS
+        while time.monotonic() < deadline:
+            try:
+                async with self.http.request(method, f"{self.url}{path}", json=body, headers=headers) as answer:
+                    told = await answer.json(content_type=None)
+                    if answer.status in (200, 202):
+                        return str(told["id"])
+                    if answer.status != 503:
+                        raise AssertionError(f"{method} {path} was answered {answer.status}: {told}")
+            except (aiohttp.ClientError, TimeoutError, OSError):
+                pass
+            await asyncio.sleep(RETRY_SECONDS)
+        raise NotQuiet(f"{method} {path} was not accepted in {PATIENCE_SECONDS:.0f} s")
+
+    async def prepare(self, *, users: Iterable[int], tokens: Iterable[int], saldo: int, precio: int) -> None:
+        """Register buyers with this much money, and put tokens up for sale at this price."""
+        entries = [("PUT", f"/usuarios/{user}", {"nombre": f"Comprador {user}", "saldo": saldo}) for user in users]
+        entries += [
+            ("PUT", f"/tokens/{token}", {"nombre": f"Token {token}", "imagen": "gato.jpg", "precio": precio})
+            for token in tokens
+        ]
+        places = asyncio.Semaphore(ENTRIES)
+
+        async def one(method: str, path: str, body: dict[str, Any]) -> None:
+            async with places:
+                await self.enter(method, path, body)
+
+        await asyncio.gather(*(one(*entry) for entry in entries))
+        await self.quiet()
+
+    async def quiet(self, seconds: float = 120) -> None:
+        """Return when every purchase and entry has reached its end. Raises NotQuiet with what is left."""
+        deadline = time.monotonic() + seconds
+        left: Any = "the front door does not answer"
+        while time.monotonic() < deadline:
+            try:
+                left = await self.get("/estado")
+                if left["sinTerminar"] == 0:
+                    return
+            except (aiohttp.ClientError, TimeoutError, OSError):
+                pass
+            await asyncio.sleep(RETRY_SECONDS)
+        raise NotQuiet(f"not quiet after {seconds:.0f} s: {left}")
+
+    def _note(self, line: dict[str, Any]) -> None:
+        if self._file:
+            self._file.write(json.dumps(line, ensure_ascii=False) + "\n")
