@@ -1,0 +1,39 @@
+# What a person runs, and CI too. `make` lists it. Works with GNU make 3.81 (macOS).
+ENV := .venv/bin
+# The stamp is as new as the lock file: nothing is installed twice.
+READY := .venv/.zoco-ready
+UV := uv==0.13.9
+
+.PHONY: help up test check format clean rabbitmq
+
+help: ## list these targets
+	@grep -E '^[a-z0-9-]+:.*## ' Makefile | sed -E 's/:.*## /\t/' | expand -t 14
+
+up: $(READY) rabbitmq ## set up, then run all of Zoco here until Ctrl-C (ARGS="--port 0" for any free port)
+	@exec $(ENV)/zoco up $(ARGS)
+
+test: $(READY) rabbitmq ## every test that needs no cluster
+	$(ENV)/pytest $(ARGS)
+
+check: $(READY) ## style and types
+	$(ENV)/ruff check .
+	$(ENV)/ruff format --check .
+	$(ENV)/mypy
+
+format: $(READY) ## make the style right
+	$(ENV)/ruff check --fix .
+	$(ENV)/ruff format .
+
+clean: ## delete what was installed and built; what was bought in .zoco stays
+	rm -rf .venv .pytest_cache .mypy_cache .ruff_cache .hypothesis
+
+$(READY): uv.lock pyproject.toml
+	@command -v python3 >/dev/null || { echo "Python 3.11 or newer is needed: install python3" >&2; exit 1; }
+	@test -x $(ENV)/python || python3 -m venv .venv || \
+	  { echo "python3 cannot make an environment: install python3-venv" >&2; exit 1; }
+	@$(ENV)/python -m uv --version 2>/dev/null | grep -q "$(subst uv==,,$(UV))" || $(ENV)/python -m pip install --quiet $(UV)
+	$(ENV)/python -m uv sync --quiet --frozen --inexact
+	@touch $(READY)
+
+rabbitmq:
+	@scripts/rabbitmq

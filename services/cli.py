@@ -1,0 +1,283 @@
+"""The command `zoco`."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import sys
+import time
+from pathlib import Path
+from typing import Annotated, Any, Final, NoReturn, TypeVar
+
+import aiohttp
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from broker.bus import UNKNOWN
+from broker.letters import Letters
+from broker.messages import SERVICES, Service
+from broker.node import NodeError
+from loadgen import audit as auditing
+from loadgen import books
+from services import doctor as doctoring
+from services import local
+from services.local import LocalError, Running
+
+DATA: Final = Path(os.environ.get("ZOCO_HOME", ".zoco"))
+# Usage, and whatever the user can mend.
+EX_USAGE: Final = 2
+Result = TypeVar("Result")
+
+app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, help=__doc__)
+letters_app = typer.Typer(no_args_is_help=True, help="What no service could act on: list, show, replay, discard.")
+app.add_typer(letters_app, name="dead-letters")
+out = Console(highlight=False, soft_wrap=True)
+
+DataOption = Annotated[Path, typer.Option("--data", help="The folder that `zoco up` keeps everything in.")]
+JsonOption = Annotated[bool, typer.Option("--json", help="JSON instead of a table.")]
+UrlOption = Annotated[str | None, typer.Option("--url", help="The front door; unless told, the one that runs here.")]
+ServiceArgument = Annotated[str, typer.Argument(help=f"One of {', '.join(SERVICES)}.")]
+
+
+def main() -> None:
+    """The entry point: errors that a user can mend are one sentence and exit code 2."""
+    try:
+        app()
+    except (LocalError, NodeError, books.Unreadable) as error:
+        fail(str(error))
+    except UNKNOWN as error:
+        fail(f"the broker or a service does not answer ({str(error) or type(error).__name__}): see `zoco doctor`")
+    except aiohttp.ClientError as error:
+        fail(f"the front door does not answer ({error}): is `zoco up` running?")
+
+
+def fail(sentence: str) -> NoReturn:
+    sys.stderr.write(f"zoco: {sentence}\n")
+    sys.exit(EX_USAGE)
+
+
+@app.command()
+def up(
+    data: DataOption = DATA,
+    port: Annotated[int, typer.Option(help="The front door's port; the services take the next ones. 0: any.")] = 8000,
+) -> None:
+    """Start RabbitMQ and the four services here, and watch them until Ctrl-C."""
+    asyncio.run(local.Local(data, port, broker_url=os.environ.get("ZOCO_RABBITMQ_URL")).run())
+
+
+@app.command()
+def reset(data: DataOption = DATA, yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False) -> None:
+    """Delete all that was bought here, and start anew the next time."""
+    if not yes:
+        typer.confirm(f"Delete everything in {data}?", abort=True)
+    local.reset(data)
+    out.print(f"{data} is gone")
+
+
+@app.command()
+def kill(
+    service: Annotated[str, typer.Argument(help=f"One of {', '.join(SERVICES)}, rabbitmq.")],
+    seconds: Annotated[float | None, typer.Option("--for", help="Keep it down so many seconds.")] = None,
+    data: DataOption = DATA,
+) -> None:
+    """SIGKILL the real process. `zoco up` starts it again."""
+    pid = local.kill(Running.read(data), service, seconds)
+    out.print(f"killed {service} (pid {pid})" + (f"; it stays down for {seconds:g} s" if seconds else ""))
+
+
+@app.command()
+def buy(  # noqa: PLR0913, PLR0917 - each is an option of the command
+    usuario: int,
+    token: int,
+    key: Annotated[str | None, typer.Option(help="Idempotency-Key: the same key is the same purchase.")] = None,
+    max_price: Annotated[int | None, typer.Option("--max-price", help="Refuse to pay more.")] = None,
+    wait: Annotated[int, typer.Option(help="Seconds to wait for the end.")] = 10,
+    url: UrlOption = None,
+    data: DataOption = DATA,
+    as_json: JsonOption = False,
+) -> None:
+    """Buy a token, and wait for the end. Exit code 1 when it is refused."""
+    front = url or Running.read(data).urls["compras"]
+    body = {"usuarioId": usuario, "tokenId": token} | ({} if max_price is None else {"precioMaximo": max_price})
+    status, told = asyncio.run(_post(f"{front}/compras", body, key, wait))
+    if status not in (200, 202):
+        fail(f"answered {status}: {told.get('detail', told)}")
+    if as_json:
+        out.print_json(json.dumps(told, ensure_ascii=False))
+    else:
+        for step in told["historia"]:
+            out.print(f"{step['fecha']}  {step['estado']}")
+        out.print(f"{told['id']}: {told['estado']}" + (f" ({told['motivo']})" if "motivo" in told else ""))
+    if told["estado"] == "rechazada":
+        raise typer.Exit(1)
+
+
+async def _post(url: str, body: dict[str, Any], key: str | None, wait: int) -> tuple[int, dict[str, Any]]:
+    headers = {"Prefer": f"wait={wait}"} | ({"Idempotency-Key": key} if key else {})
+    async with aiohttp.ClientSession() as http, http.post(url, json=body, headers=headers) as answer:
+        return answer.status, await answer.json(content_type=None)
+
+
+@app.command()
+def queues(
+    data: DataOption = DATA,
+    url: UrlOption = None,
+    as_json: JsonOption = False,
+    watch: Annotated[bool, typer.Option("--watch", help="Again every second, until Ctrl-C.")] = False,
+) -> None:
+    """What waits in each queue, who consumes it, and how many dead letters there are."""
+    front = url or Running.read(data).urls["compras"]
+    while True:
+        state = asyncio.run(_get(f"{front}/estado"))
+        if state["colas"] is None:
+            fail(f"the broker does not answer: {state['broker']['problema']}")
+        if as_json:
+            out.print_json(json.dumps(state["colas"]))
+        else:
+            out.print(_queue_table(state["colas"]))
+        if not watch:
+            return
+        time.sleep(1)
+
+
+def _queue_table(depths: dict[str, dict[str, int]]) -> Table:
+    table = Table("queue", "waiting", "consumers", "dead letters")
+    for name in SERVICES:
+        depth, dead = depths[name], depths[f"{name}.muertos"]
+        table.add_row(name, str(depth["messages"]), str(depth["consumers"]), str(dead["messages"]))
+    return table
+
+
+async def _get(url: str, token: str | None = None) -> Any:
+    headers = {"Authorization": f"Bearer {token}"} if token else {}
+    async with aiohttp.ClientSession() as http, http.get(url, headers=headers) as answer:
+        answer.raise_for_status()
+        return await answer.json(content_type=None)
+
+
+@letters_app.command("list")
+def letters_list(data: DataOption = DATA, as_json: JsonOption = False) -> None:
+    """Every dead letter, oldest first in each queue."""
+    letters = _with_letters(data, lambda desk: desk.list())
+    if as_json:
+        out.print_json(json.dumps([letter.as_json() for letter in letters], ensure_ascii=False))
+        return
+    table = Table("queue", "message id", "type", "since", "reason")
+    for letter in letters:
+        table.add_row(letter.queue, letter.id, letter.type, letter.hora, letter.motivo)
+    out.print(table if letters else "no dead letters")
+
+
+@letters_app.command("show")
+def letters_show(message_id: str, data: DataOption = DATA) -> None:
+    """One dead letter, with its headers and its body."""
+    for letter in _with_letters(data, lambda desk: desk.list()):
+        if letter.id == message_id:
+            out.print_json(json.dumps(letter.as_json(), ensure_ascii=False))
+            return
+    fail(f"there is no dead letter {message_id}: `zoco dead-letters list` lists them")
+
+
+@letters_app.command("replay")
+def letters_replay(service: ServiceArgument, message_id: str | None = None, data: DataOption = DATA) -> None:
+    """Give a service its dead letters again (or the one with this id), after what was wrong has been mended."""
+    count = _with_letters(data, lambda desk: desk.replay(_service(service), message_id))
+    out.print(f"gave {count} dead letters to {service} again")
+
+
+@letters_app.command("discard")
+def letters_discard(service: ServiceArgument, message_id: str, data: DataOption = DATA) -> None:
+    """Throw a dead letter away for good."""
+    count = _with_letters(data, lambda desk: desk.discard(_service(service), message_id))
+    out.print(f"discarded {count} dead letters of {service}")
+
+
+def _with_letters(data: Path, work: Any) -> Any:
+    async def run() -> Any:
+        async with Letters(Running.read(data).broker_url) as desk:
+            return await work(desk)
+
+    return asyncio.run(run())
+
+
+def _service(name: str) -> Service:
+    for service in SERVICES:
+        if service == name:
+            return service
+    fail(f"there is no service {name}: it is one of {', '.join(SERVICES)}")
+
+
+@app.command()
+def doctor(data: DataOption = DATA, as_json: JsonOption = False) -> None:
+    """Look at everything that may be wrong here, and say what to type. Exit code 1 when something is."""
+    findings = asyncio.run(doctoring.examine(data))
+    if as_json:
+        out.print_json(json.dumps([{"what": f.what, "well": f.well, "says": f.says} for f in findings]))
+    else:
+        for finding in findings:
+            out.print(f"{'ok  ' if finding.well else 'BAD '} {finding.what}: {finding.says}", markup=False)
+    if not all(finding.well for finding in findings):
+        raise typer.Exit(1)
+
+
+@app.command()
+def audit(
+    data: DataOption = DATA,
+    client: Annotated[Path | None, typer.Option(help="What a client was told: its journal.")] = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Check the thirteen promises of the design by the books. Exit code 1 when one is broken."""
+    verdict = asyncio.run(_audit(data, client))
+    if as_json:
+        out.print_json(json.dumps(verdict.as_json(), ensure_ascii=False))
+    else:
+        _print_verdict(verdict)
+    if not verdict.holds:
+        raise typer.Exit(1)
+
+
+async def _audit(data: Path, client: Path | None) -> auditing.Verdict:
+    live = dead_letters = None
+    try:
+        running = Running.read(data)
+    except LocalError:
+        running = None
+    if running is not None:
+        front = running.urls["compras"]
+        live = {name: await _get(f"{running.urls[name]}/{name}") for name in ("usuarios", "tokens")}
+        live["transacciones"] = await _whole_book(running.urls["transacciones"])
+        state = (await _get(f"{front}/estado"))["colas"]
+        if state is not None:
+            dead_letters = {name: depth["messages"] for name, depth in state.items() if name not in SERVICES}
+    return await asyncio.to_thread(
+        auditing.audit,
+        auditing.Books(
+            **{name: books.from_folder(data, name) for name in SERVICES},
+            clients=books.client_journal(client) if client else None,
+            dead_letters=dead_letters,
+            live=live,
+        ),
+    )
+
+
+async def _whole_book(url: str) -> list[dict[str, Any]]:
+    records: list[dict[str, Any]] = []
+    while page := await _get(f"{url}/transacciones?limite=10000&desde={records[-1]['id'] if records else 0}"):
+        records += page
+    return records
+
+
+def _print_verdict(verdict: auditing.Verdict) -> None:
+    table = Table("", "promise", "breaches")
+    for number, text in auditing.PROMISES.items():
+        if reason := verdict.unchecked.get(number):
+            table.add_row(str(number), text, f"not checked: {reason}")
+        else:
+            table.add_row(str(number), text, str(verdict.counts[number]))
+    out.print(table)
+    for breach in verdict.breaches:
+        out.print(f"promise {breach.promise}: {breach.about}: {breach.says}", markup=False)
+    out.print(f"accepted {verdict.accepted}, sold {verdict.sold}, refused {verdict.refused}")
+    out.print(f"lost {verdict.lost}, doubled {verdict.doubled}, oversold {verdict.oversold}")

@@ -1,0 +1,390 @@
+"""All of Zoco on this machine: starts it, watches it, starts again what dies, and leaves nothing behind."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import fcntl
+import json
+import os
+import secrets
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import IO, Any, Final
+
+import aiohttp
+from rich.console import Console
+from rich.panel import Panel
+
+from broker.messages import SERVICES
+from broker.node import Node
+from broker.process import Process, free_port, is_ours
+
+STATE: Final = "up.json"
+LOCK: Final = "up.lock"
+HOLDS: Final = "holds"
+# The front door first: the others are seldom called by hand.
+PORTS: Final = {"compras": 0, "usuarios": 1, "tokens": 2, "transacciones": 3}
+FIRST_PORT: Final = 8000
+AMQP_PORT: Final = 5672
+MANAGEMENT_PORT: Final = 15672
+BROKER: Final = "rabbitmq"
+COLOURS: Final = {"compras": 36, "usuarios": 33, "tokens": 35, "transacciones": 32, BROKER: 34}
+
+FIRST_PAUSE_SECONDS: Final = 0.2
+LONGEST_PAUSE_SECONDS: Final = 10.0
+# A service that lived so long had no trouble with its start.
+HEALTHY_SECONDS: Final = 30.0
+# sysexits.h: it will not start until somebody mends something.
+EX_CONFIG: Final = 78
+STOP_SECONDS: Final = 6.0
+READY_SECONDS: Final = 60.0
+POLL_SECONDS: Final = 0.05
+
+
+class LocalError(Exception):
+    """One sentence that says what is wrong and what to do."""
+
+
+@dataclass(frozen=True, slots=True)
+class Running:
+    """What `zoco up` wrote down for the other commands."""
+
+    data: Path
+    pid: int
+    urls: Mapping[str, str]
+    pids: Mapping[str, int]
+    broker_url: str
+    management_url: str | None
+    management_user: str | None
+    management_password: str | None
+    operator_token: str
+
+    @classmethod
+    def read(cls, data: Path) -> Running:
+        """Raises LocalError when nothing runs in this folder."""
+        try:
+            state = json.loads((data / STATE).read_text(encoding="utf-8"))
+        except (OSError, ValueError):
+            raise LocalError(
+                f"nothing runs in {data}: start it with `make up`, or name its folder with --data"
+            ) from None
+        if not is_ours(state["pid"], "zoco"):
+            raise LocalError(f"`zoco up` in {data} is gone (it was pid {state['pid']}): start it again with `make up`")
+        return cls(data, **state)
+
+
+@dataclass(slots=True)
+class Child:
+    """One service: how it is started, and how it has been."""
+
+    name: str
+    env: dict[str, str]
+    port: int
+    process: Process | None = None
+    started: float = 0.0
+    pause_seconds: float = FIRST_PAUSE_SECONDS
+    starts: int = 0
+    log: threading.Thread | None = field(default=None, repr=False)
+
+
+class Local:
+    """One `zoco up`. `run` until SIGINT or SIGTERM."""
+
+    def __init__(self, data: Path, first_port: int, *, broker_url: str | None = None) -> None:
+        self.data = data.absolute()
+        self._console = Console(stderr=True, highlight=False)
+        self._stop = asyncio.Event()
+        self._stopping = False
+        self._node: Node | None = None
+        self._broker_url = broker_url
+        self._lock: IO[str] | None = None
+        self.token = ""
+        self._first_port = first_port
+        self._children: dict[str, Child] = {}
+
+    async def run(self) -> None:
+        """Raises LocalError, NodeError."""
+        self._hold_folder()
+        loop = asyncio.get_running_loop()
+        for number in (signal.SIGINT, signal.SIGTERM):
+            loop.add_signal_handler(number, self._stop.set)
+        watchers: list[asyncio.Task[None]] = []
+        try:
+            await self._until_stopped(self._start(watchers))
+            if not self._stop.is_set():
+                self._welcome()
+                await self._stop.wait()
+        finally:
+            self._stopping = True
+            for watcher in watchers:
+                watcher.cancel()
+            await self._end()
+
+    async def _until_stopped(self, work: Any) -> None:
+        """Do this, unless we are told to stop first. Raises what it raises."""
+        task, stop = asyncio.ensure_future(work), asyncio.ensure_future(self._stop.wait())
+        await asyncio.wait((task, stop), return_when=asyncio.FIRST_COMPLETED)
+        stop.cancel()
+        if task.done():
+            task.result()
+        else:
+            task.cancel()
+            await asyncio.gather(task, return_exceptions=True)
+
+    def _hold_folder(self) -> None:
+        self.data.mkdir(parents=True, exist_ok=True)
+        lock = (self.data / LOCK).open("a+", encoding="utf-8")
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            lock.seek(0)
+            holder = lock.read().strip() or "another process"
+            raise LocalError(
+                f"{self.data} is in use by `zoco up` (pid {holder}): stop that one, or take another folder with --data"
+            ) from None
+        lock.truncate(0)
+        lock.write(str(os.getpid()))
+        lock.flush()
+        self._lock = lock
+        for hold in (self.data / HOLDS).glob("*"):
+            hold.unlink()
+
+    async def _start(self, watchers: list[asyncio.Task[None]]) -> None:
+        self.token = _secret(self.data / "operator-token")
+        if self._broker_url is None:
+            self._say("starting RabbitMQ ...")
+            management = free_port(MANAGEMENT_PORT if self._first_port else 0)
+            self._node = Node(self.data / BROKER, free_port(AMQP_PORT if self._first_port else 0), management)
+            await self._node.start()
+            self._broker_url = self._node.url()
+            watchers.append(asyncio.create_task(self._watch_broker(self._node)))
+        ports = {name: free_port(self._first_port and self._first_port + PORTS[name]) for name in PORTS}
+        urls = {name: f"http://127.0.0.1:{port}" for name, port in ports.items()}
+        for name in PORTS:
+            self._children[name] = Child(name, self._environment(name, urls), ports[name])
+            self._launch(self._children[name])
+        self._write_state()
+        watchers += [asyncio.create_task(self._watch(child)) for child in self._children.values()]
+        await self._until_ready(urls)
+
+    def _environment(self, name: str, urls: Mapping[str, str]) -> dict[str, str]:
+        # Settings for `zoco` itself are none for a service.
+        inherited = {key: value for key, value in os.environ.items() if not key.startswith("ZOCO_")}
+        tuning = {key: os.environ[key] for key in TUNING if key in os.environ}
+        others = {f"ZOCO_{other.upper()}_URL": url for other, url in urls.items() if other != "compras"}
+        assert self._broker_url is not None
+        return {
+            **inherited,
+            **tuning,
+            **others,
+            "ZOCO_RABBITMQ_URL": self._broker_url,
+            "ZOCO_DATA": str(self.data / name),
+            "ZOCO_PUBLIC_URL": urls[name],
+            "ZOCO_OPERATOR_TOKEN": self.token,
+            "ZOCO_LOG": "console",
+        }
+
+    def _launch(self, child: Child) -> None:
+        command = [
+            sys.executable,
+            *("-m", "uvicorn", f"services.{child.name}.main:app"),
+            *("--host", "127.0.0.1", "--port", str(child.port)),
+            *("--no-access-log", "--log-level", "warning", "--timeout-graceful-shutdown", "5"),
+        ]
+        child.process = Process(command, child.env, subprocess.PIPE)
+        child.started = time.monotonic()
+        child.starts += 1
+        child.log = threading.Thread(target=self._relay, args=(child.name, child.process), daemon=True)
+        child.log.start()
+
+    def _relay(self, name: str, process: Process) -> None:
+        assert process.output is not None
+        for line in process.output:
+            self._print(name, line.decode(errors="replace").rstrip())
+
+    async def _watch(self, child: Child) -> None:
+        """Start a service again whenever it ends, after a pause that grows while it keeps ending."""
+        while True:
+            assert child.process is not None
+            code = await child.process.wait()
+            if time.monotonic() - child.started > HEALTHY_SECONDS:
+                child.pause_seconds = FIRST_PAUSE_SECONDS
+            pause = LONGEST_PAUSE_SECONDS if code == EX_CONFIG else child.pause_seconds
+            child.pause_seconds = min(2 * child.pause_seconds, LONGEST_PAUSE_SECONDS)
+            self._say(f"{child.name} {_ended(code)}; it is started again in {pause:.1f} s")
+            await asyncio.sleep(pause)
+            await self._held(child.name)
+            self._launch(child)
+            self._write_state()
+
+    async def _watch_broker(self, node: Node) -> None:
+        pause = FIRST_PAUSE_SECONDS
+        while True:
+            started = time.monotonic()
+            code = await node.wait()
+            if time.monotonic() - started > HEALTHY_SECONDS:
+                pause = FIRST_PAUSE_SECONDS
+            self._say(f"RabbitMQ {_ended(code)}; it is started again in {pause:.1f} s")
+            await asyncio.sleep(pause)
+            await self._held(BROKER)
+            pause = min(2 * pause, LONGEST_PAUSE_SECONDS)
+            await node.start()
+            self._write_state()
+
+    async def _held(self, name: str) -> None:
+        """Wait as long as `zoco kill --for` wants it down."""
+        hold = self.data / HOLDS / name
+        with contextlib.suppress(OSError, ValueError):
+            while time.time() < float(hold.read_text(encoding="utf-8")):  # noqa: ASYNC110 - the file may change
+                await asyncio.sleep(POLL_SECONDS)
+            hold.unlink()
+
+    async def _until_ready(self, urls: Mapping[str, str]) -> None:
+        waiting = list(SERVICES)
+        deadline = time.monotonic() + READY_SECONDS
+        self._say("starting the services ...")
+        async with aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=2)) as http:
+            while waiting:
+                for name in list(waiting):
+                    with contextlib.suppress(aiohttp.ClientError, TimeoutError, OSError):
+                        async with http.get(f"{urls[name]}/readyz") as answer:
+                            if answer.status == 200:
+                                waiting.remove(name)
+                                self._say(f"{name} is ready")
+                if time.monotonic() > deadline:
+                    raise LocalError(
+                        f"{', '.join(waiting)} not ready after {READY_SECONDS:.0f} s: the lines above say why"
+                    )
+                await asyncio.sleep(POLL_SECONDS)
+
+    async def _end(self) -> None:
+        self._say("stopping ...")
+        processes = [child.process for child in self._children.values() if child.process is not None]
+        await asyncio.gather(*(process.stop(STOP_SECONDS) for process in processes))
+        for child in self._children.values():
+            if child.log is not None:
+                await asyncio.to_thread(child.log.join, 1)
+        if self._node is not None:
+            await self._node.stop()
+        (self.data / STATE).unlink(missing_ok=True)
+        self._say("stopped; what was bought is in " + str(self.data))
+
+    def _write_state(self) -> None:
+        node = self._node
+        pids = {name: child.process.pid for name, child in self._children.items() if child.process}
+        if node is not None and node.pid is not None:
+            pids[BROKER] = node.pid
+        state = {
+            "pid": os.getpid(),
+            "urls": {name: f"http://127.0.0.1:{child.port}" for name, child in self._children.items()},
+            "pids": pids,
+            "broker_url": self._broker_url,
+            "management_url": node.management_url if node else None,
+            "management_user": node.user if node else None,
+            "management_password": node.password if node else None,
+            "operator_token": self.token,
+        }
+        new = self.data / f".{STATE}"
+        new.touch(mode=0o600)
+        new.write_text(json.dumps(state, indent=1), encoding="utf-8")
+        new.replace(self.data / STATE)
+
+    def _welcome(self) -> None:
+        running = Running.read(self.data)
+        front = running.urls["compras"]
+        lines = [
+            f"front door     {front}   (try {front}/docs)",
+            *(f"{name:<14} {running.urls[name]}" for name in PORTS if name != "compras"),
+        ]
+        if running.management_url:
+            lines.append(
+                f"management UI  {running.management_url}   user {running.management_user}, "
+                f"password {running.management_password}"
+            )
+        lines += [
+            f"operator       token {self.token}",
+            "",
+            "Try, in another terminal:",
+            f"  curl -s {front}/compras -H 'Content-Type: application/json' -H 'Prefer: wait=5' "
+            '-d \'{"usuarioId": 1, "tokenId": 101}\'',
+            "  .venv/bin/zoco kill transacciones --for 20",
+            "  .venv/bin/zoco queues --watch",
+        ]
+        for line in lines:
+            self._console.print(line, markup=False, soft_wrap=True)
+        self._console.print(
+            Panel(
+                "This is for one machine: everything listens on 127.0.0.1 only.\n"
+                "Buyers are not authenticated yet: whoever reaches the front door buys in anybody's name.\n"
+                "Ctrl-C stops it all; what was bought stays.",
+                title="Zoco",
+                expand=False,
+            )
+        )
+
+    def _say(self, text: str) -> None:
+        self._print("zoco", text)
+
+    def _print(self, name: str, text: str) -> None:
+        colour = COLOURS.get(name)
+        prefix = f"{name:<13}"
+        if colour and sys.stderr.isatty() and not os.environ.get("NO_COLOR"):
+            prefix = f"\x1b[{colour}m{prefix}\x1b[0m"
+        sys.stderr.write(f"{prefix} {text}\n")
+        sys.stderr.flush()
+
+
+# What may be tuned from outside for all services of one `zoco up`.
+TUNING: Final = ("ZOCO_BACKLOG_LIMIT", "ZOCO_NUDGE_SECONDS", "ZOCO_PREFETCH", "ZOCO_BATCH", "ZOCO_SNAPSHOT_BYTES")
+
+
+def kill(running: Running, name: str, seconds: float | None) -> int:
+    """SIGKILL a service, or `rabbitmq`, and keep it down for so long. Returns its pid. Raises LocalError."""
+    pid = running.pids.get(name)
+    if pid is None:
+        raise LocalError(f"there is no {name} here: it is one of {', '.join(running.pids)}")
+    if seconds is not None:
+        holds = running.data / HOLDS
+        holds.mkdir(exist_ok=True)
+        new = holds / f".{name}"
+        new.write_text(str(time.time() + seconds), encoding="utf-8")
+        new.replace(holds / name)
+    mark = str(running.data) if name == BROKER else f"services.{name}.main"
+    if not is_ours(pid, mark):
+        raise LocalError(f"{name} is down already; it is started again by itself")
+    os.kill(pid, signal.SIGKILL)
+    return pid
+
+
+def reset(data: Path) -> None:
+    """Delete all that was ever bought here. Raises LocalError while it runs."""
+    if not data.exists():
+        return
+    lock = (data / LOCK).open("a+", encoding="utf-8")
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        raise LocalError(f"{data} is in use: stop its `zoco up` first") from None
+    strangers = {path.name for path in data.iterdir()} - {*SERVICES, BROKER, HOLDS, LOCK, STATE, "operator-token"}
+    if strangers:
+        raise LocalError(f"{data} holds {sorted(strangers)[0]}, which is not Zoco's: nothing was deleted")
+    subprocess.run(["rm", "-rf", str(data)], check=True)
+
+
+def _ended(code: int) -> str:
+    return f"was killed by {signal.Signals(-code).name}" if code < 0 else f"ended with exit code {code}"
+
+
+def _secret(file: Path) -> str:
+    """A random secret, made once."""
+    if not file.exists():
+        file.touch(mode=0o600)
+        file.write_text(secrets.token_urlsafe(24), encoding="ascii")
+    return file.read_text(encoding="ascii").strip()
