@@ -6,6 +6,7 @@ A message's type is its routing key. On the wire it is a JSON body in camelCase 
 
 from __future__ import annotations
 
+from datetime import datetime
 from typing import Annotated, Any, ClassVar, Final, Literal, Self, TypeAlias
 from uuid import NAMESPACE_URL, uuid5
 
@@ -31,13 +32,29 @@ MAX_MONEY: Final = 10**12
 Id = Annotated[int, Field(strict=True, ge=1, le=MAX_ID)]
 Money = Annotated[int, Field(strict=True, ge=0, le=MAX_MONEY)]
 Amount = Annotated[int, Field(strict=True, ge=1, le=MAX_MONEY)]
+
+
+def _a_moment(fecha: str) -> str:
+    datetime.fromisoformat(fecha)
+    return fecha
+
+
+def moment(fecha: str) -> str:
+    """What two fechas are compared by: as text with its Z, a whole second would come after its own fractions."""
+    return fecha.removesuffix("Z")
+
+
 # A purchase's id: a UUID in its canonical form, so that one purchase never has two spellings.
 CompraId = Annotated[
     str, StringConstraints(strict=True, pattern=r"^[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}$")
 ]
 AltaId = Annotated[str, StringConstraints(strict=True, pattern=r"^[0-9a-z:-]{1,80}$")]
 # When compras accepted the request: UTC, RFC 3339, milliseconds unless somebody wrote it by hand.
-Fecha = Annotated[str, StringConstraints(strict=True, pattern=r"^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d{1,6})?Z$")]
+Fecha = Annotated[
+    str,
+    StringConstraints(strict=True, pattern=r"^[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}(\.[0-9]{1,6})?Z$"),
+    AfterValidator(_a_moment),
+]
 
 
 def _one_line(name: str) -> str:
@@ -52,7 +69,14 @@ Imagen = Annotated[str, StringConstraints(strict=True, pattern=r"^[A-Za-z0-9][A-
 
 # Why a purchase was refused. The first two are usuarios' reasons, the others tokens'.
 MotivoSaldo: TypeAlias = Literal["usuario-inexistente", "saldo-insuficiente"]
-Motivo: TypeAlias = MotivoSaldo | Literal["token-inexistente", "token-vendido", "token-disputado", "precio-mayor"]
+Motivo: TypeAlias = Literal[
+    "usuario-inexistente",
+    "saldo-insuficiente",
+    "token-inexistente",
+    "token-vendido",
+    "token-disputado",
+    "precio-mayor",
+]
 
 
 class Message(BaseModel):
@@ -244,18 +268,24 @@ def decode(type_name: str, body: bytes, hora: str = "") -> Message:
     """Read a body that came by the wire, received at `hora`. Raises Poison with a reason."""
     model = TYPES.get(type_name)
     if model is None:
-        raise Poison(f"unknown type {type_name!r}; known are {', '.join(TYPES)}")
+        raise Poison(f"unknown type {_short(type_name)!r}; known are {', '.join(TYPES)}")
     try:
         return model.model_validate_json(body, by_alias=True, by_name=False).received(hora)
     except ValidationError as error:
         first = error.errors(include_url=False, include_input=False)[0]
         where = "/".join(str(part) for part in first["loc"]) or "body"
-        raise Poison(f"{type_name}: {where}: {first['msg']}") from error
+        raise Poison(_short(f"{type_name}: {_short(where)}: {first['msg']}", 300)) from error
 
 
-def to_word(message: Message) -> dict[str, Any]:
+def _short(text: str, length: int = 80) -> str:
+    """Foreign text made fit for one line of a log or a terminal."""
+    line = "".join(char if char.isprintable() else "?" for char in text[:length])
+    return line + "..." if len(text) > length else line
+
+
+def encode_word(message: Message) -> bytes:
     """A message as a journal keeps it: its body, with the type first."""
-    return {"type": message.type, **message.model_dump(by_alias=True, exclude_none=True)}
+    return b'{"type":"%s",' % message.type.encode() + encode(message)[1:]
 
 
 def from_word(word: dict[str, Any]) -> Message:

@@ -93,7 +93,7 @@ async def _broker(running: Running) -> list[Finding]:
             except TimeoutError:
                 says = (
                     "is a zombie: it neither answers nor delivers. No purchase is lost, the nudge asks again for what "
-                    f"it held. Delete it at {running.management_url}/#/queues/%2F/{name}, then type `zoco kill rabbitmq`"
+                    f"it held. Delete it at {running.management_url}/#/queues/%2F/{name}, then `zoco kill rabbitmq`"
                 )
                 findings.append(Finding(f"queue {name}", False, says))
             except UNKNOWN as error:

@@ -116,6 +116,7 @@ def avanzar(compra: Compra, message: CompraMessage) -> Compra:
         case SaldoReservado():
             return paso(replace(compra, precio=message.precio), "pagada", message.hora)
         case SaldoRechazado():
+            assert not {paso.estado for paso in compra.historia} & VENDIDA, f"{compra.id} was both paid and refused"
             return replace(compra, motivo=message.motivo)
         case CompraConfirmada():
             return paso(replace(compra, precio=message.precio), "confirmada", message.hora)
@@ -130,7 +131,8 @@ def paso(compra: Compra, estado: Estado, hora: str) -> Compra:
     """Put a state into the history at its place."""
     historia = sorted((*compra.historia, Paso(estado, hora)), key=lambda paso: ORDEN[paso.estado])
     estados = {paso.estado for paso in historia}
-    assert "rechazada" not in estados or not estados & VENDIDA, f"{compra.id} was both sold and refused"
+    refused = "rechazada" in estados or compra.motivo is not None
+    assert not (refused and estados & VENDIDA), f"{compra.id} was both sold and refused"
     return replace(compra, estado=historia[-1].estado, historia=tuple(historia))
 
 

@@ -63,7 +63,7 @@ class Fila(Generic[Item]):
         return (self._items[position] for position in range(self._start, self._end))
 
     def __eq__(self, other: object) -> bool:
-        return isinstance(other, Fila) and list(self) == list(other)
+        return isinstance(other, Fila) and len(self) == len(other) and list(self) == list(other)
 
     def __hash__(self) -> int:
         return hash(tuple(self))

@@ -16,7 +16,7 @@ from typing import Any, Final, Generic, TypeVar
 
 import pydantic_core
 
-from broker.messages import BIT, Message, encode, from_word
+from broker.messages import BIT, Message, encode_word, from_word
 from services.shared import journal
 from services.shared.book import Book
 from services.shared.decision import Domain
@@ -344,7 +344,7 @@ class JsonStore(Generic[Row]):
         body += CHANGE + (pydantic_core.to_json(change) if change is not None else b"null") + WORDS
         words, pieces, at = [], [], start + len(body)
         for word in messages:
-            piece = b'{"type":"%s",' % word.type.encode() + encode(word)[1:]
+            piece = encode_word(word)
             book = self.domain.book
             line = (word.usuario_id, word.token_id) if book and isinstance(word, book) else None  # type: ignore[attr-defined]
             words.append((word.about, at, line))
@@ -356,10 +356,11 @@ class JsonStore(Generic[Row]):
         return _Entry(message.about, message.type, key, new, change_at, words)
 
     def _change(self, old: Row | None, new: Row | None) -> dict[str, Any] | None:
-        if new is None or new is old or new == old:
+        if new is None or new is old:
             return None
+        change = self._codec.change(old, new)
         # A finished row leaves memory, so its record holds all of it.
-        return self._codec.change(None if self.domain.finished(new) else old, new)
+        return self._codec.change(None, new) if change and self.domain.finished(new) else change or None
 
     def _remember(self, entry: _Entry[Row], segment: int, memory: dict[int, int]) -> None:
         """Note what was seen, and where the last words lie now. A silent decision leaves nothing to repeat."""

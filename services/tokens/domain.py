@@ -17,6 +17,7 @@ from broker.messages import (
     SaldoReservado,
     TokenPublicado,
     TokenReservado,
+    moment,
 )
 from services.shared.decision import Decision, Domain, Fila
 
@@ -94,6 +95,7 @@ def reservar(token: Token | None, compra: CompraSolicitada) -> TokenDecision:
 def vender(token: Token | None, pago: SaldoReservado) -> TokenDecision:
     """The money is taken: the token is sold, and whoever waits is refused."""
     vendido, reserva = _held_by(token, pago)
+    assert pago.precio == reserva.precio, f"{pago.compra_id} paid {pago.precio}, and holds at {reserva.precio}"
     confirmada = CompraConfirmada(
         compra_id=reserva.compra_id,
         usuario_id=reserva.usuario_id,
@@ -128,7 +130,7 @@ def publicar(token: Token | None, alta: TokenPublicado) -> TokenDecision:
     aplicada = AltaAplicada(alta_id=alta.alta_id, fecha=alta.fecha)
     if token is None:
         token = Token(alta.token_id, alta.nombre, alta.imagen, alta.precio, publicado=alta.fecha)
-    elif alta.fecha > token.publicado:
+    elif moment(alta.fecha) > moment(token.publicado):
         token = replace(token, nombre=alta.nombre, imagen=alta.imagen, precio=alta.precio, publicado=alta.fecha)
     return Decision(token, (aplicada,))
 

@@ -14,6 +14,7 @@ from broker.messages import (
     SaldoReservado,
     TokenReservado,
     UsuarioRegistrado,
+    moment,
 )
 from services.shared.decision import Decision, Domain
 
@@ -83,7 +84,7 @@ def registrar(usuario: Usuario | None, alta: UsuarioRegistrado) -> UsuarioDecisi
         nuevo = Usuario(usuario.id, alta.nombre, saldo, registrado=alta.fecha)
         counted = (AltaAplicada(alta_id=recarga.alta_id, fecha=recarga.fecha) for recarga in esperan)
         return Decision(nuevo, (aplicada, *counted))
-    if alta.fecha > usuario.registrado:
+    if moment(alta.fecha) > moment(usuario.registrado):
         usuario = replace(usuario, nombre=alta.nombre, registrado=alta.fecha)
     return Decision(usuario, (aplicada,))
 

@@ -175,7 +175,6 @@ def test_a_purchase_that_is_both_sold_and_refused_is_a_broken_promise(sold: Comp
             decide(after(first), second)
 
 
-@pytest.mark.xfail(strict=True, reason="saldo.rechazado sets the motivo of any purchase, sold ones too")
 @pytest.mark.parametrize("sold", SOLD, ids=lambda message: message.type)
 def test_money_that_was_both_taken_and_refused_is_a_broken_promise(sold: CompraMessage) -> None:
     for first, second in ((sold, impagado(compra)), (impagado(compra), sold)):

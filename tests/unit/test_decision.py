@@ -204,7 +204,6 @@ def test_who_has_left_is_forgotten() -> None:
     assert len(line._items) <= 2 * len(line)
 
 
-@pytest.mark.xfail(strict=True, reason="Fila.__eq__ lists both lines, and the store compares rows at each message")
 def test_a_longer_line_is_seen_to_be_another_one_without_a_look_at_those_who_wait() -> None:
     line, below = counted_line(*range(1_000))
     longer, shorter = line.joined(1_000), line.left()
