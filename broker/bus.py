@@ -12,7 +12,7 @@ import contextlib
 import random
 import time
 from collections import deque
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from hashlib import blake2b
@@ -26,11 +26,12 @@ from aio_pika.exceptions import (
     AMQPError,
     ChannelInvalidStateError,
     ChannelNotFoundEntity,
-    DeliveryError,
     PublishError,
 )
+from aiormq.abc import AbstractChannel as Channel
 from aiormq.exceptions import ChannelAccessRefused
 from pamqp.commands import Basic
+from pamqp.encode import field_table
 
 from broker.messages import Message, Poison, Service, decode, encode
 from broker.topology import BINDINGS, DEAD_LETTER_EXCHANGE, EXCHANGE, EXCHANGE_TYPE, QUEUES
@@ -39,6 +40,9 @@ log = structlog.get_logger()
 
 # What a publish, or any other call, may raise when nobody knows whether it took effect: do it again.
 UNKNOWN: Final = (AMQPError, ChannelInvalidStateError, ConnectionError, OSError, TimeoutError)
+
+# The headers of a stranger's message that a dead letter keeps.
+HEADERS_BYTES: Final = 64 * 1024
 
 
 class BusError(Exception):
@@ -103,6 +107,7 @@ class Bus:
         self._options = options or BusOptions()
         self._now = now
         self._connections: dict[str, AbstractConnection] = {}
+        self._closing: set[asyncio.Task[None]] = set()
         self._problems: dict[str, str] = {}
         # Publishing: the topology was checked on this connection, and the exchanges may be written to.
         self._ready = asyncio.Event()
@@ -141,16 +146,20 @@ class Bus:
 
     async def run(self) -> None:
         """Connect, and connect again, for ever. Raises BusStuck."""
-        async with asyncio.TaskGroup() as tasks:
-            tasks.create_task(self._keep("publish", self._serve_publishing))
-            tasks.create_task(self._keep("consume", self._serve_consuming))
+        try:
+            async with asyncio.TaskGroup() as tasks:
+                tasks.create_task(self._keep("publish", self._serve_publishing))
+                tasks.create_task(self._keep("consume", self._serve_consuming))
+        except ExceptionGroup as group:
+            raise group.exceptions[0] from None
 
     async def close(self, seconds: float = 3) -> None:
         """Close what is open; a frozen broker is not waited for longer than this."""
-        connections = list(self._connections.values())
-        with contextlib.suppress(*UNKNOWN):
-            async with asyncio.timeout(seconds):
-                await asyncio.gather(*(connection.close() for connection in connections), return_exceptions=True)
+        for connection in self._connections.values():
+            self._close_behind(connection)
+        if self._closing:
+            # `run`, when it is cancelled, leaves its own behind.
+            await asyncio.wait(self._closing, timeout=seconds)
 
     # Connections
 
@@ -162,23 +171,23 @@ class Bus:
                 await self._wanted.wait()
                 await self._ready.wait()
             connection = None
+            started = time.monotonic()
             try:
-                connection = await self._connect(role)
-                self._connections[role] = connection
-                started = time.monotonic()
-                await serve(connection)
-                if time.monotonic() - started > options.retry_longest_seconds:
-                    pause = options.retry_first_seconds
+                with _lost_is_unknown():
+                    connection = await self._connect(role)
+                    self._connections[role] = connection
+                    await serve(connection)
+                # Nothing is to be consumed any more.
+                self._problems.pop(role, None)
             except (*UNKNOWN, _NotYet) as error:
                 self._trouble(role, error)
-            except asyncio.CancelledError:
-                if _somebody_cancelled_us():
-                    raise
-                self._trouble(role, ConnectionError("the connection was found stuck"))
             finally:
                 self._connections.pop(role, None)
                 if connection is not None:
-                    _close_behind(connection)
+                    self._close_behind(connection)
+            if time.monotonic() - started > options.retry_longest_seconds + options.connect_seconds:
+                # It worked for a while: this is a new trouble, not the old one.
+                pause = options.retry_first_seconds
             # Jitter, so that services do not come back in step.
             await asyncio.sleep(pause * random.uniform(0.5, 1.5))
             pause = min(2 * pause, options.retry_longest_seconds)
@@ -198,11 +207,23 @@ class Bus:
             log.warning("the broker is away", role=role, error=text)
         self._problems[role] = text
 
+    def _close_behind(self, connection: AbstractConnection) -> None:
+        """Close without waiting: a frozen broker would keep us for minutes."""
+
+        async def close() -> None:
+            with contextlib.suppress(*UNKNOWN):
+                async with asyncio.timeout(5):
+                    await connection.close()
+
+        task = asyncio.get_running_loop().create_task(close())
+        self._closing.add(task)
+        task.add_done_callback(self._closing.discard)
+
     # Publishing
 
     async def _serve_publishing(self, connection: AbstractConnection) -> None:
         await self._check_topology(connection)
-        channel = await connection.channel(publisher_confirms=True, on_return_raises=True)
+        channel = await _open_channel(connection, publisher_confirms=True, on_return_raises=True)
         for name in (EXCHANGE, DEAD_LETTER_EXCHANGE):
             self._exchanges[name] = await channel.get_exchange(name, ensure=False)
         self._problems.pop("publish", None)
@@ -264,21 +285,16 @@ class Bus:
             return False
         try:
             # Some of what this returns is no confirm, some of what it raises is.
-            result = await target.publish(
-                message, routing_key=key, mandatory=True, timeout=self._options.publish_seconds
-            )
+            with _lost_is_unknown():
+                result = await target.publish(
+                    message, routing_key=key, mandatory=True, timeout=self._options.publish_seconds
+                )
         except PublishError:
             log.warning("no queue takes this message: checking the topology again", type=key)
             await self._reconnect()
             return False
-        except DeliveryError:
-            return False
         except UNKNOWN:
-            return False
-        except asyncio.CancelledError:
-            # aiormq cancels whoever waits when it finds a connection stuck.
-            if _somebody_cancelled_us():
-                raise
+            # Among them DeliveryError: the queue is full.
             return False
         return isinstance(result, Basic.Ack)
 
@@ -286,7 +302,8 @@ class Bus:
         """Let everything be checked and made anew, on a new connection."""
         self._ready.clear()
         if connection := self._connections.get("publish"):
-            await connection.close()
+            with contextlib.suppress(*UNKNOWN), _lost_is_unknown():
+                await connection.close()
 
     def _outgoing(self, message: Message) -> aio_pika.Message:
         """CloudEvents' binding for AMQP, and the properties that make the management UI readable."""
@@ -324,7 +341,7 @@ class Bus:
         """
         missing = [name for name in QUEUES if not await self._exists(connection, name)]
         # Always: a queue that somebody else is just making may not have its bindings yet.
-        channel = await connection.channel()
+        channel = await _open_channel(connection)
         try:
             await self._declare(channel)
         except ChannelAccessRefused:
@@ -339,7 +356,7 @@ class Bus:
 
     async def _exists(self, connection: AbstractConnection, name: str) -> bool:
         # A queue that is not there costs the channel.
-        channel = await connection.channel()
+        channel = await _open_channel(connection)
         try:
             await channel.declare_queue(name, passive=True, timeout=self._options.call_seconds)
         except ChannelNotFoundEntity:
@@ -372,9 +389,14 @@ class Bus:
             if connection is None or not self.connected:
                 raise BusError(self.trouble or "there is no connection to the broker")
             try:
-                if self._topology is None or self._topology.is_closed:
-                    self._topology = await connection.channel()
-                queue = await self._topology.declare_queue(name, passive=True, timeout=self._options.call_seconds)
+                with _lost_is_unknown():
+                    if self._topology is None or self._topology.is_closed:
+                        self._topology = await _open_channel(connection)
+                    queue = await self._topology.declare_queue(name, passive=True, timeout=self._options.call_seconds)
+            except asyncio.CancelledError:
+                # A question that was given up costs its channel.
+                self._topology = None
+                raise
             except UNKNOWN as error:
                 self._topology = None
                 if isinstance(error, ChannelNotFoundEntity):
@@ -394,12 +416,12 @@ class Bus:
         self._wanted.clear()
         self.consuming = False
         if self._channel is not None and self._tag is not None:
-            with contextlib.suppress(*UNKNOWN):
+            with contextlib.suppress(*UNKNOWN), _lost_is_unknown():
                 underlay = await self._channel.get_underlay_channel()
                 await underlay.basic_cancel(self._tag, timeout=self._options.call_seconds)
 
     async def _serve_consuming(self, connection: AbstractConnection) -> None:
-        channel = await connection.channel(publisher_confirms=False)
+        channel = await _open_channel(connection, publisher_confirms=False)
         await channel.set_qos(prefetch_count=self._options.prefetch)
         self._arrived.clear()
         self._underway = 0
@@ -414,7 +436,12 @@ class Bus:
         underlay.on_consumer_cancel_callbacks.add(cancelled)
         queue = await channel.get_queue(self._service, ensure=False)
         # The callback only puts the message aside: a handler is cancelled in mid-flight when the connection drops.
-        self._tag = await queue.consume(self._put_aside, timeout=self._options.call_seconds)
+        try:
+            self._tag = await queue.consume(self._put_aside, timeout=self._options.call_seconds)
+        except ChannelNotFoundEntity:
+            # Only the other connection makes queues.
+            await self._reconnect()
+            raise
         if not self._silenced:
             self._received_at = time.monotonic()
         self._silenced = False
@@ -455,10 +482,10 @@ class Bus:
             except BusError:
                 continue
             strikes = strikes + 1 if depth.consumers == 0 else 0
-            silent = time.monotonic() - self._received_at
             if depth.messages == 0 or self._underway >= self._options.prefetch:
                 self._received_at = time.monotonic()
-            elif silent > self._options.stuck_seconds:
+            silent = time.monotonic() - self._received_at
+            if silent > self._options.stuck_seconds:
                 raise BusStuck(f"{depth.messages} messages wait in {self._service}, and none came for {silent:.0f} s")
             self._silenced = min(silent, time.monotonic() - began) > self._options.silent_seconds
             if strikes > 1 or self._silenced:
@@ -483,17 +510,18 @@ class Bus:
         channel = self._channel
         if channel is None or channel.is_closed:
             return
-        with contextlib.suppress(*UNKNOWN):
+        with contextlib.suppress(*UNKNOWN), _lost_is_unknown():
             underlay = await channel.get_underlay_channel()
-            tags = [item.raw.delivery_tag for item in batch if item.raw.channel is underlay]
+            tags = [item.raw.delivery_tag or 0 for item in batch if _came_by(item.raw, underlay)]
             if tags:
-                await underlay.basic_ack(max(tag for tag in tags if tag is not None), multiple=True)
+                await underlay.basic_ack(max(tags), multiple=True)
                 self._underway -= len(tags)
 
     def _dead_letter(self, delivery: Delivery, reason: str) -> tuple[str, aio_pika.Message]:
         raw = delivery.raw
         headers: dict[str, Any] = {
-            **raw.headers,
+            # A header has to fit into one frame of 128 KiB: too large a one would close every connection it is sent by.
+            **(raw.headers if len(field_table(raw.headers)) <= HEADERS_BYTES else {}),
             "x-motivo": reason[:1000],
             "x-servicio": self._service,
             "x-routing-key": raw.routing_key or "",
@@ -517,25 +545,40 @@ class _NotYet(Exception):
     """The broker is there, and what we need in it is not."""
 
 
+def _came_by(raw: AbstractIncomingMessage, channel: Channel) -> bool:
+    try:
+        return raw.channel is channel
+    except ChannelInvalidStateError:
+        # A closed channel has no name any more. A batch may well hold deliveries of two connections.
+        return False
+
+
 def _somebody_cancelled_us() -> bool:
     task = asyncio.current_task()
     return task is not None and task.cancelling() > 0
 
 
-def _close_behind(connection: AbstractConnection) -> None:
-    """Close without waiting: a frozen broker would keep us for minutes."""
+@contextlib.contextmanager
+def _lost_is_unknown() -> Iterator[None]:
+    """When a connection is stuck aiormq cancels whoever waits, and when one closes it may raise a bare Exception."""
+    try:
+        yield
+    except asyncio.CancelledError:
+        if _somebody_cancelled_us():
+            raise
+        raise ConnectionError("the connection was found stuck") from None
+    except Exception as error:
+        if type(error) is Exception:
+            raise ConnectionError("the connection was closed") from error
+        raise
 
-    async def close() -> None:
-        with contextlib.suppress(*UNKNOWN):
-            async with asyncio.timeout(5):
-                await connection.close()
 
-    task = asyncio.get_running_loop().create_task(close())
-    _closing.add(task)
-    task.add_done_callback(_closing.discard)
-
-
-_closing: set[asyncio.Task[None]] = set()
+async def _open_channel(connection: AbstractConnection, **how: bool) -> AbstractChannel:
+    try:
+        return await connection.channel(**how)
+    except RuntimeError as error:
+        # What aiormq says of a connection that has just closed.
+        raise ConnectionError(str(error)) from error
 
 
 async def _first_of(*what: Awaitable[Any]) -> None:

@@ -20,7 +20,7 @@ from urllib.parse import quote
 
 import aiohttp
 
-from broker.process import POLL_SECONDS, Process, free_port, is_ours
+from broker.process import POLL_SECONDS, Process, free_port, is_free, is_ours
 
 HOMES: Final = (
     "/usr/lib/rabbitmq/bin",  # Debian, Ubuntu. Not /usr/sbin: that wrapper changes the user.
@@ -100,6 +100,7 @@ class Node:
             raise NodeError(f"RabbitMQ in {self.folder} already runs (pid {self.pid}).")
         server = find_rabbitmq()
         self._end_stale()
+        self._check_ports()
         self._configure()
         await self._start_epmd(server)
         with (self.folder / "console.log").open("wb") as console:
@@ -153,9 +154,9 @@ class Node:
         await self._manage(f"permissions/{vhost}/{self.user}", {"configure": ".*", "write": ".*", "read": ".*"})
 
     async def _manage(self, path: str, body: dict[str, str]) -> None:
-        credentials = aiohttp.BasicAuth(self.user, self.password)
+        headers = {"Authorization": aiohttp.encode_basic_auth(self.user, self.password)}
         async with (
-            aiohttp.ClientSession(auth=credentials, raise_for_status=True) as session,
+            aiohttp.ClientSession(headers=headers, raise_for_status=True) as session,
             session.put(f"{self.management_url}/api/{path}", json=body),
         ):
             pass
@@ -185,6 +186,12 @@ class Node:
     @property
     def _epmd_arguments(self) -> list[str]:
         return ["-port", str(self._epmd_port), "-address", "127.0.0.1"]
+
+    def _check_ports(self) -> None:
+        # RabbitMQ says it less clearly, and what listens there would pass for it meanwhile.
+        for port in (self.amqp_port, self.management_port, self.prometheus_port):
+            if not is_free(port):
+                raise NodeError(f"RabbitMQ cannot start: port {port} is taken. Stop what listens there.")
 
     def _configure(self) -> None:
         self.folder.mkdir(parents=True, exist_ok=True)

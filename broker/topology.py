@@ -41,7 +41,8 @@ def queue_arguments(service: Service) -> dict[str, Any]:
 
 QUEUES: Final[dict[str, dict[str, Any]]] = {
     **{service: queue_arguments(service) for service in SERVICES},
-    **{dead_letter_queue(service): {"x-queue-type": "quorum"} for service in SERVICES},
+    # To list dead letters is to deliver them and to put them back: 4.x would drop them after 20 times.
+    **{dead_letter_queue(service): {"x-queue-type": "quorum", "x-delivery-limit": 1_000_000} for service in SERVICES},
 }
 
 # (exchange, routing key, queue)

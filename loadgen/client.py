@@ -31,7 +31,7 @@ class Client:
         self.url = url.rstrip("/")
         self._file = journal.open("a", encoding="utf-8", buffering=1) if journal else None
         self._token = operator_token
-        self._number = sum(1 for _ in journal.open("rb")) if journal else 0
+        self._number = journal.read_bytes().count(b"\n") if journal else 0
         self._http: aiohttp.ClientSession | None = None
 
     async def __aenter__(self) -> Self:

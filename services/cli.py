@@ -25,7 +25,7 @@ from services import doctor as doctoring
 from services import local
 from services.local import LocalError, Running
 
-DATA: Final = Path(os.environ.get("ZOCO_HOME", ".zoco"))
+DATA: Final = Path(".zoco")
 # Usage, and whatever the user can mend.
 EX_USAGE: Final = 2
 Result = TypeVar("Result")

@@ -108,11 +108,11 @@ async def _broker(running: Running) -> list[Finding]:
 async def _alarms(running: Running) -> Finding:
     if running.management_url is None:
         return Finding("alarms", True, "not looked at: the broker is not Zoco's own")
-    auth = aiohttp.BasicAuth(running.management_user or "", running.management_password or "")
+    credentials = aiohttp.encode_basic_auth(running.management_user or "", running.management_password or "")
     timeout = aiohttp.ClientTimeout(total=CALL_SECONDS)
     try:
         async with (
-            aiohttp.ClientSession(timeout=timeout, auth=auth) as http,
+            aiohttp.ClientSession(timeout=timeout, headers={"Authorization": credentials}) as http,
             http.get(f"{running.management_url}/api/nodes") as answer,
         ):
             node = (await answer.json())[0]

@@ -8,6 +8,7 @@ import fcntl
 import json
 import os
 import secrets
+import shutil
 import signal
 import subprocess
 import sys
@@ -23,8 +24,8 @@ from rich.console import Console
 from rich.panel import Panel
 
 from broker.messages import SERVICES
-from broker.node import Node
-from broker.process import Process, free_port, is_ours
+from broker.node import Node, NodeError
+from broker.process import Process, free_port, is_free, is_ours
 
 STATE: Final = "up.json"
 LOCK: Final = "up.lock"
@@ -43,7 +44,10 @@ LONGEST_PAUSE_SECONDS: Final = 10.0
 HEALTHY_SECONDS: Final = 30.0
 # sysexits.h: it will not start until somebody mends something.
 EX_CONFIG: Final = 78
+# Together under 10: how long a service may take, how long the broker waits for them, and how long it may take then.
 STOP_SECONDS: Final = 6.0
+SERVICES_FIRST_SECONDS: Final = 1.5
+BROKER_STOP_SECONDS: Final = 7.5
 READY_SECONDS: Final = 60.0
 POLL_SECONDS: Final = 0.05
 
@@ -69,6 +73,7 @@ class Running:
     @classmethod
     def read(cls, data: Path) -> Running:
         """Raises LocalError when nothing runs in this folder."""
+        data = data.resolve()
         try:
             state = json.loads((data / STATE).read_text(encoding="utf-8"))
         except (OSError, ValueError):
@@ -90,7 +95,6 @@ class Child:
     process: Process | None = None
     started: float = 0.0
     pause_seconds: float = FIRST_PAUSE_SECONDS
-    starts: int = 0
     log: threading.Thread | None = field(default=None, repr=False)
 
 
@@ -98,10 +102,9 @@ class Local:
     """One `zoco up`. `run` until SIGINT or SIGTERM."""
 
     def __init__(self, data: Path, first_port: int, *, broker_url: str | None = None) -> None:
-        self.data = data.absolute()
+        self.data = data.resolve()
         self._console = Console(stderr=True, highlight=False)
         self._stop = asyncio.Event()
-        self._stopping = False
         self._node: Node | None = None
         self._broker_url = broker_url
         self._lock: IO[str] | None = None
@@ -122,7 +125,6 @@ class Local:
                 self._welcome()
                 await self._stop.wait()
         finally:
-            self._stopping = True
             for watcher in watchers:
                 watcher.cancel()
             await self._end()
@@ -139,8 +141,11 @@ class Local:
             await asyncio.gather(task, return_exceptions=True)
 
     def _hold_folder(self) -> None:
-        self.data.mkdir(parents=True, exist_ok=True)
-        lock = (self.data / LOCK).open("a+", encoding="utf-8")
+        try:
+            self.data.mkdir(parents=True, exist_ok=True)
+            lock = (self.data / LOCK).open("a+", encoding="utf-8")
+        except OSError as error:
+            raise LocalError(f"cannot write in {self.data} ({error}): take another folder with --data") from error
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
@@ -156,8 +161,22 @@ class Local:
         for hold in (self.data / HOLDS).glob("*"):
             hold.unlink()
 
+    def _ports(self) -> dict[str, int]:
+        """Where the services listen. Raises LocalError when somebody else does: never move quietly, 8000 is written
+        in too many places."""
+        if not self._first_port:
+            return {name: free_port() for name in PORTS}
+        ports = {name: self._first_port + offset for name, offset in PORTS.items()}
+        for name, port in ports.items():
+            if not is_free(port):
+                raise LocalError(
+                    f"port {port} ({name}) is taken: stop what listens there, or choose others with --port (0: any)"
+                )
+        return ports
+
     async def _start(self, watchers: list[asyncio.Task[None]]) -> None:
         self.token = _secret(self.data / "operator-token")
+        ports = self._ports()
         if self._broker_url is None:
             self._say("starting RabbitMQ ...")
             management = free_port(MANAGEMENT_PORT if self._first_port else 0)
@@ -165,7 +184,6 @@ class Local:
             await self._node.start()
             self._broker_url = self._node.url()
             watchers.append(asyncio.create_task(self._watch_broker(self._node)))
-        ports = {name: free_port(self._first_port and self._first_port + PORTS[name]) for name in PORTS}
         urls = {name: f"http://127.0.0.1:{port}" for name, port in ports.items()}
         for name in PORTS:
             self._children[name] = Child(name, self._environment(name, urls), ports[name])
@@ -200,7 +218,6 @@ class Local:
         ]
         child.process = Process(command, child.env, subprocess.PIPE)
         child.started = time.monotonic()
-        child.starts += 1
         child.log = threading.Thread(target=self._relay, args=(child.name, child.process), daemon=True)
         child.log.start()
 
@@ -235,8 +252,14 @@ class Local:
             await asyncio.sleep(pause)
             await self._held(BROKER)
             pause = min(2 * pause, LONGEST_PAUSE_SECONDS)
-            await node.start()
+            while node.pid is None:
+                try:
+                    await node.start()
+                except NodeError as error:
+                    self._say(f"RabbitMQ does not start: {error}")
+                    await asyncio.sleep(LONGEST_PAUSE_SECONDS)
             self._write_state()
+            self._say("RabbitMQ is back")
 
     async def _held(self, name: str) -> None:
         """Wait as long as `zoco kill --for` wants it down."""
@@ -267,13 +290,19 @@ class Local:
     async def _end(self) -> None:
         self._say("stopping ...")
         processes = [child.process for child in self._children.values() if child.process is not None]
-        await asyncio.gather(*(process.stop(STOP_SECONDS) for process in processes))
+        stopping = [asyncio.create_task(process.stop(STOP_SECONDS)) for process in processes]
+        if stopping:
+            # The broker takes 6 s to end, and all of it should be over in 10: it does not wait for a slow buyer.
+            await asyncio.wait(stopping, timeout=SERVICES_FIRST_SECONDS)
+        if self._node is not None:
+            await self._node.stop(BROKER_STOP_SECONDS)
+        await asyncio.gather(*stopping)
         for child in self._children.values():
             if child.log is not None:
                 await asyncio.to_thread(child.log.join, 1)
-        if self._node is not None:
-            await self._node.stop()
         (self.data / STATE).unlink(missing_ok=True)
+        if self._lock is not None:
+            self._lock.close()
         self._say("stopped; what was bought is in " + str(self.data))
 
     def _write_state(self) -> None:
@@ -360,6 +389,8 @@ def kill(running: Running, name: str, seconds: float | None) -> int:
     if not is_ours(pid, mark):
         raise LocalError(f"{name} is down already; it is started again by itself")
     os.kill(pid, signal.SIGKILL)
+    while is_ours(pid, mark):
+        time.sleep(POLL_SECONDS)
     return pid
 
 
@@ -367,15 +398,15 @@ def reset(data: Path) -> None:
     """Delete all that was ever bought here. Raises LocalError while it runs."""
     if not data.exists():
         return
-    lock = (data / LOCK).open("a+", encoding="utf-8")
-    try:
-        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        raise LocalError(f"{data} is in use: stop its `zoco up` first") from None
     strangers = {path.name for path in data.iterdir()} - {*SERVICES, BROKER, HOLDS, LOCK, STATE, "operator-token"}
     if strangers:
         raise LocalError(f"{data} holds {sorted(strangers)[0]}, which is not Zoco's: nothing was deleted")
-    subprocess.run(["rm", "-rf", str(data)], check=True)
+    with (data / LOCK).open("a+", encoding="utf-8") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise LocalError(f"{data} is in use: stop its `zoco up` first") from None
+        shutil.rmtree(data)
 
 
 def _ended(code: int) -> str:

@@ -129,6 +129,7 @@ class LocalDisk:
         await asyncio.get_running_loop().run_in_executor(self._thread, self._replace, name, data)
 
     def remove(self, name: str) -> None:
+        self.release(name)
         (self.folder / name).unlink()
 
     def lock(self) -> bool:

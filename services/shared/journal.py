@@ -22,6 +22,8 @@ FORMAT: Final = 1
 SEGMENT: Final = re.compile(r"journal-(\d{8})-(\d{6})\.jsonl")
 SEAL_BYTES: Final = len(b',"crc":"00000000"}\n')
 MARK_BYTES: Final = 29
+# How a record begins.
+RECORD: Final = b'{"seq":'
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,6 +91,9 @@ def segment_names(disk: Disk) -> list[str]:
 def chain(disk: Disk, service: str) -> list[Segment]:
     """The segments that are the journal, oldest first. Raises Damaged."""
     names = segment_names(disk)
+    for stray in disk.names():
+        if stray.endswith(".mark") and (lost := stray.removesuffix(".mark") + ".jsonl") not in names:
+            raise Damaged(f"{lost} is missing, and {stray} says that it was written: restore it from a backup")
     newest = next((segment for name in reversed(names) if (segment := read_header(disk, service, name))), None)
     found: list[Segment] = [newest] if newest else []
     while found and (previous := found[-1].previous):
@@ -136,7 +141,7 @@ def lines(disk: Disk, name: str, start: int, end: int | None, seq: int) -> Itera
         after = data.find(b"\n", position) + 1 or len(data)
         raw = data[position:after]
         if not sealed(raw):
-            if start + position < mark or _later_batch(data[after:], seq + 1):
+            if start + position < mark or _later_batch(data[position:], seq + 1):
                 raise Damaged(_damage(name, start + position))
             return
         record = pydantic_core.from_json(raw)
@@ -170,7 +175,13 @@ def synced(disk: Disk, name: str) -> int:
 
 
 def _good_lines(data: bytes) -> Iterator[bytes]:
-    return (raw for raw in data.splitlines(keepends=True) if sealed(raw))
+    """Every whole record in here, also one that stands behind the damaged end of the line before it."""
+    for raw in data.splitlines(keepends=True):
+        start = raw.find(RECORD, 1)
+        if sealed(raw):
+            yield raw
+        elif start > 0 and sealed(raw[start:]):
+            yield raw[start:]
 
 
 def _later_batch(data: bytes, seq: int) -> bool:

@@ -255,14 +255,21 @@ class JsonStore(Generic[Row]):
         if not self.disk.lock():
             return False
         epoch = max((int(name[8:16]) for name in journal.segment_names(self.disk)), default=0) + 1
+        name = journal.segment_name(epoch, 1)
         try:
-            self.disk.create(journal.segment_name(epoch, 1))
+            self.disk.create(name)
         except FileExistsError:
             self.disk.unlock()
             return False
         # Whoever wrote before sees the new file before it publishes: what it has said is all there to be read.
         self._names = []
-        self.follow(to_the_end=True)
+        try:
+            self.follow(to_the_end=True)
+        except Damaged:
+            # A journal that is refused stays as it was.
+            self.disk.remove(name)
+            self.disk.unlock()
+            raise
         await self._keep_torn_end()
         await self._begin(epoch, 1)
         self.leads = True

@@ -96,7 +96,9 @@ class Chain:
     """Four services and what is on the wire between them."""
 
     def __init__(self) -> None:
-        self.nodes = {domain.name: Node(domain) for domain in (COMPRAS, TOKENS, USUARIOS, TRANSACCIONES)}
+        self.nodes: dict[str, Node] = {
+            domain.name: Node(domain) for domain in (COMPRAS, TOKENS, USUARIOS, TRANSACCIONES)
+        }
         self.compras, self.tokens, self.usuarios, self.transacciones = self.nodes.values()
         self.wire: list[tuple[str, str, bytes]] = []
         self._moments = 0
@@ -150,16 +152,11 @@ class Chain:
 
     def settle(self, pick: Callable[[int], int] = lambda length: 0) -> Chain:
         """Deliver all there is, and nudge, until nothing more comes of it."""
+        self._deliver_all(pick)
         while True:
-            budget = 1_000 + 100 * len(self.wire)
-            while self.wire:
-                budget -= 1
-                assert budget, "the services answer each other for ever"
-                self.deliver(pick(len(self.wire)))
             before = [plain(row) for row in self.unfinished()]
             self.nudge()
-            while self.wire:
-                self.deliver(pick(len(self.wire)))
+            self._deliver_all(pick)
             if [plain(row) for row in self.unfinished()] == before:
                 return self
 
@@ -191,6 +188,13 @@ class Chain:
         return {word.motivo for word in self.tokens.words(CompraRechazada)}
 
     # The wire, and time
+
+    def _deliver_all(self, pick: Callable[[int], int]) -> None:
+        budget = 1_000 + 100 * len(self.wire)
+        while self.wire:
+            budget -= 1
+            assert budget, "the services answer each other for ever"
+            self.deliver(pick(len(self.wire)))
 
     def _accept(self, message: Message) -> None:
         for word in self.compras.receive(message):

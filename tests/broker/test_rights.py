@@ -1,0 +1,104 @@
+"""The definitions that a cluster loads: each service may do what it must, and nothing else."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+
+import aio_pika
+import pytest
+from aio_pika.exceptions import ChannelClosed
+from aiormq.exceptions import ChannelAccessRefused
+from broker_builders import manage, one_of_each, operator, running, take
+
+from broker.messages import HEARD_BY, SAID_BY, SERVICES, Service
+from broker.node import Node
+from broker.topology import DEAD_LETTER_EXCHANGE, EXCHANGE, EXCHANGE_TYPE, QUEUES, definitions
+
+PASSWORDS = {name: f"secret-of-{name}" for name in (*SERVICES, "operador")}
+OF_EACH = one_of_each()
+EVERY = pytest.mark.parametrize("service", SERVICES)
+
+
+@pytest.fixture
+async def loaded(node: Node) -> AsyncIterator[Node]:
+    """The definitions stand in `/`."""
+    await manage(node, "POST", "definitions", definitions(PASSWORDS))
+    async with operator(_url(node, "operador")) as admin:
+        for queue in QUEUES:
+            await admin.drain(queue)
+    yield node
+
+
+def _url(node: Node, user: str) -> str:
+    return node.url().replace(f"{node.user}:{node.password}@", f"{user}:{PASSWORDS[user]}@")
+
+
+async def test_a_bus_finds_all_it_checks(loaded: Node) -> None:
+    # Had one argument or binding been another, the declaration would be refused with 406.
+    async with running(_url(loaded, "operador"), "compras") as bus:
+        assert set(await bus.depths()) == set(QUEUES)
+
+
+@EVERY
+async def test_a_service_says_and_hears_with_its_own_rights(loaded: Node, service: Service) -> None:
+    said = [message for message in OF_EACH if service in SAID_BY[type(message)]]
+    assert said
+    async with operator(_url(loaded, "operador")) as admin, running(_url(loaded, service), service) as bus:
+        await bus.publish(said)
+        for name in SERVICES:
+            heard = sum(name in HEARD_BY[type(message)] for message in said)
+            assert await admin.count(name) == heard
+        await admin.drain(service)
+        await admin.put(service, b"{", "compra.solicitada")
+        bus.consume()
+        (delivery,) = await take(bus, 1)
+        await bus.settle([delivery], {delivery: "por prueba"})
+        assert await admin.count(f"{service}.muertos") == 1
+        assert set(await bus.depths()) == set(QUEUES)
+
+
+@EVERY
+async def test_a_service_says_nothing_that_is_not_its_own(loaded: Node, service: Service) -> None:
+    connection = await aio_pika.connect(_url(loaded, service))
+    async with connection:
+        for model, services in SAID_BY.items():
+            if service not in services:
+                with pytest.raises(ChannelAccessRefused):
+                    await _say(connection, EXCHANGE, model.type)
+        for name in SERVICES:
+            if name != service:
+                with pytest.raises(ChannelAccessRefused):
+                    await _say(connection, DEAD_LETTER_EXCHANGE, name)
+        # Neither past the exchange, straight into a queue.
+        with pytest.raises(ChannelAccessRefused):
+            await _say(connection, "", "tokens")
+
+
+async def _say(connection: aio_pika.abc.AbstractConnection, exchange: str, key: str) -> None:
+    channel = await connection.channel(on_return_raises=True)
+    await channel.set_qos(1)
+    target = await channel.get_exchange(exchange, ensure=False)
+    await target.publish(aio_pika.Message(b"{}"), routing_key=key, timeout=10)
+
+
+@EVERY
+async def test_a_service_takes_nothing_from_the_queues_of_others_and_makes_none(loaded: Node, service: Service) -> None:
+    connection = await aio_pika.connect(_url(loaded, service))
+    async with connection:
+        for name in QUEUES:
+            if name != service:
+                queue = await (await connection.channel()).get_queue(name, ensure=False)
+                with pytest.raises(ChannelAccessRefused):
+                    await queue.get(fail=False, timeout=10)
+        channel = await connection.channel()
+        with pytest.raises(ChannelAccessRefused):
+            await channel.declare_queue("mine", durable=True)
+        channel = await connection.channel()
+        with pytest.raises(ChannelAccessRefused):
+            await channel.declare_exchange(EXCHANGE, EXCHANGE_TYPE, durable=True)
+        channel = await connection.channel()
+        with pytest.raises(ChannelClosed):
+            await channel.queue_delete(service)
+        queue = await (await connection.channel()).get_queue(service, ensure=False)
+        with pytest.raises(ChannelAccessRefused):
+            await queue.bind(EXCHANGE, routing_key="#")

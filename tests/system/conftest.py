@@ -1,0 +1,143 @@
+"""The real thing: `zoco up` with its own RabbitMQ, bought from over HTTP, killed by pid, and audited by its books."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import suppress
+from dataclasses import dataclass
+from itertools import count
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from broker.messages import SERVICES
+from loadgen.audit import Books, Verdict, audit
+from loadgen.books import client_journal, from_folder
+from loadgen.client import Client
+from services import local
+from services.local import LocalError, Running
+
+ZOCO = Path(sys.executable).with_name("zoco")
+START_SECONDS = 60
+
+
+@dataclass
+class Shop:
+    """One `zoco up`."""
+
+    data: Path
+    process: subprocess.Popen[bytes]
+    log: Path
+
+    @property
+    def running(self) -> Running:
+        return Running.read(self.data)
+
+    @property
+    def front(self) -> str:
+        return self.running.urls["compras"]
+
+    def client(self) -> Client:
+        return Client(self.front, self.data.parent / "client.jsonl", self.running.operator_token)
+
+    def kill(self, name: str, seconds: float | None = None) -> None:
+        """SIGKILL, as soon as there is something to kill."""
+        deadline = time.monotonic() + 15
+        while True:
+            try:
+                local.kill(self.running, name, seconds)
+                return
+            except LocalError:
+                assert time.monotonic() < deadline, f"{name} does not come back to be killed"
+                time.sleep(0.05)
+
+    def wipe_broker(self, seconds: float) -> None:
+        """Kill RabbitMQ and delete its disk while it is down."""
+        self.kill("rabbitmq", seconds)
+        shutil.rmtree(self.data / "rabbitmq" / "data")
+
+    async def audited(self) -> Verdict:
+        """Wait for quiet, then check the books against each other, the queues, and what the client was told."""
+        async with self.client() as client:
+            await client.quiet()
+            live = {name: await client.get(f"/{name}") for name in ("usuarios", "tokens")}
+            live["transacciones"] = await client.get("/transacciones?limite=10000")
+            queues: dict[str, Any] | None = None
+            deadline = time.monotonic() + 30
+            while queues is None and time.monotonic() < deadline:
+                queues = (await client.get("/estado"))["colas"]
+                await asyncio.sleep(0.1)
+        assert queues is not None, "the broker does not say what is in its queues"
+        verdict = audit(
+            Books(
+                **{name: from_folder(self.data, name) for name in SERVICES},
+                clients=client_journal(self.data.parent / "client.jsonl"),
+                dead_letters={name: depth["messages"] for name, depth in queues.items() if name not in SERVICES},
+                live=live,
+            )
+        )
+        assert verdict.holds, verdict.as_json()["breaches"]
+        assert not verdict.unchecked
+        return verdict
+
+    def stop(self) -> float:
+        """SIGTERM; how many seconds it took to end."""
+        started = time.monotonic()
+        self.process.send_signal(signal.SIGTERM)
+        self.process.wait(20)
+        return time.monotonic() - started
+
+
+def start(folder: Path, *, wait: bool = True, **env: str) -> Shop:
+    """Start a shop in this folder. Its log is shown when it does not come up."""
+    log = folder / "up.log"
+    with log.open("ab") as output:
+        process = subprocess.Popen(
+            [str(ZOCO), "up", "--data", str(folder / "data"), "--port", "0"],
+            stdout=output,
+            stderr=output,
+            env={**os.environ, **env},
+        )
+    shop = Shop(folder / "data", process, log)
+    deadline = time.monotonic() + START_SECONDS
+    while wait and "Ctrl-C stops it all" not in log.read_text(encoding="utf-8"):
+        assert process.poll() is None, log.read_text(encoding="utf-8")
+        assert time.monotonic() < deadline, log.read_text(encoding="utf-8")
+        time.sleep(0.05)
+    return shop
+
+
+def processes_of(folder: Path) -> list[str]:
+    """Command lines of everything that runs because of this folder."""
+    found = []
+    for entry in Path("/proc").glob("[0-9]*"):
+        with suppress(OSError):
+            words = (entry / "cmdline").read_bytes().replace(b"\0", b" ").decode(errors="replace")
+            environment = (entry / "environ").read_bytes().decode(errors="replace")
+            if (str(folder) in words or str(folder) in environment) and entry.name != str(os.getpid()):
+                found.append(words)
+    return found
+
+
+@pytest.fixture(scope="session")
+def shop(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Shop]:
+    """One shop for all tests that bring their own buyers and tokens."""
+    folder = tmp_path_factory.mktemp("shop")
+    shop = start(folder, ZOCO_NUDGE_SECONDS="2")
+    yield shop
+    shop.stop()
+    assert processes_of(folder) == []
+
+
+@pytest.fixture(scope="session")
+def numbers() -> Iterator[int]:
+    """Beginnings of ranges of a thousand ids that no other test uses."""
+    return count(10_000, 1_000)

@@ -1,0 +1,181 @@
+"""Bad input to the real front door: a clear problem each time, and nothing bought."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Iterator
+from typing import Any
+
+import aio_pika
+import aiohttp
+import pytest
+from conftest import Shop
+
+from broker.letters import Letters
+
+JSON = {"Content-Type": "application/json"}
+GOOD = b'{"usuarioId": 1, "tokenId": 101}'
+
+
+async def ask(shop: Shop, method: str, path: str, **options: Any) -> tuple[int, dict[str, Any], Any]:
+    async with aiohttp.ClientSession() as http, http.request(method, shop.front + path, **options) as answer:
+        return answer.status, await answer.json(content_type=None), answer.headers
+
+
+@pytest.mark.parametrize(
+    ("headers", "body", "status", "says"),
+    [
+        ({"Content-Type": "application/x-www-form-urlencoded"}, GOOD, 415, "Content-Type: application/json"),
+        ({"Content-Type": ""}, GOOD, 415, "Content-Type: application/json"),
+        (JSON, b"{", 422, "JSON"),
+        (JSON, b"[]", 422, "object"),
+        (JSON, b'{"usuarioId": 1}', 422, "/tokenId"),
+        (JSON, b'{"usuarioId": 1, "tokenId": 101, "precio": 1}', 422, "/precio"),
+        (JSON, b'{"usuarioId": 1.0, "tokenId": 101}', 422, "/usuarioId"),
+        (JSON, b'{"usuarioId": "1", "tokenId": 101}', 422, "/usuarioId"),
+        (JSON, b'{"usuarioId": true, "tokenId": 101}', 422, "/usuarioId"),
+        (JSON, b'{"usuarioId": 0, "tokenId": 101}', 422, "/usuarioId"),
+        (JSON, b'{"usuarioId": 1, "tokenId": 9007199254740992}', 422, "/tokenId"),
+        (JSON, b'{"usuarioId": 1, "tokenId": 101, "precioMaximo": NaN}', 422, "/precioMaximo"),
+        (JSON, b'{"usuarioId": 1, "tokenId": 101, "precioMaximo": -1}', 422, "/precioMaximo"),
+        (JSON, b"\xff\xfe", 422, ""),
+        (JSON, b" " * 20_000, 413, "16384 bytes"),
+        ({**JSON, "Idempotency-Key": "x" * 256}, GOOD, 400, "Idempotency-Key"),
+        ({**JSON, "Idempotency-Key": ""}, GOOD, 400, "Idempotency-Key"),
+        ({**JSON, "Idempotency-Key": "a\tb"}, GOOD, 400, "Idempotency-Key"),
+    ],
+)
+async def test_a_wrong_request_is_told_what_is_wrong(
+    shop: Shop, headers: dict[str, str], body: bytes, status: int, says: str
+) -> None:
+    before = (await ask(shop, "GET", "/compras?limite=1000"))[1]
+    got, problem, answered = await ask(shop, "POST", "/compras", data=body, headers=headers)
+    assert got == status, problem
+    assert answered["Content-Type"] == "application/problem+json"
+    assert says in problem["detail"]
+    assert (await ask(shop, "GET", "/compras?limite=1000"))[1] == before
+
+
+@pytest.mark.parametrize(
+    ("path", "status"),
+    [
+        ("/compras/00000000-0000-0000-0000-000000000000", 404),
+        ("/compras/nada", 404),
+        ("/tokens/999999", 404),
+        ("/usuarios/999999", 404),
+        ("/transacciones/999999", 404),
+        ("/imagenes/..%2Ftokens.json", 404),
+        ("/nada", 404),
+        ("/compras?usuarioId=x", 422),
+        ("/compras?limite=0", 422),
+    ],
+)
+async def test_what_is_not_there_is_not_found(shop: Shop, path: str, status: int) -> None:
+    got, problem, _ = await ask(shop, "GET", path)
+    assert (got, problem["status"]) == (status, status)
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "body"),
+    [
+        ("PUT", "/usuarios/5", {"nombre": "Eva", "saldo": 5}),
+        ("POST", "/usuarios/5/recargas", {"monto": 5}),
+        ("PUT", "/tokens/5", {"nombre": "Sol", "imagen": "sol.jpg", "precio": 5}),
+    ],
+)
+async def test_only_the_operator_may_enter_anything(shop: Shop, method: str, path: str, body: dict[str, Any]) -> None:
+    for headers in ({}, {"Authorization": "Bearer wrong"}, {"Authorization": "Basic x"}):
+        status, problem, _ = await ask(shop, method, path, json=body, headers=headers)
+        assert status == 401, problem
+        assert "ZOCO_OPERATOR_TOKEN" in problem["detail"]
+    for service in ("compras", "tokens", "usuarios", "transacciones"):
+        async with aiohttp.ClientSession() as http, http.get(f"{shop.running.urls[service]}/diario") as answer:
+            assert answer.status == 401
+
+
+async def test_the_operators_entries_count_once_and_in_their_order(shop: Shop, numbers: Iterator[int]) -> None:
+    first = next(numbers)
+    bearer = {"Authorization": f"Bearer {shop.running.operator_token}", "Prefer": "wait=10"}
+    key = {**bearer, "Idempotency-Key": f"recarga-{first}"}
+    for _ in range(3):
+        status, told, _ = await ask(shop, "POST", f"/usuarios/{first}/recargas", json={"monto": 7}, headers=key)
+        assert status in (200, 202), told
+    status, told, _ = await ask(shop, "PUT", f"/usuarios/{first}", json={"nombre": "Eva", "saldo": 5}, headers=bearer)
+    assert (status, told["estado"]) == (200, "aplicada")
+    await ask(shop, "PUT", f"/usuarios/{first}", json={"nombre": "Evita", "saldo": 500}, headers=bearer)
+    assert (await ask(shop, "GET", f"/usuarios/{first}"))[1] == {"id": first, "nombre": "Evita", "saldo": 12}
+    status, problem, _ = await ask(shop, "POST", f"/usuarios/{first}/recargas", json={"monto": 8}, headers=key)
+    assert status == 422, problem
+
+
+@pytest.mark.parametrize(
+    ("key", "body", "why"),
+    [
+        ("compra.solicitada", b"no JSON", "JSON"),
+        ("compra.solicitada", b'{"tokenId": 1}', "Field required"),
+        ("compra.confirmada", b'{"precio": "1"}', ""),
+    ],
+)
+async def test_poison_goes_to_the_dead_letters_within_a_second_and_the_consumer_lives(
+    shop: Shop, numbers: Iterator[int], key: str, body: bytes, why: str
+) -> None:
+    first = next(numbers)
+    url = shop.running.broker_url
+    connection = await aio_pika.connect(url)
+    async with connection:
+        channel = await connection.channel()
+        exchange = await channel.get_exchange("zoco")
+        await exchange.publish(aio_pika.Message(body, message_id=f"poison-{first}", type=key), routing_key=key)
+    started = time.monotonic()
+    async with Letters(url) as desk:
+        while not (found := [letter for letter in await desk.list() if letter.id == f"poison-{first}"]):
+            assert time.monotonic() - started < 3
+        # Bodies that nobody can read are thrown away by hand, and only then.
+        assert all(why in letter.motivo for letter in found)
+        for letter in found:
+            await desk.discard(letter.queue.removesuffix(".muertos"), letter.id)  # type: ignore[arg-type]
+        assert await desk.list() == []
+    async with shop.client() as client:
+        await client.prepare(users=[first], tokens=[first], saldo=10, precio=10)
+        assert (await client.buy(first, first, wait_seconds=10))["estado"] == "registrada"
+
+
+async def test_a_service_that_is_down_is_a_clear_503_and_buying_goes_on(shop: Shop, numbers: Iterator[int]) -> None:
+    first = next(numbers)
+    async with shop.client() as client:
+        await client.prepare(users=[first], tokens=[first], saldo=10, precio=10)
+        shop.kill("tokens", 2)
+        status, problem, headers = await ask(shop, "GET", "/tokens")
+        assert status == 503
+        assert "tokens does not answer" in problem["detail"]
+        assert headers["Retry-After"]
+        told = await client.buy(first, first)
+        assert told["estado"] == "solicitada"
+        await client.quiet()
+        assert (await client.get(f"/compras/{told['id']}"))["estado"] == "registrada"
+
+
+async def test_every_service_explains_itself(shop: Shop) -> None:
+    async with aiohttp.ClientSession() as http:
+        for name, url in shop.running.urls.items():
+            for path in ("/livez", "/readyz", "/metrics", "/docs", "/openapi.json", "/swagger/swagger-ui-bundle.js"):
+                async with http.get(url + path) as answer:
+                    assert answer.status == 200, (name, path)
+                    text = await answer.text()
+                    if path == "/docs":
+                        assert "cdn" not in text
+                    if path == "/metrics":
+                        assert "zoco_writer 1.0" in text
+                        assert "zoco_consumer_alive 1.0" in text
+
+
+async def test_the_journal_is_the_operators_to_read(shop: Shop) -> None:
+    headers = {"Authorization": f"Bearer {shop.running.operator_token}"}
+    async with aiohttp.ClientSession(headers=headers) as http:
+        async with http.get(f"{shop.running.urls['tokens']}/diario") as answer:
+            lines = (await answer.read()).splitlines()
+        async with http.get(f"{shop.running.urls['tokens']}/diario?desde={len(lines) - 1}") as answer:
+            rest = (await answer.read()).splitlines()
+    assert [json.loads(line)["seq"] for line in lines] == list(range(1, len(lines) + 1))
+    assert rest[0] == lines[-1]

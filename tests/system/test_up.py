@@ -1,0 +1,96 @@
+"""`zoco up` as a process among others: it holds its folder, ends in time, and leaves nothing behind."""
+
+from __future__ import annotations
+
+import json
+import signal
+import subprocess
+import time
+from pathlib import Path
+
+import pytest
+from conftest import ZOCO, Shop, processes_of, start
+
+
+def zoco(*words: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run([str(ZOCO), *words], capture_output=True, text=True, check=False, timeout=60)
+
+
+def test_a_second_one_on_the_same_folder_says_who_holds_it(shop: Shop) -> None:
+    second = zoco("up", "--data", str(shop.data))
+    assert second.returncode == 2
+    assert f"pid {shop.process.pid}" in second.stderr
+    assert zoco("reset", "--yes", "--data", str(shop.data)).returncode == 2
+
+
+def test_the_commands_talk_to_the_one_that_runs(shop: Shop) -> None:
+    data = ("--data", str(shop.data))
+    queues = json.loads(zoco("queues", "--json", *data).stdout)
+    assert queues["transacciones"] == {"messages": 0, "consumers": 1}
+    assert zoco("doctor", *data).returncode == 0
+    bought = zoco("buy", "424242", "101", "--json", *data)
+    assert bought.returncode == 1
+    assert json.loads(bought.stdout)["motivo"] in ("usuario-inexistente", "token-vendido")
+    assert "no dead letters" in zoco("dead-letters", "list", *data).stdout
+    assert zoco("audit", *data).returncode == 0
+
+
+def test_without_one_the_commands_say_what_to_type(tmp_path: Path) -> None:
+    for command in (("queues",), ("buy", "1", "101"), ("kill", "tokens"), ("dead-letters", "list")):
+        answer = zoco(*command, "--data", str(tmp_path / "none"))
+        assert answer.returncode == 2, answer
+        assert "make up" in answer.stderr
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL])
+def test_whatever_ends_it_leaves_no_process_behind_and_the_books_stay(tmp_path: Path, number: signal.Signals) -> None:
+    shop = start(tmp_path)
+    assert zoco("buy", "1", "101", "--data", str(shop.data)).returncode == 0
+    assert len(processes_of(tmp_path)) >= 6
+    started = time.monotonic()
+    shop.process.send_signal(number)
+    shop.process.wait(20)
+    while left := processes_of(tmp_path):
+        assert time.monotonic() - started < 10, left
+        time.sleep(0.05)
+    assert time.monotonic() - started < 10
+    assert zoco("audit", "--data", str(shop.data)).returncode == 0
+    again = start(tmp_path)
+    again_buy = zoco("buy", "2", "101", "--data", str(shop.data))
+    assert "token-vendido" in again_buy.stdout
+    again.stop()
+    assert zoco("reset", "--yes", "--data", str(shop.data)).returncode == 0
+    assert not shop.data.exists()
+
+
+def test_a_damaged_journal_is_refused_and_nothing_is_overwritten(tmp_path: Path) -> None:
+    shop = start(tmp_path)
+    shop.stop()
+    journal = next((shop.data / "tokens").glob("journal-*.jsonl"))
+    raw = bytearray(journal.read_bytes())
+    raw[len(raw) // 2] ^= 1
+    journal.write_bytes(raw)
+    before = {path.name: path.read_bytes() for path in (shop.data / "tokens").iterdir()}
+    refused = start(tmp_path, wait=False)
+    try:
+        deadline = time.monotonic() + 30
+        while "exit code 78" not in (said := shop.log.read_text(encoding="utf-8")):
+            assert time.monotonic() < deadline, said
+            time.sleep(0.1)
+        assert f"{journal.name} is damaged at byte" in said
+        after = {path.name: path.read_bytes() for path in (shop.data / "tokens").iterdir()}
+        assert after == before
+    finally:
+        refused.stop()
+
+
+def test_a_wrong_setting_names_itself(tmp_path: Path) -> None:
+    shop = start(tmp_path, wait=False, ZOCO_PREFETCH="many")
+    try:
+        deadline = time.monotonic() + 30
+        while "ZOCO_PREFETCH is wrong" not in (said := shop.log.read_text(encoding="utf-8")):
+            assert time.monotonic() < deadline, said
+            time.sleep(0.1)
+        assert "exit code 78" in shop.log.read_text(encoding="utf-8")
+    finally:
+        shop.stop()

@@ -1,0 +1,124 @@
+"""What `zoco up` refuses before it starts anything, and what `zoco kill` and `zoco reset` do to real processes."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import signal
+import socket
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from broker.process import Process, free_port, is_free, is_ours
+from services import local
+from services.local import Local, LocalError, Running
+
+
+@pytest.fixture
+def service() -> Iterator[Process]:
+    """A process that looks like a service from outside."""
+    process = Process([sys.executable, "-c", "import time; time.sleep(60)", "services.tokens.main"], os.environ)
+    yield process
+    process.kill()
+
+
+@pytest.fixture
+def up() -> Iterator[Process]:
+    """A process that looks like `zoco up` from outside."""
+    process = Process([sys.executable, "-c", "import time; time.sleep(60)", "zoco", "up"], os.environ)
+    yield process
+    process.kill()
+
+
+def running(data: Path, up: Process, **pids: int) -> Running:
+    """What that `up` with these services would have written down."""
+    state = {
+        "pid": up.pid,
+        "urls": {},
+        "pids": pids,
+        "broker_url": "amqp://localhost",
+        "management_url": None,
+        "management_user": None,
+        "management_password": None,
+        "operator_token": "",
+    }
+    (data / local.STATE).write_text(json.dumps(state))
+    return Running.read(data)
+
+
+async def test_a_taken_port_is_named_before_anything_starts(tmp_path: Path) -> None:
+    first = free_port()
+    taken = socket.create_server(("127.0.0.1", first + local.PORTS["tokens"]))
+    with taken, pytest.raises(LocalError, match=rf"port {first + 2} \(tokens\) is taken.*--port"):
+        await Local(tmp_path, first).run()
+    assert not (tmp_path / "rabbitmq").exists()
+
+
+async def test_a_folder_that_cannot_be_written_is_named(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    with pytest.raises(LocalError, match=r"cannot write in .*file/data.*--data"):
+        await Local(tmp_path / "file" / "data", 0).run()
+
+
+async def test_kill_returns_when_the_process_is_gone_and_says_how_long_it_stays_down(
+    tmp_path: Path, up: Process, service: Process
+) -> None:
+    pid = local.kill(running(tmp_path, up, tokens=service.pid), "tokens", 30)
+    assert pid == service.pid
+    assert await service.wait() == -signal.SIGKILL
+    held_seconds = float((tmp_path / local.HOLDS / "tokens").read_text()) - time.time()
+    assert 25 < held_seconds <= 30
+
+
+def test_kill_never_hits_a_stranger_with_a_recycled_pid(tmp_path: Path, up: Process, service: Process) -> None:
+    with pytest.raises(LocalError, match="down already"):
+        local.kill(running(tmp_path, up, usuarios=service.pid), "usuarios", None)
+    assert service.code is None
+
+
+def test_a_state_file_of_an_up_that_is_gone_is_not_believed(tmp_path: Path, up: Process) -> None:
+    running(tmp_path, up)
+    up.kill()
+    with pytest.raises(LocalError, match="is gone"):
+        Running.read(tmp_path)
+
+
+def test_reset_deletes_nothing_in_a_folder_that_holds_something_else(tmp_path: Path) -> None:
+    (tmp_path / "thesis.txt").touch()
+    (tmp_path / "tokens").mkdir()
+    with pytest.raises(LocalError, match=r"thesis\.txt"):
+        local.reset(tmp_path)
+    assert (tmp_path / "tokens").exists()
+    (tmp_path / "thesis.txt").unlink()
+    local.reset(tmp_path)
+    assert not tmp_path.exists()
+
+
+async def test_a_frozen_process_is_stopped_too(service: Process) -> None:
+    service.send(signal.SIGSTOP)
+    assert await service.stop(5) == -signal.SIGTERM
+
+
+async def test_a_process_that_does_not_listen_is_killed_once_the_time_is_over() -> None:
+    deaf = (
+        "import signal, time; signal.signal(signal.SIGTERM, signal.SIG_IGN); print('deaf', flush=True); time.sleep(60)"
+    )
+    read, write = os.pipe()
+    with os.fdopen(read, "rb") as heard, os.fdopen(write, "wb") as output:
+        process = Process([sys.executable, "-c", deaf], os.environ, output)
+        await asyncio.to_thread(heard.readline)
+        assert await process.stop(0.1) == -signal.SIGKILL
+    assert not is_ours(process.pid, "deaf")
+
+
+def test_a_free_port_is_one_that_nobody_listens_on() -> None:
+    port = free_port()
+    assert is_free(port)
+    with socket.create_server(("127.0.0.1", port)):
+        assert not is_free(port)
+        assert free_port(port) > port
