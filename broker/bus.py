@@ -585,6 +585,9 @@ async def _first_of(*what: Awaitable[Any]) -> None:
     """Return when one of these is done, and raise what it raised; the others are cancelled."""
     tasks = [asyncio.ensure_future(one) for one in what]
     try:
+        if _somebody_cancelled_us():
+            # Python 3.11's `wait_for`, which aiormq uses, swallows a cancellation now and then.
+            raise asyncio.CancelledError
         done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
     finally:
         for task in tasks:

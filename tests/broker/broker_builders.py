@@ -69,12 +69,13 @@ async def running(
         if connect:
             await until(lambda: bus.connected and (bus.consuming or not consume), task)
         yield bus
-        assert not task.done(), task
     finally:
         task.cancel()
         (ended,) = await asyncio.gather(task, return_exceptions=True)
         await bus.close()
-    assert isinstance(ended, asyncio.CancelledError), ended
+        # Here, so that it is also seen when the test failed because of it.
+        if not isinstance(ended, asyncio.CancelledError):
+            raise AssertionError("the bus ended before the test") from ended
 
 
 async def until(condition: Callable[[], bool], task: asyncio.Task[None] | None = None, seconds: float = 20) -> None:

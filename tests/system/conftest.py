@@ -99,6 +99,8 @@ class Shop:
 def start(folder: Path, *, wait: bool = True, **env: str) -> Shop:
     """Start a shop in this folder. Its log is shown when it does not come up."""
     log = folder / "up.log"
+    log.touch()
+    before = log.stat().st_size
     with log.open("ab") as output:
         process = subprocess.Popen(
             [str(ZOCO), "up", "--data", str(folder / "data"), "--port", "0"],
@@ -107,8 +109,9 @@ def start(folder: Path, *, wait: bool = True, **env: str) -> Shop:
             env={**os.environ, **env},
         )
     shop = Shop(folder / "data", process, log)
+    started.append(shop)
     deadline = time.monotonic() + START_SECONDS
-    while wait and "Ctrl-C stops it all" not in log.read_text(encoding="utf-8"):
+    while wait and b"Ctrl-C stops it all" not in log.read_bytes()[before:]:
         assert process.poll() is None, log.read_text(encoding="utf-8")
         assert time.monotonic() < deadline, log.read_text(encoding="utf-8")
         time.sleep(0.05)
@@ -125,6 +128,18 @@ def processes_of(folder: Path) -> list[str]:
             if (str(folder) in words or str(folder) in environment) and entry.name != str(os.getpid()):
                 found.append(words)
     return found
+
+
+started: list[Shop] = []
+
+
+@pytest.fixture(autouse=True, scope="session")
+def _nothing_is_left_running() -> Iterator[None]:
+    """A test that failed half-way may have left its shop."""
+    yield
+    for shop in started:
+        if shop.process.poll() is None:
+            shop.stop()
 
 
 @pytest.fixture(scope="session")

@@ -56,8 +56,8 @@ def test_whatever_ends_it_leaves_no_process_behind_and_the_books_stay(tmp_path: 
     assert time.monotonic() - started < 10
     assert zoco("audit", "--data", str(shop.data)).returncode == 0
     again = start(tmp_path)
-    again_buy = zoco("buy", "2", "101", "--data", str(shop.data))
-    assert "token-vendido" in again_buy.stdout
+    refused = zoco("buy", "2", "101", "--data", str(shop.data))
+    assert "token-vendido" in refused.stdout
     again.stop()
     assert zoco("reset", "--yes", "--data", str(shop.data)).returncode == 0
     assert not shop.data.exists()

@@ -1,0 +1,69 @@
+"""What the documentation names exists, and the other way round."""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+
+import pytest
+
+from broker.messages import TokenPublicado
+from loadgen.audit import PROMISES
+from services.cli import app
+from services.shared.disk import LocalDisk
+from services.shared.settings import PREFIX, Settings
+from services.shared.store_json import JsonStore
+from services.tokens.domain import DOMAIN
+
+FECHA = "2026-01-01T00:00:00Z"
+ROOT = Path(__file__).parents[2]
+README = (ROOT / "README.md").read_text(encoding="utf-8")
+
+
+def test_the_readme_has_every_setting_with_what_it_says_of_itself() -> None:
+    rows = dict(re.findall(r"^\| `(ZOCO_\w+)` \| (.*) \|$", README, re.MULTILINE))
+    assert rows.keys() == {PREFIX + name.upper() for name in Settings.model_fields}
+    for name, field in Settings.model_fields.items():
+        assert field.description and field.description in rows[PREFIX + name.upper()]
+
+
+def test_the_readme_has_every_command() -> None:
+    commands = {command.callback.__name__ for command in app.registered_commands if command.callback}
+    commands |= {str(group.name) for group in app.registered_groups}
+    rows = re.search(r"## The command `zoco`\n(.*?)\n## ", README, re.DOTALL)
+    assert rows
+    assert {row.split()[0] for row in re.findall(r"^\| `([^`]+)` \|", rows[1], re.MULTILINE)} == commands
+
+
+def test_every_file_that_the_readme_names_exists_and_so_do_the_functions() -> None:
+    for path in re.findall(r"`((?:broker|services|loadgen)/[\w/]+\.py)`", README):
+        assert (ROOT / path).is_file(), path
+    for link in re.findall(r"\]\(([\w./-]+)\)", README):
+        assert (ROOT / link).exists(), link
+    for path, name in re.findall(r"`((?:broker|services)/[\w/]+\.py)` `([\w.]+)`", README):
+        assert re.search(rf"(def|class) {name.split('.')[-1]}\b", (ROOT / path).read_text(encoding="utf-8")), name
+
+
+@pytest.mark.parametrize("target", ["up", "test", "check", "format", "clean", "help"])
+def test_the_makefile_lists_every_target(target: str) -> None:
+    assert re.search(rf"^{target}:.*## ", (ROOT / "Makefile").read_text(encoding="utf-8"), re.MULTILINE)
+
+
+def test_the_promises_are_written_down_once_for_people_and_once_for_the_audit() -> None:
+    rows = re.findall(r"^\| (\d+) \|", (ROOT / "docs" / "promises.md").read_text(encoding="utf-8"), re.MULTILINE)
+    assert [int(row) for row in rows] == list(PROMISES)
+
+
+async def test_the_journals_documentation_has_the_fields_of_a_real_record(tmp_path: Path) -> None:
+    disk = LocalDisk(tmp_path)
+    store = JsonStore(disk, DOMAIN, lambda: FECHA)
+    assert await store.lead()
+    await store.once(
+        [TokenPublicado(alta_id="semilla:1", fecha=FECHA, token_id=1, nombre="t", imagen="t.jpg", precio=1)]
+    )
+    header, record = (json.loads(line) for line in next(tmp_path.glob("*.jsonl")).read_text("utf-8").splitlines())
+    text = (ROOT / "docs" / "journal.md").read_text(encoding="utf-8")
+    assert re.findall(r"^\| `(\w+)` \|", text, re.MULTILINE) == list(record)
+    assert all(f'"{field}":' in text for field in header)
+    disk.close()
