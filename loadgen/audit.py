@@ -29,7 +29,14 @@ PROMISES: Final = {
 }
 NAMESPACE: Final = uuid5(NAMESPACE_URL, "urn:zoco:compra")
 # Reasons that are a buyer's own, and the one that means the line was full.
-OWN_REASONS: Final = {"saldo-insuficiente", "usuario-inexistente", "precio-mayor", "token-disputado"}
+OWN_REASONS: Final = {
+    "saldo-insuficiente",
+    "usuario-inexistente",
+    "precio-mayor",
+    "token-disputado",
+    # They asked before it was put up for sale.
+    "token-inexistente",
+}
 # More breaches of one promise than this are counted, not listed.
 LISTED: Final = 20
 

@@ -7,6 +7,7 @@ import json
 import os
 import signal
 import socket
+import subprocess
 import sys
 import time
 from collections.abc import Iterator
@@ -19,20 +20,34 @@ from services import local
 from services.local import Local, LocalError, Running
 
 
+def settled(*words: str) -> Process:
+    """A process that sleeps, once it is past its exec: until then its command line may be read as empty."""
+    process = Process(
+        [sys.executable, "-c", "import time; print(flush=True); time.sleep(60)", *words], os.environ, subprocess.PIPE
+    )
+    assert process.output
+    process.output.readline()
+    return process
+
+
 @pytest.fixture
 def service() -> Iterator[Process]:
     """A process that looks like a service from outside."""
-    process = Process([sys.executable, "-c", "import time; time.sleep(60)", "services.tokens.main"], os.environ)
+    process = settled("services.tokens.main")
     yield process
     process.kill()
+    assert process.output
+    process.output.close()
 
 
 @pytest.fixture
 def up() -> Iterator[Process]:
     """A process that looks like `zoco up` from outside."""
-    process = Process([sys.executable, "-c", "import time; time.sleep(60)", "zoco", "up"], os.environ)
+    process = settled("zoco", "up")
     yield process
     process.kill()
+    assert process.output
+    process.output.close()
 
 
 def running(data: Path, up: Process, **pids: int) -> Running:

@@ -1,0 +1,105 @@
+"""What a purchase costs a store for good: memory when it is over, and the journal's bytes when a line is long."""
+
+from __future__ import annotations
+
+import gc
+import tracemalloc
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+from store_builders import confirmada, life, publicado, solicitada, writer
+
+from broker.messages import Message
+from services.compras.domain import DOMAIN as COMPRAS
+from services.shared import journal
+from services.shared.decision import Domain
+from services.tokens.domain import DOMAIN as TOKENS
+from services.transacciones.domain import DOMAIN as TRANSACCIONES
+
+PURCHASES = 100_000
+BATCH = 500
+# A key, a number and a hash table's place for them; three numbers in the book.
+MAX_BYTES = 150
+
+
+def sale(number: int) -> Sequence[Message]:
+    return [confirmada(solicitada(number))]
+
+
+def whole_life(number: int) -> Sequence[Message]:
+    return life(solicitada(number), number)
+
+
+@pytest.mark.parametrize(
+    ("domain", "messages", "rows"),
+    [(COMPRAS, whole_life, 0), (TRANSACCIONES, sale, 1)],
+    ids=["compras", "transacciones"],
+)
+async def test_a_finished_purchase_leaves_little_in_memory(
+    tmp_path: Path, domain: Domain[Any], messages: Callable[[int], Sequence[Message]], rows: int
+) -> None:
+    async with writer(tmp_path, domain) as store:
+        for first in range(1, PURCHASES, BATCH):
+            await store.once([m for number in range(first, first + BATCH) for m in messages(number)])
+        assert (len(store.book), len(store.rows)) == (PURCHASES, rows)
+        parts = [
+            *store._memory.items(),
+            store._memory,
+            store.book._users,
+            store.book._tokens,
+            store.book._places,
+        ]
+        size = sum(total_size(part) for part in parts) / PURCHASES
+        touched = store._touched.__sizeof__() / PURCHASES
+        print(f"{domain.name}: {size:.0f} bytes a purchase, and {touched:.0f} until the next snapshot")
+        assert size <= MAX_BYTES
+
+
+def total_size(part: Any) -> int:
+    """The parts of a tuple, or the thing itself; the garbage collector's share is in neither."""
+    return sum(item.__sizeof__() for item in part) if isinstance(part, tuple) else int(part.__sizeof__())
+
+
+async def test_one_more_in_line_costs_the_same_at_any_length(tmp_path: Path) -> None:
+    async with writer(tmp_path, TOKENS) as store:
+        await store.once([publicado(), *(solicitada(number) for number in range(1_001, 1_011))])
+
+        async def bytes_of(number: int) -> int:
+            # Of a file whose numbers have the same digits.
+            segment = str(store.segment)
+            before = store.disk.size(segment)
+            await store.once([solicitada(number)])
+            return store.disk.size(segment) - before - 2 * len(str(store.seq))
+
+        few = await bytes_of(1_999)
+        assert len(store.rows["101"].cola) == 10
+        await store.once([solicitada(number) for number in range(2_000, 10_990 - 1)][: 9_000 - 10])
+        many = await bytes_of(9_999 if store.knows(solicitada(9_999).compra_id) is False else 1_998)
+
+        assert len(store.rows["101"].cola) > 9_000 - 2
+        assert many == few
+
+
+async def test_the_journal_itself_is_not_kept_in_memory(tmp_path: Path) -> None:
+    async with writer(tmp_path, COMPRAS, snapshot_bytes=200_000) as store:
+
+        async def grown(first: int) -> int:
+            gc.collect()
+            before = tracemalloc.get_traced_memory()[0]
+            for number in range(first, first + 1000, 100):
+                await store.once([m for one in range(number, number + 100) for m in whole_life(one)])
+            gc.collect()
+            return tracemalloc.get_traced_memory()[0] - before
+
+        tracemalloc.start()
+        try:
+            await grown(1)
+            bytes_each = await grown(1_001) / 1000
+        finally:
+            tracemalloc.stop()
+        written = sum(store.disk.size(name) for name in journal.segment_names(store.disk)) / 2000
+        print(f"{bytes_each:.0f} bytes of memory for {written:.0f} bytes of journal")
+        # A table that doubles may do so in these thousand.
+        assert bytes_each < 4 * MAX_BYTES < written
