@@ -454,7 +454,7 @@ class Bus:
             self._channel = self._tag = None
         if not self._wanted.is_set():
             return
-        if lost.done():
+        if lost.done() and not lost.cancelled():
             await self._reconnect()
         raise ConnectionError("the broker no longer delivers")
 

@@ -114,6 +114,8 @@ class LocalDisk:
         os.ftruncate(self._writing[name], size)
 
     async def sync(self, name: str) -> None:
+        if name not in self._writing:
+            self._writing[name] = self._opened(name)
         await asyncio.get_running_loop().run_in_executor(self._thread, _sync, self._writing[name])
 
     def note(self, name: str, data: bytes) -> None:

@@ -270,14 +270,24 @@ class JsonStore(Generic[Row]):
             self.disk.remove(name)
             self.disk.unlock()
             raise
+        await self._sync_what_was_read()
         await self._keep_torn_end()
         await self._begin(epoch, 1)
         self.leads = True
         return True
 
+    async def _sync_what_was_read(self) -> None:
+        """A killed writer's last lines may be in the page cache only; from here on its words are repeated."""
+        if self._segments:
+            try:
+                await self.disk.sync(self._segments[-1].name)
+            except OSError as error:
+                raise StoreBroken(f"cannot sync {self._segments[-1].name}: {error}") from error
+
     async def once(self, batch: Sequence[Message]) -> list[Answer]:
         """See Store.once."""
-        assert self.leads, "only the writer decides"
+        if not self.leads:
+            raise Fenced("only the writer decides, and somebody else has become it")
         pending: _Batch[Row] = _Batch(self.seq + 1, max(self.now(), self.time))
         answers = [self._decide(message, pending) for message in batch]
         await self._write(b"".join(pending.lines))

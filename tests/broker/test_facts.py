@@ -87,10 +87,10 @@ async def test_4_a_frozen_broker_cancels_nobody(mortal: Node, mortal_url: str) -
         depths = asyncio.create_task(bus.depths())
         await until(lambda: not bus.connected and not bus.consuming)
         assert bus.trouble
-        with pytest.raises(BusError):
-            await depths
         assert not publish.done()
         mortal.thaw()
+        with pytest.raises(BusError):
+            await depths
         await asyncio.wait_for(publish, 20)
         await until(lambda: bus.consuming)
         assert await admin.count("tokens") >= 3
@@ -306,6 +306,16 @@ async def test_21_a_consumer_whose_queue_is_deleted_consumes_from_the_next_one(u
         assert delivery.message is not None
         assert delivery.message.id == solicitada().id
         assert bus.trouble is None
+
+
+async def test_21_a_consumer_that_comes_back_leaves_the_publisher_alone(url: str) -> None:
+    async with running(url, consume=True) as bus:
+        before = dict(bus._connections)
+        await before["consume"].close()
+        await until(lambda: not bus.consuming)
+        await until(lambda: bus.consuming)
+        assert bus._connections["consume"] is not before["consume"]
+        assert bus._connections["publish"] is before["publish"]
 
 
 async def test_21_a_queue_deleted_before_its_consumer_came_is_made_again(url: str) -> None:

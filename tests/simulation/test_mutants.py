@@ -1,0 +1,200 @@
+"""Production's code, broken on purpose: each break must be caught within a few worlds."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any
+
+import pytest
+from sim_world import Broken, simulate
+
+from broker.messages import AltaAplicada, SaldoReservado
+from services.compras.nudge import Nudge
+from services.shared import journal, store_json
+from services.shared.decision import Decision
+from services.shared.loop import Loop
+from services.shared.store_json import JsonStore
+from services.tokens import domain as tokens
+from services.transacciones import domain as transacciones
+from services.usuarios import domain as usuarios
+
+BOUND = 120
+Patch = Callable[[pytest.MonkeyPatch], None]
+
+
+def no_dedupe(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(store_json, "BIT", dict.fromkeys(store_json.BIT, 0))
+
+
+def published_before_durable(patch: pytest.MonkeyPatch) -> None:
+    async def write(self: Any, data: bytes) -> None:
+        if data:
+            self.disk.append(self._segments[-1].name, data)
+
+    patch.setattr(JsonStore, "_write", write)
+
+
+def no_compensation(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(
+        tokens, "liberar", lambda token, rechazo: Decision(token, (tokens.rechazar(rechazo, rechazo.motivo),))
+    )
+
+
+def balance_off_by_one(patch: pytest.MonkeyPatch) -> None:
+    cobrar = usuarios.cobrar
+
+    def one_less(usuario: Any, reserva: Any) -> Any:
+        decision = cobrar(usuario, reserva)
+        if decision.messages and isinstance(decision.messages[0], SaldoReservado):
+            return Decision(replace(decision.row, saldo=decision.row.saldo + 1), decision.messages)
+        return decision
+
+    patch.setattr(usuarios, "cobrar", one_less)
+
+
+def balance_not_looked_at(patch: pytest.MonkeyPatch) -> None:
+    cobrar = usuarios.cobrar
+
+    def on_credit(usuario: Any, reserva: Any) -> Any:
+        if usuario is None or usuario.nombre is None:
+            return cobrar(usuario, reserva)
+        decision = cobrar(replace(usuario, saldo=10**6), reserva)
+        return Decision(replace(usuario, saldo=usuario.saldo - reserva.precio), decision.messages)
+
+    patch.setattr(usuarios, "cobrar", on_credit)
+
+
+def line_forgotten(patch: pytest.MonkeyPatch) -> None:
+    vender = tokens.vender
+
+    def only_the_winner(token: Any, pago: Any) -> Any:
+        decision = vender(token, pago)
+        return Decision(decision.row, decision.messages[:1])
+
+    patch.setattr(tokens, "vender", only_the_winner)
+
+
+def last_word_forgotten(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(JsonStore, "_last_words", lambda *_: ())
+
+
+def no_nudge(patch: pytest.MonkeyPatch) -> None:
+    async def silent(self: Any, rows: Any) -> None: ...
+
+    patch.setattr(Nudge, "_ask", silent)
+
+
+def epoch_ignored(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(JsonStore, "_check_epoch", lambda self: None)
+
+
+def price_changed_while_held(patch: pytest.MonkeyPatch) -> None:
+    publicar = tokens.publicar
+
+    def touched(token: Any, alta: Any) -> Any:
+        decision = publicar(token, alta)
+        row = decision.row
+        if row is not None and row.reserva is not None:
+            row = replace(row, reserva=replace(row.reserva, precio=row.precio))
+        return Decision(row, decision.messages)
+
+    patch.setattr(tokens, "publicar", touched)
+
+
+def acked_before_stored(patch: pytest.MonkeyPatch) -> None:
+    decide = Loop._decide_batch
+
+    async def early(self: Any, batch: Any) -> Any:
+        await self._wire.settle([item for item in batch if hasattr(item, "raw")], {})
+        return await decide(self, batch)
+
+    patch.setattr(Loop, "_decide_batch", early)
+
+
+def line_jumped(patch: pytest.MonkeyPatch) -> None:
+    liberar = tokens.liberar
+
+    def second_first(token: Any, rechazo: Any) -> Any:
+        if token is None or len(token.cola) < 2:
+            return liberar(token, rechazo)
+        passed_over = tokens.rechazar(tokens._asked(token, token.cola.first()), "token-vendido")
+        decision = liberar(replace(token, cola=token.cola.left()), rechazo)
+        return Decision(decision.row, (*decision.messages, passed_over))
+
+    patch.setattr(tokens, "liberar", second_first)
+
+
+def torn_tail_believed(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(journal, "sealed", bool)
+
+
+def memory_lost_at_a_restart(patch: pytest.MonkeyPatch) -> None:
+    remember = JsonStore._remember
+
+    def only_new(self: Any, entry: Any, segment: int, memory: Any) -> None:
+        if memory is not self._memory:
+            remember(self, entry, segment, memory)
+
+    patch.setattr(JsonStore, "_remember", only_new)
+
+
+def waiting_top_up_lost(patch: pytest.MonkeyPatch) -> None:
+    def recargar(usuario: Any, recarga: Any) -> Any:
+        row = usuario or usuarios.Usuario(recarga.usuario_id)
+        word = AltaAplicada(alta_id=recarga.alta_id, fecha=recarga.fecha)
+        return Decision(replace(row, saldo=row.saldo + (recarga.monto if row.nombre else 0)), (word,))
+
+    patch.setattr(usuarios, "recargar", recargar)
+
+
+def records_numbered_with_gaps(patch: pytest.MonkeyPatch) -> None:
+    registrar = transacciones.registrar
+    patch.setattr(
+        transacciones, "registrar", lambda libro, compra: registrar(transacciones.Libro(libro.ultimo + 1), compra)
+    )
+
+
+def snapshot_without_memory(patch: pytest.MonkeyPatch) -> None:
+    write = store_json.write_snapshot
+
+    async def forgetful(disk: Any, name: str, previous: Any, rows: Any, touched: Any, book: Any) -> None:
+        await write(disk, name, previous, rows, {}, book)
+
+    patch.setattr(store_json, "write_snapshot", forgetful)
+
+
+MUTANTS: list[Patch] = [
+    no_dedupe,
+    published_before_durable,
+    no_compensation,
+    balance_off_by_one,
+    balance_not_looked_at,
+    line_forgotten,
+    last_word_forgotten,
+    no_nudge,
+    epoch_ignored,
+    price_changed_while_held,
+    acked_before_stored,
+    line_jumped,
+    torn_tail_believed,
+    memory_lost_at_a_restart,
+    waiting_top_up_lost,
+    records_numbered_with_gaps,
+    snapshot_without_memory,
+]
+
+
+@pytest.mark.parametrize("mutant", MUTANTS, ids=lambda mutant: mutant.__name__)
+def test_a_break_is_caught(mutant: Patch, monkeypatch: pytest.MonkeyPatch) -> None:
+    mutant(monkeypatch)
+    for seed in range(BOUND):
+        try:
+            simulate(seed)
+        except (Broken, AssertionError, asyncio.CancelledError) as error:
+            if "SIM_MUTANTS" in os.environ:
+                print(f"\nMUTANT {mutant.__name__} | {seed + 1} | {str(error)[:110]}")
+            return
+    pytest.fail(f"{mutant.__name__} survived {BOUND} worlds")
