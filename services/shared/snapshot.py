@@ -18,7 +18,7 @@ import pydantic_core
 
 from services.shared.book import Book
 from services.shared.disk import Disk
-from services.shared.journal import Segment
+from services.shared.journal import Segment, seal, sealed
 
 FORMAT: Final = 1
 HALF: Final = (1 << 64) - 1
@@ -70,9 +70,9 @@ async def write_snapshot(
         "segment": segment,
         "previous": previous,
         "sizes": [len(part) for part in parts],
-        "crc": zlib.crc32(body),
+        "body": zlib.crc32(body),
     }
-    await disk.replace(snapshot_name(segment), pydantic_core.to_json(head) + b"\n" + body)
+    await disk.replace(snapshot_name(segment), seal(pydantic_core.to_json(head)[:-1]) + body)
 
 
 def read_snapshots(disk: Disk, segments: Sequence[Segment]) -> Snapshot | None:
@@ -102,11 +102,14 @@ def read_snapshots(disk: Disk, segments: Sequence[Segment]) -> Snapshot | None:
 def _read(disk: Disk, segment: str) -> _File | None:
     """One file; None if it is damaged or was written by another version or kind of machine."""
     try:
-        head, body = disk.read(snapshot_name(segment)).split(b"\n", 1)
+        raw = disk.read(snapshot_name(segment))
+        head, body = raw[: raw.index(b"\n") + 1], raw[raw.index(b"\n") + 1 :]
+        if not sealed(head):
+            return None
         read = pydantic_core.from_json(head)
         if (read["format"], read["order"], read["segment"]) != (FORMAT, sys.byteorder, segment):
             return None
-        if read["crc"] != zlib.crc32(body):
+        if read["body"] != zlib.crc32(body):
             return None
         parts, at = [], 0
         for size in read["sizes"]:

@@ -445,11 +445,14 @@ class JsonStore(Generic[Row]):
         try:
             self.disk.append(segment.name, line)
             await self.disk.sync(segment.name)
+            self.disk.note(journal.mark_name(segment.name), journal.mark(len(line)))
         except OSError as error:
             raise StoreBroken(f"cannot begin {segment.name}: {error}") from error
+        if previous:
+            self.disk.release(previous)
+            self.disk.release(journal.mark_name(previous))
         self._end = len(line)
         self._segments.append(replace(segment, header_bytes=len(line)))
-        self.disk.note(journal.mark_name(segment.name), journal.mark(self._end))
 
     async def _keep_torn_end(self) -> None:
         if not self._segments:

@@ -7,6 +7,7 @@ import contextlib
 import errno
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -344,6 +345,23 @@ async def test_a_writer_that_died_before_any_header_leaves_an_empty_journal(tmp_
         assert follower.seq == 1
 
 
+async def test_the_checksum_line_of_the_documentation_finds_a_changed_line(tmp_path: Path) -> None:
+    await two_segments(tmp_path)
+    text = (Path(__file__).parents[2] / "docs" / "journal.md").read_text(encoding="utf-8")
+    (program,) = re.findall(r"\| python3 -c '(.+)'", text)
+    whole = b"".join((tmp_path / name).read_bytes() for name in journal.segment_names(LocalDisk(tmp_path)))
+
+    assert printed(program, whole) == []
+    assert len(printed(program, whole.replace(b"r:2", b"r:9"))) == 1
+    assert len(printed(program, whole[:-5])) == 1
+
+
+def printed(program: str, given: bytes) -> list[bytes]:
+    return subprocess.run(
+        [sys.executable, "-c", program], input=given, capture_output=True, check=True
+    ).stdout.splitlines()
+
+
 # Two writers
 
 
@@ -544,10 +562,9 @@ async def test_a_killed_writer_is_replaced_within_a_second_and_nothing_it_answer
     assert process.stdout
     try:
         with process.stdout as lines:
-            while int(lines.readline()) < 20:
-                pass
+            printed_first = [int(lines.readline()) for _ in range(20)]
             with reader(tmp_path, USUARIOS) as store:
-                assert store.seq > 20
+                assert store.seq >= 20
                 assert not await store.lead()
                 process.kill()
                 killed = time.monotonic()
@@ -555,7 +572,7 @@ async def test_a_killed_writer_is_replaced_within_a_second_and_nothing_it_answer
                     store.follow()
                     await asyncio.sleep(0.01)
                 assert time.monotonic() - killed < 1
-                last = [int(line) for line in lines if line.endswith("\n")][-1]
+                last = [*printed_first, *(int(line) for line in lines if line.endswith("\n"))][-1]
                 answers = await store.once([recarga(number) for number in range(last + 1)])
                 assert all(answer.repeated for answer in answers)
                 assert saldo(store) == 100 + store.seq - 1
@@ -659,7 +676,7 @@ async def test_on_a_full_disk_nothing_is_answered_until_there_is_room(full: tupl
         assert state(again) == state(store)
 
 
-@pytest.mark.parametrize("pages", range(4))
+@pytest.mark.parametrize("pages", [0, 1, 2, 3])
 async def test_a_disk_that_is_full_when_a_segment_is_begun_ends_it_and_nothing_is_lost(
     small_disk: tuple[Path, type[LocalDisk]], pages: int
 ) -> None:

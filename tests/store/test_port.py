@@ -29,7 +29,7 @@ from store_builders import (
 from broker.messages import AltaAplicada, CompraRechazada, SaldoReservado, TokenReservado, TransaccionRegistrada
 from services.compras.domain import DOMAIN as COMPRAS
 from services.shared.decision import Domain
-from services.shared.store import Store
+from services.shared.store import Fenced, Store
 from services.shared.store_json import JsonStore
 from services.tokens.domain import DOMAIN as TOKENS
 from services.transacciones.domain import DOMAIN as TRANSACCIONES
@@ -293,5 +293,5 @@ async def test_only_one_process_takes_messages(tmp_path: Path) -> None:
             store = JsonStore(other, USUARIOS, lambda: "")
             store.load()
             assert not await store.lead()
-            with pytest.raises(AssertionError):
+            with pytest.raises(Fenced):
                 await store.once([usuario()])
