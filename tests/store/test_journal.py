@@ -845,7 +845,7 @@ class PatientDisk(LocalDisk):
 async def test_a_flipped_bit_in_the_head_of_a_snapshot_changes_nothing(tmp_path: Path) -> None:
     written = await bought(tmp_path)
 
-    for file in snapshots(tmp_path)[-3:]:
+    for file in snapshots(tmp_path)[-1:]:
         raw = file.read_bytes()
         for at in range(raw.index(b"\n") + 1):
             # The lowest bit makes another digit of a digit.
