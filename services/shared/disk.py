@@ -37,9 +37,7 @@ class Disk(Protocol):
         """Make an empty file that outlives a power cut. Raises FileExistsError, even if two try at once."""
 
     def append(self, name: str, data: bytes) -> None:
-        """Write at the end. After an OSError a part of it may be there: `truncate`."""
-
-    def truncate(self, name: str, size: int) -> None: ...
+        """Write at the end. After an OSError a part of it may be there: `size` tells."""
 
     async def sync(self, name: str) -> None:
         """Return once what was appended outlives a power cut. After an OSError nothing about the file is sure."""
@@ -109,9 +107,6 @@ class LocalDisk:
         view = memoryview(data)
         while view:
             view = view[os.write(self._writing[name], view) :]
-
-    def truncate(self, name: str, size: int) -> None:
-        os.ftruncate(self._writing[name], size)
 
     async def sync(self, name: str) -> None:
         if name not in self._writing:

@@ -92,7 +92,7 @@ def chain(disk: Disk, service: str) -> list[Segment]:
     """The segments that are the journal, oldest first. Raises Damaged."""
     names = segment_names(disk)
     for stray in disk.names():
-        if stray.endswith(".mark") and (lost := stray.removesuffix(".mark") + ".jsonl") not in names:
+        if stray.endswith(".mark") and not disk.exists(lost := stray.removesuffix(".mark") + ".jsonl"):
             raise Damaged(f"{lost} is missing, and {stray} says that it was written: restore it from a backup")
     newest = next((segment for name in reversed(names) if (segment := read_header(disk, service, name))), None)
     found: list[Segment] = [newest] if newest else []
@@ -104,16 +104,25 @@ def chain(disk: Disk, service: str) -> list[Segment]:
         older = read_header(disk, service, previous)
         if older is None:
             raise Damaged(_damage(previous, 0))
+        if disk.size(previous) < found[-1].previous_end:
+            raise Damaged(
+                f"{previous} ends at byte {disk.size(previous)}, and {found[-1].name} goes on at "
+                f"{found[-1].previous_end}: restore it from a backup"
+            )
         found.append(older)
     return found[::-1]
 
 
 def read_header(disk: Disk, service: str, name: str) -> Segment | None:
     """The header of a segment; None if its writer died before there was one. Raises Damaged."""
-    raw = disk.read(name, 0, 4096)
-    raw = raw[: raw.find(b"\n") + 1]
+    raw = _first_line(disk.read(name, 0, 4096))
     if not sealed(raw):
-        if synced(disk, name) or any(True for _ in _good_lines(disk.read(name))):
+        # Its writer may be at it just now: the mark comes after the header, so it is looked at before.
+        known = synced(disk, name)
+        data = disk.read(name)
+        raw = _first_line(data)
+    if not sealed(raw):
+        if known or any(True for _ in _good_lines(data)):
             raise Damaged(_damage(name, 0))
         return None
     read = pydantic_core.from_json(raw)
@@ -125,6 +134,8 @@ def read_header(disk: Disk, service: str, name: str) -> Segment | None:
         raise Damaged(
             f"{name} is the journal of {read['service']}, not of {service}: point ZOCO_DATA at another folder"
         )
+    if read["segment"] != name:
+        raise Damaged(f"{name} is {read['segment']} under another name: restore the folder from a backup")
     return Segment(name, read["seq"] + 1, read["previous"], read["end"], len(raw), read["time"])
 
 
@@ -172,6 +183,25 @@ def synced(disk: Disk, name: str) -> int:
     raw = disk.read(mark_name(name), 0, MARK_BYTES)
     number = raw[:19]
     return int(number) if raw == b"%s %08x\n" % (number, zlib.crc32(number)) else 0
+
+
+def _first_line(data: bytes) -> bytes:
+    return data[: data.find(b"\n") + 1]
+
+
+def line_around(disk: Disk, name: str, at: int) -> tuple[int, int]:
+    """Where the line begins and ends that has this byte in it. Raises Damaged when it is not as it was written."""
+    reach = 2048
+    while True:
+        start = max(0, at - reach)
+        data = disk.read(name, start, at - start + reach)
+        begin, end = data.rfind(b"\n", 0, at - start) + 1, data.find(b"\n", at - start) + 1
+        if (begin or not start) and (end or len(data) < at - start + reach):
+            break
+        reach *= 8
+    if not sealed(data[begin:end]):
+        raise Damaged(_damage(name, start + begin))
+    return start + begin, start + end
 
 
 def _good_lines(data: bytes) -> Iterator[bytes]:

@@ -49,7 +49,7 @@ def snapshot_name(segment: str) -> str:
 
 async def write_snapshot(
     disk: Disk,
-    segment: str,
+    segment: Segment,
     previous: str | None,
     rows: Mapping[str, Mapping[str, Any]],
     touched: Mapping[int, int],
@@ -67,12 +67,13 @@ async def write_snapshot(
     head = {
         "format": FORMAT,
         "order": sys.byteorder,
-        "segment": segment,
+        "segment": segment.name,
+        "of": [segment.first, segment.previous_end, segment.time],
         "previous": previous,
         "sizes": [len(part) for part in parts],
         "body": zlib.crc32(body),
     }
-    await disk.replace(snapshot_name(segment), seal(pydantic_core.to_json(head)[:-1]) + body)
+    await disk.replace(snapshot_name(segment.name), seal(pydantic_core.to_json(head)[:-1]) + body)
 
 
 def read_snapshots(disk: Disk, segments: Sequence[Segment]) -> Snapshot | None:
@@ -84,7 +85,7 @@ def read_snapshots(disk: Disk, segments: Sequence[Segment]) -> Snapshot | None:
     files = []
     name: str | None = names[-1]
     while name is not None:
-        file = _read(disk, name) if name in numbers else None
+        file = _read(disk, segments[numbers[name] - 1]) if name in numbers else None
         if file is None:
             return None
         files.append(file)
@@ -99,15 +100,18 @@ def read_snapshots(disk: Disk, segments: Sequence[Segment]) -> Snapshot | None:
     return Snapshot(pydantic_core.from_json(files[0].rows), memory, book, numbers[names[-1]])
 
 
-def _read(disk: Disk, segment: str) -> _File | None:
+def _read(disk: Disk, segment: Segment) -> _File | None:
     """One file; None if it is damaged or was written by another version or kind of machine."""
     try:
-        raw = disk.read(snapshot_name(segment))
+        raw = disk.read(snapshot_name(segment.name))
         head, body = raw[: raw.index(b"\n") + 1], raw[raw.index(b"\n") + 1 :]
         if not sealed(head):
             return None
         read = pydantic_core.from_json(head)
-        if (read["format"], read["order"], read["segment"]) != (FORMAT, sys.byteorder, segment):
+        if (read["format"], read["order"], read["segment"]) != (FORMAT, sys.byteorder, segment.name):
+            return None
+        # A backup, or another folder, may have a segment of this name.
+        if read["of"] != [segment.first, segment.previous_end, segment.time]:
             return None
         if read["body"] != zlib.crc32(body):
             return None

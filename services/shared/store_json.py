@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import errno
 import json
+import re
 from collections.abc import Awaitable, Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from hashlib import blake2b
@@ -34,6 +35,7 @@ OFFSET_BITS: Final = 32
 SEEN: Final = (1 << SEEN_BITS) - 1
 # A word about a purchase or an entry is shorter than this; it is read in one go.
 WORD_BYTES: Final = 4096
+UUID: Final = re.compile(r"[0-9a-f]{8}-(?:[0-9a-f]{4}-){3}[0-9a-f]{12}")
 # After so much journal a snapshot shortens the next start to the reading of at most as much again.
 SNAPSHOT_BYTES: Final = 32 * 1024 * 1024
 # How long to wait for room on a full disk before the next try.
@@ -116,6 +118,8 @@ class JsonStore(Generic[Row]):
         # What was touched since the last snapshot, for the next one.
         self._touched: dict[int, int] = {}
         self._segments: list[Segment] = []
+        # The line that was read last, and found to be as it was written.
+        self._checked = ("", 0, 0)
         self._end = 0
         self._since_snapshot = 0
         self._names: list[str] = []
@@ -160,7 +164,11 @@ class JsonStore(Generic[Row]):
 
     def _read(self, place: int) -> dict[str, Any]:
         segment = self._segments[place >> OFFSET_BITS]
-        raw = self.disk.read(segment.name, place & ((1 << OFFSET_BITS) - 1), WORD_BYTES)
+        at = place & ((1 << OFFSET_BITS) - 1)
+        raw = self.disk.read(segment.name, at, WORD_BYTES)
+        if not (self._checked[0] == segment.name and self._checked[1] <= at < self._checked[2]):
+            start, end = journal.line_around(self.disk, segment.name, at)
+            self._checked = (segment.name, start, end)
         try:
             word: dict[str, Any] = json.JSONDecoder().raw_decode(raw.decode(errors="ignore"))[0]
         except ValueError as error:
@@ -290,7 +298,12 @@ class JsonStore(Generic[Row]):
             raise Fenced("only the writer decides, and somebody else has become it")
         pending: _Batch[Row] = _Batch(self.seq + 1, max(self.now(), self.time))
         answers = [self._decide(message, pending) for message in batch]
-        await self._write(b"".join(pending.lines))
+        try:
+            await self._write(b"".join(pending.lines))
+        except BaseException:
+            # Nobody knows how much of it is on the disk: whoever goes on reads that first.
+            self.leads = False
+            raise
         self._check_epoch()
         if pending.lines:
             self._end += pending.size
@@ -409,7 +422,7 @@ class JsonStore(Generic[Row]):
 
     async def _write(self, data: bytes) -> None:
         """Append and sync. A full disk is waited for; any other failure means that nothing can be believed."""
-        name = self._segments[-1].name
+        name, whole = self._segments[-1].name, data
         while data:
             try:
                 self.disk.append(name, data)
@@ -418,14 +431,12 @@ class JsonStore(Generic[Row]):
                 if error.errno not in (errno.ENOSPC, errno.EDQUOT):
                     raise StoreBroken(f"cannot write {name}: {error}") from error
                 self.full = True
-            try:
-                self.disk.truncate(name, self._end)
-            except OSError as error:
-                raise StoreBroken(f"cannot undo half a write to {name}: {error}") from error
+            # What found room stays, as another process may have read it by now: the rest goes behind it.
+            data = whole[self.disk.size(name) - self._end :]
             self._check_epoch()
             await self._sleep(FULL_SECONDS)
         self.full = False
-        if data:
+        if whole:
             try:
                 await self.disk.sync(name)
             except OSError as error:
@@ -478,14 +489,15 @@ class JsonStore(Generic[Row]):
         try:
             await write_snapshot(
                 self.disk,
-                name,
+                self._segments[-1],
                 self._snapshot,
                 {key: self._codec.change(None, row) for key, row in self.rows.items()},
                 self._touched,
                 self.book.since(self._book_in_snapshot),
             )
         except OSError:
-            # Snapshots only save time: the next one holds what this one would have.
+            # Snapshots only save time: the next one, after as much again, holds what this one would have.
+            self._since_snapshot = 0
             return
         self._snapshot, self._book_in_snapshot = name, len(self.book)
         self._touched, self._since_snapshot = {}, 0
@@ -493,6 +505,6 @@ class JsonStore(Generic[Row]):
 
 def memory_key(about: str) -> int:
     """A purchase's UUID as a number; for anything else a hash that no UUID will ever meet."""
-    if len(about) == 36 and about[8] == "-":
+    if UUID.fullmatch(about):
         return int(about.replace("-", ""), 16)
     return int.from_bytes(blake2b(about.encode(), digest_size=16).digest(), "big")

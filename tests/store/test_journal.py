@@ -661,8 +661,8 @@ async def test_on_a_full_disk_nothing_is_answered_until_there_is_room(full: tupl
 
         assert store.full and not writing.done()
         assert saldo(store) == 100 and store.seq == 1
-        # Half a write was taken back.
-        assert (folder / FIRST).read_bytes() == before
+        # Half a write stays, and is not seen.
+        assert (folder / FIRST).read_bytes().startswith(before)
         with reader(folder, USUARIOS) as follower:
             assert follower.seq == 1
 
@@ -736,15 +736,13 @@ async def test_a_failed_sync_ends_it_and_nothing_of_the_batch_is_seen(tmp_path: 
         assert saldo(store) == 100 and store.seq == 1
 
 
-@pytest.mark.parametrize("method", ["append", "truncate"])
-async def test_a_write_that_fails_for_another_reason_ends_it(tmp_path: Path, method: str) -> None:
+async def test_a_write_that_fails_for_another_reason_ends_it(tmp_path: Path) -> None:
     def fails(*_: object) -> None:
         raise OSError(errno.EIO, os.strerror(errno.EIO))
 
     async with writer(tmp_path, USUARIOS, kind=FullDisk) as store:
         await store.once([usuario()])
-        fill(tmp_path, FullDisk)
-        setattr(store.disk, method, fails)
+        store.disk.append = fails  # type: ignore[method-assign]
         with pytest.raises(StoreBroken, match="Input/output error"):
             await store.once([recarga(number) for number in range(60)])
         assert saldo(store) == 100
