@@ -385,13 +385,17 @@ class Bus:
 
     async def _depth(self, name: str) -> QueueDepth:
         async with self._asking:
-            connection = self._connections.get("publish")
+            # An alarm blocks the one that publishes, questions included.
+            connection = self._connections.get("consume" if self.consuming else "publish")
             if connection is None or not self.connected:
                 raise BusError(self.trouble or "there is no connection to the broker")
             try:
                 with _lost_is_unknown():
                     if self._topology is None or self._topology.is_closed:
-                        self._topology = await _open_channel(connection)
+                        # aiormq opens no channel on a blocked connection, and gives this call no timeout. Giving up
+                        # costs a channel that nobody has yet.
+                        async with asyncio.timeout(self._options.call_seconds):
+                            self._topology = await _open_channel(connection)
                     queue = await self._topology.declare_queue(name, passive=True, timeout=self._options.call_seconds)
             except asyncio.CancelledError:
                 # A question that was given up costs its channel.
@@ -461,7 +465,7 @@ class Bus:
     async def _put_aside(self, raw: AbstractIncomingMessage) -> None:
         message, poison = None, None
         try:
-            message = decode(raw.type or raw.routing_key or "", raw.body, self._now())
+            message = decode(_type(raw), raw.body, self._now())
         except Poison as error:
             poison = str(error)
         self._arrived.append(Delivery(message, poison, bool(raw.redelivered), raw))
@@ -504,24 +508,30 @@ class Bus:
         What came by a connection that is gone comes again by itself: there is nobody to ack to.
         """
         for delivery, reason in reasons.items():
+            if not await self._is_ours(delivery):
+                continue
             key, message = self._dead_letter(delivery, reason)
             log.error("a message went to the dead letters", message_id=delivery.raw.message_id, reason=reason)
             await self._until_confirmed(DEAD_LETTER_EXCHANGE, [(key, message)])
-        channel = self._channel
-        if channel is None or channel.is_closed:
+        ours = [delivery for delivery in batch if await self._is_ours(delivery)]
+        if self._channel is None or not ours:
             return
         with contextlib.suppress(*UNKNOWN), _lost_is_unknown():
-            underlay = await channel.get_underlay_channel()
-            tags = [item.raw.delivery_tag or 0 for item in batch if _came_by(item.raw, underlay)]
-            if tags:
-                await underlay.basic_ack(max(tags), multiple=True)
-                self._underway -= len(tags)
+            underlay = await self._channel.get_underlay_channel()
+            await underlay.basic_ack(max(delivery.raw.delivery_tag or 0 for delivery in ours), multiple=True)
+            self._underway -= len(ours)
+
+    async def _is_ours(self, delivery: Delivery) -> bool:
+        """Whether it came by the connection that still is."""
+        channel = self._channel
+        if channel is None or channel.is_closed:
+            return False
+        return _came_by(delivery.raw, await channel.get_underlay_channel())
 
     def _dead_letter(self, delivery: Delivery, reason: str) -> tuple[str, aio_pika.Message]:
         raw = delivery.raw
         headers: dict[str, Any] = {
-            # A header has to fit into one frame of 128 KiB: too large a one would close every connection it is sent by.
-            **(raw.headers if len(field_table(raw.headers)) <= HEADERS_BYTES else {}),
+            **_kept(raw.headers),
             "x-motivo": reason[:1000],
             "x-servicio": self._service,
             "x-routing-key": raw.routing_key or "",
@@ -543,6 +553,32 @@ class Bus:
 
 class _NotYet(Exception):
     """The broker is there, and what we need in it is not."""
+
+
+def _type(raw: AbstractIncomingMessage) -> str:
+    """What it says it is. Raises Poison.
+
+    Whoever publishes to the exchange may use only the routing keys that are its own (`topology.definitions`), so the
+    property may not say another. A replay comes straight to the queue, by the name of the queue.
+    """
+    key = raw.routing_key or ""
+    if raw.exchange != EXCHANGE:
+        return raw.type or key
+    if raw.type not in (None, key):
+        raise Poison(f"it came as {key!r} and says that it is {raw.type!r}")
+    return key
+
+
+def _kept(headers: Mapping[str, Any]) -> dict[str, Any]:
+    """A stranger's headers as far as they can be sent again: a frame holds 128 KiB, and pamqp reads more than it
+    writes (text that is no UTF-8)."""
+    kept = dict(headers)
+    try:
+        size = len(field_table(kept))
+    except (TypeError, ValueError):
+        kept = {name: str(value) for name, value in kept.items()}
+        size = len(field_table(kept))
+    return kept if size <= HEADERS_BYTES else {}
 
 
 def _came_by(raw: AbstractIncomingMessage, channel: Channel) -> bool:

@@ -4,6 +4,7 @@ it. The number in each test is the fact's."""
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import time
 from itertools import count
 from typing import Any
@@ -396,3 +397,18 @@ async def test_21b_a_missing_queue_is_noticed_by_whoever_asks_for_the_depths(url
         await until(lambda: bus.connected)
         depths = await bus.depths()
         assert [depths[name].messages for name in SERVICES] == [0, 0, 0, 0]
+
+
+async def test_8_the_depths_are_told_or_refused_in_time_under_an_alarm(mortal: Node, mortal_url: str) -> None:
+    async with running(mortal_url, "compras", call_seconds=1) as bus:
+        await set_memory(mortal, "0.00001")
+        try:
+            publish = asyncio.create_task(bus.publish([solicitada()]))
+            await asyncio.sleep(1)
+            for _ in range(2):
+                with contextlib.suppress(BusError):
+                    # Asked on a connection that is blocked, it must not keep whoever asks.
+                    await asyncio.wait_for(bus.depths(), 5)
+        finally:
+            await set_memory(mortal, "0.4")
+        await asyncio.wait_for(publish, 30)

@@ -5,12 +5,13 @@ from __future__ import annotations
 import asyncio
 import time
 
+import aio_pika
 import pytest
-from broker_builders import operator, running, solicitada, take, wire
+from broker_builders import FECHA, operator, running, solicitada, take, until, wire
 
-from broker.messages import encode
+from broker.messages import SaldoReservado, encode
 from broker.node import Node
-from broker.topology import DEAD_LETTER_EXCHANGE
+from broker.topology import DEAD_LETTER_EXCHANGE, EXCHANGE
 
 WRONG = {
     "no JSON": (b"\xff{", "compra.solicitada", "compra.solicitada: body: Invalid JSON"),
@@ -132,3 +133,30 @@ async def test_after_stop_consuming_what_was_delivered_can_be_settled_and_nothin
         assert bus.trouble is None
         bus.consume()
         await bus.settle(await take(bus, 2), {})
+
+
+async def test_a_message_that_says_another_type_than_it_came_under_is_poison(url: str) -> None:
+    # The broker keeps each user to its own routing keys; the property could say anything.
+    forged = SaldoReservado(compra_id=solicitada().compra_id, usuario_id=1, token_id=101, fecha=FECHA, precio=5)
+    async with running(url, consume=True) as bus, await aio_pika.connect(url) as connection:
+        channel = await connection.channel(on_return_raises=True)
+        exchange = await channel.get_exchange(EXCHANGE, ensure=False)
+        await exchange.publish(
+            aio_pika.Message(encode(forged), type=forged.type), routing_key="compra.solicitada", timeout=5
+        )
+        (delivery,) = await take(bus, 1)
+        assert delivery.message is None
+        assert delivery.poison == "it came as 'compra.solicitada' and says that it is 'saldo.reservado'"
+
+
+async def test_poison_that_comes_again_after_a_cut_is_one_letter(node: Node, url: str) -> None:
+    async with operator(url) as admin, wire(node, url) as (cable, by_wire), running(by_wire, consume=True) as bus:
+        await admin.put("tokens", b"{", "x")
+        old = await take(bus, 1)
+        cable.cut()
+        await until(lambda: not bus.consuming)
+        await until(lambda: bus.consuming)
+        new = await take(bus, 1)
+        for batch in (old, new):
+            await bus.settle(batch, {delivery: delivery.poison or "" for delivery in batch})
+        assert await admin.count("tokens.muertos") == 1
