@@ -108,11 +108,19 @@ class FrontDoor:
             asked = datetime.fromisoformat(row.fecha)
             self.seconds.observe(max(0.0, (datetime.now(UTC) - asked).total_seconds()))
 
+    def now(self) -> str:
+        """What the journal's records are dated: never before an entry in it, so that a later start knows of those."""
+        return max(utc_now(), self._last_fecha)
+
     def fecha(self) -> str:
-        """Now; for two entries never the same, and never earlier than the one before, whatever the clock does."""
-        now = max(utc_now(), self._store.time)
-        if now <= self._last_fecha:
-            later = datetime.fromisoformat(self._last_fecha) + timedelta(milliseconds=1)
+        """Now, and never earlier than what is in the journal, whatever the clock does."""
+        return max(utc_now(), self._store.time)
+
+    def fecha_alta(self) -> str:
+        """For two entries never the same: the later one is in force."""
+        now, last = utc_now(), max(self._last_fecha, self._store.time)
+        if now <= last:
+            later = datetime.fromisoformat(last) + timedelta(milliseconds=1)
             now = later.strftime("%Y-%m-%dT%H:%M:%S.%f")[:-3] + "Z"
         self._last_fecha = now
         return now

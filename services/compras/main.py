@@ -251,12 +251,13 @@ async def _alta(request: Request, model: type[AltaMessage], **fields: Any) -> Re
     if (answer := await door_of(request).at_the_writer(request)) is not None:
         return answer
     alta_id = str(uuid5(NAMESPACE, f"operador:{key}"))
-    return await accepted(request, model(alta_id=alta_id, fecha=door_of(request).fecha(), **fields), "altas", key)
+    return await accepted(request, model(alta_id=alta_id, fecha=door_of(request).fecha_alta(), **fields), "altas", key)
 
 
 def _prepare(runtime: Runtime[Asunto]) -> None:
     runtime.extra = FrontDoor(runtime)
     runtime.store.on_change = runtime.extra.heard
+    runtime.store.now = runtime.extra.now
 
 
 async def _beside(runtime: Runtime[Asunto]) -> None:

@@ -42,6 +42,9 @@ class Disk(Protocol):
     async def sync(self, name: str) -> None:
         """Return once what was appended outlives a power cut. After an OSError nothing about the file is sure."""
 
+    def rewrite(self, name: str, offset: int, data: bytes) -> None:
+        """Write the same bytes over what is read there, so that the next sync puts them on the disk."""
+
     def note(self, name: str, data: bytes) -> None:
         """Write a small file over, in place and unsynced: it outlives a killed process, not always a power cut."""
 
@@ -112,6 +115,17 @@ class LocalDisk:
         if name not in self._writing:
             self._writing[name] = self._opened(name)
         await asyncio.get_running_loop().run_in_executor(self._thread, _sync, self._writing[name])
+
+    def rewrite(self, name: str, offset: int, data: bytes) -> None:
+        # A handle of its own: one that appends would write at the end, wherever it is told to.
+        handle = self._opened(name)
+        try:
+            view = memoryview(data)
+            while view:
+                written = os.pwrite(handle, view, offset)
+                view, offset = view[written:], offset + written
+        finally:
+            os.close(handle)
 
     def note(self, name: str, data: bytes) -> None:
         if name not in self._writing:

@@ -278,19 +278,26 @@ class JsonStore(Generic[Row]):
             self.disk.remove(name)
             self.disk.unlock()
             raise
-        await self._sync_what_was_read()
+        await self._write_again()
         await self._keep_torn_end()
         await self._begin(epoch, 1)
         self.leads = True
         return True
 
-    async def _sync_what_was_read(self) -> None:
-        """A killed writer's last lines may be in the page cache only; from here on its words are repeated."""
-        if self._segments:
-            try:
-                await self.disk.sync(self._segments[-1].name)
-            except OSError as error:
-                raise StoreBroken(f"cannot sync {self._segments[-1].name}: {error}") from error
+    async def _write_again(self) -> None:
+        """Make sure of what the writer before did not see synced; from here on its words are repeated.
+
+        It may be in the page cache only, and once a sync has failed no later one writes it to the disk.
+        """
+        if not self._segments:
+            return
+        name = self._segments[-1].name
+        start = min(journal.synced(self.disk, name), self._end)
+        try:
+            self.disk.rewrite(name, start, self.disk.read(name, start, self._end - start))
+            await self.disk.sync(name)
+        except OSError as error:
+            raise StoreBroken(f"cannot write {name} again: {error}") from error
 
     async def once(self, batch: Sequence[Message]) -> list[Answer]:
         """See Store.once."""

@@ -1,94 +1,130 @@
-"""A folder shared by two pods, which loses and tears what was not synced, and fills up and fails when told to."""
+"""A folder on a machine, shared by its processes. What was not synced is lost or torn by a power cut."""
 
 from __future__ import annotations
 
+import asyncio
 import errno
-import random
 from dataclasses import dataclass, field
+from random import Random
 from typing import Any
-
-
-class Killed(BaseException):
-    """Thrown into a pod that is no more: it reads, writes and says nothing."""
 
 
 @dataclass
 class File:
     data: bytearray = field(default_factory=bytearray)
-    # How many bytes outlive a power cut.
-    synced: int = 0
-    # What a note may be after a power cut.
-    notes: list[bytes] | None = None
+    # As far as the system knows, these bytes need no writing any more.
+    clean: int = 0
+    # But these never reached the disk: a sync failed, and the system forgot about it (as Linux does).
+    lost: list[tuple[int, int]] = field(default_factory=list)
+    # What was written over itself since, so that the next sync writes it.
+    again: tuple[int, int] = (0, 0)
+    # A note: its older contents. A replaced file: what it was before, until the rename is on the disk.
+    older: list[bytes | None] | None = None
 
 
 class Folder:
-    """What is on the disk of one service. A process's death changes nothing here; a power cut does."""
-
-    def __init__(self, rng: random.Random) -> None:
+    def __init__(self, rng: Random) -> None:
         self.rng = rng
         self.files: dict[str, File] = {}
         self.owner: Any = None
-        self.full = False
-        self.sync_fails = False
-        self.seen: set[bytes] = set()
-
-    def copy(self, *, snapshots: bool = True) -> Folder:
-        twin = Folder(random.Random(0))
-        for name, file in self.files.items():
-            if snapshots or not name.endswith(".snapshot"):
-                twin.files[name] = File(bytearray(file.data), file.synced)
-        return twin
+        self.room: int | None = None
+        self.sync_fails = 0
+        self.write_fails = 0
+        self.counts: Any = None
+        self._durable: set[bytes] = set()
 
     def durable(self, piece: bytes) -> bool:
-        if piece not in self.seen and any(file.data.find(piece, 0, file.synced) >= 0 for file in self.files.values()):
-            self.seen.add(piece)
-        return piece in self.seen
+        """Whether this has ever been on the disk for good."""
+        if piece not in self._durable and any(self._holds(file, piece) for file in reversed(self.files.values())):
+            self._durable.add(piece)
+        return piece in self._durable
+
+    def _holds(self, file: File, piece: bytes) -> bool:
+        at = file.data.find(piece, 0, file.clean)
+        return at >= 0 and not any(start < at + len(piece) and at < end for start, end in file.lost)
+
+    def copy(self, keep: Any = lambda name: True) -> Folder:
+        twin = Folder(Random(0))
+        twin.files = {
+            name: File(bytearray(file.data), len(file.data)) for name, file in self.files.items() if keep(name)
+        }
+        return twin
 
     def power_cut(self) -> None:
         rng = self.rng
-        for name, file in sorted(self.files.items()):
-            if file.notes is not None:
-                left = rng.choice([*file.notes[-4:], b"", b"\0" * 29, None])
-                if left is None:
-                    del self.files[name]
-                else:
-                    file.data, file.notes = bytearray(left), [left]
+        self.owner = None
+        for name in sorted(self.files):
+            file = self.files[name]
+            if file.older is not None:
+                self._note_after(name, file)
                 continue
-            kept = file.data[: file.synced]
-            rest = file.data[file.synced :]
-            if rest:
-                cut = rng.randrange(len(rest) + 1)
-                match rng.randrange(4):
-                    case 1:
-                        kept += rest[:cut]
-                    case 2:
-                        kept += rest[:cut] + b"\0" * (len(rest) - cut)
-                    case 3:
-                        hole = rng.randrange(len(rest) + 1)
-                        kept += rest[: min(cut, hole)] + b"\0" * abs(cut - hole) + rest[max(cut, hole) :]
-            file.data, file.synced = kept, len(kept)
+            data = file.data
+            for start, end in file.lost:
+                if rng.random() < 0.8:
+                    if end >= len(data) and rng.random() < 0.5:
+                        del data[start:]
+                    else:
+                        data[start:end] = self._junk(len(data[start:end]), data[start:end])
+            rest = bytes(data[file.clean :])
+            if rest and len(data) > file.clean:
+                del data[file.clean :]
+                data += self._torn(rest)
+            file.lost = []
+            file.clean = len(data)
+
+    def _junk(self, size: int, old: Any = None) -> bytes:
+        return b"\0" * size if self.rng.random() < 0.7 else self.rng.randbytes(size)
+
+    def _torn(self, rest: bytes) -> bytes:
+        rng = self.rng
+        cut = rng.randrange(len(rest) + 1)
+        if rng.random() < 0.3 and b"\n" in rest:
+            cut = rest.rindex(b"\n", 0, len(rest)) + 1 if rng.random() < 0.5 else rest.index(b"\n") + 1
+        match rng.randrange(5):
+            case 0:
+                return b""
+            case 1:
+                return rest
+            case 2:
+                return rest[:cut]
+            case 3:
+                return rest[:cut] + self._junk(len(rest) - cut)
+        hole = rng.randrange(len(rest) + 1)
+        low, high = min(cut, hole), max(cut, hole)
+        return rest[:low] + self._junk(high - low) + rest[high:]
+
+    def _note_after(self, name: str, file: File) -> None:
+        rng = self.rng
+        assert file.older is not None
+        left = rng.choice([*file.older[-4:], bytes(file.data)])
+        if left is None:
+            del self.files[name]
+            return
+        if rng.random() < 0.15 and name.endswith(".mark"):
+            at = rng.randrange(len(file.data) + 1)
+            left = rng.choice([b"", bytes(len(left)), bytes(file.data[:at]) + left[at:]])
+        file.data = bytearray(left)
+        file.older = [left] if name.endswith(".mark") else None
+        file.clean = len(file.data)
 
 
 class SimDisk:
-    """One pod's handle on a folder: `services.shared.disk.Disk`."""
+    """One process's way to the folder: `services.shared.disk.Disk`."""
 
-    def __init__(self, folder: Folder, pod: Any) -> None:
-        self.folder, self.pod = folder, pod
+    def __init__(self, folder: Folder, process: Any) -> None:
+        self.folder, self.process = folder, process
 
     def _file(self, name: str) -> File:
-        if name not in self._files():
-            raise FileNotFoundError(errno.ENOENT, name)
-        return self.folder.files[name]
-
-    def _files(self) -> dict[str, File]:
-        self.pod.alive()
-        return self.folder.files
+        file = self.folder.files.get(name)
+        if file is None:
+            raise FileNotFoundError(errno.ENOENT, f"no {name}")
+        return file
 
     def names(self) -> list[str]:
-        return sorted(self._files())
+        return sorted(self.folder.files)
 
     def exists(self, name: str) -> bool:
-        return name in self._files()
+        return name in self.folder.files
 
     def size(self, name: str) -> int:
         return len(self._file(name).data)
@@ -98,67 +134,106 @@ class SimDisk:
         return bytes(data[offset:] if size < 0 else data[offset : offset + size])
 
     def create(self, name: str) -> None:
-        if self.exists(name):
+        self.process.at("create<")
+        if name in self.folder.files:
             raise FileExistsError(errno.EEXIST, name)
-        self._room()
+        if self.folder.room == 0 and self.folder.rng.random() < 0.5:
+            raise OSError(errno.ENOSPC, "no room")
         self.folder.files[name] = File()
+        self.process.at("create>")
 
     def append(self, name: str, data: bytes) -> None:
-        file = self._file(name)
-        if self.pod.dies("append"):
-            file.data += data[: self.folder.rng.randrange(len(data) + 1)]
-            self.pod.die()
-        if self.folder.full:
-            file.data += data[: self.folder.rng.randrange(len(data) + 1)]
-            self._room()
-        file.data += data
-
-    def truncate(self, name: str, size: int) -> None:
-        file = self._file(name)
-        del file.data[size:]
-        file.synced = min(file.synced, size)
+        folder, file = self.folder, self._file(name)
+        if self.process.at("append<", quiet=True):
+            file.data += data[: folder.rng.randrange(len(data) + 1)]
+            self.process.die("append<")
+            self.process.at("")
+        if folder.write_fails:
+            folder.write_fails -= 1
+            folder.counts["append EIO"] += 1
+            file.data += data[: folder.rng.randrange(len(data) + 1)]
+            raise OSError(errno.EIO, "the disk failed")
+        if folder.room is not None:
+            short = data[: min(folder.room, len(data))]
+            file.data += short
+            folder.room -= len(short)
+            if len(short) < len(data):
+                folder.counts["ENOSPC"] += 1
+                raise OSError(errno.ENOSPC, "no room")
+        else:
+            file.data += data
+        self.process.at("append>")
 
     async def sync(self, name: str) -> None:
-        file = self._file(name)
-        length = len(file.data)
-        await self.pod.rest("sync")
-        if self.folder.sync_fails:
-            self.folder.sync_fails = False
+        self.process.at("sync<")
+        folder, file = self.folder, self._file(name)
+        await asyncio.sleep(folder.rng.choice((0.0005, 0.001, 0.003, 0.02)))
+        if folder.sync_fails:
+            folder.sync_fails -= 1
+            folder.counts["sync EIO"] += 1
+            file.lost.append((file.clean, len(file.data)))
+            file.again = (0, 0)
+            file.clean = len(file.data)
             raise OSError(errno.EIO, "the disk failed")
-        file.synced = max(file.synced, min(length, len(file.data)))
-        self.pod.point("synced")
+        file.clean = len(file.data)
+        offset, end = file.again
+        file.lost = [
+            piece
+            for start, stop in file.lost
+            for piece in ((start, min(stop, offset)), (max(start, end), stop))
+            if piece[0] < piece[1]
+        ]
+        file.again = (0, 0)
+        self.process.at("sync>")
+
+    def rewrite(self, name: str, offset: int, data: bytes) -> None:
+        self.process.at("rewrite<")
+        file = self._file(name)
+        # Bytes over equal ones harm nothing, even where the write fails.
+        assert file.data[offset : offset + len(data)] == data
+        file.again = (offset, offset + len(data))
+        self.process.at("rewrite>")
 
     def note(self, name: str, data: bytes) -> None:
-        self.pod.point("note")
-        if not self.exists(name):
-            self._room()
-            self.folder.files[name] = File(notes=[])
-        file = self._file(name)
-        file.data[0 : len(data)] = data
-        (file.notes if file.notes is not None else []).append(bytes(file.data))
+        self.process.at("note<")
+        folder = self.folder
+        if name not in folder.files:
+            if folder.room == 0 and folder.rng.random() < 0.3:
+                raise OSError(errno.ENOSPC, "no room")
+            folder.files[name] = File(older=[None, b""])
+        file = folder.files[name]
+        if file.older is None:
+            file.older = []
+        file.older.append(bytes(file.data))
+        file.data[: len(data)] = data
+        self.process.at("note>")
 
     async def replace(self, name: str, data: bytes) -> None:
-        await self.pod.rest("replace")
-        self._room()
-        self._files()[name] = File(bytearray(data), len(data))
+        self.process.at("replace<")
+        folder = self.folder
+        await asyncio.sleep(folder.rng.choice((0.001, 0.01)))
+        if folder.room is not None and folder.room < len(data):
+            folder.counts["replace ENOSPC"] += 1
+            raise OSError(errno.ENOSPC, "no room")
+        old = folder.files.get(name)
+        file = folder.files[name] = File(bytearray(data), len(data), older=[bytes(old.data) if old else None])
+        self.process.at("replace|")
+        await asyncio.sleep(folder.rng.choice((0.001, 0.01)))
+        file.older = None
+        self.process.at("replace>")
 
-    def release(self, name: str) -> None:
-        self.pod.alive()
+    def release(self, name: str) -> None: ...
 
     def remove(self, name: str) -> None:
-        del self._files()[name]
+        self._file(name)
+        del self.folder.files[name]
 
     def lock(self) -> bool:
-        self.pod.alive()
-        if self.folder.owner not in (None, self.pod):
+        if self.folder.owner is not None and self.folder.owner is not self.process:
             return False
-        self.folder.owner = self.pod
+        self.folder.owner = self.process
         return True
 
     def unlock(self) -> None:
-        if self.folder.owner is self.pod:
+        if self.folder.owner is self.process:
             self.folder.owner = None
-
-    def _room(self) -> None:
-        if self.folder.full:
-            raise OSError(errno.ENOSPC, "the disk is full")
