@@ -33,6 +33,7 @@ from aiormq.exceptions import ChannelAccessRefused
 from pamqp.commands import Basic
 from pamqp.encode import field_table
 
+from broker.letters import copy_of
 from broker.messages import Message, Poison, Service, decode, encode
 from broker.topology import BINDINGS, DEAD_LETTER_EXCHANGE, EXCHANGE, EXCHANGE_TYPE, QUEUES
 
@@ -243,8 +244,8 @@ class Bus:
 
         One batch at a time, and each id once: two publishes in flight with one id would hide each other's fate.
         """
-        properties = {message.id: (message, self._outgoing(message)) for message in messages}
-        await self._until_confirmed(EXCHANGE, [(message.type, outgoing) for message, outgoing in properties.values()])
+        once = {message.id: message for message in messages}
+        await self._until_confirmed(EXCHANGE, [(message.type, self._outgoing(message)) for message in once.values()])
 
     async def _until_confirmed(self, exchange: str, outgoing: Sequence[tuple[str, aio_pika.Message]]) -> None:
         async with self._publishing:
@@ -508,25 +509,23 @@ class Bus:
         What came by a connection that is gone comes again by itself: there is nobody to ack to.
         """
         for delivery, reason in reasons.items():
-            if not await self._is_ours(delivery):
+            if not _came_by(delivery.raw, await self._live_channel()):
                 continue
             key, message = self._dead_letter(delivery, reason)
             log.error("a message went to the dead letters", message_id=delivery.raw.message_id, reason=reason)
             await self._until_confirmed(DEAD_LETTER_EXCHANGE, [(key, message)])
-        ours = [delivery for delivery in batch if await self._is_ours(delivery)]
-        if self._channel is None or not ours:
+        channel = await self._live_channel()
+        tags = [delivery.raw.delivery_tag or 0 for delivery in batch if _came_by(delivery.raw, channel)]
+        if channel is None or not tags:
             return
         with contextlib.suppress(*UNKNOWN), _lost_is_unknown():
-            underlay = await self._channel.get_underlay_channel()
-            await underlay.basic_ack(max(delivery.raw.delivery_tag or 0 for delivery in ours), multiple=True)
-            self._underway -= len(ours)
+            await channel.basic_ack(max(tags), multiple=True)
+            self._underway -= len(tags)
 
-    async def _is_ours(self, delivery: Delivery) -> bool:
-        """Whether it came by the connection that still is."""
+    async def _live_channel(self) -> Channel | None:
+        """What deliveries come by now."""
         channel = self._channel
-        if channel is None or channel.is_closed:
-            return False
-        return _came_by(delivery.raw, await channel.get_underlay_channel())
+        return None if channel is None or channel.is_closed else await channel.get_underlay_channel()
 
     def _dead_letter(self, delivery: Delivery, reason: str) -> tuple[str, aio_pika.Message]:
         raw = delivery.raw
@@ -537,18 +536,7 @@ class Bus:
             "x-routing-key": raw.routing_key or "",
             "x-hora": self._now(),
         }
-        copy = aio_pika.Message(
-            raw.body,
-            headers=headers,
-            content_type=raw.content_type,
-            delivery_mode=aio_pika.DeliveryMode.PERSISTENT,
-            message_id=raw.message_id,
-            correlation_id=raw.correlation_id,
-            type=raw.type,
-            app_id=raw.app_id,
-            timestamp=raw.timestamp,
-        )
-        return self._service, copy
+        return self._service, copy_of(raw, headers)
 
 
 class _NotYet(Exception):
@@ -581,9 +569,9 @@ def _kept(headers: Mapping[str, Any]) -> dict[str, Any]:
     return kept if size <= HEADERS_BYTES else {}
 
 
-def _came_by(raw: AbstractIncomingMessage, channel: Channel) -> bool:
+def _came_by(raw: AbstractIncomingMessage, channel: Channel | None) -> bool:
     try:
-        return raw.channel is channel
+        return channel is not None and raw.channel is channel
     except ChannelInvalidStateError:
         # A closed channel has no name any more. A batch may well hold deliveries of two connections.
         return False

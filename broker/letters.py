@@ -86,18 +86,7 @@ class Letters:
         return count
 
     async def _put_back(self, channel: AbstractChannel, service: Service, raw: AbstractIncomingMessage) -> None:
-        headers = {name: value for name, value in raw.headers.items() if not name.startswith("x-")}
-        message = aio_pika.Message(
-            raw.body,
-            headers=headers,
-            content_type=raw.content_type,
-            delivery_mode=aio_pika.DeliveryMode.PERSISTENT,
-            message_id=raw.message_id,
-            correlation_id=raw.correlation_id,
-            type=raw.type,
-            app_id=raw.app_id,
-            timestamp=raw.timestamp,
-        )
+        message = copy_of(raw, {name: value for name, value in raw.headers.items() if not name.startswith("x-")})
         confirm = await channel.default_exchange.publish(
             message, routing_key=service, mandatory=True, timeout=PUBLISH_SECONDS
         )
@@ -116,6 +105,21 @@ class Letters:
             if raw is None:
                 return
             yield raw
+
+
+def copy_of(raw: AbstractIncomingMessage, headers: dict[str, Any]) -> aio_pika.Message:
+    """The same message to be sent again, as it was but for its headers."""
+    return aio_pika.Message(
+        raw.body,
+        headers=headers,
+        content_type=raw.content_type,
+        delivery_mode=aio_pika.DeliveryMode.PERSISTENT,
+        message_id=raw.message_id,
+        correlation_id=raw.correlation_id,
+        type=raw.type,
+        app_id=raw.app_id,
+        timestamp=raw.timestamp,
+    )
 
 
 def _letter(service: Service, raw: AbstractIncomingMessage) -> Letter:

@@ -79,7 +79,7 @@ class Node:
     @property
     def password(self) -> str:
         """Random, made on first use, and the same as long as the folder exists."""
-        return _secret(self.folder / "password")
+        return secret(self.folder / "password")
 
     @property
     def management_url(self) -> str:
@@ -264,7 +264,7 @@ def _accepts(port: int) -> bool:
     return True
 
 
-def _secret(file: Path) -> str:
+def secret(file: Path) -> str:
     """Read a password that only we may read; make it when it is not there yet."""
     file.parent.mkdir(parents=True, exist_ok=True)
     with suppress(FileExistsError):

@@ -8,7 +8,7 @@ import os
 import sys
 import time
 from pathlib import Path
-from typing import Annotated, Any, Final, NoReturn, TypeVar
+from typing import Annotated, Any, Final, NoReturn
 
 import aiohttp
 import typer
@@ -28,7 +28,6 @@ from services.local import LocalError, Running
 DATA: Final = Path(".zoco")
 # Usage, and whatever the user can mend.
 EX_USAGE: Final = 2
-Result = TypeVar("Result")
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, help=__doc__)
 letters_app = typer.Typer(no_args_is_help=True, help="What no service could act on: list, show, replay, discard.")
@@ -150,9 +149,8 @@ def _queue_table(depths: dict[str, dict[str, int]]) -> Table:
     return table
 
 
-async def _get(url: str, token: str | None = None) -> Any:
-    headers = {"Authorization": f"Bearer {token}"} if token else {}
-    async with aiohttp.ClientSession() as http, http.get(url, headers=headers) as answer:
+async def _get(url: str) -> Any:
+    async with aiohttp.ClientSession() as http, http.get(url) as answer:
         answer.raise_for_status()
         return await answer.json(content_type=None)
 
@@ -229,7 +227,7 @@ def audit(
     as_json: JsonOption = False,
 ) -> None:
     """Check the thirteen promises of the design by the books. Exit code 1 when one is broken."""
-    verdict = asyncio.run(_audit(data, client))
+    verdict = asyncio.run(reconcile(data, client))
     if as_json:
         out.print_json(json.dumps(verdict.as_json(), ensure_ascii=False))
     else:
@@ -238,7 +236,8 @@ def audit(
         raise typer.Exit(1)
 
 
-async def _audit(data: Path, client: Path | None) -> auditing.Verdict:
+async def reconcile(data: Path, client: Path | None) -> auditing.Verdict:
+    """Audit the books in a folder, with all that a shop that runs there answers. Raises Unreadable."""
     live = dead_letters = None
     try:
         running = Running.read(data)

@@ -7,7 +7,6 @@ import contextlib
 import fcntl
 import json
 import os
-import secrets
 import shutil
 import signal
 import subprocess
@@ -24,7 +23,7 @@ from rich.console import Console
 from rich.panel import Panel
 
 from broker.messages import SERVICES
-from broker.node import Node, NodeError
+from broker.node import Node, NodeError, secret
 from broker.process import Process, free_port, is_free, is_ours
 
 STATE: Final = "up.json"
@@ -32,7 +31,6 @@ LOCK: Final = "up.lock"
 HOLDS: Final = "holds"
 # The front door first: the others are seldom called by hand.
 PORTS: Final = {"compras": 0, "usuarios": 1, "tokens": 2, "transacciones": 3}
-FIRST_PORT: Final = 8000
 AMQP_PORT: Final = 5672
 MANAGEMENT_PORT: Final = 15672
 BROKER: Final = "rabbitmq"
@@ -175,7 +173,7 @@ class Local:
         return ports
 
     async def _start(self, watchers: list[asyncio.Task[None]]) -> None:
-        self.token = _secret(self.data / "operator-token")
+        self.token = secret(self.data / "operator-token")
         ports = self._ports()
         if self._broker_url is None:
             self._say("starting RabbitMQ ...")
@@ -411,11 +409,3 @@ def reset(data: Path) -> None:
 
 def _ended(code: int) -> str:
     return f"was killed by {signal.Signals(-code).name}" if code < 0 else f"ended with exit code {code}"
-
-
-def _secret(file: Path) -> str:
-    """A random secret, made once."""
-    if not file.exists():
-        file.touch(mode=0o600)
-        file.write_text(secrets.token_urlsafe(24), encoding="ascii")
-    return file.read_text(encoding="ascii").strip()

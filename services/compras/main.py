@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import re
-from itertools import islice
 from pathlib import Path as File
 from typing import Annotated, Any, Final
-from urllib.parse import urlencode
 from uuid import uuid4, uuid5
 
 from fastapi import APIRouter, Path, Query, Request, Response
@@ -31,7 +29,7 @@ from broker.messages import (
 from services.compras.domain import DOMAIN, Alta, Asunto, Compra, finished
 from services.compras.front import WAIT_LIMIT_SECONDS, FrontDoor
 from services.shared.problems import Operator, Problem, documented, read_body
-from services.shared.run import Runtime, Service, create_app, json_bytes, runtime_of
+from services.shared.run import Runtime, Service, create_app, json_bytes, page, runtime_of
 
 MAX_KEY: Final = 255
 MAX_LIMITE: Final = 1_000
@@ -182,13 +180,8 @@ async def compras(
     limite: Annotated[int, Query(ge=1, le=MAX_LIMITE)] = 100,
 ) -> Response:
     store = runtime_of(request).store
-    found = list(islice(store.book.lines(after=desde, user=usuarioId), limite + 1))
-    rows = (store.row(store.word(store.book.place(line)).about) for line in found[:limite])
-    headers = {}
-    if len(found) > limite:
-        asked = {"usuarioId": usuarioId, "desde": found[limite - 1], "limite": limite}
-        query = urlencode({name: value for name, value in asked.items() if value is not None})
-        headers["Link"] = f'</compras?{query}>; rel="next"'
+    found, headers = page("/compras", store.book.lines(after=desde, user=usuarioId), limite, usuarioId=usuarioId)
+    rows = (store.row(store.word(store.book.place(line)).about) for line in found)
     return json_bytes([vista(row) for row in rows], headers=headers)
 
 

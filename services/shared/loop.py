@@ -37,6 +37,8 @@ class Meter(Protocol):
 
     def decided(self, batch: Sequence[Delivery | Submission], answers: Sequence[Answer]) -> None: ...
 
+    def poisoned(self, count: int) -> None: ...
+
     def published(self, messages: Sequence[Message]) -> None: ...
 
 
@@ -115,6 +117,7 @@ class Loop:
             [message for answer in answers for message in answer.messages],
             {item: item.poison for item in batch if isinstance(item, Delivery) and item.poison is not None},
         )
+        self._meter.poisoned(len(decided.reasons))
         for item, answer in zip(heard, answers, strict=True):
             if isinstance(item, Submission):
                 # Whoever waited may have given up.

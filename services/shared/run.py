@@ -7,11 +7,13 @@ import contextlib
 import os
 import random
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from itertools import islice
 from pathlib import Path
 from typing import Any, Final, Generic, TypeVar
+from urllib.parse import urlencode
 
 import pydantic_core
 import structlog
@@ -350,6 +352,16 @@ async def diario(request: Request, _: Operator, desde: int = 0) -> StreamingResp
         yield b"".join(chunk)
 
     return StreamingResponse(chunks(), media_type="application/x-ndjson")
+
+
+def page(path: str, lines: Iterator[int], limite: int, **asked: int | None) -> tuple[list[int], dict[str, str]]:
+    """At most `limite` of these lines, and the header that says where there are more (RFC 8288)."""
+    found = list(islice(lines, limite + 1))
+    if len(found) <= limite:
+        return found, {}
+    query = {name: value for name, value in asked.items() if value is not None}
+    query |= {"desde": found[limite - 1], "limite": limite}
+    return found[:limite], {"Link": f'<{path}?{urlencode(query)}>; rel="next"'}
 
 
 def json_bytes(body: Any, status: int = 200, headers: dict[str, str] | None = None) -> Response:

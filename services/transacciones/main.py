@@ -3,17 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from itertools import islice
 from pathlib import Path
 from typing import Annotated, Any, Final
-from urllib.parse import urlencode
 
 import pydantic_core
 from fastapi import APIRouter, Query, Request, Response
 
 from broker.messages import MAX_ID, Message, TransaccionRegistrada
 from services.shared.problems import Problem
-from services.shared.run import Runtime, Service, create_app, json_bytes, runtime_of
+from services.shared.run import Runtime, Service, create_app, json_bytes, page, runtime_of
 from services.shared.view import BookView, array
 from services.transacciones.domain import DOMAIN, Libro
 
@@ -47,13 +45,9 @@ async def transacciones(
 ) -> Response:
     runtime: Runtime[Libro] = runtime_of(request)
     book: BookView[Libro] = runtime.view  # type: ignore[assignment]
-    found = list(islice(runtime.store.book.lines(after=desde, user=usuarioId, token=tokenId), limite + 1))
-    headers = {}
-    if len(found) > limite:
-        asked = {"usuarioId": usuarioId, "tokenId": tokenId, "desde": found[limite - 1], "limite": limite}
-        query = urlencode({name: value for name, value in asked.items() if value is not None})
-        headers["Link"] = f'</transacciones?{query}>; rel="next"'
-    return json_bytes(array(book.lines(found[:limite])), headers=headers)
+    lines = runtime.store.book.lines(after=desde, user=usuarioId, token=tokenId)
+    found, headers = page("/transacciones", lines, limite, usuarioId=usuarioId, tokenId=tokenId)
+    return json_bytes(array(book.lines(found)), headers=headers)
 
 
 @routes.get("/transacciones/{transaccion_id}", summary="One record", responses={404: {}})

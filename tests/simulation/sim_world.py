@@ -117,7 +117,7 @@ class Pod(Process):
         world, store = self.world, self.store
         self.wire = SimWire(world.broker, self)
         self.writing = asyncio.Event()
-        meter: Any = SimpleNamespace(decided=lambda *_: None, published=lambda *_: None)
+        meter: Any = SimpleNamespace(decided=lambda *_: None, poisoned=lambda _: None, published=lambda *_: None)
         self.loop = loop_module.Loop(store, self.wire, meter, batch_limit=world.batch_limit)
         if self.service == "compras":
             self._prepare()

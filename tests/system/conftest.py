@@ -14,15 +14,13 @@ from contextlib import suppress
 from dataclasses import dataclass
 from itertools import count
 from pathlib import Path
-from typing import Any
 
 import pytest
 
-from broker.messages import SERVICES
-from loadgen.audit import Books, Verdict, audit
-from loadgen.books import client_journal, from_folder
+from loadgen.audit import Verdict
 from loadgen.client import Client
 from services import local
+from services.cli import reconcile
 from services.local import LocalError, Running
 
 ZOCO = Path(sys.executable).with_name("zoco")
@@ -68,22 +66,11 @@ class Shop:
         """Wait for quiet, then check the books against each other, the queues, and what the client was told."""
         async with self.client() as client:
             await client.quiet()
-            live = {name: await client.get(f"/{name}") for name in ("usuarios", "tokens")}
-            live["transacciones"] = await client.get("/transacciones?limite=10000")
-            queues: dict[str, Any] | None = None
             deadline = time.monotonic() + 30
-            while queues is None and time.monotonic() < deadline:
-                queues = (await client.get("/estado"))["colas"]
+            while (await client.get("/estado"))["colas"] is None:
+                assert time.monotonic() < deadline, "the broker does not say what is in its queues"
                 await asyncio.sleep(0.1)
-        assert queues is not None, "the broker does not say what is in its queues"
-        verdict = audit(
-            Books(
-                **{name: from_folder(self.data, name) for name in SERVICES},
-                clients=client_journal(self.data.parent / "client.jsonl"),
-                dead_letters={name: depth["messages"] for name, depth in queues.items() if name not in SERVICES},
-                live=live,
-            )
-        )
+        verdict = await reconcile(self.data, self.data.parent / "client.jsonl")
         assert verdict.holds, verdict.as_json()["breaches"]
         assert not verdict.unchecked
         return verdict

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import time
 from collections.abc import Iterator
 from typing import Any
@@ -131,6 +132,11 @@ async def test_poison_goes_to_the_dead_letters_within_a_second_and_the_consumer_
     async with Letters(url) as desk:
         while not (found := [letter for letter in await desk.list() if letter.id == f"poison-{first}"]):
             assert time.monotonic() - started < 3
+        for letter in found:
+            metrics_of = shop.running.urls[letter.queue.removesuffix(".muertos")] + "/metrics"
+            async with aiohttp.ClientSession() as http, http.get(metrics_of) as answer:
+                counted = re.search(r'zoco_messages_dead_lettered_total\{cause="poison"\} (.*)', await answer.text())
+            assert counted and float(counted[1]) >= 1
         # Bodies that nobody can read are thrown away by hand, and only then.
         assert all(why in letter.motivo for letter in found)
         for letter in found:
@@ -179,3 +185,19 @@ async def test_the_journal_is_the_operators_to_read(shop: Shop) -> None:
             rest = (await answer.read()).splitlines()
     assert [json.loads(line)["seq"] for line in lines] == list(range(1, len(lines) + 1))
     assert rest[0] == lines[-1]
+
+
+async def test_a_long_list_comes_in_pages_that_lead_on(shop: Shop, numbers: Iterator[int]) -> None:
+    first = next(numbers)
+    async with shop.client() as client:
+        await client.prepare(users=[first], tokens=range(first, first + 5), saldo=100, precio=10)
+        for token in range(first, first + 5):
+            await client.buy(first, token, wait_seconds=10)
+    for path in ("/compras", "/transacciones"):
+        seen, url = [], f"{path}?usuarioId={first}&limite=2"
+        while url:
+            status, rows, headers = await ask(shop, "GET", url)
+            assert (status, len(rows)) in ((200, 2), (200, 1))
+            seen += [row["tokenId"] for row in rows]
+            url = headers["Link"].removeprefix("<").removesuffix('>; rel="next"') if "Link" in headers else ""
+        assert seen == list(range(first, first + 5))
