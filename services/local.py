@@ -13,7 +13,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO, Any, Final
@@ -99,8 +99,17 @@ class Child:
 class Local:
     """One `zoco up`. `run` until SIGINT or SIGTERM."""
 
-    def __init__(self, data: Path, first_port: int, *, broker_url: str | None = None) -> None:
+    def __init__(
+        self,
+        data: Path,
+        first_port: int,
+        *,
+        broker_url: str | None = None,
+        program: Callable[[str], Sequence[str]] = lambda name: ("-m", "uvicorn", f"services.{name}.main:app"),
+    ) -> None:
+        """`program` says what Python runs for a service: the drill's negative controls run another."""
         self.data = data.resolve()
+        self._program = program
         self._console = Console(stderr=True, highlight=False)
         self._stop = asyncio.Event()
         self._node: Node | None = None
@@ -210,7 +219,7 @@ class Local:
     def _launch(self, child: Child) -> None:
         command = [
             sys.executable,
-            *("-m", "uvicorn", f"services.{child.name}.main:app"),
+            *self._program(child.name),
             *("--host", "127.0.0.1", "--port", str(child.port)),
             *("--no-access-log", "--log-level", "warning", "--timeout-graceful-shutdown", "5"),
         ]
