@@ -14,25 +14,21 @@ import time
 from collections import deque
 from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from hashlib import blake2b
 from typing import Any, Final
 from uuid import NAMESPACE_URL, uuid5
 
 import aio_pika
 import structlog
-from aio_pika.abc import AbstractChannel, AbstractConnection, AbstractExchange, AbstractIncomingMessage
-from aio_pika.exceptions import (
-    AMQPError,
-    ChannelInvalidStateError,
-    ChannelNotFoundEntity,
-    PublishError,
-)
-from aiormq.abc import AbstractChannel as Channel
+from aio_pika.abc import AbstractChannel, AbstractConnection
+from aio_pika.exceptions import AMQPError, ChannelInvalidStateError, ChannelNotFoundEntity
+from aiormq.abc import DeliveredMessage
 from aiormq.exceptions import ChannelAccessRefused
 from pamqp.commands import Basic
 from pamqp.encode import field_table
+from yarl import URL
 
+from broker.frames import Consumer, Delivered, Line, Outgoing, Publisher, Unroutable, properties
 from broker.letters import copy_of
 from broker.messages import Message, Poison, Service, decode, encode
 from broker.topology import BINDINGS, DEAD_LETTER_EXCHANGE, EXCHANGE, EXCHANGE_TYPE, QUEUES
@@ -58,10 +54,10 @@ class BusStuck(Exception):
 class BusOptions:
     """Times in seconds. The defaults are measured; tests use shorter ones."""
 
-    # Deliveries ahead of their acks: 100 to 300 is the sweet spot.
-    prefetch: int = 300
-    # Publishes that wait for their confirm: 64 to 256, beyond that each confirm scans a long window.
-    window: int = 128
+    # Deliveries ahead of their acks: as many as two batches of the loop, so that one arrives while one is decided.
+    prefetch: int = 1000
+    # Publishes that wait for their confirm: a batch of the loop, each of which may say two things.
+    window: int = 1000
     connect_seconds: float = 10
     heartbeat_seconds: int = 10
     # A publish that is not confirmed by then is unknown: it is sent again, with the same id.
@@ -92,7 +88,7 @@ class Delivery:
     message: Message | None
     poison: str | None
     redelivered: bool
-    raw: AbstractIncomingMessage
+    raw: Delivered
 
 
 class Bus:
@@ -110,9 +106,10 @@ class Bus:
         self._connections: dict[str, AbstractConnection] = {}
         self._closing: set[asyncio.Task[None]] = set()
         self._problems: dict[str, str] = {}
+        self._lines: dict[str, Line] = {}
         # Publishing: the topology was checked on this connection, and the exchanges may be written to.
         self._ready = asyncio.Event()
-        self._exchanges: dict[str, AbstractExchange] = {}
+        self._publisher: Publisher | None = None
         self._publishing = asyncio.Lock()
         self._unconfirmed_since: float | None = None
         self._topology: AbstractChannel | None = None
@@ -122,6 +119,7 @@ class Bus:
         self._arrived: deque[Delivery] = deque()
         self._something = asyncio.Event()
         self._channel: AbstractChannel | None = None
+        self._consumer: Consumer | None = None
         self._tag: str | None = None
         self._underway = 0
         self._received_at = 0.0
@@ -139,10 +137,11 @@ class Bus:
             return "; ".join(self._problems.values())
         since = self._unconfirmed_since
         if since is not None and time.monotonic() - since > self._options.publish_seconds / 3:
-            return (
-                f"nothing was confirmed for {time.monotonic() - since:.0f} s: "
-                "a memory or disk alarm, or a broker that hangs; `zoco doctor` tells them apart"
+            line = self._lines.get("publish")
+            blocked = (
+                f"it says {line.blocked!r}, which is an alarm" if line and line.blocked else "an alarm, or it hangs"
             )
+            return f"nothing was confirmed for {time.monotonic() - since:.0f} s: {blocked}; `zoco doctor` tells more"
         return None
 
     async def run(self) -> None:
@@ -195,12 +194,14 @@ class Bus:
 
     async def _connect(self, role: str) -> AbstractConnection:
         options = self._options
-        mark = "&" if "?" in self._url else "?"
-        return await aio_pika.connect(
-            f"{self._url}{mark}heartbeat={options.heartbeat_seconds}",
-            timeout=options.connect_seconds,
+        connection = aio_pika.Connection(
+            URL(self._url).update_query(heartbeat=options.heartbeat_seconds),
             client_properties={"connection_name": f"{self._service}-{role}"},
         )
+        line = self._lines[role] = Line()
+        connection.kwargs["transport_factory"] = line
+        await connection.connect(timeout=options.connect_seconds)
+        return connection
 
     def _trouble(self, role: str, error: BaseException) -> None:
         text = str(error) or type(error).__name__
@@ -225,8 +226,7 @@ class Bus:
     async def _serve_publishing(self, connection: AbstractConnection) -> None:
         await self._check_topology(connection)
         channel = await _open_channel(connection, publisher_confirms=True, on_return_raises=True)
-        for name in (EXCHANGE, DEAD_LETTER_EXCHANGE):
-            self._exchanges[name] = await channel.get_exchange(name, ensure=False)
+        self._publisher = publisher = Publisher(self._lines["publish"], *await _number_and_frame_max(channel))
         self._problems.pop("publish", None)
         self.seen_once = True
         self._ready.set()
@@ -235,7 +235,7 @@ class Bus:
             await _first_of(connection.closed(), channel.closed())
         finally:
             self._ready.clear()
-            self._exchanges.clear()
+            publisher.close()
             self._topology = None
         raise ConnectionError("the broker closed the connection")
 
@@ -245,9 +245,9 @@ class Bus:
         One batch at a time, and each id once: two publishes in flight with one id would hide each other's fate.
         """
         once = {message.id: message for message in messages}
-        await self._until_confirmed(EXCHANGE, [(message.type, self._outgoing(message)) for message in once.values()])
+        await self._until_confirmed([self._outgoing(message) for message in once.values()])
 
-    async def _until_confirmed(self, exchange: str, outgoing: Sequence[tuple[str, aio_pika.Message]]) -> None:
+    async def _until_confirmed(self, outgoing: Sequence[Outgoing]) -> None:
         async with self._publishing:
             left = list(outgoing)
             pause = self._options.retry_first_seconds
@@ -255,7 +255,7 @@ class Bus:
             try:
                 while left:
                     await self._ready.wait()
-                    failed = await self._once(exchange, left)
+                    failed = await self._once(left)
                     if len(failed) < len(left):
                         pause = self._options.retry_first_seconds
                         self._unconfirmed_since = time.monotonic()
@@ -266,38 +266,31 @@ class Bus:
             finally:
                 self._unconfirmed_since = None
 
-    async def _once(
-        self, exchange: str, outgoing: Sequence[tuple[str, aio_pika.Message]]
-    ) -> list[tuple[str, aio_pika.Message]]:
+    async def _once(self, outgoing: Sequence[Outgoing]) -> list[Outgoing]:
         """Publish each, a window at a time. Returns those that were not surely confirmed, in their order."""
-        failed = []
         for start in range(0, len(outgoing), self._options.window):
             part = outgoing[start : start + self._options.window]
-            confirmed = await asyncio.gather(*(self._confirmed(exchange, key, message) for key, message in part))
-            failed += [item for item, sure in zip(part, confirmed, strict=True) if not sure]
+            confirmed = await self._confirmed(part)
+            failed = [message for message, sure in zip(part, confirmed, strict=True) if not sure]
             if failed:
                 # Later ones would overtake these.
                 return failed + list(outgoing[start + self._options.window :])
-        return failed
+        return []
 
-    async def _confirmed(self, exchange: str, key: str, message: aio_pika.Message) -> bool:
-        target = self._exchanges.get(exchange)
-        if target is None:
-            return False
+    async def _confirmed(self, part: Sequence[Outgoing]) -> list[bool]:
+        nobody_knows = [False] * len(part)
+        if self._publisher is None:
+            return nobody_knows
         try:
-            # Some of what this returns is no confirm, some of what it raises is.
-            with _lost_is_unknown():
-                result = await target.publish(
-                    message, routing_key=key, mandatory=True, timeout=self._options.publish_seconds
-                )
-        except PublishError:
-            log.warning("no queue takes this message: checking the topology again", type=key)
+            return await self._publisher.publish(part, self._options.publish_seconds)
+        except Unroutable:
+            log.warning(
+                "no queue takes a message: checking the topology again", types={one.routing_key for one in part}
+            )
             await self._reconnect()
-            return False
-        except UNKNOWN:
-            # Among them DeliveryError: the queue is full.
-            return False
-        return isinstance(result, Basic.Ack)
+        except ConnectionError:
+            pass
+        return nobody_knows
 
     async def _reconnect(self) -> None:
         """Let everything be checked and made anew, on a new connection."""
@@ -306,32 +299,31 @@ class Bus:
             with contextlib.suppress(*UNKNOWN), _lost_is_unknown():
                 await connection.close()
 
-    def _outgoing(self, message: Message) -> aio_pika.Message:
+    def _outgoing(self, message: Message) -> Outgoing:
         """CloudEvents' binding for AMQP, and the properties that make the management UI readable."""
-        about = message.about
+        about, message_id = message.about, message.id
         trace = about.replace("-", "")
         if len(trace) != 32:
             trace = uuid5(NAMESPACE_URL, about).hex
-        span = blake2b(message.id.encode(), digest_size=8).hexdigest()
-        return aio_pika.Message(
-            encode(message),
-            content_type="application/json",
-            delivery_mode=aio_pika.DeliveryMode.PERSISTENT,
-            message_id=message.id,
-            type=message.type,
+        span = blake2b(message_id.encode(), digest_size=8).hexdigest()
+        headers = {
+            "ce-specversion": "1.0",
+            "ce-id": message_id,
+            "ce-type": message.type,
+            "ce-source": f"/zoco/{self._service}",
+            "ce-subject": about,
+            "ce-time": self._now(),
+            "traceparent": f"00-{trace}-{span}-01",
+        }
+        packed = properties(
+            headers,
+            about=about,
+            message_id=message_id,
+            type_name=message.type,
             app_id=self._service,
-            correlation_id=about,
-            timestamp=datetime.now(UTC),
-            headers={
-                "ce-specversion": "1.0",
-                "ce-id": message.id,
-                "ce-type": message.type,
-                "ce-source": f"/zoco/{self._service}",
-                "ce-subject": about,
-                "ce-time": self._now(),
-                "traceparent": f"00-{trace}-{span}-01",
-            },
+            timestamp=int(time.time()),
         )
+        return Outgoing(EXCHANGE, message.type, packed, encode(message))
 
     # Topology
 
@@ -439,10 +431,12 @@ class Bus:
                 lost.set_result(None)
 
         underlay.on_consumer_cancel_callbacks.add(cancelled)
-        queue = await channel.get_queue(self._service, ensure=False)
-        # The callback only puts the message aside: a handler is cancelled in mid-flight when the connection drops.
+        # It only puts the message aside: a handler is cancelled in mid-flight when the connection drops.
+        self._consumer = Consumer(self._lines["consume"], underlay.number, self._put_aside)
+        # Named before it is there: the first deliveries may come before aiormq has seen that it is.
+        self._tag = tag = f"{self._service}-1"
         try:
-            self._tag = await queue.consume(self._put_aside, timeout=self._options.call_seconds)
+            await underlay.basic_consume(self._service, _never, consumer_tag=tag, timeout=self._options.call_seconds)
         except ChannelNotFoundEntity:
             # Only the other connection makes queues.
             await self._reconnect()
@@ -456,20 +450,20 @@ class Bus:
             await _first_of(connection.closed(), channel.closed(), lost, self._watch())
         finally:
             self.consuming = False
-            self._channel = self._tag = None
+            self._channel = self._consumer = self._tag = None
         if not self._wanted.is_set():
             return
         if lost.done() and not lost.cancelled():
             await self._reconnect()
         raise ConnectionError("the broker no longer delivers")
 
-    async def _put_aside(self, raw: AbstractIncomingMessage) -> None:
+    def _put_aside(self, raw: Delivered) -> None:
         message, poison = None, None
         try:
             message = decode(_type(raw), raw.body, self._now())
         except Poison as error:
             poison = str(error)
-        self._arrived.append(Delivery(message, poison, bool(raw.redelivered), raw))
+        self._arrived.append(Delivery(message, poison, raw.redelivered, raw))
         self._underway += 1
         self._received_at = time.monotonic()
         self._something.set()
@@ -509,47 +503,42 @@ class Bus:
         What came by a connection that is gone comes again by itself: there is nobody to ack to.
         """
         for delivery, reason in reasons.items():
-            if not _came_by(delivery.raw, await self._live_channel()):
+            if delivery.raw.consumer is not self._consumer:
                 continue
-            key, message = self._dead_letter(delivery, reason)
             log.error("a message went to the dead letters", message_id=delivery.raw.message_id, reason=reason)
-            await self._until_confirmed(DEAD_LETTER_EXCHANGE, [(key, message)])
-        channel = await self._live_channel()
-        tags = [delivery.raw.delivery_tag or 0 for delivery in batch if _came_by(delivery.raw, channel)]
-        if channel is None or not tags:
+            await self._until_confirmed([self._dead_letter(delivery, reason)])
+        # A batch may well hold deliveries of two connections.
+        tags = [delivery.raw.tag for delivery in batch if delivery.raw.consumer is self._consumer]
+        if self._consumer is None or not tags:
             return
-        with contextlib.suppress(*UNKNOWN), _lost_is_unknown():
-            await channel.basic_ack(max(tags), multiple=True)
+        with contextlib.suppress(ConnectionError):
+            self._consumer.ack(max(tags))
             self._underway -= len(tags)
 
-    async def _live_channel(self) -> Channel | None:
-        """What deliveries come by now."""
-        channel = self._channel
-        return None if channel is None or channel.is_closed else await channel.get_underlay_channel()
-
-    def _dead_letter(self, delivery: Delivery, reason: str) -> tuple[str, aio_pika.Message]:
+    def _dead_letter(self, delivery: Delivery, reason: str) -> Outgoing:
         raw = delivery.raw
         headers: dict[str, Any] = {
             **_kept(raw.headers),
             "x-motivo": reason[:1000],
             "x-servicio": self._service,
-            "x-routing-key": raw.routing_key or "",
+            "x-routing-key": raw.routing_key,
             "x-hora": self._now(),
         }
-        return self._service, copy_of(raw, headers)
+        copy = copy_of(raw, headers)
+        return Outgoing(DEAD_LETTER_EXCHANGE, self._service, copy.properties.marshal(), copy.body)
 
 
 class _NotYet(Exception):
     """The broker is there, and what we need in it is not."""
 
 
-def _type(raw: AbstractIncomingMessage) -> str:
+def _type(raw: Delivered) -> str:
     """What it says it is. Raises Poison.
 
     Whoever publishes to the exchange may use only the routing keys that are its own (`topology.definitions`), so the
     property may not say another. A replay comes straight to the queue, by the name of the queue.
     """
-    key = raw.routing_key or ""
+    key = raw.routing_key
     if raw.exchange != EXCHANGE:
         return raw.type or key
     if raw.type not in (None, key):
@@ -567,14 +556,6 @@ def _kept(headers: Mapping[str, Any]) -> dict[str, Any]:
         kept = {name: str(value) for name, value in kept.items()}
         size = len(field_table(kept))
     return kept if size <= HEADERS_BYTES else {}
-
-
-def _came_by(raw: AbstractIncomingMessage, channel: Channel | None) -> bool:
-    try:
-        return channel is not None and raw.channel is channel
-    except ChannelInvalidStateError:
-        # A closed channel has no name any more. A batch may well hold deliveries of two connections.
-        return False
 
 
 def _somebody_cancelled_us() -> bool:
@@ -595,6 +576,15 @@ def _lost_is_unknown() -> Iterator[None]:
         if type(error) is Exception:
             raise ConnectionError("the connection was closed") from error
         raise
+
+
+async def _never(message: DeliveredMessage) -> None:
+    """What aiormq would call for a delivery: ours never reach it."""
+
+
+async def _number_and_frame_max(channel: AbstractChannel) -> tuple[int, int]:
+    underlay = await channel.get_underlay_channel()
+    return underlay.number, underlay.connection.connection_tune.frame_max
 
 
 async def _open_channel(connection: AbstractConnection, **how: bool) -> AbstractChannel:

@@ -11,6 +11,7 @@ import aio_pika
 from aio_pika.abc import AbstractChannel, AbstractConnection, AbstractIncomingMessage
 from pamqp.commands import Basic
 
+from broker.frames import Delivered
 from broker.messages import SERVICES, Service
 from broker.topology import dead_letter_queue
 
@@ -107,7 +108,7 @@ class Letters:
             yield raw
 
 
-def copy_of(raw: AbstractIncomingMessage, headers: dict[str, Any]) -> aio_pika.Message:
+def copy_of(raw: AbstractIncomingMessage | Delivered, headers: dict[str, Any]) -> aio_pika.Message:
     """The same message to be sent again, as it was but for its headers."""
     return aio_pika.Message(
         raw.body,

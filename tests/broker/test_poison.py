@@ -160,3 +160,21 @@ async def test_poison_that_comes_again_after_a_cut_is_one_letter(node: Node, url
         for batch in (old, new):
             await bus.settle(batch, {delivery: delivery.poison or "" for delivery in batch})
         assert await admin.count("tokens.muertos") == 1
+
+
+async def test_properties_that_aiormq_cannot_read_stop_nobody(url: str) -> None:
+    async with operator(url) as admin, running(url, "compras") as compras, running(url, consume=True) as bus:
+        assert compras._publisher is not None
+        good = compras._outgoing(solicitada())
+        # A timestamp in microseconds, and an id that is no UTF-8: each would end the connection at every delivery.
+        stamp = good.properties.replace(int(time.time()).to_bytes(8, "big"), b"\x00" + b"\xff" * 7)
+        ident = good.properties.replace(solicitada().id.encode(), b"\xff" * len(solicitada().id))
+        assert stamp != good.properties != ident
+        strange = [good._replace(properties=stamp), good._replace(properties=ident)]
+        assert await compras._publisher.publish([*strange, good], 5) == [True] * 3
+        batch = await take(bus, 3)
+        assert [delivery.message and encode(delivery.message) for delivery in batch] == [encode(solicitada())] * 3
+        # Their copies among the dead letters can be read by anybody.
+        await bus.settle(batch, dict.fromkeys(batch, "por prueba"))
+        assert len(await admin.drain("tokens.muertos")) == 3
+        assert await admin.count("tokens") == 0

@@ -1,0 +1,422 @@
+"""The frames that a purchase is made of, written and read by hand on the socket that aiormq opened.
+
+aiormq makes a future, a task and several frame objects of each message, and of each publish a write to the socket: ten
+times the work of the purchase itself. So two channels are taken from it, by a door of its own (a `TransportFactory`
+makes the socket): one publishes a batch with one write and waits for its confirms together, the other's deliveries are
+put into a list. All other frames pass on to aiormq, which keeps the connection, its heartbeat and every other channel.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from datetime import UTC, datetime
+from struct import Struct
+from typing import Any, Final, NamedTuple, SupportsIndex
+
+from aiormq.connection import TransportFactory
+from pamqp import decode
+from yarl import URL
+
+METHOD: Final = 1
+HEADER: Final = 2
+BODY: Final = 3
+HEARTBEAT: Final = 8
+END: Final = b"\xce"
+_FRAME: Final = Struct(">BHI")
+_ACK: Final = Struct(">QB")
+_CONTENT: Final = Struct(">HHQ")
+
+# Class and method, as one number.
+DELIVER: Final = 60 << 16 | 60
+PUBLISH: Final = 60 << 16 | 40
+RETURN: Final = 60 << 16 | 50
+ACK: Final = 60 << 16 | 80
+NACK: Final = 60 << 16 | 120
+BLOCKED: Final = 10 << 16 | 60
+UNBLOCKED: Final = 10 << 16 | 61
+MANDATORY: Final = b"\x01"
+MULTIPLE: Final = 1
+
+# The properties of a message in their order on the wire, with their flags; s: short text, t: table, o: octet, l: long.
+PROPERTIES: Final = (
+    (1 << 15, "content_type", "s"),
+    (1 << 14, "content_encoding", "s"),
+    (1 << 13, "headers", "t"),
+    (1 << 12, "delivery_mode", "o"),
+    (1 << 11, "priority", "o"),
+    (1 << 10, "correlation_id", "s"),
+    (1 << 9, "reply_to", "s"),
+    (1 << 8, "expiration", "s"),
+    (1 << 7, "message_id", "s"),
+    (1 << 6, "timestamp", "l"),
+    (1 << 5, "type", "s"),
+    (1 << 4, "user_id", "s"),
+    (1 << 3, "app_id", "s"),
+    (1 << 2, "cluster_id", "s"),
+)
+# content_type, headers, delivery_mode, correlation_id, message_id, timestamp, type, app_id.
+_OURS: Final = (1 << 15 | 1 << 13 | 1 << 12 | 1 << 10 | 1 << 7 | 1 << 6 | 1 << 5 | 1 << 3).to_bytes(2, "big")
+_PERSISTENT: Final = b"\x02"
+# aiormq takes a connection for stuck when it sees no frame for three heartbeats, and these it does not see.
+_PASS_HEARTBEAT_SECONDS: Final = 1.0
+
+
+class Outgoing(NamedTuple):
+    """A message to publish. `properties` as they travel: flags and values."""
+
+    exchange: str
+    routing_key: str
+    properties: bytes
+    body: bytes
+
+
+class Delivered:
+    """A message that came. Its properties are read when they are asked for, and whatever is in them can be read."""
+
+    __slots__ = ("_properties", "body", "consumer", "exchange", "redelivered", "routing_key", "tag")
+
+    def __init__(self, consumer: Consumer, payload: bytes, properties: bytes, body: bytes) -> None:
+        self.consumer = consumer
+        at = 5 + payload[4]
+        self.tag, flags = _ACK.unpack_from(payload, at)
+        self.redelivered = bool(flags & 1)
+        self.exchange, at = _read_text(payload, at + 9)
+        self.routing_key, _ = _read_text(payload, at)
+        self._properties = properties
+        self.body = body
+
+    @property
+    def type(self) -> str | None:
+        return self._text("type")
+
+    @property
+    def message_id(self) -> str | None:
+        return self._text("message_id")
+
+    @property
+    def correlation_id(self) -> str | None:
+        return self._text("correlation_id")
+
+    @property
+    def content_type(self) -> str | None:
+        return self._text("content_type")
+
+    @property
+    def app_id(self) -> str | None:
+        return self._text("app_id")
+
+    @property
+    def timestamp(self) -> datetime | None:
+        value = self._value("timestamp")
+        with contextlib.suppress(ValueError, OverflowError, OSError):
+            return datetime.fromtimestamp(int.from_bytes(value, "big"), UTC) if value else None
+        return None
+
+    @property
+    def headers(self) -> dict[str, Any]:
+        """Empty when they cannot be read."""
+        value = self._value("headers")
+        with contextlib.suppress(ValueError, OverflowError, OSError, IndexError):
+            return dict(decode.field_table(value)[1]) if value else {}
+        return {}
+
+    def _text(self, name: str) -> str | None:
+        value = self._value(name)
+        if value is None:
+            return None
+        # Text that is no UTF-8 grows when it is made readable, and has to fit into a property again.
+        return value[1:].decode(errors="replace").encode()[:255].decode(errors="ignore")
+
+    def _value(self, wanted: str) -> bytes | None:
+        """The bytes of a property, its length included; None when it is not there."""
+        properties = self._properties
+        flags = int.from_bytes(properties[:2], "big")
+        at = 2
+        for flag, name, kind in PROPERTIES:
+            if not flags & flag:
+                continue
+            if kind == "s":
+                end = at + 1 + properties[at]
+            elif kind == "t":
+                end = at + 4 + int.from_bytes(properties[at : at + 4], "big")
+            else:
+                end = at + (1 if kind == "o" else 8)
+            if name == wanted:
+                return properties[at:end]
+            at = end
+        return None
+
+
+class Line(TransportFactory):
+    """One connection's socket: what aiormq talks through, and we beside it."""
+
+    def __init__(self) -> None:
+        # Why the broker takes nothing for now: its words about a memory or disk alarm.
+        self.blocked: str | None = None
+        self._taken: dict[int, _Channel] = {}
+        self._writer: asyncio.StreamWriter | None = None
+
+    async def create(self, url: URL, **how: Any) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+        """What aiormq calls to connect."""
+        provider = how.pop("ssl_context_provider")
+        loop = asyncio.get_running_loop()
+        reader = _Reader(self, loop)
+        protocol = asyncio.StreamReaderProtocol(reader, loop=loop)
+        context = await provider.get_context() if url.scheme == "amqps" else None
+        transport, _ = await loop.create_connection(lambda: protocol, url.host or "", url.port or 0, ssl=context, **how)
+        self._writer = asyncio.StreamWriter(transport, protocol, reader, loop)
+        return reader, self._writer
+
+    def take(self, number: int, channel: _Channel) -> None:
+        """From now on this channel's messages and confirms are ours."""
+        self._taken[number] = channel
+
+    def write(self, frames: bytes) -> None:
+        """Raises ConnectionError."""
+        if self._writer is None or self._writer.transport.is_closing():
+            raise ConnectionError("the connection is closed")
+        self._writer.write(frames)
+
+    def came(self, kind: int, number: int, payload: bytes) -> bool:
+        """One frame. Returns whether it was ours; any other is aiormq's."""
+        if number == 0:
+            if kind == METHOD:
+                self._about_the_connection(int.from_bytes(payload[:4], "big"), payload)
+            return False
+        channel = self._taken.get(number)
+        return channel is not None and channel.came(kind, payload)
+
+    def _about_the_connection(self, method: int, payload: bytes) -> None:
+        if method == BLOCKED:
+            self.blocked, _ = _read_text(payload, 4)
+        elif method == UNBLOCKED:
+            self.blocked = None
+
+
+class _Reader(asyncio.StreamReader):
+    """Passes on to aiormq the frames that are not ours."""
+
+    def __init__(self, line: Line, loop: asyncio.AbstractEventLoop) -> None:
+        super().__init__(loop=loop)
+        self._line = line
+        self._clock = loop.time
+        self._rest = b""
+        self._passed_at = 0.0
+
+    def feed_data(self, data: Iterable[SupportsIndex]) -> None:
+        data = self._rest + bytes(data)
+        passed = []
+        at = 0
+        while len(data) - at >= _FRAME.size:
+            kind, number, size = _FRAME.unpack_from(data, at)
+            end = at + _FRAME.size + size + 1
+            if kind not in (METHOD, HEADER, BODY, HEARTBEAT):
+                # Not AMQP, or another version of it: aiormq knows what to say.
+                end = len(data)
+            if end > len(data):
+                break
+            if not self._line.came(kind, number, data[at + _FRAME.size : end - 1]):
+                passed.append(data[at:end])
+            at = end
+        self._rest = data[at:]
+        if not passed and at and self._clock() - self._passed_at > _PASS_HEARTBEAT_SECONDS:
+            passed.append(_frame(HEARTBEAT, 0, b""))
+        if passed:
+            self._passed_at = self._clock()
+            super().feed_data(b"".join(passed))
+
+
+class _Channel:
+    """A channel of ours: puts the three kinds of frames of a message together."""
+
+    def __init__(self, line: Line, number: int) -> None:
+        self._line = line
+        self._number = number
+        # The message that is coming: its method, then its properties, then its body until that is whole.
+        self._method = b""
+        self._properties = b""
+        self._missing = 0
+        self._body: list[bytes] = []
+        line.take(number, self)
+
+    def came(self, kind: int, payload: bytes) -> bool:
+        if kind == METHOD:
+            return self._said(int.from_bytes(payload[:4], "big"), payload)
+        if not self._method:
+            return False
+        if kind == HEADER:
+            _, _, self._missing = _CONTENT.unpack_from(payload)
+            self._properties = payload[_CONTENT.size :]
+        else:
+            self._missing -= len(payload)
+            self._body.append(payload)
+        if self._missing <= 0:
+            method, self._method = self._method, b""
+            body, self._body = b"".join(self._body), []
+            self._message(method, self._properties, body)
+        return True
+
+    def _said(self, method: int, payload: bytes) -> bool:
+        raise NotImplementedError
+
+    def _message(self, method: bytes, properties: bytes, body: bytes) -> None:
+        raise NotImplementedError
+
+
+class Consumer(_Channel):
+    """Takes what is delivered on a channel. `came` must only put it aside."""
+
+    def __init__(self, line: Line, number: int, put_aside: Callable[[Delivered], None]) -> None:
+        super().__init__(line, number)
+        self._put_aside = put_aside
+
+    def ack(self, tag: int) -> None:
+        """This delivery and all before it. Raises ConnectionError."""
+        self._line.write(_frame(METHOD, self._number, ACK.to_bytes(4, "big") + _ACK.pack(tag, MULTIPLE)))
+
+    def _said(self, method: int, payload: bytes) -> bool:
+        if method != DELIVER:
+            return False
+        self._method = payload
+        return True
+
+    def _message(self, method: bytes, properties: bytes, body: bytes) -> None:
+        self._put_aside(Delivered(self, method, properties, body))
+
+
+class Unroutable(Exception):
+    """No queue takes a message: nobody knows what became of its batch."""
+
+
+class Publisher(_Channel):
+    """Publishes batches on a channel that has confirms."""
+
+    def __init__(self, line: Line, number: int, frame_max: int) -> None:
+        super().__init__(line, number)
+        self._chunk = frame_max - _FRAME.size - 1
+        self._last_tag = 0
+        self._open: dict[int, None] = {}
+        self._refused: set[int] = set()
+        self._returned = False
+        self._closed = False
+        self._settled: asyncio.Future[None] | None = None
+
+    async def publish(self, batch: Sequence[Outgoing], seconds: float) -> list[bool]:
+        """Write them all at once. Returns for each whether it was surely confirmed: one that was not may yet be.
+
+        While the broker says that it is blocked there is no timeout: what was written is on its way, and each further
+        try would be one more copy. Not to be called again before it returned. Raises Unroutable, ConnectionError.
+        """
+        if self._closed:
+            raise ConnectionError("the channel is closed")
+        tags = range(self._last_tag + 1, self._last_tag + 1 + len(batch))
+        self._open = dict.fromkeys(tags)
+        self._refused.clear()
+        self._returned = False
+        self._settled = asyncio.get_running_loop().create_future()
+        try:
+            self._line.write(b"".join([self._frames(message) for message in batch]))
+            self._last_tag = tags[-1]
+            while not self._settled.done():
+                await asyncio.wait((self._settled,), timeout=seconds)
+                if not self._line.blocked:
+                    break
+            if self._returned:
+                raise Unroutable
+            return [tag not in self._open and tag not in self._refused for tag in tags]
+        finally:
+            self._open = {}
+
+    def close(self) -> None:
+        """The channel is gone: whoever waits is told that nobody knows."""
+        self._closed = True
+        self._finish()
+
+    def _finish(self) -> None:
+        if self._settled is not None and not self._settled.done():
+            self._settled.set_result(None)
+
+    def _frames(self, message: Outgoing) -> bytes:
+        number, body = self._number, message.body
+        publish = b"".join(
+            (PUBLISH.to_bytes(4, "big"), b"\0\0", short(message.exchange), short(message.routing_key), MANDATORY)
+        )
+        content = _CONTENT.pack(60, 0, len(body)) + message.properties
+        frames = [_frame(METHOD, number, publish), _frame(HEADER, number, content)]
+        frames += [_frame(BODY, number, body[at : at + self._chunk]) for at in range(0, len(body), self._chunk)]
+        return b"".join(frames)
+
+    def _said(self, method: int, payload: bytes) -> bool:
+        if method in (ACK, NACK):
+            tag, flags = _ACK.unpack_from(payload, 4)
+            self._confirmed(tag, bool(flags & MULTIPLE), refused=method == NACK)
+            return True
+        if method != RETURN:
+            return False
+        self._method = payload
+        return True
+
+    def _message(self, method: bytes, properties: bytes, body: bytes) -> None:
+        # It comes before the confirm of the same message.
+        self._returned = True
+
+    def _confirmed(self, tag: int, multiple: bool, *, refused: bool) -> None:
+        # The tags are in their order.
+        tags = [tag]
+        if multiple:
+            tags = []
+            for one in self._open:
+                if one > tag:
+                    break
+                tags.append(one)
+        for one in tags:
+            # One of a batch that was given up is not waited for any more.
+            if one in self._open:
+                del self._open[one]
+                if refused:
+                    self._refused.add(one)
+        if not self._open:
+            self._finish()
+
+
+def properties(
+    headers: Mapping[str, str], *, about: str, message_id: str, type_name: str, app_id: str, timestamp: int
+) -> bytes:
+    """The properties of a message of ours, as they travel. `timestamp` in seconds since 1970."""
+    table = b"".join([short(name) + b"S" + _long(value) for name, value in headers.items()])
+    return b"".join(
+        (
+            _OURS,
+            short("application/json"),
+            len(table).to_bytes(4, "big"),
+            table,
+            _PERSISTENT,
+            short(about),
+            short(message_id),
+            timestamp.to_bytes(8, "big"),
+            short(type_name),
+            short(app_id),
+        )
+    )
+
+
+def short(text: str) -> bytes:
+    """At most 255 bytes. Raises OverflowError."""
+    data = text.encode()
+    return len(data).to_bytes(1, "big") + data
+
+
+def _long(text: str) -> bytes:
+    data = text.encode()
+    return len(data).to_bytes(4, "big") + data
+
+
+def _read_text(payload: bytes, at: int) -> tuple[str, int]:
+    end = at + 1 + payload[at]
+    return payload[at + 1 : end].decode(errors="replace"), end
+
+
+def _frame(kind: int, number: int, payload: bytes) -> bytes:
+    return _FRAME.pack(kind, number, len(payload)) + payload + END
