@@ -10,12 +10,17 @@ import re
 import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass
+from http import HTTPStatus
 from pathlib import Path
 from typing import Any, Final
+
+import aiohttp
 
 SERVICES: Final = ("compras", "tokens", "usuarios", "transacciones")
 SEGMENT: Final = re.compile(r"journal-\d{8}-\d{6}\.jsonl")
 FORMAT: Final = 1
+# For a whole journal: a million records are some 500 MB.
+JOURNAL_SECONDS: Final = 300
 
 
 class Unreadable(Exception):
@@ -51,12 +56,22 @@ def from_folder(data: Path, service: str) -> Iterator[Record]:
         yield from _records(raw[:last].splitlines(), f"{folder / name}", skip=1)
 
 
-def from_lines(lines: Iterator[bytes] | list[bytes], where: str) -> Iterator[Record]:
-    """Records that came over HTTP from `/diario`. Raises Unreadable."""
-    return _records(lines, where, skip=0)
+async def from_service(url: str, operator_token: str) -> list[Record]:
+    """The records of a service that runs: it shows them to its operator. Raises Unreadable, aiohttp.ClientError."""
+    where = f"{url}/diario"
+    async with (
+        aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=JOURNAL_SECONDS)) as http,
+        http.get(where, headers={"Authorization": f"Bearer {operator_token}"}) as answer,
+    ):
+        if answer.status != HTTPStatus.OK:
+            raise Unreadable(f"{where} answered {answer.status}: give the operator's token of this shop")
+        raw = await answer.read()
+    if raw and not raw.endswith(b"\n"):
+        raise Unreadable(f"{where} ended inside a record: ask again")
+    return list(_records(raw.splitlines(), where, skip=0))
 
 
-def _records(lines: Iterator[bytes] | list[bytes], where: str, skip: int) -> Iterator[Record]:
+def _records(lines: list[bytes], where: str, skip: int) -> Iterator[Record]:
     for number, raw in enumerate(lines, 1):
         if number <= skip:
             continue

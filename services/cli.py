@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 import os
 import sys
@@ -21,6 +22,7 @@ from broker.messages import SERVICES, Service
 from broker.node import NodeError
 from loadgen import audit as auditing
 from loadgen import books
+from loadgen.running import answers
 from services import doctor as doctoring
 from services import local
 from services.local import LocalError, Running
@@ -239,17 +241,8 @@ def audit(
 async def reconcile(data: Path, client: Path | None) -> auditing.Verdict:
     """Audit the books in a folder, with all that a shop that runs there answers. Raises Unreadable."""
     live = dead_letters = None
-    try:
-        running = Running.read(data)
-    except LocalError:
-        running = None
-    if running is not None:
-        front = running.urls["compras"]
-        live = {name: await _get(f"{running.urls[name]}/{name}") for name in ("usuarios", "tokens")}
-        live["transacciones"] = await _whole_book(running.urls["transacciones"])
-        state = (await _get(f"{front}/estado"))["colas"]
-        if state is not None:
-            dead_letters = {name: depth["messages"] for name, depth in state.items() if name not in SERVICES}
+    with contextlib.suppress(LocalError):
+        live, dead_letters = await answers(Running.read(data).urls)
     return await asyncio.to_thread(
         auditing.audit,
         auditing.Books(
@@ -259,13 +252,6 @@ async def reconcile(data: Path, client: Path | None) -> auditing.Verdict:
             live=live,
         ),
     )
-
-
-async def _whole_book(url: str) -> list[dict[str, Any]]:
-    records: list[dict[str, Any]] = []
-    while page := await _get(f"{url}/transacciones?limite=10000&desde={records[-1]['id'] if records else 0}"):
-        records += page
-    return records
 
 
 def _print_verdict(verdict: auditing.Verdict) -> None:

@@ -9,7 +9,9 @@ import pytest
 from conftest import Shop, start
 
 from broker.messages import SERVICES
+from loadgen.books import Unreadable
 from loadgen.client import Client
+from loadgen.running import audit_running
 
 
 async def buy_all(client: Client, first: int, count: int, *, pause_seconds: float = 0.01) -> list[str]:
@@ -162,3 +164,15 @@ async def test_the_same_key_is_the_same_purchase_after_any_service_was_killed(
         assert status == 422, problem
         assert (await client.get(f"/usuarios/{first}"))["saldo"] == 60
     await shop.audited()
+
+
+async def test_the_books_over_http_come_to_the_same_verdict(shop: Shop, numbers: Iterator[int]) -> None:
+    first = next(numbers)
+    async with shop.client() as client:
+        await client.prepare(users=[first], tokens=[first], saldo=10, precio=10)
+        await client.buy(first, first, wait_seconds=10)
+    by_folder = await shop.audited()
+    running, told = shop.running, shop.data.parent / "client.jsonl"
+    assert (await audit_running(running.urls, running.operator_token, told)).as_json() == by_folder.as_json()
+    with pytest.raises(Unreadable, match="operator's token"):
+        await audit_running(running.urls, "x" * 16, told)

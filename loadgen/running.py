@@ -1,0 +1,49 @@
+"""The audit of a shop that runs: what it answers, what is in its queues, and its journals over HTTP."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import aiohttp
+
+from loadgen import audit as auditing
+from loadgen import books
+
+
+async def answers(urls: Mapping[str, str]) -> tuple[dict[str, list[dict[str, Any]]], dict[str, int] | None]:
+    """What the services show, as arrays, and the messages in each dead-letter queue (None: the broker is away).
+
+    `urls` has one for each service. Raises aiohttp.ClientError.
+    """
+    async with aiohttp.ClientSession() as http:
+        shown = {name: await _json(http, f"{urls[name]}/{name}") for name in ("usuarios", "tokens")}
+        shown["transacciones"] = await _whole_book(http, urls["transacciones"])
+        depths = (await _json(http, f"{urls['compras']}/estado"))["colas"]
+    dead = {name: depth["messages"] for name, depth in (depths or {}).items() if name not in books.SERVICES}
+    return shown, None if depths is None else dead
+
+
+async def audit_running(urls: Mapping[str, str], operator_token: str, client: Path | None) -> auditing.Verdict:
+    """Audit a shop whose folders are not here. Raises Unreadable, aiohttp.ClientError."""
+    journals = {name: await books.from_service(urls[name], operator_token) for name in books.SERVICES}
+    live, dead_letters = await answers(urls)
+    told = books.client_journal(client) if client else None
+    return await asyncio.to_thread(
+        auditing.audit, auditing.Books(**journals, clients=told, dead_letters=dead_letters, live=live)
+    )
+
+
+async def _json(http: aiohttp.ClientSession, url: str) -> Any:
+    async with http.get(url) as answer:
+        answer.raise_for_status()
+        return await answer.json(content_type=None)
+
+
+async def _whole_book(http: aiohttp.ClientSession, url: str) -> list[dict[str, Any]]:
+    records: list[dict[str, Any]] = []
+    while page := await _json(http, f"{url}/transacciones?limite=10000&desde={records[-1]['id'] if records else 0}"):
+        records += page
+    return records
