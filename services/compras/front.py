@@ -175,13 +175,18 @@ class FrontDoor:
             if not waiters:
                 self._waiting.pop(about, None)
 
-    async def at_the_writer(self, request: Request) -> Response | None:
-        """None if this process writes; else what the one that does answers. Raises Problem (503) when none is there."""
+    async def at_the_writer(self, request: Request, key: str | None = None) -> Response | None:
+        """None if this process writes; else what the one that does answers. Raises Problem (503) when none is there.
+
+        The key goes along, also one made here: a writer that dies before it answers is asked again, for the same thing.
+        """
         if self._runtime.loop is None:
             raise unavailable("this process only reads: start it with ZOCO_RABBITMQ_URL to buy", 60)
         deadline = time.monotonic() + PATIENCE_SECONDS
         body = await request.body()
         headers = {name: value for name, value in request.headers.items() if name not in ("host", "content-length")}
+        if key is not None:
+            headers["idempotency-key"] = key
         while True:
             if self._store.leads:
                 return None

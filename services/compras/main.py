@@ -136,7 +136,7 @@ async def comprar(request: Request) -> Response:
     """
     key = idempotency_key(request)
     solicitud = await read_body(request, Solicitud)
-    if (answer := await door_of(request).at_the_writer(request)) is not None:
+    if (answer := await door_of(request).at_the_writer(request, key)) is not None:
         return answer
     message = CompraSolicitada(
         compra_id=compra_id(solicitud.usuario_id, key),
@@ -241,7 +241,7 @@ async def alta_token(request: Request, token_id: EntityId, _: Operator) -> Respo
 
 async def _alta(request: Request, model: type[AltaMessage], **fields: Any) -> Response:
     key = idempotency_key(request)
-    if (answer := await door_of(request).at_the_writer(request)) is not None:
+    if (answer := await door_of(request).at_the_writer(request, key)) is not None:
         return answer
     alta_id = str(uuid5(NAMESPACE, f"operador:{key}"))
     return await accepted(request, model(alta_id=alta_id, fecha=door_of(request).fecha_alta(), **fields), "altas", key)
