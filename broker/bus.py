@@ -16,12 +16,13 @@ from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from hashlib import blake2b
 from typing import Any, Final
+from urllib.parse import urlsplit
 from uuid import NAMESPACE_URL, uuid5
 
 import aio_pika
 import structlog
 from aio_pika.abc import AbstractChannel, AbstractConnection
-from aio_pika.exceptions import AMQPError, ChannelInvalidStateError, ChannelNotFoundEntity
+from aio_pika.exceptions import AMQPError, ChannelInvalidStateError, ChannelNotFoundEntity, ProbableAuthenticationError
 from aiormq.abc import DeliveredMessage
 from aiormq.exceptions import ChannelAccessRefused
 from pamqp.commands import Basic
@@ -44,6 +45,10 @@ HEADERS_BYTES: Final = 64 * 1024
 
 class BusError(Exception):
     """The broker is away, or does not answer in time. Says which."""
+
+
+class BusRefused(Exception):
+    """The broker does not let us in, and never did: the URL is wrong, and waiting does not mend it."""
 
 
 class BusStuck(Exception):
@@ -145,7 +150,7 @@ class Bus:
         return None
 
     async def run(self) -> None:
-        """Connect, and connect again, for ever. Raises BusStuck."""
+        """Connect, and connect again, for ever. Raises BusStuck, BusRefused."""
         try:
             async with asyncio.TaskGroup() as tasks:
                 tasks.create_task(self._keep("publish", self._serve_publishing))
@@ -180,6 +185,9 @@ class Bus:
                 # Nothing is to be consumed any more.
                 self._problems.pop(role, None)
             except (*UNKNOWN, _NotYet) as error:
+                if isinstance(error, ProbableAuthenticationError) and not self.seen_once:
+                    user = urlsplit(self._url).username
+                    raise BusRefused(f"the broker refuses user {user!r}: mend ZOCO_RABBITMQ_URL") from error
                 self._trouble(role, error)
             finally:
                 self._connections.pop(role, None)

@@ -24,10 +24,11 @@ from pydantic import ValidationError
 from starlette.staticfiles import StaticFiles
 from swagger_ui_bundle import swagger_ui_path
 
-from broker.bus import Bus, BusOptions
+from broker.bus import Bus, BusOptions, BusRefused
 from broker.messages import Message
 from services.shared.decision import Domain
 from services.shared.disk import LocalDisk
+from services.shared.drain import Drain, LastAnswers
 from services.shared.logs import configure_logs
 from services.shared.loop import Loop
 from services.shared.metrics import MeterRequests, Metrics
@@ -234,12 +235,12 @@ def _first_cause(error: BaseException) -> BaseException:
 
 
 def _expected(error: BaseException) -> bool:
-    return isinstance(error, Damaged | WrongSetting | Fenced | StoreBroken)
+    return isinstance(error, Damaged | WrongSetting | Fenced | StoreBroken | BusRefused)
 
 
 def exit_code(error: BaseException) -> int:
     match error:
-        case Damaged() | WrongSetting() | PermissionError():
+        case Damaged() | WrongSetting() | BusRefused() | PermissionError():
             return EX_CONFIG
         case Fenced():
             return EX_TEMPFAIL
@@ -268,6 +269,8 @@ def create_app(service: Service[Row]) -> FastAPI:
             runtime = Runtime(service, settings)
             app.state.runtime = runtime
             await runtime.start()
+            app.state.drain = Drain(settings.drain_seconds)
+            app.state.drain.start()
         except (WrongSetting, Damaged, OSError) as error:
             configure_logs(service.domain.name, "auto")
             end(EX_CONFIG, str(error))
@@ -283,6 +286,7 @@ def create_app(service: Service[Row]) -> FastAPI:
     )
     app.add_middleware(BodyLimit, limit_bytes=BODY_BYTES)
     app.add_middleware(MeterRequests)
+    app.add_middleware(LastAnswers)
     handle_problems(app)
     app.include_router(service.routes)
     app.include_router(_common)

@@ -66,6 +66,9 @@ class Settings(BaseSettings):
     )
     batch: int = Field(500, ge=1, description="The most messages that are written with one sync.")
     snapshot_bytes: int = Field(32 * 1024 * 1024, ge=1024, description="Journal bytes between two snapshots.")
+    drain_seconds: float = Field(
+        0.0, ge=0, description="After SIGTERM requests are answered for so long: until nobody sends any more."
+    )
     log: Literal["auto", "json", "console"] = Field(
         "auto", description="Lines of JSON, or coloured text; auto: text on a terminal."
     )

@@ -10,6 +10,7 @@ import time
 import pytest
 from broker_builders import (
     manage,
+    now,
     of,
     operator,
     quick,
@@ -22,7 +23,7 @@ from broker_builders import (
     wire,
 )
 
-from broker.bus import Bus, BusError, BusStuck
+from broker.bus import Bus, BusError, BusRefused, BusStuck
 from broker.messages import SERVICES
 from broker.node import Node
 from broker.topology import EXCHANGE, QUEUES
@@ -372,6 +373,26 @@ async def test_21_a_consumer_with_its_hands_full_is_left_alone(url: str) -> None
             part = await bus.receive(100)
             batch += part
             await bus.settle(part, {})
+
+
+async def test_a_wrong_password_ends_a_service_that_never_was_let_in(node: Node, url: str) -> None:
+    bus = Bus(url.replace(node.password, "wrong"), "tokens", options=quick(), now=now)
+    with pytest.raises(BusRefused, match="mend ZOCO_RABBITMQ_URL"):
+        await asyncio.wait_for(bus.run(), 20)
+    await bus.close()
+
+
+async def test_a_password_that_is_changed_later_ends_nobody(node: Node, vhost: str, url: str) -> None:
+    everything = {"configure": ".*", "write": ".*", "read": ".*"}
+    await manage(node, "PUT", "users/changing", {"password": "first", "tags": ""})
+    await manage(node, "PUT", f"permissions/{of(vhost)}/changing", everything)
+    by_changing = url.replace(f"{node.user}:{node.password}@", "changing:first@")
+    async with operator(url), wire(node, by_changing) as (cable, by_wire), running(by_wire) as bus:
+        await manage(node, "PUT", "users/changing", {"password": "second", "tags": ""})
+        cable.cut()
+        await until(lambda: bus.trouble is not None and not bus.connected)
+        await manage(node, "PUT", "users/changing", {"password": "first", "tags": ""})
+        await until(lambda: bus.connected)
 
 
 async def test_21b_nobody_publishes_while_a_queue_is_missing(node: Node, vhost: str, url: str) -> None:
