@@ -4,7 +4,7 @@ ENV := .venv/bin
 READY := .venv/.zoco-ready
 UV := uv==0.13.9
 
-.PHONY: help up test check format clean rabbitmq
+.PHONY: help up test check format clean images rabbitmq
 
 help: ## list these targets
 	@grep -E '^[a-z0-9-]+:.*## ' Makefile | sed -E 's/:.*## /\t/' | expand -t 14
@@ -23,6 +23,9 @@ check: $(READY) ## style and types
 format: $(READY) ## make the style right
 	$(ENV)/ruff check --fix .
 	$(ENV)/ruff format .
+
+images: ## build the services' images and load them into your kind, minikube or k3s (REGISTRY or IMAGE_BUILD: elsewhere)
+	@scripts/images
 
 clean: ## delete what was installed and built; what was bought in .zoco stays
 	rm -rf .venv .pytest_cache .mypy_cache .ruff_cache .hypothesis
