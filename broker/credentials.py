@@ -1,0 +1,122 @@
+"""Makes a cluster's credentials, once: `python -m broker.credentials`, run by a Job that may write Secrets.
+
+A Secret that is there stays as it is, but for the broker's definitions: they follow `topology.py`. However often this
+runs, and wherever it was killed, the Secrets agree with each other afterwards.
+"""
+
+from __future__ import annotations
+
+import base64
+import json
+import os
+import secrets
+import ssl
+import sys
+import urllib.error
+import urllib.request
+from dataclasses import dataclass
+from http import HTTPStatus
+from pathlib import Path
+from typing import Any, Final
+from urllib.parse import urlsplit
+
+from broker.messages import SERVICES
+from broker.topology import definitions
+
+# Where Kubernetes puts what a pod needs to reach it.
+ACCOUNT: Final = Path("/var/run/secrets/kubernetes.io/serviceaccount")
+BROKER: Final = "rabbitmq:5672"
+OPERATOR: Final = "operador"
+CALL_SECONDS: Final = 10
+SECRET_BYTES: Final = 24
+
+
+@dataclass(frozen=True)
+class Secrets:
+    """The Secrets of one namespace. Every method may raise OSError."""
+
+    url: str
+    token: str
+    tls: ssl.SSLContext
+
+    def once(self, name: str, values: dict[str, str]) -> dict[str, str]:
+        """Make this Secret, unless it is there. Returns what it holds."""
+        found = self._read(name)
+        if found is None:
+            try:
+                self._call("POST", "", _manifest(name, values))
+                return values
+            except urllib.error.HTTPError as error:
+                if error.code != HTTPStatus.CONFLICT:
+                    raise
+                # Another Job was a moment faster.
+                found = self._read(name)
+        return found or {}
+
+    def always(self, name: str, values: dict[str, str]) -> None:
+        """Make this Secret, or put other values into it."""
+        if self.once(name, values) != values:
+            self._call("PUT", f"/{name}", _manifest(name, values))
+
+    def _read(self, name: str) -> dict[str, str] | None:
+        try:
+            found = self._call("GET", f"/{name}")
+        except urllib.error.HTTPError as error:
+            if error.code == HTTPStatus.NOT_FOUND:
+                return None
+            raise
+        return {key: base64.b64decode(value).decode() for key, value in (found.get("data") or {}).items()}
+
+    def _call(self, method: str, path: str, body: Any = None) -> Any:
+        request = urllib.request.Request(
+            self.url + path,
+            None if body is None else json.dumps(body).encode(),
+            {"Authorization": f"Bearer {self.token}", "Content-Type": "application/json"},
+            method=method,
+        )
+        with urllib.request.urlopen(request, timeout=CALL_SECONDS, context=self.tls) as answer:
+            return json.load(answer)
+
+
+def _manifest(name: str, values: dict[str, str]) -> dict[str, Any]:
+    return {
+        "apiVersion": "v1",
+        "kind": "Secret",
+        "metadata": {"name": name, "labels": {"app.kubernetes.io/part-of": "zoco"}},
+        "stringData": values,
+    }
+
+
+def make(store: Secrets) -> None:
+    """All of a shop's credentials. Raises OSError."""
+    passwords: dict[str, str] = {}
+    for service in SERVICES:
+        url = f"amqp://{service}:{secrets.token_urlsafe(SECRET_BYTES)}@{BROKER}/"
+        made = store.once(f"{service}-rabbitmq", {"ZOCO_RABBITMQ_URL": url})
+        passwords[service] = urlsplit(made["ZOCO_RABBITMQ_URL"]).password or ""
+    operator = store.once("rabbitmq-operator", {"username": OPERATOR, "password": secrets.token_urlsafe(SECRET_BYTES)})
+    passwords[OPERATOR] = operator["password"]
+    store.once("operator-token", {"ZOCO_OPERATOR_TOKEN": secrets.token_urlsafe(SECRET_BYTES)})
+    store.always("rabbitmq-definitions", {"definitions.json": json.dumps(definitions(passwords, operator=OPERATOR))})
+
+
+def main() -> None:
+    """Exit code 1, and a sentence, when the cluster does not let us."""
+    namespace = (ACCOUNT / "namespace").read_text(encoding="utf-8")
+    host, port = os.environ["KUBERNETES_SERVICE_HOST"], os.environ["KUBERNETES_SERVICE_PORT"]
+    host = f"[{host}]" if ":" in host else host
+    try:
+        make(
+            Secrets(
+                f"https://{host}:{port}/api/v1/namespaces/{namespace}/secrets",
+                (ACCOUNT / "token").read_text(encoding="utf-8"),
+                ssl.create_default_context(cafile=str(ACCOUNT / "ca.crt")),
+            )
+        )
+    except OSError as error:
+        sys.exit(f"the credentials could not be made: {error}")
+    print("the credentials are there")
+
+
+if __name__ == "__main__":
+    main()
