@@ -1,0 +1,73 @@
+"""The Dockerfiles, and the tags that `make images` gives."""
+
+from __future__ import annotations
+
+import json
+import re
+import shutil
+import subprocess
+from pathlib import Path
+
+import pytest
+from manifest_builders import ROOT
+
+from broker.messages import SERVICES
+
+EVERY = pytest.mark.parametrize("service", SERVICES)
+
+
+def dockerfile(service: str) -> str:
+    return (ROOT / "services" / service / "Dockerfile").read_text(encoding="utf-8")
+
+
+@EVERY
+def test_an_image_is_of_one_service_and_runs_as_nobody(service: str) -> None:
+    text = dockerfile(service)
+    assert set(re.findall(r"^FROM (\S+)", text, re.MULTILINE)) == {"python:3.11-slim"}
+    assert re.search(r"^USER 10001:10001$", text, re.MULTILINE)
+    (command,) = re.findall(r"^CMD (.*)$", text, re.MULTILINE)
+    assert json.loads(command)[:2] == ["uvicorn", f"services.{service}.main:app"]
+    assert "--port" in command
+    copied = set(re.findall(r"^COPY (services/\S+) ", text, re.MULTILINE))
+    assert copied == {"services/__init__.py", "services/shared", f"services/{service}"}
+
+
+@EVERY
+def test_the_four_differ_only_where_they_must(service: str) -> None:
+    mine = dockerfile(service).replace(" --group compras", "").replace(service, "SERVICE")
+    assert mine == dockerfile("tokens").replace("tokens", "SERVICE")
+
+
+@EVERY
+def test_they_install_with_the_uv_that_the_lock_was_made_with(service: str) -> None:
+    (version,) = re.findall(r"uv==(\S+)", dockerfile(service))
+    assert f"UV := uv=={version}" in (ROOT / "Makefile").read_text(encoding="utf-8")
+
+
+def test_a_tag_is_made_of_what_goes_into_the_image_and_of_nothing_else(tmp_path: Path) -> None:
+    for name in ("broker", "services", "scripts"):
+        shutil.copytree(ROOT / name, tmp_path / name, ignore=shutil.ignore_patterns("__pycache__"))
+    for name in ("pyproject.toml", "uv.lock", ".dockerignore", "README.md"):
+        shutil.copy(ROOT / name, tmp_path / name)
+
+    def tags() -> dict[str, str]:
+        return {
+            service: subprocess.run(
+                [tmp_path / "scripts" / "images", "tag", service], capture_output=True, text=True, check=True
+            ).stdout.strip()
+            for service in SERVICES
+        }
+
+    before = tags()
+    assert len(set(before.values())) == len(SERVICES)
+    (tmp_path / "README.md").write_text("other", encoding="utf-8")
+    (tmp_path / "broker" / "__pycache__").mkdir()
+    (tmp_path / "broker" / "__pycache__" / "bus.pyc").write_text("other", encoding="utf-8")
+    assert tags() == before
+    with (tmp_path / "services" / "tokens" / "domain.py").open("a", encoding="utf-8") as file:
+        file.write("# changed\n")
+    after = tags()
+    assert {service for service in SERVICES if after[service] != before[service]} == {"tokens"}
+    with (tmp_path / "broker" / "bus.py").open("a", encoding="utf-8") as file:
+        file.write("# changed\n")
+    assert all(tags()[service] != before[service] for service in SERVICES)
