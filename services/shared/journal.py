@@ -24,6 +24,9 @@ SEAL_BYTES: Final = len(b',"crc":"00000000"}\n')
 MARK_BYTES: Final = 29
 # How a record begins.
 RECORD: Final = b'{"seq":'
+RECORD_START: Final = re.compile(rb'\n{"seq":(\d+),')
+# What is read at once to find a record by its number; most records are a few hundred bytes.
+PROBE_BYTES: Final = 64 * 1024
 
 
 @dataclass(frozen=True, slots=True)
@@ -164,6 +167,24 @@ def lines(disk: Disk, name: str, start: int, end: int | None, seq: int) -> Itera
         raise Damaged(
             f"{name} ends at byte {start + position}, and {mark} bytes of it were on the disk: restore it from a backup"
         )
+
+
+def place_before(disk: Disk, segment: Segment, end: int, seq: int) -> tuple[int, int]:
+    """A byte where a record begins, not far before the one behind `seq`, and the number of the record before it.
+
+    Found by halving: whoever follows a journal asks every moment, and must not pay for all of it.
+    """
+    low, before, high = segment.header_bytes, segment.first - 1, end
+    while high - low > PROBE_BYTES:
+        middle = (low + high) // 2
+        found = RECORD_START.search(disk.read(segment.name, middle, PROBE_BYTES))
+        if found is None:
+            break
+        if int(found[1]) <= seq + 1:
+            low, before = middle + found.start() + 1, int(found[1]) - 1
+        else:
+            high = middle
+    return low, before
 
 
 def mark_name(name: str) -> str:

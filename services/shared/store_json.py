@@ -40,6 +40,8 @@ UUID: Final = re.compile(r"[0-9a-f]{8}-(?:[0-9a-f]{4}-){3}[0-9a-f]{12}")
 SNAPSHOT_BYTES: Final = 32 * 1024 * 1024
 # How long to wait for room on a full disk before the next try.
 FULL_SECONDS: Final = 0.5
+# No room on the disk, in the quota, or under the limit that was set for one file (`prlimit --fsize`).
+NO_ROOM: Final = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 # What stands before the two parts of a record that are found again by their place.
 CHANGE: Final = b',"change":'
 WORDS: Final = b',"words":['
@@ -158,7 +160,8 @@ class JsonStore(Generic[Row]):
             end = self._end if last else self._segments[number + 1].previous_end
             if not last and self._segments[number + 1].first <= after + 1:
                 continue
-            for line in journal.lines(self.disk, segment.name, segment.header_bytes, end, segment.first - 1):
+            start, before = journal.place_before(self.disk, segment, end, after)
+            for line in journal.lines(self.disk, segment.name, start, end, before):
                 if line.record["seq"] > after:
                     yield line.raw
 
@@ -435,7 +438,7 @@ class JsonStore(Generic[Row]):
                 self.disk.append(name, data)
                 break
             except OSError as error:
-                if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+                if error.errno not in NO_ROOM:
                     raise StoreBroken(f"cannot write {name}: {error}") from error
                 self.full = True
             # What found room stays, as another process may have read it by now: the rest goes behind it.
@@ -489,7 +492,7 @@ class JsonStore(Generic[Row]):
         try:
             self.disk.create(name)
         except OSError as error:
-            if error.errno in (errno.ENOSPC, errno.EDQUOT):
+            if error.errno in NO_ROOM:
                 return
             raise StoreBroken(f"cannot create {name}: {error}") from error
         await self._begin(last.epoch, part)

@@ -8,6 +8,7 @@ import errno
 import json
 import os
 import re
+import resource
 import shutil
 import subprocess
 import sys
@@ -872,12 +873,56 @@ async def test_old_words_are_read_across_segments(tmp_path: Path) -> None:
             assert (row.estado == "registrada") == (number % 4 == 3)
 
 
+async def test_a_limit_on_the_size_of_files_is_waited_for_like_a_full_disk(tmp_path: Path) -> None:
+    async with writer(tmp_path, USUARIOS) as store:
+        await store.once([usuario()])
+        _, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+        # Half a record finds room.
+        resource.setrlimit(resource.RLIMIT_FSIZE, ((tmp_path / FIRST).stat().st_size + 100, hard))
+        try:
+            adding = asyncio.create_task(store.once([recarga(number) for number in range(5)]))
+            async with asyncio.timeout(10):
+                while not store.full:
+                    await asyncio.sleep(0.01)
+            assert not adding.done()
+        finally:
+            resource.setrlimit(resource.RLIMIT_FSIZE, (hard, hard))
+        await asyncio.wait_for(adding, 10)
+        assert not store.full
+        assert saldo(store) == 105
+    with reader(tmp_path, USUARIOS) as again:
+        assert state(again) == state(store)
+
+
 async def test_the_journal_is_read_on_from_any_record(tmp_path: Path) -> None:
     await bought(tmp_path)
     with reader(tmp_path, COMPRAS) as store:
         for after in range(store.seq + 1):
             seqs = [json.loads(raw)["seq"] for raw in store.records(after)]
             assert seqs == list(range(after + 1, store.seq + 1))
+
+
+async def test_who_follows_the_journal_over_http_does_not_read_all_of_it_again(tmp_path: Path) -> None:
+    class Counting(LocalDisk):
+        bytes_read = 0
+
+        def read(self, name: str, offset: int = 0, size: int = -1) -> bytes:
+            data = super().read(name, offset, size)
+            self.bytes_read += len(data)
+            return data
+
+    async with writer(tmp_path, USUARIOS, kind=Counting) as store:
+        await store.once([usuario(), *(recarga(number) for number in range(20_000))])
+        disk = store.disk
+        assert isinstance(disk, Counting)
+        size = disk.size(FIRST)
+        for after in (0, 1, 2, 9_999, 19_990, 20_000, 20_001, 30_000):
+            seqs = [json.loads(raw)["seq"] for raw in store.records(after)]
+            assert seqs == list(range(after + 1, 20_002))
+        disk.bytes_read = 0
+        assert len(list(store.records(20_000))) == 1
+        assert size > 30 * journal.PROBE_BYTES
+        assert disk.bytes_read < 10 * journal.PROBE_BYTES
 
 
 async def test_a_disk_without_room_for_a_snapshot_goes_on_without(tmp_path: Path) -> None:
