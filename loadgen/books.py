@@ -128,6 +128,8 @@ def client_journal(file: Path) -> list[Told]:
     for number, raw in enumerate(file.read_bytes().split(b"\n")[:-1], 1):
         try:
             line = json.loads(raw)
+            if "asks" in line and line["asks"] is None:
+                continue
             if "asks" in line:
                 asked[line["n"]] = (f"{file}:{number}", line)
             else:

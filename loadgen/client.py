@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import time
-from collections.abc import Iterable
+from collections.abc import AsyncIterator, Iterable, Mapping
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Final, Self
@@ -17,7 +17,9 @@ import aiohttp
 PATIENCE_SECONDS: Final = 60.0
 RETRY_SECONDS: Final = 0.2
 # Operator's entries under way at once.
-ENTRIES: Final = 64
+ENTRIES: Final = 256
+# How much of a bad request's body is written down, in characters.
+RAW_NOTED: Final = 200
 
 
 class NotQuiet(Exception):
@@ -72,8 +74,17 @@ class Client:
         headers = {"Idempotency-Key": key}
         if wait_seconds:
             headers["Prefer"] = f"wait={wait_seconds}"
+        return await self._posted(number, json.dumps(body).encode(), {"Content-Type": "application/json", **headers})
+
+    async def ask_badly(self, body: bytes, headers: Mapping[str, str]) -> tuple[int | None, dict[str, Any]]:
+        """A POST that no client should send. The status, or None when no answer came, and the body."""
+        self._number += 1
+        self._note({"n": self._number, "t": time.time(), "asks": None, "raw": body.decode("latin-1")[:RAW_NOTED]})
+        return await self._posted(self._number, body, headers)
+
+    async def _posted(self, number: int, body: bytes, headers: Mapping[str, str]) -> tuple[int | None, dict[str, Any]]:
         try:
-            async with self.http.post(f"{self.url}/compras", json=body, headers=headers) as answer:
+            async with self.http.post(f"{self.url}/compras", data=body, headers=headers) as answer:
                 status, told = answer.status, await answer.json(content_type=None)
         except (aiohttp.ClientError, TimeoutError, OSError, ValueError) as error:
             self._note({"n": number, "t": time.time(), "status": None, "lost": type(error).__name__})
@@ -100,6 +111,14 @@ class Client:
         async with self.http.get(f"{self.url}{path}") as answer:
             answer.raise_for_status()
             return await answer.json(content_type=None)
+
+    async def lines(self, path: str) -> AsyncIterator[bytes]:
+        """The lines of an operator's GET, as they come. Raises aiohttp.ClientError."""
+        headers = {"Authorization": f"Bearer {self._token}"}
+        async with self.http.get(f"{self.url}{path}", headers=headers) as answer:
+            answer.raise_for_status()
+            async for line in answer.content:
+                yield line
 
     async def enter(self, method: str, path: str, body: dict[str, Any]) -> str:
         """An operator's entry; its id. Sent again until it is accepted. Raises NotQuiet."""

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import json
 import os
 import sys
@@ -20,9 +19,8 @@ from broker.bus import UNKNOWN
 from broker.letters import Letters
 from broker.messages import SERVICES, Service
 from broker.node import NodeError
-from loadgen import audit as auditing
-from loadgen import books
-from loadgen.running import answers
+from loadgen import books, commands
+from loadgen.client import NotQuiet
 from services import doctor as doctoring
 from services import local
 from services.local import LocalError, Running
@@ -46,7 +44,7 @@ def main() -> None:
     """The entry point: errors that a user can mend are one sentence and exit code 2."""
     try:
         app()
-    except (LocalError, NodeError, books.Unreadable) as error:
+    except (LocalError, NodeError, books.Unreadable, NotQuiet, commands.Unusable) as error:
         fail(str(error))
     except UNKNOWN as error:
         fail(f"the broker or a service does not answer ({str(error) or type(error).__name__}): see `zoco doctor`")
@@ -222,47 +220,5 @@ def doctor(data: DataOption = DATA, as_json: JsonOption = False) -> None:
         raise typer.Exit(1)
 
 
-@app.command()
-def audit(
-    data: DataOption = DATA,
-    client: Annotated[Path | None, typer.Option(help="What a client was told: its journal.")] = None,
-    as_json: JsonOption = False,
-) -> None:
-    """Check the thirteen promises of the design by the books. Exit code 1 when one is broken."""
-    verdict = asyncio.run(reconcile(data, client))
-    if as_json:
-        out.print_json(json.dumps(verdict.as_json(), ensure_ascii=False))
-    else:
-        _print_verdict(verdict)
-    if not verdict.holds:
-        raise typer.Exit(1)
-
-
-async def reconcile(data: Path, client: Path | None) -> auditing.Verdict:
-    """Audit the books in a folder, with all that a shop that runs there answers. Raises Unreadable."""
-    live = dead_letters = None
-    with contextlib.suppress(LocalError):
-        live, dead_letters = await answers(Running.read(data).urls)
-    return await asyncio.to_thread(
-        auditing.audit,
-        auditing.Books(
-            **{name: books.from_folder(data, name) for name in SERVICES},
-            clients=books.client_journal(client) if client else None,
-            dead_letters=dead_letters,
-            live=live,
-        ),
-    )
-
-
-def _print_verdict(verdict: auditing.Verdict) -> None:
-    table = Table("", "promise", "breaches")
-    for number, text in auditing.PROMISES.items():
-        if reason := verdict.unchecked.get(number):
-            table.add_row(str(number), text, f"not checked: {reason}")
-        else:
-            table.add_row(str(number), text, str(verdict.counts[number]))
-    out.print(table)
-    for breach in verdict.breaches:
-        out.print(f"promise {breach.promise}: {breach.about}: {breach.says}", markup=False)
-    out.print(f"accepted {verdict.accepted}, sold {verdict.sold}, refused {verdict.refused}")
-    out.print(f"lost {verdict.lost}, doubled {verdict.doubled}, oversold {verdict.oversold}")
+for command in (commands.load, commands.drill, commands.audit):
+    app.command()(command)

@@ -40,6 +40,8 @@ FIRST_PAUSE_SECONDS: Final = 0.2
 LONGEST_PAUSE_SECONDS: Final = 10.0
 # A service that lived so long had no trouble with its start.
 HEALTHY_SECONDS: Final = 30.0
+# It did not end by itself: whoever does this often wants to see it come back as often.
+KILLED: Final = -signal.SIGKILL
 # sysexits.h: it will not start until somebody mends something.
 EX_CONFIG: Final = 78
 # Together under 10: how long a service may take, how long the broker waits for them, and how long it may take then.
@@ -238,7 +240,7 @@ class Local:
         while True:
             assert child.process is not None
             code = await child.process.wait()
-            if time.monotonic() - child.started > HEALTHY_SECONDS:
+            if time.monotonic() - child.started > HEALTHY_SECONDS or code == KILLED:
                 child.pause_seconds = FIRST_PAUSE_SECONDS
             pause = LONGEST_PAUSE_SECONDS if code == EX_CONFIG else child.pause_seconds
             child.pause_seconds = min(2 * child.pause_seconds, LONGEST_PAUSE_SECONDS)
@@ -253,7 +255,7 @@ class Local:
         while True:
             started = time.monotonic()
             code = await node.wait()
-            if time.monotonic() - started > HEALTHY_SECONDS:
+            if time.monotonic() - started > HEALTHY_SECONDS or code == KILLED:
                 pause = FIRST_PAUSE_SECONDS
             self._say(f"RabbitMQ {_ended(code)}; it is started again in {pause:.1f} s")
             await asyncio.sleep(pause)

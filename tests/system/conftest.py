@@ -19,8 +19,8 @@ import pytest
 
 from loadgen.audit import Verdict
 from loadgen.client import Client
+from loadgen.reconcile import reconcile
 from services import local
-from services.cli import reconcile
 from services.local import LocalError, Running
 
 ZOCO = Path(sys.executable).with_name("zoco")

@@ -11,7 +11,7 @@ from conftest import Shop, start
 from broker.messages import SERVICES
 from loadgen.books import Unreadable
 from loadgen.client import Client
-from loadgen.running import audit_running
+from loadgen.reconcile import reconcile_running
 
 
 async def buy_all(client: Client, first: int, count: int, *, pause_seconds: float = 0.01) -> list[str]:
@@ -173,6 +173,6 @@ async def test_the_books_over_http_come_to_the_same_verdict(shop: Shop, numbers:
         await client.buy(first, first, wait_seconds=10)
     by_folder = await shop.audited()
     running, told = shop.running, shop.data.parent / "client.jsonl"
-    assert (await audit_running(running.urls, running.operator_token, told)).as_json() == by_folder.as_json()
+    assert (await reconcile_running(running.urls, running.operator_token, told)).as_json() == by_folder.as_json()
     with pytest.raises(Unreadable, match="operator's token"):
-        await audit_running(running.urls, "x" * 16, told)
+        await reconcile_running(running.urls, "x" * 16, told)

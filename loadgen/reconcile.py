@@ -1,16 +1,36 @@
-"""The audit of a shop that runs: what it answers, what is in its queues, and its journals over HTTP."""
+"""The audit's reading: the books of a folder, or of a shop whose folders are elsewhere, and what that shop answers."""
 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import aiohttp
 
-from loadgen import audit as auditing
 from loadgen import books
+from loadgen.audit import Books, Verdict, audit
+from services.local import LocalError, Running
+
+
+async def reconcile(data: Path, client: Path | None) -> Verdict:
+    """Audit the books in a folder, with all that a shop that runs there answers. Raises Unreadable."""
+    live = dead_letters = None
+    with contextlib.suppress(LocalError):
+        live, dead_letters = await answers(Running.read(data).urls)
+    journals = {name: books.from_folder(data, name) for name in books.SERVICES}
+    told = books.client_journal(client) if client else None
+    return await asyncio.to_thread(audit, Books(**journals, clients=told, dead_letters=dead_letters, live=live))
+
+
+async def reconcile_running(urls: Mapping[str, str], operator_token: str, client: Path | None) -> Verdict:
+    """Audit a shop whose folders are not here. Raises Unreadable, aiohttp.ClientError."""
+    journals = {name: await books.from_service(urls[name], operator_token) for name in books.SERVICES}
+    live, dead_letters = await answers(urls)
+    told = books.client_journal(client) if client else None
+    return await asyncio.to_thread(audit, Books(**journals, clients=told, dead_letters=dead_letters, live=live))
 
 
 async def answers(urls: Mapping[str, str]) -> tuple[dict[str, list[dict[str, Any]]], dict[str, int] | None]:
@@ -24,16 +44,6 @@ async def answers(urls: Mapping[str, str]) -> tuple[dict[str, list[dict[str, Any
         depths = (await _json(http, f"{urls['compras']}/estado"))["colas"]
     dead = {name: depth["messages"] for name, depth in (depths or {}).items() if name not in books.SERVICES}
     return shown, None if depths is None else dead
-
-
-async def audit_running(urls: Mapping[str, str], operator_token: str, client: Path | None) -> auditing.Verdict:
-    """Audit a shop whose folders are not here. Raises Unreadable, aiohttp.ClientError."""
-    journals = {name: await books.from_service(urls[name], operator_token) for name in books.SERVICES}
-    live, dead_letters = await answers(urls)
-    told = books.client_journal(client) if client else None
-    return await asyncio.to_thread(
-        auditing.audit, auditing.Books(**journals, clients=told, dead_letters=dead_letters, live=live)
-    )
 
 
 async def _json(http: aiohttp.ClientSession, url: str) -> Any:

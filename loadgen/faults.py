@@ -1,0 +1,157 @@
+"""What happens to a shop during a drill: plans made from a seed, and carrying them out on whatever can be harmed."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from random import Random
+from typing import Final, Literal, Protocol
+
+SERVICES: Final = ("compras", "tokens", "usuarios", "transacciones")
+BROKER: Final = "rabbitmq"
+NETWORK: Final = "the network"
+
+Kind = Literal["kill", "freeze", "disk-full", "cut", "stall"]
+
+
+class FaultFailed(Exception):
+    """A fault could not be made to happen. One sentence: why, and what to do."""
+
+
+@dataclass(frozen=True, slots=True)
+class Fault:
+    """What happens when (seconds after the first request) to whom, and for how long."""
+
+    at_seconds: float
+    kind: Kind
+    victim: str
+    seconds: float = 0.0
+
+    def __str__(self) -> str:
+        lasts = f" for {self.seconds:g} s" if self.seconds else ""
+        return f"{self.at_seconds:.1f} s: {self.kind} {self.victim}{lasts}"
+
+
+@dataclass(frozen=True, slots=True)
+class Happened:
+    """A fault, and when it began (`time.time()`); `trouble` if it did not happen."""
+
+    fault: Fault
+    began: float
+    trouble: str | None = None
+
+
+class Target(Protocol):
+    """A shop that can be harmed. Every method returns when it is over, and raises FaultFailed if it cannot be done.
+
+    `began` is told the instant at which it begins (`time.time()`).
+    """
+
+    async def kill(self, victim: str, seconds: float, began: Callable[[float], None]) -> None:
+        """SIGKILL, as soon as there is something to kill; down for so long before it is started again."""
+
+    async def freeze(self, victim: str, seconds: float, began: Callable[[float], None]) -> None:
+        """SIGSTOP, then SIGCONT: connections stay open and nothing answers."""
+
+    async def fill_disk(self, victim: str, seconds: float, began: Callable[[float], None]) -> None:
+        """No room for what this service writes: half a record, then an error."""
+
+    async def cut(self, seconds: float, began: Callable[[float], None]) -> None:
+        """End all connections between services and broker, and refuse new ones."""
+
+    async def stall(self, seconds: float, began: Callable[[float], None]) -> None:
+        """Let no byte through between services and broker, and end nothing."""
+
+
+@dataclass(frozen=True, slots=True)
+class Scenario:
+    """A plan of faults for a load of so many seconds. `down` is how long a killed process stays down."""
+
+    says: str
+    plan: Callable[[Random, float, float], list[Fault]]
+    # Whether the network between services and broker can be cut.
+    proxied: bool = False
+
+
+def plan(scenario: str, seed: int, load_seconds: float, down_seconds: float = 0.0) -> list[Fault]:
+    """The faults of a scenario, in order. The same arguments give the same faults."""
+    faults = SCENARIOS[scenario].plan(Random(f"{scenario} {seed}"), load_seconds, down_seconds)
+    return sorted(faults, key=lambda fault: fault.at_seconds)
+
+
+def _spread(random: Random, load_seconds: float, count: int) -> list[float]:
+    """So many instants, each somewhere in its own share of the load, none in its first or last twentieth."""
+    share = 0.9 * load_seconds / count
+    return [0.05 * load_seconds + (number + random.uniform(0.2, 0.8)) * share for number in range(count)]
+
+
+def _kills(victims: Sequence[str]) -> Callable[[Random, float, float], list[Fault]]:
+    return lambda random, load_seconds, down_seconds: [
+        Fault(at, "kill", victim, down_seconds)
+        for at, victim in zip(_spread(random, load_seconds, len(victims)), victims, strict=True)
+    ]
+
+
+def _each(kind: Kind, victims: Sequence[str], seconds: float) -> Callable[[Random, float, float], list[Fault]]:
+    return lambda random, load_seconds, _: [
+        Fault(at, kind, victim, seconds)
+        for at, victim in zip(_spread(random, load_seconds, len(victims)), victims, strict=True)
+    ]
+
+
+def _storm(random: Random, load_seconds: float, down_seconds: float) -> list[Fault]:
+    """A service every second, and the broker every tenth on average, which takes that long to come back."""
+    count = max(1, int(load_seconds))
+    services = [
+        Fault(second + random.random(), "kill", random.choice(SERVICES), down_seconds) for second in range(count)
+    ]
+    brokers = [Fault(at, "kill", BROKER, down_seconds) for at in _spread(random, load_seconds, count // 10)]
+    return services + brokers
+
+
+def _cuts(random: Random, load_seconds: float, _: float) -> list[Fault]:
+    kinds: list[Kind] = ["cut", "stall", "cut", "stall"]
+    return [
+        Fault(at, kind, NETWORK, round(random.uniform(0.5, 3), 1))
+        for at, kind in zip(_spread(random, load_seconds, len(kinds)), kinds, strict=True)
+    ]
+
+
+SCENARIOS: Final[dict[str, Scenario]] = {
+    "transacciones": Scenario("transacciones is killed three times", _kills(["transacciones"] * 3)),
+    "all": Scenario("each service is killed in turn, twice", _kills([*SERVICES, *SERVICES])),
+    "broker": Scenario("RabbitMQ is killed twice", _kills([BROKER] * 2)),
+    "freeze": Scenario("each service, and RabbitMQ, stands still for 3 s", _each("freeze", [*SERVICES, BROKER], 3)),
+    "storm": Scenario("a random service is killed every second, RabbitMQ every tenth", _storm),
+    "disk-full": Scenario("each service finds no room on its disk for 3 s", _each("disk-full", SERVICES, 3)),
+    "cut": Scenario("the network to RabbitMQ is cut, and stalls", _cuts, proxied=True),
+}
+
+
+async def carry_out(faults: Sequence[Fault], target: Target) -> list[Happened]:
+    """Do all of it, each at its time from now. What could not be done is said in the result."""
+    start = time.time()
+    return list(await asyncio.gather(*(_one(fault, target, start) for fault in faults)))
+
+
+async def _one(fault: Fault, target: Target, start: float) -> Happened:
+    await asyncio.sleep(start + fault.at_seconds - time.time())
+    began: list[float] = []
+
+    try:
+        match fault.kind:
+            case "kill":
+                await target.kill(fault.victim, fault.seconds, began.append)
+            case "freeze":
+                await target.freeze(fault.victim, fault.seconds, began.append)
+            case "disk-full":
+                await target.fill_disk(fault.victim, fault.seconds, began.append)
+            case "cut":
+                await target.cut(fault.seconds, began.append)
+            case "stall":
+                await target.stall(fault.seconds, began.append)
+    except FaultFailed as error:
+        return Happened(fault, time.time(), str(error))
+    return Happened(fault, began[0])

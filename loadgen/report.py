@@ -1,0 +1,168 @@
+"""A load or a drill as one HTML file that needs nothing else: what was found, and plots of every second."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from html import escape
+from math import log10
+from typing import Final
+
+from loadgen.faults import Happened
+from loadgen.meter import Meter, Point
+
+WIDTH: Final = 900
+HEIGHT: Final = 200
+LEFT: Final = 60
+BOTTOM: Final = 24
+COLOURS: Final = ("#1f77b4", "#2ca02c", "#d62728", "#9467bd")
+STYLE: Final = """
+body{font:15px/1.5 system-ui,sans-serif;max-width:960px;margin:2em auto;padding:0 1em;color:#222}
+table{border-collapse:collapse}td{padding:.1em 1.5em .1em 0;vertical-align:top}
+svg{width:100%;height:auto}text{font-size:11px;fill:#555}
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Line:
+    """One curve: its name, and for each second a value or None."""
+
+    name: str
+    values: Sequence[float | None]
+
+
+def html(title: str, meter: Meter, faults: Sequence[Happened], rows: Sequence[tuple[str, str]]) -> str:
+    """The whole page."""
+    start = meter.started or 0.0
+    marks = [(happened.began - start, f"{happened.fault.kind} {happened.fault.victim}") for happened in faults]
+    plots = "".join(_plot(name, unit, lines, meter.points, marks) for name, unit, lines in _curves(meter.points))
+    table = "".join(f"<tr><td>{escape(name)}</td><td>{escape(value)}</td></tr>" for name, value in rows)
+    return (
+        f"<!doctype html><html lang=en><meta charset=utf-8><title>{escape(title)}</title><style>{STYLE}</style>"
+        f"<h1>{escape(title)}</h1><table>{table}</table>{plots}"
+        f"<p>Red lines: the faults; rest the pointer on one to read it.</p></html>"
+    )
+
+
+def _curves(points: Sequence[Point]) -> list[tuple[str, str, list[Line]]]:
+    def latency(name: str, place: int) -> list[float | None]:
+        found = [point.accept if name == "accept" else point.end for point in points]
+        return [None if pair is None else pair[place] for pair in found]
+
+    return [
+        (
+            "Requests a second",
+            "",
+            [
+                Line("due", [point.arrived for point in points]),
+                Line("accepted", [point.accepted for point in points]),
+                Line("finished", [point.finished for point in points]),
+                Line("unanswered or 503", [point.unanswered for point in points]),
+            ],
+        ),
+        (
+            "Latency, from the instant at which a request was due",
+            "log s",
+            [
+                Line("202, median", latency("accept", 0)),
+                Line("202, 99 %", latency("accept", 1)),
+                Line("end, median", latency("end", 0)),
+                Line("end, 99 %", latency("end", 1)),
+            ],
+        ),
+        ("Backlog: due, and not at its end", "", [Line("requests", [point.backlog for point in points])]),
+    ]
+
+
+def _plot(
+    name: str, unit: str, lines: Sequence[Line], points: Sequence[Point], marks: Sequence[tuple[float, str]]
+) -> str:
+    if not points:
+        return ""
+    scale = _Log(lines) if unit.startswith("log") else _Linear(lines)
+    last = max(points[-1].at_seconds, 1.0)
+
+    def x(seconds: float) -> float:
+        return round(LEFT + (WIDTH - LEFT) * min(max(seconds / last, 0), 1), 1)
+
+    def y(value: float) -> float:
+        return round((HEIGHT - BOTTOM) * (1 - scale.place(value)) + 10, 1)
+
+    parts = [
+        f'<line x1="{LEFT}" x2="{WIDTH}" y1="{y(tick)}" y2="{y(tick)}" stroke="#ddd"/>'
+        f'<text x="{LEFT - 6}" y="{y(tick) + 4}" text-anchor="end">{label}</text>'
+        for tick, label in scale.ticks()
+    ]
+    parts += [
+        f'<line x1="{x(at)}" x2="{x(at)}" y1="10" y2="{HEIGHT - BOTTOM + 10}" stroke="#d33" stroke-width="1.5" '
+        f'opacity=".6"><title>{at:.1f} s: {escape(what)}</title></line>'
+        for at, what in marks
+    ]
+    for line, colour in zip(lines, COLOURS, strict=False):
+        pairs = zip(points, line.values, strict=True)
+        places = [None if value is None else (x(point.at_seconds), y(value)) for point, value in pairs]
+        parts.append(_curve(places, colour))
+    parts += [
+        f'<text x="{x(second)}" y="{HEIGHT + 4}" text-anchor="middle">{second:.0f} s</text>'
+        for second in (0.0, last / 4, last / 2, 3 * last / 4, last * 0.98)
+    ]
+    legend = " ".join(
+        f'<span style="color:{colour}">&#9632;</span> {escape(line.name)}'
+        for line, colour in zip(lines, COLOURS, strict=False)
+    )
+    return (
+        f"<h2>{escape(name)}</h2><p>{legend}</p>"
+        f'<svg viewBox="0 0 {WIDTH} {HEIGHT + 10}" role="img" aria-label="{escape(name)}">{"".join(parts)}</svg>'
+    )
+
+
+def _curve(places: Sequence[tuple[float, float] | None], colour: str) -> str:
+    """A line through the places, with a gap where there is none; a place alone is a dot."""
+    runs: list[list[tuple[float, float]]] = [[]]
+    for place in places:
+        if place is None:
+            runs.append([])
+        else:
+            runs[-1].append(place)
+    drawn = []
+    for run in runs:
+        if len(run) == 1:
+            drawn.append(f'<circle cx="{run[0][0]}" cy="{run[0][1]}" r="2" fill="{colour}"/>')
+        elif run:
+            path = " ".join(f"{x},{y}" for x, y in run)
+            drawn.append(f'<polyline points="{path}" fill="none" stroke="{colour}" stroke-width="1.5"/>')
+    return "".join(drawn)
+
+
+class _Linear:
+    """From zero to the greatest value."""
+
+    def __init__(self, lines: Sequence[Line]) -> None:
+        self._top = max((value for line in lines for value in line.values if value is not None), default=1) or 1
+
+    def place(self, value: float) -> float:
+        return value / self._top
+
+    def ticks(self) -> list[tuple[float, str]]:
+        return [(self._top * part / 4, f"{self._top * part / 4:,.0f}") for part in range(5)]
+
+
+class _Log:
+    """Seconds, from a millisecond to a hundred seconds."""
+
+    lowest, highest = 1e-3, 1e2
+
+    def __init__(self, lines: Sequence[Line]) -> None:
+        values = [value for line in lines for value in line.values if value]
+        self.highest = 10 ** max(0, -(-log10(max(values, default=1)) // 1))
+
+    def place(self, value: float) -> float:
+        clipped = min(max(value, self.lowest), self.highest)
+        return (log10(clipped) - log10(self.lowest)) / (log10(self.highest) - log10(self.lowest))
+
+    def ticks(self) -> list[tuple[float, str]]:
+        found, tick = [], self.lowest
+        while tick <= self.highest * 1.01:
+            found.append((tick, f"{tick * 1000:g} ms" if tick < 0.99 else f"{tick:g} s"))
+            tick *= 10
+        return found

@@ -1,0 +1,86 @@
+"""A shop of one's own for a drill: `zoco up` as a child process, in a folder of its own, on any free ports."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import sys
+import time
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Final
+
+import aiohttp
+
+from broker.node import Node
+from broker.process import Process
+from loadgen.proxy import Proxy
+from services.local import LocalError, Running
+
+READY_SECONDS: Final = 120.0
+STOP_SECONDS: Final = 15.0
+POLL_SECONDS: Final = 0.1
+
+
+@asynccontextmanager
+async def own_shop(folder: Path, *, without: Sequence[str] = (), proxied: bool = False) -> AsyncIterator[Proxy | None]:
+    """Start a shop in `folder/data`; stop it in the end. Its output is in `folder/up.log`.
+
+    Raises LocalError, NodeError. `proxied`: its RabbitMQ is behind the proxy that this gives.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    data = folder / "data"
+    env = dict(os.environ)
+    node = proxy = None
+    try:
+        if proxied:
+            node = Node(folder / "broker")
+            await node.start()
+            proxy = Proxy(node.amqp_port)
+            await proxy.start()
+            env["ZOCO_RABBITMQ_URL"] = node.url().replace(f":{node.amqp_port}/", f":{proxy.port}/")
+        else:
+            env.pop("ZOCO_RABBITMQ_URL", None)
+        with (folder / "up.log").open("ab") as log:
+            shop = Process(_command(data, without), env, log)
+        try:
+            await _until_ready(data, shop, folder / "up.log")
+            yield proxy
+        finally:
+            await shop.stop(STOP_SECONDS)
+    finally:
+        if proxy is not None:
+            await proxy.stop()
+        if node is not None:
+            await node.stop()
+
+
+def _command(data: Path, without: Sequence[str]) -> list[str]:
+    if without:
+        return [sys.executable, "-m", "loadgen.zoco_without", str(data), ",".join(without)]
+    return [str(Path(sys.executable).with_name("zoco")), "up", "--data", str(data), "--port", "0"]
+
+
+async def _until_ready(data: Path, shop: Process, log: Path) -> None:
+    deadline = time.monotonic() + READY_SECONDS
+    async with aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=5)) as http:
+        while not await _ready(data, http):
+            if shop.code is not None or time.monotonic() > deadline:
+                lines = log.read_text(encoding="utf-8", errors="replace").splitlines()
+                raise LocalError(f"the drill's shop does not start; {log} ends with: " + " / ".join(lines[-5:]))
+            await asyncio.sleep(POLL_SECONDS)
+
+
+async def _ready(data: Path, http: aiohttp.ClientSession) -> bool:
+    """Every service reads and writes, and every queue has its consumer."""
+    try:
+        async with http.get(f"{Running.read(data).urls['compras']}/estado") as answer:
+            state = await answer.json()
+    except (LocalError, aiohttp.ClientError, TimeoutError, OSError):
+        return False
+    queues = state["colas"]
+    return queues is not None and all(
+        service["ready"] and service["role"] == "writer" and queues[name]["consumers"] > 0
+        for name, service in state["servicios"].items()
+    )

@@ -1,0 +1,109 @@
+"""A shop on this machine that a drill can harm: real processes, by their ids."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import time
+from collections.abc import Callable
+from contextlib import suppress
+from pathlib import Path
+from typing import Final
+
+from broker.process import is_ours
+from loadgen.faults import BROKER, FaultFailed
+from loadgen.proxy import Proxy
+from services import local
+from services.local import LocalError, Running
+
+# RabbitMQ takes about 6 s to come back, and far longer on a machine with other work.
+PATIENCE_SECONDS: Final = 60.0
+POLL_SECONDS: Final = 0.05
+# Room that a "full" disk still has: the next record is written in part.
+ROOM_BYTES: Final = 100
+
+
+class LocalTarget:
+    """What `zoco up` runs in this folder. `proxy` is the way to its RabbitMQ, if it has one."""
+
+    def __init__(self, data: Path, proxy: Proxy | None = None) -> None:
+        self._data = data
+        self._proxy = proxy
+
+    async def kill(self, victim: str, seconds: float, began: Callable[[float], None]) -> None:
+        deadline = time.monotonic() + PATIENCE_SECONDS
+        while True:
+            now = time.time()
+            try:
+                await asyncio.to_thread(local.kill, Running.read(self._data), victim, seconds or None)
+            except LocalError as error:
+                if time.monotonic() > deadline:
+                    raise FaultFailed(f"there was no {victim} to kill in {PATIENCE_SECONDS:.0f} s: {error}") from None
+                await asyncio.sleep(POLL_SECONDS)
+            else:
+                began(now)
+                return
+
+    async def freeze(self, victim: str, seconds: float, began: Callable[[float], None]) -> None:
+        pid = await self._pid(victim)
+        os.kill(pid, signal.SIGSTOP)
+        began(time.time())
+        try:
+            await asyncio.sleep(seconds)
+        finally:
+            with suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGCONT)
+
+    async def fill_disk(self, victim: str, seconds: float, began: Callable[[float], None]) -> None:
+        """By a limit on the size of the service's files, which needs no rights: the kernel writes up to it, and then
+        says EFBIG, which the store takes for a full disk like ENOSPC (that one is tested on a small tmpfs)."""
+        try:
+            from resource import RLIMIT_FSIZE, prlimit  # noqa: PLC0415 - Linux only
+        except ImportError:
+            raise FaultFailed("a disk can be made full on Linux only") from None
+        pid = await self._pid(victim)
+        newest = max((self._data / victim).glob("journal-*.jsonl"))
+        _, hard = prlimit(pid, RLIMIT_FSIZE)
+        prlimit(pid, RLIMIT_FSIZE, (newest.stat().st_size + ROOM_BYTES, hard))
+        began(time.time())
+        try:
+            await asyncio.sleep(seconds)
+        finally:
+            with suppress(ProcessLookupError):
+                prlimit(pid, RLIMIT_FSIZE, (hard, hard))
+
+    async def cut(self, seconds: float, began: Callable[[float], None]) -> None:
+        proxy = self._way()
+        await proxy.stop()
+        began(time.time())
+        try:
+            await asyncio.sleep(seconds)
+        finally:
+            await proxy.start()
+
+    async def stall(self, seconds: float, began: Callable[[float], None]) -> None:
+        proxy = self._way()
+        proxy.stall()
+        began(time.time())
+        try:
+            await asyncio.sleep(seconds)
+        finally:
+            proxy.flow()
+
+    def _way(self) -> Proxy:
+        if self._proxy is None:
+            raise FaultFailed("the network can be cut only in a shop that the drill starts itself: leave out --here")
+        return self._proxy
+
+    async def _pid(self, victim: str) -> int:
+        deadline = time.monotonic() + PATIENCE_SECONDS
+        while True:
+            running = Running.read(self._data)
+            pid = running.pids.get(victim)
+            mark = str(running.data) if victim == BROKER else f"services.{victim}.main"
+            if pid is not None and is_ours(pid, mark):
+                return pid
+            if time.monotonic() > deadline:
+                raise FaultFailed(f"there was no {victim} in {PATIENCE_SECONDS:.0f} s")
+            await asyncio.sleep(POLL_SECONDS)

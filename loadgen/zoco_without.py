@@ -1,0 +1,27 @@
+"""`zoco up` with some guarantees gone: what a drill's negative control runs. Its name has to have `zoco` in it, by
+which the other commands know that it is one."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import sys
+from pathlib import Path
+
+from services.local import Local
+
+
+def main() -> None:
+    """python -m loadgen.zoco_without DATA CONTROL[,CONTROL]"""
+    data, controls = sys.argv[1:]
+    shop = Local(
+        Path(data),
+        0,
+        broker_url=os.environ.get("ZOCO_RABBITMQ_URL"),
+        program=lambda name: ("-m", "loadgen.controls", controls, f"services.{name}.main:app"),
+    )
+    asyncio.run(shop.run())
+
+
+if __name__ == "__main__":
+    main()
