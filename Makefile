@@ -4,7 +4,7 @@ ENV := .venv/bin
 READY := .venv/.zoco-ready
 UV := uv==0.13.9
 
-.PHONY: help up test check format clean images rabbitmq
+.PHONY: help up test check format clean images rabbitmq chromium
 
 help: ## list these targets
 	@grep -E '^[a-z0-9-]+:.*## ' Makefile | sed -E 's/:.*## /\t/' | expand -t 14
@@ -12,7 +12,7 @@ help: ## list these targets
 up: $(READY) rabbitmq ## set up, then run all of Zoco here until Ctrl-C (ARGS="--port 0" for any free port)
 	@exec $(ENV)/zoco up $(ARGS)
 
-test: $(READY) rabbitmq ## every test that needs no cluster
+test: $(READY) rabbitmq chromium ## every test that needs no cluster
 	$(ENV)/pytest $(ARGS)
 
 check: $(READY) ## style and types
@@ -40,3 +40,6 @@ $(READY): uv.lock pyproject.toml
 
 rabbitmq:
 	@scripts/rabbitmq
+
+chromium:
+	@scripts/chromium
