@@ -19,6 +19,7 @@ from prometheus_client import Counter, Gauge, Histogram
 from broker.bus import BusError
 from broker.messages import SERVICES, AltaMessage, CompraSolicitada, Message, encode
 from services.compras.domain import Alta, Asunto, Compra, finished, pregunta
+from services.compras.events import Events
 from services.compras.nudge import Nudge
 from services.shared.metrics import SECONDS
 from services.shared.problems import Problem, unavailable
@@ -54,6 +55,7 @@ class FrontDoor:
         self._http: aiohttp.ClientSession | None = None
         self._waiting: dict[str, list[asyncio.Future[None]]] = defaultdict(list)
         self._last_fecha = ""
+        self.events = Events(self._store)
         settings, registry = runtime.settings, runtime.metrics.registry
         self._backlog_limit = settings.backlog_limit
         self._urls = {
@@ -77,6 +79,8 @@ class FrontDoor:
         )
         unfinished = Gauge("zoco_purchases_unfinished", "Purchases and entries on their way", registry=registry)
         unfinished.set_function(lambda: len(self._store.rows))
+        listeners = Gauge("zoco_event_listeners", "Open streams of events", registry=registry)
+        listeners.set_function(lambda: self.events.listeners)
         nudges = Gauge("zoco_nudges_sent", "Questions asked again since the start", registry=registry)
         nudges.set_function(lambda: self.nudge.sent if self.nudge else 0)
 
@@ -93,6 +97,7 @@ class FrontDoor:
     def heard(self, change: Change[Asunto]) -> None:
         """Something is on the disk, here or written by the replica that this one follows."""
         row = change.row
+        self.events.heard()
         if self.nudge:
             self.nudge.heard(change)
         if isinstance(row, Alta):

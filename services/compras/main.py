@@ -8,6 +8,8 @@ from typing import Annotated, Any, Final
 from uuid import uuid4, uuid5
 
 from fastapi import APIRouter, Path, Query, Request, Response
+from fastapi.responses import StreamingResponse
+from fastapi.sse import EventSourceResponse
 from pydantic import BaseModel, ConfigDict
 from pydantic.alias_generators import to_camel
 
@@ -28,11 +30,14 @@ from broker.messages import (
 )
 from services.compras.domain import DOMAIN, Alta, Asunto, Compra, finished
 from services.compras.front import WAIT_LIMIT_SECONDS, FrontDoor
+from services.compras.vista import vista
 from services.shared.problems import Operator, Problem, documented, read_body
-from services.shared.run import Runtime, Service, create_app, json_bytes, page, runtime_of
+from services.shared.run import Runtime, Service, create_app, json_bytes, page, runtime_of, when_told_to_stop
 
 MAX_KEY: Final = 255
 MAX_LIMITE: Final = 1_000
+# By then a follower has read of whatever its writer has answered.
+NEWS_SECONDS: Final = 2.0
 
 
 class Body(BaseModel):
@@ -87,25 +92,6 @@ def wait_seconds(request: Request) -> float:
     """How long the client prefers to wait for the end (RFC 7240)."""
     found = re.search(r"\bwait=(\d{1,4})\b", request.headers.get("prefer", ""))
     return min(int(found[1]), WAIT_LIMIT_SECONDS) if found else 0
-
-
-def vista(row: Asunto) -> dict[str, Any]:
-    """A purchase, or an operator's entry, as it is shown."""
-    if isinstance(row, Alta):
-        return {"id": row.id, "tipo": row.tipo, "fecha": row.fecha, "estado": row.estado}
-    shown = {
-        "id": row.id,
-        "usuarioId": row.usuario_id,
-        "tokenId": row.token_id,
-        "fecha": row.fecha,
-        "precioMaximo": row.precio_maximo,
-        "estado": row.estado,
-        "motivo": row.motivo if row.estado == "rechazada" else None,
-        "precio": row.precio,
-        "transaccionId": row.transaccion_id,
-        "historia": [{"estado": paso.estado, "fecha": paso.fecha} for paso in row.historia],
-    }
-    return {name: value for name, value in shown.items() if value is not None}
 
 
 async def accepted(request: Request, message: CompraSolicitada | AltaMessage, place: str, key: str) -> Response:
@@ -168,8 +154,12 @@ async def _found(request: Request, about: str, kind: type[Asunto], name: str) ->
             return answer
         row = runtime.store.row(about)
     if not isinstance(row, kind):
-        raise Problem(404, f"there is no {name} {about}: its id is in the Location of the answer to its request")
+        raise _not_there(name, about)
     return json_bytes(vista(row))
+
+
+def _not_there(name: str, about: str) -> Problem:
+    return Problem(404, f"there is no {name} {about}: its id is in the Location of the answer to its request")
 
 
 @routes.get("/compras", summary="Purchases, oldest first; Link: rel=next where there are more")
@@ -183,6 +173,50 @@ async def compras(
     found, headers = page("/compras", store.book.lines(after=desde, user=usuarioId), limite, usuarioId=usuarioId)
     rows = (store.row(store.word(store.book.place(line)).about) for line in found)
     return json_bytes([vista(row) for row in rows], headers=headers)
+
+
+def last_event_id(request: Request, desde: int | None) -> int | None:
+    """The last event that a client has seen, as browsers say it, or as asked by `desde`. Raises Problem (400)."""
+    told = request.headers.get("last-event-id", "")
+    if not told:
+        return desde
+    if not re.fullmatch(r"[0-9]{1,16}", told):
+        raise Problem(400, "Last-Event-ID must be the id of an event: a whole number")
+    return int(told)
+
+
+Desde = Annotated[int | None, Query(ge=0, le=MAX_ID, description="As Last-Event-ID: events behind this one")]
+# Not `response_class=EventSourceResponse`: FastAPI would encode every event for every listener again.
+STREAM: Final[dict[str, Any]] = {"content": {"text/event-stream": {}}}
+STREAM_HEADERS: Final = {"Cache-Control": "no-store", "X-Accel-Buffering": "no"}
+
+
+@routes.get(
+    "/eventos",
+    summary="What happens to purchases, as it happens (server-sent events)",
+    response_class=StreamingResponse,
+    responses={200: STREAM, 503: {}},
+)
+async def eventos(request: Request, desde: Desde = None) -> Response:
+    """An event's id is a number that never repeats, on whichever replica: after a break, send it as Last-Event-ID."""
+    after = last_event_id(request, desde)
+    return EventSourceResponse(door_of(request).events.all(after), headers=STREAM_HEADERS)
+
+
+@routes.get(
+    "/compras/{compra_id}/eventos",
+    summary="What happens to one purchase, until its end (server-sent events)",
+    response_class=StreamingResponse,
+    responses={200: STREAM, 204: {"description": "Finished, and all of it was told"}, 404: {}, 503: {}},
+)
+async def compra_eventos(request: Request, compra_id: str, desde: Desde = None) -> Response:
+    after, events, store = last_event_id(request, desde), door_of(request).events, runtime_of(request).store
+    row = await events.known(compra_id, 0 if store.leads else NEWS_SECONDS)
+    if not isinstance(row, Compra):
+        raise _not_there("purchase", compra_id)
+    if after is not None and finished(row) and not await events.missed(compra_id, after):
+        return Response(status_code=204)
+    return EventSourceResponse(events.of(compra_id, after), headers=STREAM_HEADERS)
 
 
 @routes.get("/estado", summary="The services, the queues, the broker")
@@ -251,6 +285,7 @@ def _prepare(runtime: Runtime[Asunto]) -> None:
     runtime.extra = FrontDoor(runtime)
     runtime.store.on_change = runtime.extra.heard
     runtime.store.now = runtime.extra.now
+    when_told_to_stop(runtime.extra.events.stop)
 
 
 async def _beside(runtime: Runtime[Asunto]) -> None:

@@ -24,9 +24,6 @@ SEAL_BYTES: Final = len(b',"crc":"00000000"}\n')
 MARK_BYTES: Final = 29
 # How a record begins.
 RECORD: Final = b'{"seq":'
-RECORD_START: Final = re.compile(rb'\n{"seq":(\d+),')
-# What is read at once to find a record by its number; most records are a few hundred bytes.
-PROBE_BYTES: Final = 64 * 1024
 
 
 @dataclass(frozen=True, slots=True)
@@ -169,22 +166,28 @@ def lines(disk: Disk, name: str, start: int, end: int | None, seq: int) -> Itera
         )
 
 
-def place_before(disk: Disk, segment: Segment, end: int, seq: int) -> tuple[int, int]:
-    """A byte where a record begins, not far before the one behind `seq`, and the number of the record before it.
-
-    Found by halving: whoever follows a journal asks every moment, and must not pay for all of it.
-    """
-    low, before, high = segment.header_bytes, segment.first - 1, end
-    while high - low > PROBE_BYTES:
-        middle = (low + high) // 2
-        found = RECORD_START.search(disk.read(segment.name, middle, PROBE_BYTES))
-        if found is None:
-            break
-        if int(found[1]) <= seq + 1:
-            low, before = middle + found.start() + 1, int(found[1]) - 1
+def place_of(disk: Disk, name: str, start: int, end: int, seq: int) -> int:
+    """Where record `seq` begins between these bytes, or the first after it: by halving, as records stand in order."""
+    while start < end:
+        begin, after = line_around(disk, name, (start + end) // 2)
+        if pydantic_core.from_json(disk.read(name, begin, after - begin))["seq"] < seq:
+            start = after
         else:
-            high = middle
-    return low, before
+            end = begin
+    return start
+
+
+def whole_lines(disk: Disk, name: str, start: int, end: int, size: int) -> list[bytes]:
+    """The lines from `start` on that end within `size` bytes, or the first one; none at the `end`. Raises Damaged."""
+    data = disk.read(name, start, min(size, end - start))
+    found = data[: data.rfind(b"\n") + 1].splitlines(keepends=True)
+    if not found and start < end:
+        begin, after = line_around(disk, name, start)
+        found = [disk.read(name, begin, after - begin)]
+    for raw in found:
+        if not sealed(raw):
+            raise Damaged(_damage(name, start))
+    return found
 
 
 def mark_name(name: str) -> str:

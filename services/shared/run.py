@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import os
 import random
+import signal
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -292,6 +293,23 @@ def create_app(service: Service[Row]) -> FastAPI:
     app.include_router(_common)
     app.mount("/swagger", StaticFiles(directory=swagger_ui_path), name="swagger")
     return app
+
+
+def when_told_to_stop(told: Callable[[], None]) -> None:
+    """Call this at SIGTERM and SIGINT: uvicorn ends the lifespan only when every answer has ended, streams too."""
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        before = signal.getsignal(number)
+        if callable(before):
+            signal.signal(number, _also(before, lambda: loop.call_soon_threadsafe(told)))
+
+
+def _also(before: Callable[..., Any], told: Callable[[], Any]) -> Callable[..., Any]:
+    def handle(number: int, frame: Any) -> None:
+        told()
+        before(number, frame)
+
+    return handle
 
 
 def runtime_of(request: Request) -> Any:

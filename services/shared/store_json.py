@@ -10,6 +10,7 @@ import asyncio
 import errno
 import json
 import re
+from bisect import bisect_right
 from collections.abc import Awaitable, Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from hashlib import blake2b
@@ -38,6 +39,8 @@ WORD_BYTES: Final = 4096
 UUID: Final = re.compile(r"[0-9a-f]{8}-(?:[0-9a-f]{4}-){3}[0-9a-f]{12}")
 # After so much journal a snapshot shortens the next start to the reading of at most as much again.
 SNAPSHOT_BYTES: Final = 32 * 1024 * 1024
+# So much of the journal is read at a time for whoever asks for its records.
+RECORDS_BYTES: Final = 256 * 1024
 # How long to wait for room on a full disk before the next try.
 FULL_SECONDS: Final = 0.5
 # No room on the disk, in the quota, or under the limit that was set for one file (`prlimit --fsize`).
@@ -155,15 +158,23 @@ class JsonStore(Generic[Row]):
 
     def records(self, after: int) -> Iterator[bytes]:
         """The raw lines of the journal whose sequence number is above `after`, as far as they are on the disk."""
-        for number, segment in enumerate(self._segments):
-            last = number + 1 == len(self._segments)
-            end = self._end if last else self._segments[number + 1].previous_end
-            if not last and self._segments[number + 1].first <= after + 1:
-                continue
-            start, before = journal.place_before(self.disk, segment, end, after)
-            for line in journal.lines(self.disk, segment.name, start, end, before):
-                if line.record["seq"] > after:
-                    yield line.raw
+        while some := self.some_records(after, RECORDS_BYTES):
+            yield from some
+            after += len(some)
+
+    def some_records(self, after: int, size_bytes: int) -> list[bytes]:
+        """The next of these lines, no more than `size_bytes` of them unless one is longer; none at the end.
+
+        Costs the same wherever they stand, and keeps nothing in memory. Raises Damaged, OSError.
+        """
+        number = bisect_right(self._segments, after + 1, key=lambda segment: segment.first) - 1
+        if after >= self.seq or number < 0:
+            return []
+        segment = self._segments[number]
+        last = number + 1 == len(self._segments)
+        end = self._end if last else self._segments[number + 1].previous_end
+        start = journal.place_of(self.disk, segment.name, segment.header_bytes, end, after + 1)
+        return journal.whole_lines(self.disk, segment.name, start, end, size_bytes)[: self.seq - after]
 
     def _read(self, place: int) -> dict[str, Any]:
         segment = self._segments[place >> OFFSET_BITS]

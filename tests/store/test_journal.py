@@ -902,27 +902,33 @@ async def test_the_journal_is_read_on_from_any_record(tmp_path: Path) -> None:
             assert seqs == list(range(after + 1, store.seq + 1))
 
 
-async def test_who_follows_the_journal_over_http_does_not_read_all_of_it_again(tmp_path: Path) -> None:
-    class Counting(LocalDisk):
-        bytes_read = 0
+@pytest.mark.parametrize("size", [1, 300, 2_000, 10**6])
+async def test_some_records_are_no_more_than_asked_for_and_never_none_before_the_end(tmp_path: Path, size: int) -> None:
+    await bought(tmp_path)
+    with reader(tmp_path, COMPRAS) as store:
+        seen: list[bytes] = []
+        while some := store.some_records(len(seen), size):
+            assert len(some) == 1 or sum(map(len, some)) <= size
+            seen += some
+        assert [json.loads(raw)["seq"] for raw in seen] == list(range(1, store.seq + 1))
+        assert store.some_records(store.seq + 5, size) == []
 
+
+async def test_a_record_is_found_by_reading_a_few_thousandths_of_the_journal(tmp_path: Path) -> None:
+    read: list[int] = []
+
+    class CountedDisk(LocalDisk):
         def read(self, name: str, offset: int = 0, size: int = -1) -> bytes:
             data = super().read(name, offset, size)
-            self.bytes_read += len(data)
+            read.append(len(data))
             return data
 
-    async with writer(tmp_path, USUARIOS, kind=Counting) as store:
-        await store.once([usuario(), *(recarga(number) for number in range(20_000))])
-        disk = store.disk
-        assert isinstance(disk, Counting)
-        size = disk.size(FIRST)
-        for after in (0, 1, 2, 9_999, 19_990, 20_000, 20_001, 30_000):
-            seqs = [json.loads(raw)["seq"] for raw in store.records(after)]
-            assert seqs == list(range(after + 1, 20_002))
-        disk.bytes_read = 0
-        assert len(list(store.records(20_000))) == 1
-        assert size > 30 * journal.PROBE_BYTES
-        assert disk.bytes_read < 10 * journal.PROBE_BYTES
+    async with writer(tmp_path, COMPRAS, kind=CountedDisk) as store:
+        await store.once([solicitada(number) for number in range(1, 20_001)])
+        for after in (0, 7, 10_000, 19_999):
+            read.clear()
+            assert json.loads(store.some_records(after, 1)[0])["seq"] == after + 1
+            assert sum(read) < store._end / 40
 
 
 async def test_a_disk_without_room_for_a_snapshot_goes_on_without(tmp_path: Path) -> None:

@@ -10,13 +10,15 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from itertools import count
 from pathlib import Path
+from urllib.request import urlopen
 
 import pytest
 
+from broker.process import free_port
 from loadgen.audit import Verdict
 from loadgen.client import Client
 from loadgen.reconcile import reconcile
@@ -103,6 +105,40 @@ def start(folder: Path, *, wait: bool = True, **env: str) -> Shop:
         assert time.monotonic() < deadline, log.read_text(encoding="utf-8")
         time.sleep(0.05)
     return shop
+
+
+@contextmanager
+def replica(shop: Shop) -> Iterator[str]:
+    """A second front door on the same books, as `kubectl scale` would start it; its address."""
+    port = free_port()
+    url = f"http://127.0.0.1:{port}"
+    running = shop.running
+    env = {
+        **{name: value for name, value in os.environ.items() if not name.startswith("ZOCO_")},
+        **{f"ZOCO_{name.upper()}_URL": running.urls[name] for name in ("usuarios", "tokens", "transacciones")},
+        "ZOCO_RABBITMQ_URL": running.broker_url,
+        "ZOCO_DATA": str(shop.data / "compras"),
+        "ZOCO_PUBLIC_URL": url,
+        "ZOCO_OPERATOR_TOKEN": running.operator_token,
+    }
+    words = ("-m", "uvicorn", "services.compras.main:app", "--port", str(port), "--log-level", "warning")
+    with (shop.data.parent / "replica.log").open("ab") as log:
+        process = subprocess.Popen([sys.executable, *words], env=env, stdout=log, stderr=log)
+    try:
+        deadline = time.monotonic() + START_SECONDS
+        while not answers(f"{url}/readyz"):
+            assert process.poll() is None and time.monotonic() < deadline, "the replica does not start"
+            time.sleep(0.05)
+        yield url
+    finally:
+        process.send_signal(signal.SIGTERM)
+        process.wait(20)
+
+
+def answers(url: str) -> bool:
+    with suppress(OSError), urlopen(url, timeout=2) as answer:
+        return bool(answer.status == 200)
+    return False
 
 
 def processes_of(folder: Path) -> list[str]:

@@ -1,0 +1,176 @@
+"""Purchases as they happen, as server-sent events: what the journal says, from any of its records on.
+
+An event's id is its record's sequence number. It is the same on every replica and after every restart, so whoever
+was away names the last one they saw (`Last-Event-ID`), and misses nothing and sees nothing twice. A listener costs
+its place in the journal and what is being sent to it; where nobody listens, news costs one comparison.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import OrderedDict
+from collections.abc import AsyncIterator
+from typing import Final
+
+import pydantic_core
+from fastapi.sse import KEEPALIVE_COMMENT, format_sse_event
+
+from services.compras.domain import Asunto, finished
+from services.compras.vista import novedad, vista
+from services.shared.problems import unavailable
+from services.shared.store_json import JsonStore
+
+# So often something is sent, if only a comment: proxies close what is silent for 60 s.
+HEARTBEAT_SECONDS: Final = 15.0
+# Under load, events of so long are sent in one piece.
+GATHER_SECONDS: Final = 0.03
+# How soon a browser comes back, in milliseconds.
+RETRY: Final = b"retry: 1000\n\n"
+CHUNK_BYTES: Final = 64 * 1024
+# Listeners at the journal's end share the pieces that were made for the first of them.
+SHARED_CHUNKS: Final = 16
+MAX_LISTENERS: Final = 2_000
+# Who was away for longer is told how one purchase stands now, instead of a search through all of it.
+SEARCH_RECORDS: Final = 100_000
+# A follower is behind by less; past that the id is of another journal.
+BEHIND_SECONDS: Final = 5.0
+
+
+class Events:
+    """All listeners of one process. `heard` whenever the store has news; `stop` ends every stream."""
+
+    def __init__(self, store: JsonStore[Asunto], *, heartbeat_seconds: float = HEARTBEAT_SECONDS) -> None:
+        self.listeners = 0
+        self._store = store
+        self._heartbeat_seconds = heartbeat_seconds
+        self._news = asyncio.Event()
+        self._over = False
+        self._shared: OrderedDict[int, tuple[bytes, int]] = OrderedDict()
+
+    def heard(self) -> None:
+        if self.listeners:
+            self._news.set()
+            self._news = asyncio.Event()
+
+    def stop(self) -> None:
+        self._over = True
+        self._news.set()
+
+    async def all(self, after: int | None) -> AsyncIterator[bytes]:
+        """Every purchase's events behind record `after`; None: from now on, with an event that says where that is."""
+        async with self._listening():
+            yield RETRY
+            if after is None or not await self._reached(after):
+                after = self._store.seq
+                yield _event("inicio", {"registro": after}, after)
+            while not self._over:
+                text, after = await self._next(after)
+                yield text
+
+    async def of(self, about: str, after: int | None) -> AsyncIterator[bytes]:
+        """One purchase's events until its end. Without `after`, how it stands comes first."""
+        async with self._listening():
+            yield RETRY
+            if after is None or not await self._reached(after) or self._store.seq - after > SEARCH_RECORDS:
+                after = self._store.seq
+                row = self._store.row(about)
+                assert row is not None, f"{about} is asked for before it is known"
+                yield _event("compra", vista(row), after)
+            while not (self._over or self._ended(about, after)):
+                text, after = await self._next(after, about)
+                yield text
+
+    async def missed(self, about: str, after: int) -> bool:
+        """Whether anything happened to a finished purchase behind this record."""
+        async with self._listening():
+            if not await self._reached(after) or self._store.seq - after > SEARCH_RECORDS:
+                return True
+        while after < self._store.seq:
+            text, after = self._chunk(after, about)
+            if text:
+                return True
+            await asyncio.sleep(0)
+        return False
+
+    async def known(self, about: str, seconds: float) -> Asunto | None:
+        """The purchase, which a follower may still have to read of."""
+        async with self._listening():
+            deadline = asyncio.get_running_loop().time() + seconds
+            while (row := self._store.row(about)) is None and not self._over:
+                if not await _happens(self._news, deadline - asyncio.get_running_loop().time()):
+                    return None
+            return row
+
+    def _listening(self) -> _Listening:
+        if self.listeners >= MAX_LISTENERS:
+            raise unavailable(f"{self.listeners} listen already: ask another replica, or later", 5)
+        return _Listening(self)
+
+    def _ended(self, about: str, place: int) -> bool:
+        row = self._store.row(about) if place >= self._store.seq else None
+        return row is not None and finished(row)
+
+    async def _reached(self, after: int) -> bool:
+        """Wait until this process has read so far. False: there is no such record, the journal is another one."""
+        deadline = asyncio.get_running_loop().time() + (0 if self._store.leads else BEHIND_SECONDS)
+        while after > self._store.seq and not self._over:
+            if not await _happens(self._news, deadline - asyncio.get_running_loop().time()):
+                return False
+        return True
+
+    async def _next(self, after: int, about: str | None = None) -> tuple[bytes, int]:
+        """What is to be sent next, if anything, and the record that it reaches up to."""
+        news = self._news
+        if after == self._store.seq:
+            if not await _happens(news, self._heartbeat_seconds):
+                return KEEPALIVE_COMMENT, after
+            await asyncio.sleep(GATHER_SECONDS)
+        await asyncio.sleep(0)
+        return self._chunk(after, about)
+
+    def _chunk(self, after: int, about: str | None) -> tuple[bytes, int]:
+        if about is None and (made := self._shared.get(after)) is not None:
+            return made
+        found = self._store.some_records(after, CHUNK_BYTES)
+        mine = found if about is None else [raw for raw in found if b'"row":"%s"' % about.encode() in raw]
+        chunk = b"".join(self._text(raw) for raw in mine), after + len(found)
+        if about is None and found:
+            self._shared[after] = chunk
+            if len(self._shared) > SHARED_CHUNKS:
+                self._shared.popitem(last=False)
+        return chunk
+
+    def _text(self, raw: bytes) -> bytes:
+        record = pydantic_core.from_json(raw)
+        row = self._store.row(record["row"])
+        if row is None or record["change"] is None:
+            return b""
+        news = novedad(row, record["change"])
+        return _event(*news, record["seq"]) if news else b""
+
+
+class _Listening:
+    """Counts one listener."""
+
+    def __init__(self, events: Events) -> None:
+        self._events = events
+
+    async def __aenter__(self) -> None:
+        self._events.listeners += 1
+
+    async def __aexit__(self, *_: object) -> None:
+        self._events.listeners -= 1
+
+
+async def _happens(event: asyncio.Event, seconds: float) -> bool:
+    """Whether it does in so many seconds."""
+    try:
+        async with asyncio.timeout(seconds):
+            await event.wait()
+    except TimeoutError:
+        return False
+    return True
+
+
+def _event(kind: str, data: object, seq: int) -> bytes:
+    return format_sse_event(event=kind, data_str=pydantic_core.to_json(data).decode(), id=str(seq))

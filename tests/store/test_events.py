@@ -1,0 +1,190 @@
+"""Events from a real store's journal: from any record on, exactly once, on any replica, and never in memory."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from store_builders import life, reader, recarga, solicitada, vendida, writer
+
+from services.compras.domain import DOMAIN as COMPRAS
+from services.compras.events import CHUNK_BYTES, Events
+from services.shared.problems import Problem
+
+WAIT_SECONDS = 5
+
+
+def read(text: bytes) -> list[tuple[int, str, dict[str, Any]]]:
+    """The events in what was sent: id, kind, data."""
+    events = []
+    for block in text.decode().split("\n\n"):
+        fields = dict(line.split(": ", 1) for line in block.splitlines())
+        if "id" in fields:
+            events.append((int(fields["id"]), fields["event"], json.loads(fields["data"])))
+    return events
+
+
+async def sent(stream: AsyncIterator[bytes], until: int) -> bytes:
+    """What a stream sends, up to the event with this id."""
+    text = b""
+    async with asyncio.timeout(WAIT_SECONDS):
+        async for piece in stream:
+            text += piece
+            if text.endswith(f"id: {until}\n\n".encode()):
+                break
+    await stream.aclose()  # type: ignore[attr-defined]
+    return text
+
+
+async def bought(store: Any, count: int) -> None:
+    for number in range(1, count + 1):
+        await store.once(life(solicitada(number), number))
+
+
+def listened(store: Any, **options: Any) -> Events:
+    events = Events(store, **options)
+    store.on_change = lambda change: events.heard()
+    return events
+
+
+async def test_whoever_was_away_gets_just_the_rest_here_on_a_follower_and_after_a_restart(tmp_path: Path) -> None:
+    async with writer(tmp_path, COMPRAS, snapshot_bytes=4_000) as store:
+        await bought(store, 12)
+        whole = await sent(Events(store).all(0), store.seq)
+        ids = [number for number, _, _ in read(whole)]
+        assert ids == list(range(1, store.seq + 1))
+        with reader(tmp_path, COMPRAS) as follower:
+            for after in range(store.seq):
+                rest = await sent(Events(follower).all(after), store.seq)
+                assert read(rest) == read(whole)[after:]
+    async with writer(tmp_path, COMPRAS, snapshot_bytes=4_000) as again:
+        assert read(await sent(Events(again).all(20), store.seq)) == read(whole)[20:]
+
+
+async def test_an_event_says_how_the_purchase_stood_then_and_not_how_it_stands_now(tmp_path: Path) -> None:
+    compra = solicitada(1)
+    async with writer(tmp_path, COMPRAS) as store:
+        live = []
+        events = listened(store)
+        for message in life(compra, 7):
+            await store.once([message])
+            live.append(read(await sent(events.all(store.seq - 1), store.seq))[0])
+        assert [event[2]["estado"] for event in live] == ["solicitada", "reservada", "pagada", "registrada"]
+        assert live[-1][2]["transaccionId"] == 7 and "transaccionId" not in live[-2][2]
+        assert read(await sent(Events(store).all(0), store.seq)) == live
+
+
+async def test_without_a_last_event_news_begin_now_and_their_place_is_said_first(tmp_path: Path) -> None:
+    async with writer(tmp_path, COMPRAS) as store:
+        await bought(store, 2)
+        events = listened(store)
+        stream = events.all(None)
+        hearing = asyncio.create_task(sent(stream, store.seq + 1))
+        while not events.listeners:
+            await asyncio.sleep(0)
+        await store.once([solicitada(9)])
+        start, news = read(await hearing)
+        assert start[:2] == (8, "inicio")
+        assert (news[0], news[2]["usuarioId"]) == (9, 9)
+        assert events.listeners == 0
+
+
+async def test_an_id_that_this_journal_never_gave_begins_anew_and_says_so(tmp_path: Path) -> None:
+    async with writer(tmp_path, COMPRAS) as store:
+        await bought(store, 1)
+        assert read(await sent(listened(store).all(10**9), store.seq)) == [(4, "inicio", {"registro": 4})]
+
+
+async def test_operators_entries_are_told_without_saying_whose(tmp_path: Path) -> None:
+    async with writer(tmp_path, COMPRAS) as store:
+        await store.once([recarga(1)])
+        assert read(await sent(Events(store).all(0), 1)) == [
+            (1, "alta", {"tipo": "saldo.recargado", "estado": "solicitada"})
+        ]
+
+
+async def test_one_purchase_is_told_until_its_end_and_no_other(tmp_path: Path) -> None:
+    compra = solicitada(1)
+    async with writer(tmp_path, COMPRAS) as store:
+        first, *rest = life(compra, 1)
+        await store.once([first])
+        events = listened(store)
+
+        async def listen(after: int | None) -> list[tuple[int, str, dict[str, Any]]]:
+            async with asyncio.timeout(WAIT_SECONDS):
+                return read(b"".join([piece async for piece in events.of(compra.compra_id, after)]))
+
+        anew, resumed = asyncio.create_task(listen(None)), asyncio.create_task(listen(1))
+        while events.listeners < 2:
+            await asyncio.sleep(0)
+        for number, message in enumerate(rest, 2):
+            await store.once([solicitada(number), message])
+        told, continued = await anew, await resumed
+        assert [event[2]["estado"] for event in told] == ["solicitada", "reservada", "pagada", "registrada"]
+        assert continued == told[1:]
+        assert {event[2]["id"] for event in told} == {compra.compra_id}
+        assert await events.missed(compra.compra_id, told[-2][0])
+        assert not await events.missed(compra.compra_id, told[-1][0])
+        assert [event[2]["estado"] for event in await listen(None)] == ["registrada"]
+
+
+async def test_a_follower_that_is_behind_is_waited_for(tmp_path: Path) -> None:
+    async with writer(tmp_path, COMPRAS) as store:
+        await store.once([solicitada(1)])
+        with reader(tmp_path, COMPRAS) as follower:
+            events = listened(follower)
+            await store.once([solicitada(2)])
+            await store.once([vendida(solicitada(2))])
+            hearing = asyncio.create_task(sent(events.all(2), 3))
+            known = asyncio.create_task(events.known(solicitada(2).compra_id, WAIT_SECONDS))
+            while events.listeners < 2:
+                await asyncio.sleep(0)
+            follower.follow()
+            assert [event[0] for event in read(await hearing)] == [3]
+            assert await known is not None
+
+
+async def test_a_slow_listener_holds_one_piece_and_a_long_way_is_sent_in_pieces(tmp_path: Path) -> None:
+    async with writer(tmp_path, COMPRAS) as store:
+        await store.once([solicitada(number) for number in range(1, 5_001)])
+        events = listened(store)
+        pieces = []
+        stream = events.all(0)
+        while len(pieces) < 2 or read(pieces[-1])[-1][0] < store.seq:
+            pieces.append(await anext(stream))
+            if len(pieces) > 1:
+                assert len(pieces[-1]) < 2 * CHUNK_BYTES
+        assert len(pieces) > 10
+        assert sum(len(text) for text, _ in events._shared.values()) < 20 * 2 * CHUNK_BYTES
+        await stream.aclose()  # type: ignore[attr-defined]
+
+
+async def test_silence_is_broken_by_a_comment_and_the_end_of_the_process_ends_every_stream(tmp_path: Path) -> None:
+    async with writer(tmp_path, COMPRAS) as store:
+        events = listened(store, heartbeat_seconds=0.01)
+        stream = events.all(0)
+        pieces = [await anext(stream), await anext(stream), await anext(stream)]
+        assert pieces[1:] == [b": ping\n\n"] * 2
+        events.stop()
+        async with asyncio.timeout(WAIT_SECONDS):
+            assert [piece async for piece in stream if not piece.startswith(b":")] == []
+
+
+async def test_where_nobody_listens_nothing_is_read_and_nothing_kept(tmp_path: Path) -> None:
+    async with writer(tmp_path, COMPRAS) as store:
+        events = listened(store)
+        before = events._news
+        await bought(store, 20)
+        assert events._news is before
+        assert not events._shared
+
+
+async def test_too_many_listeners_are_told_to_come_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("services.compras.events.MAX_LISTENERS", 0)
+    async with writer(tmp_path, COMPRAS) as store:
+        with pytest.raises(Problem, match="listen already"):
+            await anext(Events(store).all(0))
