@@ -69,7 +69,7 @@ class BusOptions:
     publish_seconds: float = 15
     call_seconds: float = 10
     retry_first_seconds: float = 0.2
-    retry_longest_seconds: float = 5
+    retry_longest_seconds: float = 2
     # A broker that is killed within a second of a quorum queue's first declaration loses the queue.
     first_declaration_seconds: float = 2
     watch_seconds: float = 5

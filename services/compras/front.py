@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections import defaultdict
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any, Final
@@ -90,6 +90,12 @@ class FrontDoor:
             self._http = aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=PATIENCE_SECONDS))
         return self._http
 
+    def stop(self) -> None:
+        """End the streams, and tell those who wait for an end how their purchase stands: the process is to stop."""
+        self.events.stop()
+        for waiters in self._waiting.values():
+            _release(waiters)
+
     async def close(self) -> None:
         if self._http is not None:
             await self._http.close()
@@ -104,9 +110,7 @@ class FrontDoor:
             self._last_fecha = max(self._last_fecha, row.fecha)
         if row is None or not finished(row):
             return
-        for waiter in self._waiting.pop(change.about, ()):
-            if not waiter.done():
-                waiter.set_result(None)
+        _release(self._waiting.pop(change.about, ()))
         if isinstance(row, Compra) and self._runtime.writing.is_set() and change.type == ENDS.get(row.estado):
             result = row.motivo if row.estado == "rechazada" and row.motivo else row.estado
             self.finished.labels(result).inc()
@@ -241,18 +245,10 @@ class FrontDoor:
             except BusError as error:
                 trouble = bus.trouble or str(error)
         return {
-            "servicios": {"compras": self._own_state(), **dict(zip(self._urls, others, strict=True))},
+            "servicios": {"compras": self._runtime.state(), **dict(zip(self._urls, others, strict=True))},
             "broker": {"conectado": bool(bus and bus.connected), "problema": trouble},
             "colas": queues,
             "sinTerminar": len(self._store.rows),
-        }
-
-    def _own_state(self) -> dict[str, Any]:
-        return {
-            "ready": self._runtime.ready,
-            "role": "writer" if self._store.leads else "follower",
-            "records": self._store.seq,
-            "diskFull": self._store.full,
         }
 
     async def _ask_ready(self, service: str) -> dict[str, Any]:
@@ -288,6 +284,12 @@ class Voice:
         except BusError:
             return False
         return all(depths[name].messages == 0 for name in SERVICES)
+
+
+def _release(waiters: Iterable[asyncio.Future[None]]) -> None:
+    for waiter in waiters:
+        if not waiter.done():
+            waiter.set_result(None)
 
 
 async def _copied(answer: aiohttp.ClientResponse) -> Response:

@@ -285,7 +285,7 @@ def _prepare(runtime: Runtime[Asunto]) -> None:
     runtime.extra = FrontDoor(runtime)
     runtime.store.on_change = runtime.extra.heard
     runtime.store.now = runtime.extra.now
-    when_told_to_stop(runtime.extra.events.stop)
+    when_told_to_stop(runtime.extra.stop)
 
 
 async def _beside(runtime: Runtime[Asunto]) -> None:

@@ -110,6 +110,18 @@ class Runtime(Generic[Row]):
         """The journal is read, and the broker was seen once. Its later absence takes no process out of service."""
         return self._loaded and (self.bus is None or self.bus.seen_once)
 
+    def state(self) -> dict[str, Any]:
+        """How it is, for `/readyz` and `/estado`."""
+        bus, store = self.bus, self.store
+        return {
+            "service": self.name,
+            "ready": self.ready,
+            "role": "writer" if store.leads else "follower",
+            "records": store.seq,
+            "diskFull": store.full,
+            "broker": {"connected": bus.connected, "consuming": bus.consuming, "trouble": bus.trouble} if bus else None,
+        }
+
     def writer_url(self) -> str | None:
         """Where the process that writes answers, if it ever said."""
         with contextlib.suppress(OSError):
@@ -328,16 +340,7 @@ async def livez() -> dict[str, str]:
 @_common.get("/readyz", summary="The journal is read, and the broker was seen once", responses={503: {}})
 async def readyz(request: Request) -> JSONResponse:
     runtime: Runtime[Any] = runtime_of(request)
-    bus, store = runtime.bus, runtime.store
-    state = {
-        "service": runtime.name,
-        "ready": runtime.ready,
-        "role": "writer" if store.leads else "follower",
-        "records": store.seq,
-        "diskFull": store.full,
-        "broker": {"connected": bus.connected, "consuming": bus.consuming, "trouble": bus.trouble} if bus else None,
-    }
-    return JSONResponse(state, 200 if runtime.ready else 503)
+    return JSONResponse(runtime.state(), 200 if runtime.ready else 503)
 
 
 @_common.get("/metrics", summary="For Prometheus")

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
+import os
 import re
+import signal
 import time
 from collections.abc import Iterator
 from typing import Any
@@ -201,3 +204,27 @@ async def test_a_long_list_comes_in_pages_that_lead_on(shop: Shop, numbers: Iter
             seen += [row["tokenId"] for row in rows]
             url = headers["Link"].removeprefix("<").removesuffix('>; rel="next"') if "Link" in headers else ""
         assert seen == list(range(first, first + 5))
+
+
+async def test_who_waits_for_an_end_is_answered_when_the_front_door_is_told_to_stop(
+    shop: Shop, numbers: Iterator[int]
+) -> None:
+    first = next(numbers)
+    async with shop.client() as client:
+        await client.prepare(users=[first], tokens=[first], saldo=100, precio=50)
+        shop.kill("transacciones", 3)
+        began = time.monotonic()
+        waiting = asyncio.create_task(client.ask(first, first, wait_seconds=30))
+        while not client_waits(shop, await client.get("/estado")):
+            await asyncio.sleep(0.02)
+        os.kill(shop.running.pids["compras"], signal.SIGTERM)
+        status, body = await waiting
+        assert (status, body["estado"]) == (202, "confirmada")
+        assert time.monotonic() - began < 3
+    await shop.audited()
+
+
+def client_waits(shop: Shop, estado: dict[str, Any]) -> bool:
+    """The sale is made, and its record waits."""
+    queue: dict[str, int] = (estado["colas"] or {}).get("transacciones", {})
+    return queue.get("messages", 0) > 0
