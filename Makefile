@@ -4,7 +4,7 @@ ENV := .venv/bin
 READY := .venv/.zoco-ready
 UV := uv==0.13.9
 
-.PHONY: help up test check format clean images rabbitmq chromium
+.PHONY: help up test check format clean images deploy undeploy test-k8s rabbitmq chromium
 
 help: ## list these targets
 	@grep -E '^[a-z0-9-]+:.*## ' Makefile | sed -E 's/:.*## /\t/' | expand -t 14
@@ -13,7 +13,10 @@ up: $(READY) rabbitmq ## set up, then run all of Zoco here until Ctrl-C (ARGS="-
 	@exec $(ENV)/zoco up $(ARGS)
 
 test: $(READY) rabbitmq chromium ## every test that needs no cluster
-	$(ENV)/pytest $(ARGS)
+	$(ENV)/pytest --ignore=tests/k8s $(ARGS)
+
+test-k8s: $(READY) images ## the tests on the cluster that kubectl points at, in a namespace of their own
+	$(ENV)/pytest tests/k8s $(ARGS)
 
 check: $(READY) ## style and types
 	$(ENV)/ruff check .
@@ -26,6 +29,12 @@ format: $(READY) ## make the style right
 
 images: ## build the services' images and load them into your kind, minikube or k3s (REGISTRY or IMAGE_BUILD: elsewhere)
 	@scripts/images
+
+deploy: images ## put Zoco into the cluster that kubectl points at, and wait (NAMESPACE, COMPONENTS, NODE_PORT)
+	@scripts/deploy
+
+undeploy: ## take Zoco out of the cluster; its books stay (VOLUMES=delete: they go, too)
+	@scripts/deploy undeploy
 
 clean: ## delete what was installed and built; what was bought in .zoco stays
 	rm -rf .venv .pytest_cache .mypy_cache .ruff_cache .hypothesis

@@ -16,6 +16,7 @@ from rich.console import Console
 from rich.live import Live
 from rich.table import Table
 
+from broker.messages import SERVICES
 from loadgen.audit import PROMISES, Verdict
 from loadgen.certificate import spread
 from loadgen.client import Client
@@ -25,12 +26,13 @@ from loadgen.faults import SCENARIOS
 from loadgen.load import Load
 from loadgen.meter import Meter
 from loadgen.mixes import MIXES, Stock, asks
-from loadgen.reconcile import reconcile
+from loadgen.reconcile import reconcile, reconcile_running
 from loadgen.report import html
 from loadgen.without import CONTROLS
+from services.kube import NAMESPACE, Cluster
 from services.local import Running
+from services.options import DATA, DataOption, JsonOption, KubeOption, NamespaceOption
 
-DATA: Final = Path(".zoco")
 FOLDER: Final = Path(".drill")
 REPORT: Final = "report.html"
 LINE_SECONDS: Final = 5.0
@@ -39,8 +41,6 @@ out = Console(highlight=False, soft_wrap=True)
 # Progress: whoever reads stdout as JSON does not see it.
 err = Console(stderr=True, highlight=False, soft_wrap=True)
 
-DataOption = Annotated[Path, typer.Option("--data", help="The folder that `zoco up` keeps everything in.")]
-JsonOption = Annotated[bool, typer.Option("--json", help="JSON instead of a table.")]
 MixOption = Annotated[str, typer.Option(help="; ".join(f"{name}: {mix.says}" for name, mix in MIXES.items()))]
 SeedOption = Annotated[int, typer.Option(help="The same seed: the same requests and the same faults.")]
 RateOption = Annotated[float, typer.Option(min=0.1, help="Requests a second, whatever the answers do.")]
@@ -190,16 +190,24 @@ def drill(  # noqa: PLR0913, PLR0917
 def audit(
     data: DataOption = DATA,
     client: Annotated[Path | None, typer.Option(help="What a client was told: its journal.")] = None,
+    kube: KubeOption = False,
+    namespace: NamespaceOption = NAMESPACE,
     as_json: JsonOption = False,
 ) -> None:
     """Check the thirteen promises of the design by the books. Exit code 1 when one is broken."""
-    verdict = asyncio.run(reconcile(data, client))
+    verdict = _of_cluster(Cluster(namespace), client) if kube else asyncio.run(reconcile(data, client))
     if as_json:
         out.print_json(json.dumps(verdict.as_json(), ensure_ascii=False))
     else:
         _print_verdict(verdict)
     if not verdict.holds:
         raise typer.Exit(1)
+
+
+def _of_cluster(cluster: Cluster, client: Path | None) -> Verdict:
+    with contextlib.ExitStack() as forwards:
+        urls: dict[str, str] = {name: forwards.enter_context(cluster.forwarded(name)) for name in SERVICES}
+        return asyncio.run(reconcile_running(urls, cluster.operator_token(), client))
 
 
 def _print_verdict(verdict: Verdict) -> None:

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 import os
 import sys
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated, Any, Final, NoReturn
 
@@ -23,9 +25,10 @@ from loadgen import books, commands
 from loadgen.client import NotQuiet
 from services import doctor as doctoring
 from services import local
+from services.kube import NAMESPACE, Cluster, KubeError
 from services.local import LocalError, Running
+from services.options import DATA, DataOption, JsonOption, KubeOption, NamespaceOption
 
-DATA: Final = Path(".zoco")
 # Usage, and whatever the user can mend.
 EX_USAGE: Final = 2
 
@@ -34,8 +37,6 @@ letters_app = typer.Typer(no_args_is_help=True, help="What no service could act 
 app.add_typer(letters_app, name="dead-letters")
 out = Console(highlight=False, soft_wrap=True)
 
-DataOption = Annotated[Path, typer.Option("--data", help="The folder that `zoco up` keeps everything in.")]
-JsonOption = Annotated[bool, typer.Option("--json", help="JSON instead of a table.")]
 UrlOption = Annotated[str | None, typer.Option("--url", help="The front door; unless told, the one that runs here.")]
 ServiceArgument = Annotated[str, typer.Argument(help=f"One of {', '.join(SERVICES)}.")]
 
@@ -44,7 +45,7 @@ def main() -> None:
     """The entry point: errors that a user can mend are one sentence and exit code 2."""
     try:
         app()
-    except (LocalError, NodeError, books.Unreadable, NotQuiet, commands.Unusable) as error:
+    except (LocalError, NodeError, KubeError, books.Unreadable, NotQuiet, commands.Unusable) as error:
         fail(str(error))
     except UNKNOWN as error:
         fail(f"the broker or a service does not answer ({str(error) or type(error).__name__}): see `zoco doctor`")
@@ -80,8 +81,14 @@ def kill(
     service: Annotated[str, typer.Argument(help=f"One of {', '.join(SERVICES)}, rabbitmq.")],
     seconds: Annotated[float | None, typer.Option("--for", help="Keep it down so many seconds.")] = None,
     data: DataOption = DATA,
+    kube: KubeOption = False,
+    namespace: NamespaceOption = NAMESPACE,
 ) -> None:
-    """SIGKILL the real process. `zoco up` starts it again."""
+    """SIGKILL the real process, and `zoco up` starts it again; in a cluster, the pod that writes."""
+    if kube:
+        pod = Cluster(namespace).kill(service, seconds)
+        out.print(f"killed pod {pod}" + (f"; {service} was kept down for {seconds:g} s" if seconds else ""))
+        return
     pid = local.kill(Running.read(data), service, seconds)
     out.print(f"killed {service} (pid {pid})" + (f"; it stays down for {seconds:g} s" if seconds else ""))
 
@@ -95,12 +102,14 @@ def buy(  # noqa: PLR0913, PLR0917 - each is an option of the command
     wait: Annotated[int, typer.Option(help="Seconds to wait for the end.")] = 10,
     url: UrlOption = None,
     data: DataOption = DATA,
+    kube: KubeOption = False,
+    namespace: NamespaceOption = NAMESPACE,
     as_json: JsonOption = False,
 ) -> None:
     """Buy a token, and wait for the end. Exit code 1 when it is refused."""
-    front = url or Running.read(data).urls["compras"]
     body = {"usuarioId": usuario, "tokenId": token} | ({} if max_price is None else {"precioMaximo": max_price})
-    status, told = asyncio.run(_post(f"{front}/compras", body, key, wait))
+    with front_door(data, url, namespace if kube else None) as front:
+        status, told = asyncio.run(_post(f"{front}/compras", body, key, wait))
     if status not in (200, 202):
         fail(f"answered {status}: {told.get('detail', told)}")
     if as_json:
@@ -113,6 +122,16 @@ def buy(  # noqa: PLR0913, PLR0917 - each is an option of the command
         raise typer.Exit(1)
 
 
+@contextlib.contextmanager
+def front_door(data: Path, url: str | None, namespace: str | None) -> Iterator[str]:
+    """Where the front door is: where the user says, in this namespace of a cluster, or here."""
+    if namespace is not None and url is None:
+        with Cluster(namespace).forwarded("compras") as forwarded:
+            yield forwarded
+    else:
+        yield url or Running.read(data).urls["compras"]
+
+
 async def _post(url: str, body: dict[str, Any], key: str | None, wait: int) -> tuple[int, dict[str, Any]]:
     headers = {"Prefer": f"wait={wait}"} | ({"Idempotency-Key": key} if key else {})
     async with aiohttp.ClientSession() as http, http.post(url, json=body, headers=headers) as answer:
@@ -123,11 +142,25 @@ async def _post(url: str, body: dict[str, Any], key: str | None, wait: int) -> t
 def queues(
     data: DataOption = DATA,
     url: UrlOption = None,
+    kube: KubeOption = False,
+    namespace: NamespaceOption = NAMESPACE,
     as_json: JsonOption = False,
     watch: Annotated[bool, typer.Option("--watch", help="Again every second, until Ctrl-C.")] = False,
 ) -> None:
     """What waits in each queue, who consumes it, and how many dead letters there are."""
-    front = url or Running.read(data).urls["compras"]
+    while True:
+        with front_door(data, url, namespace if kube else None) as front:
+            try:
+                _show_queues(front, as_json, watch)
+            except aiohttp.ClientError:
+                # The pod that we were led to is gone; there may be another.
+                if not (kube and watch):
+                    raise
+        if not watch:
+            return
+
+
+def _show_queues(front: str, as_json: bool, watch: bool) -> None:
     while True:
         state = asyncio.run(_get(f"{front}/estado"))
         if state["colas"] is None:

@@ -45,7 +45,10 @@ def test_every_file_that_the_readme_names_exists_and_so_do_the_functions() -> No
         assert re.search(rf"(def|class) {name.split('.')[-1]}\b", (ROOT / path).read_text(encoding="utf-8")), name
 
 
-@pytest.mark.parametrize("target", ["up", "test", "check", "format", "clean", "images", "help"])
+TARGETS = ["up", "test", "test-k8s", "check", "format", "clean", "images", "deploy", "undeploy", "help"]
+
+
+@pytest.mark.parametrize("target", TARGETS)
 def test_the_makefile_lists_every_target(target: str) -> None:
     assert re.search(rf"^{target}:.*## ", (ROOT / "Makefile").read_text(encoding="utf-8"), re.MULTILINE)
 

@@ -1,0 +1,117 @@
+"""Zoco in a cluster, by way of kubectl: what `zoco ... --kube` does there."""
+
+from __future__ import annotations
+
+import base64
+import contextlib
+import re
+import subprocess
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import IO, Final
+
+from broker.messages import SERVICES
+
+NAMESPACE: Final = "zoco"
+BROKER: Final = "rabbitmq"
+PORT: Final = 8000
+# Where the one who writes a folder's books says how it is reached.
+WRITER: Final = "/data/writer"
+
+
+class KubeError(Exception):
+    """One sentence that says what is wrong and what to do."""
+
+
+@dataclass(frozen=True, slots=True)
+class Cluster:
+    """One namespace of the cluster that kubectl points at. Every method may raise KubeError."""
+
+    namespace: str = NAMESPACE
+
+    def kubectl(self, *arguments: str) -> str:
+        """What kubectl prints."""
+        try:
+            done = subprocess.run(self._command(*arguments), capture_output=True, text=True, check=False)
+        except FileNotFoundError:
+            raise KubeError("kubectl is missing: install it, https://kubernetes.io/docs/tasks/tools/") from None
+        if done.returncode:
+            raise KubeError(f"{done.stderr.strip()} (is Zoco there? `make deploy`; elsewhere? --namespace)")
+        return done.stdout
+
+    def operator_token(self) -> str:
+        path = "jsonpath={.data.ZOCO_OPERATOR_TOKEN}"
+        return base64.b64decode(self.kubectl("get", "secret", "operator-token", "--output", path)).decode()
+
+    @contextlib.contextmanager
+    def forwarded(self, service: str) -> Iterator[str]:
+        """The URL of a service, on a free port of this machine. It leads to one pod, and ends with it."""
+        # Fails with a sentence, where the command below would only end.
+        self.kubectl("get", "service", service)
+        command = self._command("port-forward", f"service/{service}", f":{PORT}")
+        with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True) as process:
+            try:
+                assert process.stdout
+                yield f"http://127.0.0.1:{_port(process.stdout)}"
+            finally:
+                process.kill()
+
+    def kill(self, name: str, seconds: float | None) -> str:
+        """Kill the pod of a service that writes, or the broker's, and keep all of them away for so long.
+
+        Returns the pod's name. With `seconds` it takes so long.
+        """
+        if name not in (*SERVICES, BROKER):
+            raise KubeError(f"there is no {name}: it is one of {', '.join((*SERVICES, BROKER))}")
+        pod = self.writer(name)
+        if seconds is None:
+            self._delete(pod)
+            return pod
+        owner = f"{'statefulset' if name == BROKER else 'deployment'}/{name}"
+        replicas = self.kubectl("get", owner, "--output", "jsonpath={.spec.replicas}")
+        self.kubectl("scale", owner, "--replicas=0")
+        try:
+            self._delete(*self.pods(name))
+            time.sleep(seconds)
+        finally:
+            self.kubectl("scale", owner, f"--replicas={replicas}")
+        return pod
+
+    def pods(self, name: str) -> dict[str, str]:
+        """The pods of a service that run, and their addresses."""
+        path = "jsonpath={range .items[*]}{.metadata.name} {.status.podIP}{'\\n'}{end}"
+        lines = self.kubectl(
+            *("get", "pods", "--selector", f"app.kubernetes.io/name={name}"),
+            *("--field-selector", "status.phase=Running", "--output", path),
+        ).splitlines()
+        return dict(line.split(" ") for line in lines)
+
+    def writer(self, name: str) -> str:
+        """The pod that writes: any of them can say where that is, for they share its folder."""
+        pods = self.pods(name)
+        if not pods:
+            raise KubeError(f"no pod of {name} runs in namespace {self.namespace}: `kubectl get pods` shows why")
+        if name == BROKER:
+            return next(iter(pods))
+        said = self.kubectl("exec", next(iter(pods)), "--", "cat", WRITER)
+        for pod, address in pods.items():
+            if f"//{address}:" in said:
+                return pod
+        raise KubeError(f"no pod of {name} writes at the moment: try again in a second")
+
+    def _delete(self, *pods: str) -> None:
+        if pods:
+            self.kubectl("delete", "pod", *pods, "--grace-period=0", "--force")
+
+    def _command(self, *arguments: str) -> list[str]:
+        return ["kubectl", "--namespace", self.namespace, *arguments]
+
+
+def _port(output: IO[str]) -> int:
+    """Which port kubectl forwards from: its first line says it."""
+    line = output.readline()
+    found = re.search(r":(\d+) ->", line)
+    if not found:
+        raise KubeError(f"kubectl port-forward: {line.strip() or 'it ended without a word'}")
+    return int(found[1])
