@@ -13,7 +13,7 @@ up: $(READY) rabbitmq ## set up, then run all of Zoco here until Ctrl-C (ARGS="-
 	@exec $(ENV)/zoco up $(ARGS)
 
 test: $(READY) rabbitmq chromium ## every test that needs no cluster
-	$(ENV)/pytest --ignore=tests/k8s $(ARGS)
+	$(ENV)/pytest --ignore=tests/k8s -n 3 --dist loadfile $(ARGS)
 
 test-k8s: $(READY) images ## the tests on the cluster that kubectl points at, in a namespace of their own
 	$(ENV)/pytest tests/k8s $(ARGS)
