@@ -61,7 +61,9 @@ def fail(sentence: str) -> NoReturn:
 @app.command()
 def up(
     data: DataOption = DATA,
-    port: Annotated[int, typer.Option(help="The front door's port; the services take the next ones. 0: any.")] = 8000,
+    port: Annotated[
+        int, typer.Option(help="The front door's port, and the next three. 0: any.")
+    ] = local.FIRST_PORT,
 ) -> None:
     """Start RabbitMQ and the four services here, and watch them until Ctrl-C."""
     asyncio.run(local.Local(data, port, broker_url=os.environ.get("ZOCO_RABBITMQ_URL")).run())

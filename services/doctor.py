@@ -15,8 +15,9 @@ import aiohttp
 from broker.bus import UNKNOWN
 from broker.messages import SERVICES
 from broker.node import NodeError, find_rabbitmq
+from broker.process import is_free
 from broker.topology import QUEUES
-from services.local import LocalError, Running
+from services.local import FIRST_PORT, PORTS, LocalError, Running
 
 # Less room than this fills up in an hour of heavy buying.
 ROOM_BYTES: Final = 500 * 1024 * 1024
@@ -38,7 +39,7 @@ async def examine(data: Path) -> list[Finding]:
     try:
         running = Running.read(data)
     except LocalError as error:
-        return [*findings, Finding("zoco up", False, str(error))]
+        return [*findings, _ports(), Finding("zoco up", False, str(error))]
     findings += await asyncio.gather(*(_service(name, running.urls[name]) for name in SERVICES))
     return [*findings, *await _broker(running)]
 
@@ -60,6 +61,14 @@ def _folder(data: Path) -> Finding:
     if free < ROOM_BYTES:
         return Finding("data folder", False, f"only {free >> 20} MiB are free below {place}: make room")
     return Finding("data folder", True, f"{place}, {free >> 30} GiB free")
+
+
+def _ports() -> Finding:
+    taken = [str(FIRST_PORT + offset) for offset in PORTS.values() if not is_free(FIRST_PORT + offset)]
+    if taken:
+        says = f"{', '.join(taken)} taken: stop what listens there, or start with --port (0: any that are free)"
+        return Finding("ports", False, says)
+    return Finding("ports", True, f"{FIRST_PORT} to {FIRST_PORT + len(PORTS) - 1} are free")
 
 
 async def _service(name: str, url: str) -> Finding:

@@ -31,6 +31,7 @@ LOCK: Final = "up.lock"
 HOLDS: Final = "holds"
 # The front door first: the others are seldom called by hand.
 PORTS: Final = {"compras": 0, "usuarios": 1, "tokens": 2, "transacciones": 3}
+FIRST_PORT: Final = 8000
 AMQP_PORT: Final = 5672
 MANAGEMENT_PORT: Final = 15672
 BROKER: Final = "rabbitmq"

@@ -7,11 +7,16 @@ import re
 from pathlib import Path
 
 import pytest
+from fastapi import APIRouter
+from prometheus_client import Metric
 
 from broker.messages import TokenPublicado
 from loadgen.audit import PROMISES
 from services.cli import app
+from services.compras.domain import DOMAIN as COMPRAS
+from services.compras.front import FrontDoor
 from services.shared.disk import LocalDisk
+from services.shared.run import Runtime, Service
 from services.shared.settings import PREFIX, Settings
 from services.shared.store_json import JsonStore
 from services.tokens.domain import DOMAIN
@@ -70,3 +75,18 @@ async def test_the_journals_documentation_has_the_fields_of_a_real_record(tmp_pa
     assert re.findall(r"^\| `(\w+)` \|", text, re.MULTILINE) == list(record)
     assert all(f'"{field}":' in text for field in header)
     disk.close()
+
+
+def test_the_documentation_has_every_metric_with_what_it_says_of_itself(tmp_path: Path) -> None:
+    service = Service(domain=COMPRAS, routes=APIRouter(), seed=lambda raw: [], seed_file=tmp_path / "compras.json")
+    runtime = Runtime(service, Settings(data=tmp_path))
+    FrontDoor(runtime)
+    text = (ROOT / "docs" / "metrics.md").read_text(encoding="utf-8")
+    rows = dict(re.findall(r"^\| `(zoco_\w+)` \| \w+ \| (.*) \|$", text, re.MULTILINE))
+    assert rows == {_exposed(one): one.documentation for one in runtime.metrics.registry.collect()}
+    runtime.disk.close()
+
+
+def _exposed(metric: Metric) -> str:
+    """The name under which Prometheus finds it."""
+    return metric.name + ("_total" if metric.type == "counter" else "")
