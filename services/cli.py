@@ -61,9 +61,7 @@ def fail(sentence: str) -> NoReturn:
 @app.command()
 def up(
     data: DataOption = DATA,
-    port: Annotated[
-        int, typer.Option(help="The front door's port, and the next three. 0: any.")
-    ] = local.FIRST_PORT,
+    port: Annotated[int, typer.Option(help="The front door's port, and the next three. 0: any.")] = local.FIRST_PORT,
 ) -> None:
     """Start RabbitMQ and the four services here, and watch them until Ctrl-C."""
     asyncio.run(local.Local(data, port, broker_url=os.environ.get("ZOCO_RABBITMQ_URL")).run())

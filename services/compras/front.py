@@ -6,6 +6,7 @@ import asyncio
 import time
 from collections import defaultdict
 from collections.abc import Iterable, Mapping
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any, Final
@@ -17,7 +18,7 @@ from fastapi import Request, Response
 from prometheus_client import Counter, Gauge, Histogram
 
 from broker.bus import BusError
-from broker.messages import SERVICES, AltaMessage, CompraSolicitada, Message, encode
+from broker.messages import SERVICES, AltaMessage, CompraSolicitada, Message, Service, encode
 from services.compras.domain import Alta, Asunto, Compra, finished, pregunta
 from services.compras.events import Events
 from services.compras.nudge import Nudge
@@ -277,13 +278,13 @@ class Voice:
         self.runtime.metrics.published(messages)
         log.info("asked again for what does not get on", purchases=len(messages))
 
-    async def empty(self) -> bool:
+    async def busy(self) -> AbstractSet[Service] | None:
         assert self.runtime.bus is not None
         try:
             depths = await self.runtime.bus.depths()
         except BusError:
-            return False
-        return all(depths[name].messages == 0 for name in SERVICES)
+            return None
+        return {name for name in SERVICES if depths[name].messages}
 
 
 def _release(waiters: Iterable[asyncio.Future[None]]) -> None:

@@ -8,10 +8,11 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
 from typing import Final, Protocol
 
-from broker.messages import Message
+from broker.messages import SERVICES, Message, Service
 from services.compras.domain import Asunto, finished, pregunta
 from services.shared.store_json import Change, JsonStore
 
@@ -20,6 +21,8 @@ from services.shared.store_json import Change, JsonStore
 FIRST_SECONDS: Final = 5.0
 LONGEST_SECONDS: Final = 120.0
 ROUND_SECONDS: Final = 1.0
+EVERYWHERE: Final = frozenset(SERVICES)
+BEFORE_THE_SALE: Final = EVERYWHERE - {"transacciones"}
 # At most so many questions a round: with a full line behind it, a lost holder must still be reached soon.
 ROUND_LIMIT: Final = 1_000
 
@@ -29,8 +32,8 @@ class Voice(Protocol):
 
     async def publish(self, messages: Sequence[Message]) -> None: ...
 
-    async def empty(self) -> bool:
-        """Whether every queue is there and holds nothing that waits. False when it is not known."""
+    async def busy(self) -> AbstractSet[Service] | None:
+        """The services whose queues hold something that waits. None when it is not known."""
 
 
 @dataclass(slots=True)
@@ -76,15 +79,18 @@ class Nudge:
             await self._sleep(ROUND_SECONDS)
             now = self._seconds()
             due = [about for about, waiting in self._waiting.items() if waiting.due_seconds <= now]
-            if due and await self._voice.empty():
-                await self._again(due[:ROUND_LIMIT])
+            busy = await self._voice.busy() if due else None
+            if busy is not None:
+                await self._again(due, busy)
 
-    async def _again(self, due: Sequence[str]) -> None:
-        rows = []
+    async def _again(self, due: Sequence[str], busy: AbstractSet[Service]) -> None:
+        rows: list[Asunto] = []
         for about in due:
             row, waiting = self._store.rows.get(about), self._waiting.get(about)
             if row is None or waiting is None:
                 self._waiting.pop(about, None)
+                continue
+            if len(rows) == ROUND_LIMIT or not busy.isdisjoint(_on_the_way(row)):
                 continue
             waiting.wait_seconds = min(2 * waiting.wait_seconds, LONGEST_SECONDS)
             waiting.due_seconds = self._seconds() + waiting.wait_seconds
@@ -95,3 +101,9 @@ class Nudge:
         if rows:
             await self._voice.publish([pregunta(row) for row in rows])
             self.sent += len(rows)
+
+
+def _on_the_way(row: Asunto) -> AbstractSet[Service]:
+    """In whose queues it, or an answer about it, may still wait. A record can only wait for a sale that is made: while
+    transacciones is down, with a backlog, the others' losses are found all the same."""
+    return EVERYWHERE if row.estado == "confirmada" else BEFORE_THE_SALE

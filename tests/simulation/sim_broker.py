@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from broker.bus import Delivery
-from broker.messages import SERVICES, Message, Poison, decode, encode, encode_word
+from broker.messages import SERVICES, Message, Poison, Service, decode, encode, encode_word
 from broker.topology import BINDINGS, EXCHANGE
 
 
@@ -235,6 +235,6 @@ class SimWire:
             self.broker.tick(self.service)
         self.process.at("settle>")
 
-    async def empty(self) -> bool:
+    async def busy(self) -> set[Service] | None:
         await asyncio.sleep(0.001)
-        return self.broker.up and not any(self.broker.queues.values())
+        return {name for name, queue in self.broker.queues.items() if queue} if self.broker.up else None

@@ -1,0 +1,89 @@
+"""Asking again for what does not get on: on a real store, with a voice and a clock of the test's own."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from pathlib import Path
+
+from store_builders import confirmada, life, solicitada, writer
+
+from broker.messages import SERVICES, Message, Service
+from services.compras.domain import DOMAIN
+from services.compras.nudge import LONGEST_SECONDS, Nudge
+from services.shared.store_json import JsonStore
+
+
+class Voice:
+    """Writes down what is asked."""
+
+    def __init__(self) -> None:
+        self.asked: list[str] = []
+        self.waiting: set[Service] | None = set()
+
+    async def publish(self, messages: Sequence[Message]) -> None:
+        self.asked += [message.about for message in messages]
+
+    async def busy(self) -> set[Service] | None:
+        return self.waiting
+
+
+class Rounds:
+    """A clock that goes on by a round at each sleep, so many times."""
+
+    def __init__(self, rounds: int) -> None:
+        self.seconds = 0.0
+        self._left = rounds
+
+    def __call__(self) -> float:
+        return self.seconds
+
+    async def sleep(self, seconds: float) -> None:
+        if not self._left:
+            raise asyncio.CancelledError
+        self._left -= 1
+        self.seconds += seconds
+
+
+async def nudged(store: JsonStore[object], voice: Voice, rounds: int) -> list[str]:
+    """What is asked for in so many seconds, after what is asked for at the start."""
+    clock = Rounds(rounds)
+    nudge = Nudge(store, voice, clock, sleep=clock.sleep)  # type: ignore[arg-type]
+    at_once = [row.id for row in store.rows.values() if row.estado == "solicitada"]  # type: ignore[attr-defined]
+    task = asyncio.create_task(nudge.run())
+    await asyncio.wait([task])
+    assert voice.asked[: len(at_once)] == at_once
+    return voice.asked[len(at_once) :]
+
+
+async def test_what_stands_still_is_asked_for_ever_more_seldom(tmp_path: Path) -> None:
+    async with writer(tmp_path, DOMAIN) as store:
+        await store.once([solicitada(1)])
+        asked = await nudged(store, Voice(), 1_000)
+        # After 5, 15, 35, 75, 155, and then every 120 seconds.
+        assert len(asked) == 5 + (1_000 - 155) // int(LONGEST_SECONDS)
+
+
+async def test_nothing_is_asked_while_it_is_not_known_what_waits(tmp_path: Path) -> None:
+    async with writer(tmp_path, DOMAIN) as store:
+        await store.once([solicitada(1)])
+        voice = Voice()
+        voice.waiting = None
+        assert await nudged(store, voice, 100) == []
+
+
+async def test_while_a_queue_holds_something_what_may_be_in_it_is_not_asked_for(tmp_path: Path) -> None:
+    async with writer(tmp_path, DOMAIN) as store:
+        await store.once([solicitada(1), solicitada(2), confirmada(solicitada(2))])
+        for name in SERVICES:
+            voice = Voice()
+            voice.waiting = {name}
+            # With transacciones down and a backlog, what is lost before the sale is found all the same.
+            wanted = {solicitada(1).about} if name == "transacciones" else set()
+            assert set(await nudged(store, voice, 20)) == wanted
+
+
+async def test_what_is_finished_is_not_asked_for(tmp_path: Path) -> None:
+    async with writer(tmp_path, DOMAIN) as store:
+        await store.once(life(solicitada(1), 1))
+        assert await nudged(store, Voice(), 100) == []
