@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import AsyncIterator, Iterable
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from typing import Final
 
 from loadgen.client import Client
@@ -13,12 +13,35 @@ from loadgen.follow import Follower
 from loadgen.meter import Meter
 from loadgen.mixes import Ask
 
-# A buyer who gets no answer, or a 503, asks again after so long, and gives up at last.
-FIRST_PAUSE_SECONDS: Final = 0.2
-LONGEST_PAUSE_SECONDS: Final = 2.0
+# A buyer who gets no answer, or a 503, asks again after so long, or once others are answered, and gives up at last.
+PAUSE_SECONDS: Final = 0.2
+LONGEST_PAUSE_SECONDS: Final = 5.0
 PATIENCE_SECONDS: Final = 120.0
+# Of those who ask again, so many at once: all of an outage's buyers in one instant would be a second outage.
+AGAIN: Final = 100
 POINT_SECONDS: Final = 1.0
 POLL_SECONDS: Final = 0.1
+
+
+class _Door:
+    """Whether requests are answered just now. Thousands who ask again in vain would take the CPU from the start of
+    what they wait for; new requests keep coming at their rate, and tell."""
+
+    def __init__(self) -> None:
+        self.again = asyncio.Semaphore(AGAIN)
+        self._open = asyncio.Event()
+
+    def answered(self, status: int | None) -> None:
+        if status in (None, 503):
+            self._open.clear()
+        else:
+            self._open.set()
+
+    async def opens(self) -> None:
+        """Return when somebody is answered, or after the longest pause."""
+        await asyncio.sleep(PAUSE_SECONDS)
+        with suppress(TimeoutError):
+            await asyncio.wait_for(self._open.wait(), LONGEST_PAUSE_SECONDS)
 
 
 class Load:
@@ -27,6 +50,7 @@ class Load:
     def __init__(self, client: Client, meter: Meter) -> None:
         self.meter = meter
         self._client = client
+        self._door = _Door()
         self._follower = Follower(client, lambda about, now, sold: meter.ends(about, now, sold=sold))
 
     @asynccontextmanager
@@ -67,23 +91,24 @@ class Load:
             self.meter.second(time.time())
 
     async def _request(self, ask: Ask, due: float) -> None:
-        pause = FIRST_PAUSE_SECONDS
-        while True:
-            status, told = await self._sent(ask)
-            self.meter.statuses[status] += 1
-            if status not in (None, 503):
-                self._answered(ask, due, status, told)
-                return
+        status, told = await self._sent(ask)
+        while status in (None, 503):
             if time.time() - due > PATIENCE_SECONDS:
                 self.meter.abandons()
                 return
-            await asyncio.sleep(pause)
-            pause = min(2 * pause, LONGEST_PAUSE_SECONDS)
+            await self._door.opens()
+            async with self._door.again:
+                status, told = await self._sent(ask)
+        self._answered(ask, due, status, told)
 
     async def _sent(self, ask: Ask) -> tuple[int | None, dict[str, object]]:
         if ask.bad:
-            return await self._client.ask_badly(ask.bad.body, ask.bad.headers)
-        return await self._client.ask(ask.usuario, ask.token, key=ask.key, precio_maximo=ask.precio_maximo)
+            status, told = await self._client.ask_badly(ask.bad.body, ask.bad.headers)
+        else:
+            status, told = await self._client.ask(ask.usuario, ask.token, key=ask.key, precio_maximo=ask.precio_maximo)
+        self.meter.statuses[status] += 1
+        self._door.answered(status)
+        return status, told
 
     def _answered(self, ask: Ask, due: float, status: int | None, told: dict[str, object]) -> None:
         if status in (200, 202):
