@@ -7,20 +7,27 @@ from __future__ import annotations
 
 import json
 import re
+import tempfile
 import zlib
 from collections.abc import Iterator
+from contextlib import nullcontext
 from dataclasses import dataclass
 from http import HTTPStatus
 from pathlib import Path
-from typing import Any, Final
+from typing import IO, Any, Final
 
 import aiohttp
+from pydantic_core import from_json
 
 SERVICES: Final = ("compras", "tokens", "usuarios", "transacciones")
 SEGMENT: Final = re.compile(r"journal-\d{8}-\d{6}\.jsonl")
 FORMAT: Final = 1
-# For a whole journal: a million records are some 500 MB.
-JOURNAL_SECONDS: Final = 300
+# For a whole journal: a million purchases are some 3 GB.
+JOURNAL_SECONDS: Final = 900
+PIECE_BYTES: Final = 1024 * 1024
+SEAL_BYTES: Final = len(b',"crc":"00000000"}')
+# A place in a journal is one number: which file, and which line of it.
+LINE_BITS: Final = 32
 
 
 class Unreadable(Exception):
@@ -28,59 +35,76 @@ class Unreadable(Exception):
 
 
 @dataclass(frozen=True, slots=True)
-class Record:
-    """One record of a journal, and where it stands."""
+class Piece:
+    """A part of a journal: the lines of a file behind the first `skip`, up to the byte `end` (None: the last whole)."""
 
-    where: str
-    seq: int
-    # What was decided: the purchase or the entry, and the type of the message.
-    about: str
-    type: str
-    row: str
-    change: dict[str, Any] | None
-    words: list[dict[str, Any]]
+    name: str
+    file: Path | IO[bytes]
+    skip: int
+    end: int | None
 
 
-def from_folder(data: Path, service: str) -> Iterator[Record]:
-    """The records of a service below this data folder, in order. Raises Unreadable."""
+class Journal:
+    """One service's records, in order. They are read anew each time, a line at a time."""
+
+    def __init__(self, pieces: list[Piece]) -> None:
+        self._pieces = pieces
+
+    def records(self) -> Iterator[tuple[int, dict[str, Any]]]:
+        """Each record, as it stands in the journal, and its place. Raises Unreadable."""
+        for number, piece in enumerate(self._pieces):
+            place = number << LINE_BITS
+            for line, raw in _lines(piece):
+                body = raw[:-SEAL_BYTES]
+                if raw[-SEAL_BYTES:] != b',"crc":"%08x"}' % zlib.crc32(body):
+                    raise Unreadable(f"{piece.name}, line {line} is damaged: its checksum is wrong")
+                yield place | line, from_json(raw, cache_strings="keys")
+
+    def where(self, place: int) -> str:
+        """File and line of a place."""
+        return f"{self._pieces[place >> LINE_BITS].name}:{place & ((1 << LINE_BITS) - 1)}"
+
+
+def from_folder(data: Path, service: str) -> Journal:
+    """The journal of a service below this data folder. Raises Unreadable."""
     folder = data / service
     names = sorted(path.name for path in folder.glob("journal-*.jsonl") if SEGMENT.fullmatch(path.name))
     if not names:
         raise Unreadable(f"there is no journal in {folder}: name the data folder with --data")
-    for name, end in _chain(folder, names):
-        with (folder / name).open("rb") as file:
-            raw = file.read() if end is None else file.read(end)
-        last = raw.rfind(b"\n") + 1
-        if end is not None and last != end:
-            raise Unreadable(f"{folder / name} ends inside a record at byte {last}: it is damaged")
-        yield from _records(raw[:last].splitlines(), f"{folder / name}", skip=1)
+    return Journal([Piece(str(folder / name), folder / name, 1, end) for name, end in _chain(folder, names)])
 
 
-async def from_service(url: str, operator_token: str) -> list[Record]:
-    """The records of a service that runs: it shows them to its operator. Raises Unreadable, aiohttp.ClientError."""
+async def from_service(url: str, operator_token: str) -> Journal:
+    """The journal of a service that runs: it shows it to its operator. Raises Unreadable, aiohttp.ClientError."""
     where = f"{url}/diario"
+    file = tempfile.TemporaryFile()  # noqa: SIM115 - it lives as long as the journal
     async with (
         aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=JOURNAL_SECONDS)) as http,
         http.get(where, headers={"Authorization": f"Bearer {operator_token}"}) as answer,
     ):
         if answer.status != HTTPStatus.OK:
             raise Unreadable(f"{where} answered {answer.status}: give the operator's token of this shop")
-        raw = await answer.read()
-    if raw and not raw.endswith(b"\n"):
+        last = b"\n"
+        async for last in answer.content.iter_chunked(PIECE_BYTES):
+            file.write(last)
+    if not last.endswith(b"\n"):
         raise Unreadable(f"{where} ended inside a record: ask again")
-    return list(_records(raw.splitlines(), where, skip=0))
+    return Journal([Piece(where, file, 0, None)])
 
 
-def _records(lines: list[bytes], where: str, skip: int) -> Iterator[Record]:
-    for number, raw in enumerate(lines, 1):
-        if number <= skip:
-            continue
-        body, mark, seal = raw.rpartition(b',"crc":"')
-        if not mark or seal != b'%08x"}' % zlib.crc32(body):
-            raise Unreadable(f"{where}, line {number} is damaged: its checksum is wrong")
-        record = json.loads(raw)
-        about, kind = record["id"].rsplit(":", 1)
-        yield Record(f"{where}:{number}", record["seq"], about, kind, record["row"], record["change"], record["words"])
+def _lines(piece: Piece) -> Iterator[tuple[int, bytes]]:
+    """The piece's lines without their ends, numbered as in its file. Raises Unreadable."""
+    position = 0
+    with piece.file.open("rb") if isinstance(piece.file, Path) else nullcontext(piece.file) as file:
+        file.seek(0)
+        for number, raw in enumerate(file, 1):
+            if not raw.endswith(b"\n") or (piece.end is not None and position + len(raw) > piece.end):
+                break
+            position += len(raw)
+            if number > piece.skip:
+                yield number, raw[:-1]
+    if piece.end is not None and position != piece.end:
+        raise Unreadable(f"{piece.name} ends inside a record at byte {position}: it is damaged")
 
 
 def _chain(folder: Path, names: list[str]) -> list[tuple[str, int | None]]:
@@ -121,30 +145,37 @@ class Told:
     answer: dict[str, Any] | None
 
 
-def client_journal(file: Path) -> list[Told]:
-    """What a client wrote down before and after each request. Raises Unreadable."""
-    asked: dict[int, tuple[str, dict[str, Any]]] = {}
-    told: dict[int, dict[str, Any]] = {}
-    for number, raw in enumerate(file.read_bytes().split(b"\n")[:-1], 1):
-        try:
-            line = json.loads(raw)
-            if "asks" in line and line["asks"] is None:
-                continue
-            if "asks" in line:
-                asked[line["n"]] = (f"{file}:{number}", line)
-            else:
-                told[line["n"]] = line
-        except (ValueError, KeyError, TypeError) as error:
-            raise Unreadable(f"{file}, line {number} cannot be read: {error}") from error
-    return [
-        Told(
-            where,
-            line["key"],
-            line["asks"]["usuarioId"],
-            line["asks"]["tokenId"],
-            line["asks"].get("precioMaximo"),
-            told.get(number, {}).get("status"),
-            told.get(number, {}).get("answer"),
-        )
-        for number, (where, line) in asked.items()
-    ]
+def client_journal(file: Path) -> Iterator[Told]:
+    """What a client wrote down before and after each request; bad requests are left out. Raises Unreadable."""
+    try:
+        raw = file.open("rb")
+    except OSError as error:
+        raise Unreadable(f"{file} cannot be read ({error.strerror}): name it with --client") from error
+    asked: dict[int, tuple[int, dict[str, Any]]] = {}
+    with raw:
+        for number, line in enumerate(raw, 1):
+            if not line.endswith(b"\n"):
+                raise Unreadable(f"{file}, line {number} is cut off: the client died while it wrote; cut that line off")
+            try:
+                note = from_json(line)
+                if note.get("asks"):
+                    asked[note["n"]] = (number, note)
+                elif "status" in note and note["n"] in asked:
+                    yield _told(file, *asked.pop(note["n"]), note)
+            except (ValueError, KeyError, TypeError, AttributeError) as error:
+                raise Unreadable(f"{file}, line {number} cannot be read: {error}") from error
+    for number, note in asked.values():
+        yield _told(file, number, note, {})
+
+
+def _told(file: Path, line: int, note: dict[str, Any], answer: dict[str, Any]) -> Told:
+    asks = note["asks"]
+    return Told(
+        f"{file}:{line}",
+        note["key"],
+        asks["usuarioId"],
+        asks["tokenId"],
+        asks.get("precioMaximo"),
+        answer.get("status"),
+        answer.get("answer"),
+    )

@@ -11,9 +11,9 @@ from rich.console import Group
 from rich.panel import Panel
 from rich.table import Table
 
-from loadgen.audit import PROMISES, Verdict
 from loadgen.faults import BROKER, Happened
 from loadgen.meter import Meter
+from loadgen.verdict import PROMISES, Verdict
 
 
 @dataclass(frozen=True, slots=True)

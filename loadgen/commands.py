@@ -17,7 +17,6 @@ from rich.live import Live
 from rich.table import Table
 
 from broker.messages import SERVICES
-from loadgen.audit import PROMISES, Verdict
 from loadgen.certificate import spread
 from loadgen.client import Client
 from loadgen.drill import JOURNAL, Order, prepared
@@ -28,6 +27,7 @@ from loadgen.meter import Meter
 from loadgen.mixes import MIXES, Stock, asks
 from loadgen.reconcile import reconcile, reconcile_running
 from loadgen.report import html
+from loadgen.verdict import PROMISES, Verdict
 from loadgen.without import CONTROLS
 from services.kube import NAMESPACE, Cluster
 from services.local import Running

@@ -14,7 +14,6 @@ from typing import Any, Final
 import aiohttp
 
 from loadgen import faults
-from loadgen.audit import Verdict
 from loadgen.books import Unreadable
 from loadgen.certificate import Certificate
 from loadgen.client import Client
@@ -25,6 +24,7 @@ from loadgen.mixes import MIXES, Ask, Stock, asks
 from loadgen.reconcile import reconcile
 from loadgen.shop import own_shop
 from loadgen.target import LocalTarget
+from loadgen.verdict import Verdict
 from services.local import Running
 
 POLL_SECONDS: Final = 0.2

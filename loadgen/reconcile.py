@@ -11,7 +11,8 @@ from typing import Any
 import aiohttp
 
 from loadgen import books
-from loadgen.audit import Books, Verdict, audit
+from loadgen.audit import Books, audit
+from loadgen.verdict import Verdict
 from services.local import LocalError, Running
 
 

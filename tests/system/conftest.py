@@ -19,9 +19,9 @@ from urllib.request import urlopen
 import pytest
 
 from broker.process import free_port
-from loadgen.audit import Verdict
 from loadgen.client import Client
 from loadgen.reconcile import reconcile
+from loadgen.verdict import Verdict
 from services import local
 from services.local import LocalError, Running
 

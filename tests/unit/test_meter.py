@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from loadgen.audit import Verdict
 from loadgen.certificate import Certificate, meaning, quantiles, upper_bound
 from loadgen.faults import Fault, Happened
 from loadgen.meter import Latency, Meter
 from loadgen.report import html
+from loadgen.verdict import Verdict
 
 
 def bought(meter: Meter, about: str, due: float, accepted: float, ended: float, *, sold: bool = True) -> None:
