@@ -24,7 +24,8 @@ class Certificate:
     mix: str
     seed: int
     rate: float
-    without: Sequence[str]
+    without: str | None
+    must_break: frozenset[int]
     meter: Meter
     faults: Sequence[Happened]
     verdict: Verdict
@@ -55,6 +56,11 @@ class Certificate:
     def holds(self) -> bool:
         return not self.reasons
 
+    @property
+    def missed(self) -> bool | None:
+        """Whether the guarantee that was taken away was missed, by one of the promises that rest on it."""
+        return bool(self.must_break & self.verdict.counts.keys()) if self.without else None
+
     def as_json(self) -> dict[str, Any]:
         return {
             "holds": self.holds,
@@ -63,7 +69,8 @@ class Certificate:
             "mix": self.mix,
             "seed": self.seed,
             "rate": self.rate,
-            "without": list(self.without),
+            "without": self.without,
+            "missed": self.missed,
             "faults": [
                 {
                     "atSeconds": round(happened.fault.at_seconds, 3),
@@ -99,7 +106,7 @@ class Certificate:
         money = "exact" if not verdict.counts[1] else f"wrong for {verdict.counts[1]} users"
         return [
             ("load", f"{meter.arrived:,} requests, {self.rate:g} a second, mix {self.mix}, seed {self.seed}"),
-            *([("without", ", ".join(self.without))] if self.without else []),
+            *self._control_rows(),
             ("faults", counted(self.faults)),
             ("accepted", f"{verdict.accepted:,}: sold {verdict.sold:,}, refused {verdict.refused:,}"),
             ("lost", f"{verdict.lost:,}"),
@@ -110,8 +117,15 @@ class Certificate:
             ("backlog", f"at most {meter.backlog_peak:,}, drained {meter.drain_seconds:.1f} s after the last request"),
             ("POST to 202", spread(meter.accept.summary())),
             ("POST to end", spread(meter.end.summary())),
-            ("what 0 means", meaning(verdict.accepted)),
+            *([("what 0 means", meaning(verdict.accepted))] if self.holds else []),
         ]
+
+    def _control_rows(self) -> list[tuple[str, str]]:
+        if self.without is None:
+            return []
+        expected = " or ".join(map(str, sorted(self.must_break)))
+        told = "it was missed" if self.missed else "IT WAS NOT MISSED: the audit is blind, or nothing went wrong"
+        return [("without", f"{self.without}: promise {expected} must be broken; {told}")]
 
     def _recovery_rows(self) -> list[tuple[str, str]]:
         """Services and broker apart: the broker takes seconds to start."""

@@ -7,6 +7,7 @@ import contextlib
 import json
 import resource
 import time
+from collections import Counter
 from datetime import datetime
 from pathlib import Path
 from typing import Annotated, Any, Final
@@ -19,6 +20,7 @@ from rich.table import Table
 from broker.messages import SERVICES
 from loadgen.certificate import spread
 from loadgen.client import Client
+from loadgen.controls import CONTROLS
 from loadgen.drill import JOURNAL, Order, prepared
 from loadgen.drill import drill as run_drill
 from loadgen.faults import SCENARIOS
@@ -27,8 +29,7 @@ from loadgen.meter import Meter
 from loadgen.mixes import MIXES, Stock, asks
 from loadgen.reconcile import reconcile, reconcile_running
 from loadgen.report import html
-from loadgen.verdict import PROMISES, Verdict
-from loadgen.without import CONTROLS
+from loadgen.verdict import LISTED, PROMISES, Verdict
 from services.kube import NAMESPACE, Cluster
 from services.local import Running
 from services.options import DATA, DataOption, JsonOption, KubeOption, NamespaceOption
@@ -36,6 +37,8 @@ from services.options import DATA, DataOption, JsonOption, KubeOption, Namespace
 FOLDER: Final = Path(".drill")
 REPORT: Final = "report.html"
 LINE_SECONDS: Final = 5.0
+# Breaches of each promise that a drill prints; `zoco audit` on its books has more.
+EXAMPLES: Final = 3
 
 out = Console(highlight=False, soft_wrap=True)
 # Progress: whoever reads stdout as JSON does not see it.
@@ -138,7 +141,9 @@ def drill(  # noqa: PLR0913, PLR0917
     buyers: BuyersOption = None,
     tokens: TokensOption = None,
     down: Annotated[float, typer.Option(min=0, help="Seconds that a killed process stays down.")] = 0.0,
-    patience: Annotated[float, typer.Option(min=1, help="Seconds to wait for quiet in the end.")] = 120.0,
+    patience: Annotated[
+        float | None, typer.Option(min=1, help="Seconds to wait for quiet in the end: 120; with --without 30.")
+    ] = None,
     data: DataOption = DATA,
     folder: FolderOption = None,
     as_json: JsonOption = False,
@@ -168,8 +173,9 @@ def drill(  # noqa: PLR0913, PLR0917
         down_seconds=down,
         buyers=buyers,
         tokens=tokens,
-        patience_seconds=patience,
-        without=control.takes_away if control else (),
+        patience_seconds=patience or (30 if control else 120),
+        without=without,
+        must_break=control.promises if control else frozenset(),
     )
     with _Progress(as_json) as progress:
         certificate = asyncio.run(run_drill(order, progress.tell))
@@ -181,7 +187,7 @@ def drill(  # noqa: PLR0913, PLR0917
         out.print_json(json.dumps(certificate.as_json(), ensure_ascii=False))
     else:
         out.print(certificate.shown())
-        _print_breaches(certificate.verdict)
+        _print_breaches(certificate.verdict, EXAMPLES)
         out.print(f"books, journal and report: {order.folder}", markup=False)
     if not certificate.holds:
         raise typer.Exit(1)
@@ -223,9 +229,16 @@ def _print_verdict(verdict: Verdict) -> None:
     out.print(f"lost {verdict.lost}, doubled {verdict.doubled}, oversold {verdict.oversold}")
 
 
-def _print_breaches(verdict: Verdict) -> None:
+def _print_breaches(verdict: Verdict, most: int = LISTED) -> None:
+    """At most so many of each promise."""
+    printed: Counter[int] = Counter()
     for breach in verdict.breaches:
-        out.print(f"promise {breach.promise}: {breach.about}: {breach.says}", markup=False)
+        printed[breach.promise] += 1
+        if printed[breach.promise] <= most:
+            out.print(f"promise {breach.promise}: {breach.about}: {breach.says}", markup=False)
+    for promise, count in sorted(verdict.counts.items()):
+        if count > most:
+            out.print(f"promise {promise}: {count - most:,} more", markup=False)
 
 
 class _Progress:

@@ -7,7 +7,7 @@ import contextlib
 import time
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
@@ -47,7 +47,9 @@ class Order:
     tokens: int | None = None
     # How long to wait for quiet after the last request and the last fault.
     patience_seconds: float = 120.0
-    without: tuple[str, ...] = field(default=())
+    # The guarantee that is taken away, and the promises of which at least one must then be broken.
+    without: str | None = None
+    must_break: frozenset[int] = frozenset()
 
     @property
     def load_seconds(self) -> float:
@@ -85,7 +87,16 @@ async def drill(order: Order, tell: Callable[[str, Meter | None], None]) -> Cert
             except Unreadable as error:
                 verdict, left = Verdict(), f"the books cannot be read: {error}"
             return Certificate(
-                order.scenario, order.mix, order.seed, order.rate, order.without, meter, happened, verdict, left
+                scenario=order.scenario,
+                mix=order.mix,
+                seed=order.seed,
+                rate=order.rate,
+                without=order.without,
+                must_break=order.must_break,
+                meter=meter,
+                faults=happened,
+                verdict=verdict,
+                left=left,
             )
 
 

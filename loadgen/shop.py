@@ -6,7 +6,7 @@ import asyncio
 import os
 import sys
 import time
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Final
@@ -24,7 +24,7 @@ POLL_SECONDS: Final = 0.1
 
 
 @asynccontextmanager
-async def own_shop(folder: Path, *, without: Sequence[str] = (), proxied: bool = False) -> AsyncIterator[Proxy | None]:
+async def own_shop(folder: Path, *, without: str | None = None, proxied: bool = False) -> AsyncIterator[Proxy | None]:
     """Start a shop in `folder/data`; stop it in the end. Its output is in `folder/up.log`.
 
     Raises LocalError, NodeError. `proxied`: its RabbitMQ is behind the proxy that this gives.
@@ -56,9 +56,9 @@ async def own_shop(folder: Path, *, without: Sequence[str] = (), proxied: bool =
             await node.stop()
 
 
-def _command(data: Path, without: Sequence[str]) -> list[str]:
+def _command(data: Path, without: str | None) -> list[str]:
     if without:
-        return [sys.executable, "-m", "loadgen.zoco_without", str(data), ",".join(without)]
+        return [sys.executable, "-m", "loadgen.zoco_without", str(data), without]
     return [str(Path(sys.executable).with_name("zoco")), "up", "--data", str(data), "--port", "0"]
 
 

@@ -1,4 +1,4 @@
-"""`zoco up` with some guarantees gone: what a drill's negative control runs. Its name has to have `zoco` in it, by
+"""`zoco up` with a guarantee gone: what a drill's negative control runs. Its name has to have `zoco` in it, by
 which the other commands know that it is one."""
 
 from __future__ import annotations
@@ -12,13 +12,13 @@ from services.local import Local
 
 
 def main() -> None:
-    """python -m loadgen.zoco_without DATA CONTROL[,CONTROL]"""
-    data, controls = sys.argv[1:]
+    """python -m loadgen.zoco_without DATA CONTROL"""
+    data, control = sys.argv[1:]
     shop = Local(
         Path(data),
         0,
         broker_url=os.environ.get("ZOCO_RABBITMQ_URL"),
-        program=lambda name: ("-m", "loadgen.controls", controls, f"services.{name}.main:app"),
+        program=lambda name: ("-m", "loadgen.controls", control, f"services.{name}.main:app"),
     )
     asyncio.run(shop.run())
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from loadgen.certificate import Certificate, meaning, quantiles, upper_bound
 from loadgen.faults import Fault, Happened
 from loadgen.meter import Latency, Meter
@@ -16,7 +18,18 @@ def bought(meter: Meter, about: str, due: float, accepted: float, ended: float, 
 
 
 def certificate(meter: Meter, verdict: Verdict, *faults: Happened, left: str | None = None) -> Certificate:
-    return Certificate("transacciones", "normal", 7, 250, (), meter, faults, verdict, left)
+    return Certificate(
+        scenario="transacciones",
+        mix="normal",
+        seed=7,
+        rate=250,
+        without=None,
+        must_break=frozenset(),
+        meter=meter,
+        faults=faults,
+        verdict=verdict,
+        left=left,
+    )
 
 
 def test_percentiles_are_those_of_a_known_distribution_to_two_digits() -> None:
@@ -124,6 +137,20 @@ def test_a_certificate_holds_only_if_something_was_sold_and_nothing_is_wrong() -
     assert certificate(meter, Verdict(), left="not quiet after 1 s").reasons == ["not quiet after 1 s"]
     meter.wrong.append("no JSON was answered 500")
     assert certificate(meter, Verdict()).reasons == ["no JSON was answered 500 (1 times)"]
+
+
+def test_a_guarantee_is_missed_when_a_promise_that_rests_on_it_is_broken() -> None:
+    meter = Meter()
+    bought(meter, "a", 0, 1, 2)
+    broken = Verdict()
+    without = replace(certificate(meter, broken), without="dedupe", must_break=frozenset({9}))
+    assert without.missed is False
+    assert "IT WAS NOT MISSED" in dict(without.rows())["without"]
+    broken.breach(4, "a", "another promise")
+    assert without.missed is False
+    broken.breach(9, "a", "acted twice")
+    assert without.missed is True
+    assert certificate(meter, broken).missed is None
 
 
 def test_a_certificate_tells_recovery_of_services_and_of_the_broker_apart() -> None:
