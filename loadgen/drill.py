@@ -150,15 +150,27 @@ async def _quiet(client: Client, load: Load, seconds: float) -> str | None:
     """Wait until all purchases have ended and all queues are empty. Returns what is left when that takes too long."""
     deadline = time.monotonic() + seconds
     await load.finish(seconds)
-    left: Any = "the front door does not answer"
+    left: dict[str, Any] | None = None
     while True:
         with contextlib.suppress(aiohttp.ClientError, TimeoutError, OSError):
-            left = await client.get("/estado")
-            if _is_quiet(left):
+            left = state = await client.get("/estado")
+            if _is_quiet(state):
                 return None
         if time.monotonic() > deadline:
-            return f"not quiet after {seconds:g} s: {left}"
+            return f"not quiet after {seconds:g} s: {_left(left)}"
         await asyncio.sleep(POLL_SECONDS)
+
+
+def _left(state: dict[str, Any] | None) -> str:
+    if state is None:
+        return "the front door does not answer"
+    queues = state["colas"] or {}
+    waiting = {name: depth["messages"] for name, depth in queues.items() if depth["messages"]}
+    away = [name for name, service in state["servicios"].items() if not service["ready"]]
+    return (
+        f"{state['sinTerminar']} purchases and entries on their way; messages waiting: {waiting or 'none'}; "
+        f"not ready: {', '.join(away) or 'none'}"
+    )
 
 
 def _is_quiet(state: dict[str, Any]) -> bool:
