@@ -217,7 +217,13 @@ class Local:
             "ZOCO_PUBLIC_URL": urls[name],
             "ZOCO_OPERATOR_TOKEN": self.token,
             "ZOCO_LOG": "console",
+            **(self._front_door() if name == "compras" else {}),
         }
+
+    def _front_door(self) -> dict[str, str]:
+        """What the page shows of this machine, and may do to it."""
+        management = {"ZOCO_MANAGEMENT_URL": self._node.management_url} if self._node else {}
+        return {"ZOCO_KNOCK_DOWN": f"local:{self.data}", **management}
 
     def _launch(self, child: Child) -> None:
         command = [
@@ -339,7 +345,9 @@ class Local:
         running = Running.read(self.data)
         front = running.urls["compras"]
         lines = [
-            f"front door     {front}   (try {front}/docs)",
+            f"the page       {front}",
+            f"   as operator {front}/#operador={running.operator_token}",
+            f"the API        {front}/docs",
             *(f"{name:<14} {running.urls[name]}" for name in PORTS if name != "compras"),
         ]
         if running.management_url:

@@ -21,6 +21,7 @@ from broker.bus import BusError
 from broker.messages import SERVICES, AltaMessage, CompraSolicitada, Message, Service, encode
 from services.compras.domain import Alta, Asunto, Compra, finished, pregunta
 from services.compras.events import Events
+from services.compras.knock import place_of
 from services.compras.nudge import Nudge
 from services.shared.metrics import SECONDS
 from services.shared.problems import Problem, unavailable
@@ -58,6 +59,7 @@ class FrontDoor:
         self._last_fecha = ""
         self.events = Events(self._store)
         settings, registry = runtime.settings, runtime.metrics.registry
+        self.place = place_of(settings.knock_down)
         self._backlog_limit = settings.backlog_limit
         self._urls = {
             "usuarios": settings.usuarios_url,
@@ -250,6 +252,8 @@ class FrontDoor:
             "broker": {"conectado": bool(bus and bus.connected), "problema": trouble},
             "colas": queues,
             "sinTerminar": len(self._store.rows),
+            "tumbar": {name: self.place.command(name) for name in self.place.names} if self.place else None,
+            "gestion": self._runtime.settings.management_url,
         }
 
     async def _ask_ready(self, service: str) -> dict[str, Any]:

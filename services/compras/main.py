@@ -30,6 +30,7 @@ from broker.messages import (
 )
 from services.compras.domain import DOMAIN, Alta, Asunto, Compra, finished
 from services.compras.front import WAIT_LIMIT_SECONDS, FrontDoor
+from services.compras.page import routes as page_routes
 from services.compras.vista import vista
 from services.shared.problems import Operator, Problem, documented, read_body
 from services.shared.run import Runtime, Service, create_app, json_bytes, page, runtime_of, when_told_to_stop
@@ -279,6 +280,9 @@ async def _alta(request: Request, model: type[AltaMessage], **fields: Any) -> Re
         return answer
     alta_id = str(uuid5(NAMESPACE, f"operador:{key}"))
     return await accepted(request, model(alta_id=alta_id, fecha=door_of(request).fecha_alta(), **fields), "altas", key)
+
+
+routes.include_router(page_routes)
 
 
 def _prepare(runtime: Runtime[Asunto]) -> None:

@@ -7,18 +7,20 @@ import contextlib
 import os
 import random
 import signal
+import socket
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from heapq import nsmallest
 from itertools import islice
 from pathlib import Path
-from typing import Any, Final, Generic, TypeVar
+from typing import Annotated, Any, Final, Generic, TypeVar
 from urllib.parse import urlencode
 
 import pydantic_core
 import structlog
-from fastapi import APIRouter, FastAPI, Request, Response
+from fastapi import APIRouter, FastAPI, Query, Request, Response
 from fastapi.openapi.docs import get_swagger_ui_html
 from fastapi.responses import JSONResponse, StreamingResponse
 from pydantic import ValidationError
@@ -40,6 +42,8 @@ from services.shared.store_json import JsonStore
 from services.shared.view import View
 
 Row = TypeVar("Row")
+# How many rows of a list somebody wants to see.
+Limite = Annotated[int | None, Query(ge=1, le=10_000, description="The first so many by id; unless told, all")]
 log = structlog.get_logger()
 
 # sysexits.h: configuration that somebody must mend; an input or output error; try again.
@@ -119,6 +123,9 @@ class Runtime(Generic[Row]):
             "role": "writer" if store.leads else "follower",
             "records": store.seq,
             "diskFull": store.full,
+            # Which of the replicas answers: its host (in a cluster, its pod) and its process there.
+            "host": socket.gethostname(),
+            "pid": os.getpid(),
             "broker": {"connected": bus.connected, "consuming": bus.consuming, "trouble": bus.trouble} if bus else None,
         }
 
@@ -387,6 +394,11 @@ def page(path: str, lines: Iterator[int], limite: int, **asked: int | None) -> t
     query = {name: value for name, value in asked.items() if value is not None}
     query |= {"desde": found[limite - 1], "limite": limite}
     return found[:limite], {"Link": f'<{path}?{urlencode(query)}>; rel="next"'}
+
+
+def some(rows: Mapping[str, Row], limite: int) -> list[Row]:
+    """The rows with the lowest ids, in their order: what somebody wants who shows only so many."""
+    return [rows[str(number)] for number in nsmallest(limite, map(int, rows))]
 
 
 def json_bytes(body: Any, status: int = 200, headers: dict[str, str] | None = None) -> Response:

@@ -58,6 +58,14 @@ class Settings(BaseSettings):
         gt=0,
         description="compras: seconds that a purchase may stand still, all queues empty, before it is asked for again.",
     )
+    knock_down: str | None = Field(
+        None,
+        pattern=r"^local:.+$",
+        description="compras: lets the page's operator kill processes: `local:FOLDER`, those of the `zoco up` there.",
+    )
+    management_url: str | None = Field(
+        None, pattern=r"^https?://", description="compras: RabbitMQ's management UI, for the page's link to it."
+    )
     prefetch: int = Field(
         300,
         ge=1,

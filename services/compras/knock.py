@@ -1,0 +1,65 @@
+"""Knocking a service down, for the page's button: the same as the command that is shown beside it.
+
+A port with one place behind it for each place that Zoco runs in; `place_of` reads the setting.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Final, Protocol
+
+from broker.messages import SERVICES
+from services.local import BROKER, LocalError, Running, kill
+from services.shared.problems import Problem, unavailable
+
+# How long `zoco up` keeps a service down when the page asks for it: long enough to buy, and to see the queue grow.
+DEFAULT_SECONDS: Final = 10.0
+MAX_SECONDS: Final = 120.0
+
+
+class Place(Protocol):
+    """Where the services run."""
+
+    names: Sequence[str]
+
+    def command(self, name: str) -> str:
+        """What a person would type for the same."""
+
+    async def knock_down(self, name: str, seconds: float) -> str:
+        """Kill it, for real; who it was. Raises Problem (503) when there is nothing to kill just now."""
+
+
+class LocalPlace:
+    """The processes of the `zoco up` in this folder."""
+
+    names: Sequence[str] = (*SERVICES, BROKER)
+
+    def __init__(self, data: Path) -> None:
+        self._data = data
+
+    def command(self, name: str) -> str:
+        return f"zoco kill {name} --for {DEFAULT_SECONDS:g}"
+
+    async def knock_down(self, name: str, seconds: float) -> str:
+        try:
+            # The answer of a front door that kills itself would be lost with it.
+            running = Running.read(self._data)
+            return f"pid {await asyncio.to_thread(kill, running, name, seconds)}"
+        except LocalError as error:
+            raise unavailable(str(error)) from None
+
+
+def place_of(setting: str | None) -> Place | None:
+    """None: switched off."""
+    return LocalPlace(Path(setting.removeprefix("local:"))) if setting else None
+
+
+async def knock_down(place: Place | None, name: str, seconds: float) -> dict[str, str]:
+    """What the button does. Raises Problem (403, 404, 503)."""
+    if place is None:
+        raise Problem(403, "knocking down is off: set ZOCO_KNOCK_DOWN, as `zoco up` does, and start again")
+    if name not in place.names:
+        raise Problem(404, f"there is no {name} to knock down: it is one of {', '.join(place.names)}")
+    return {"derribado": name, "quien": await place.knock_down(name, seconds), "orden": place.command(name)}

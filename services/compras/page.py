@@ -1,0 +1,75 @@
+"""The page at `/`: its files, what curl gets instead, and the button that knocks a service down."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Annotated, Any, Final
+
+from fastapi import APIRouter, Query, Request, Response
+from fastapi.responses import FileResponse, PlainTextResponse
+
+from services.compras.knock import DEFAULT_SECONDS, MAX_SECONDS, knock_down
+from services.shared.problems import Operator, Problem
+from services.shared.run import runtime_of
+
+WEB: Final = Path(__file__).with_name("web")
+SHOWN: Final = {".css", ".js", ".svg"}
+# Only what this server sends, and nothing inline: a name with markup in it stays a name.
+POLICY: Final = (
+    "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; connect-src 'self'; "
+    "base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
+)
+HEADERS: Final = {
+    "Content-Security-Policy": POLICY,
+    "Referrer-Policy": "no-referrer",
+    "X-Content-Type-Options": "nosniff",
+    # Asked for again each time, and answered 304: a new version is seen at once.
+    "Cache-Control": "no-cache",
+}
+
+routes = APIRouter()
+
+
+@routes.get("/", summary="The page; plain text for who does not ask for HTML", response_class=Response)
+async def page(request: Request) -> Response:
+    headers = {**HEADERS, "Vary": "Accept, Accept-Language"}
+    if "text/html" in request.headers.get("accept", ""):
+        return FileResponse(WEB / "index.html", headers=headers)
+    text = (WEB / f"page.{language(request)}.txt").read_text(encoding="utf-8")
+    return PlainTextResponse(text.replace("{url}", str(request.base_url).rstrip("/")), headers=headers)
+
+
+def language(request: Request) -> str:
+    """Spanish for who asks for it first, else English."""
+    return "es" if request.headers.get("accept-language", "").lower().startswith("es") else "en"
+
+
+@routes.get("/web/{file}", summary="A part of the page", response_class=FileResponse, responses={404: {}})
+async def part(file: str) -> FileResponse:
+    path = WEB / file
+    if not re.fullmatch(r"[a-z]+\.[a-z]+", file) or path.suffix not in SHOWN or not path.is_file():
+        raise Problem(404, f"there is no {file!r} in the page")
+    return FileResponse(path, headers=HEADERS)
+
+
+@routes.get("/operador", summary="Whether this is the operator's token (operator)", responses={401: {}, 403: {}})
+async def operador(_: Operator) -> dict[str, bool]:
+    return {"operador": True}
+
+
+@routes.post(
+    "/operador/derribos/{servicio}",
+    summary="Kill a service, for real; it is started again by itself (operator)",
+    responses={403: {}, 404: {}, 503: {}},
+)
+async def derribo(
+    request: Request,
+    servicio: str,
+    _: Operator,
+    segundos: Annotated[
+        float, Query(ge=0, le=MAX_SECONDS, description="How long it stays down, where that can be chosen")
+    ] = DEFAULT_SECONDS,
+) -> dict[str, Any]:
+    """Off unless ZOCO_KNOCK_DOWN says where: `zoco up` switches it on."""
+    return await knock_down(runtime_of(request).extra.place, servicio, segundos)

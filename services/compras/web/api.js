@@ -1,0 +1,88 @@
+// The front door: asking it, and listening to it. A front door that is away is waited for.
+
+import { t } from "./texts.js";
+
+const TOKEN = "zoco.operador";
+const AGAIN_MS = 1000;
+const ASK_MS = 8000;
+
+// An answer that is an error, in the API's own words (RFC 9457).
+export class Problem extends Error {
+  constructor(status, detail) {
+    super(detail);
+    this.status = status;
+  }
+}
+
+export const operator = {
+  get token() {
+    return sessionStorage.getItem(TOKEN);
+  },
+  set token(value) {
+    if (value) sessionStorage.setItem(TOKEN, value);
+    else sessionStorage.removeItem(TOKEN);
+  },
+};
+
+// The parsed body. Throws Problem, or TypeError when there is no answer at all.
+export async function ask(path, { method = "GET", body, headers = {}, asOperator = false } = {}) {
+  if (body !== undefined) headers["Content-Type"] = "application/json";
+  if (asOperator) headers.Authorization = `Bearer ${operator.token}`;
+  let answer;
+  try {
+    answer = await fetch(path, { method, headers, body: body && JSON.stringify(body), signal: AbortSignal.timeout(ASK_MS) });
+  } catch (error) {
+    throw new TypeError(String(error));
+  }
+  const told = await answer.json().catch(() => {
+    throw new TypeError("half an answer");
+  });
+  if (!answer.ok) throw new Problem(answer.status, told.detail ?? answer.statusText);
+  return Object.assign(told, { [NEXT]: /<([^>]+)>; rel="next"/.exec(answer.headers.get("Link") ?? "")?.[1] });
+}
+
+const NEXT = Symbol("next page");
+
+// Every page of a list, up to so many; null when there are more.
+export async function whole(path, pages) {
+  const all = [];
+  for (let next = path; next; pages -= 1) {
+    if (pages === 0) return null;
+    const page = await ask(next);
+    all.push(...page);
+    next = page[NEXT];
+  }
+  return all;
+}
+
+// Why a request did not do what it should, in the reader's words.
+export function why(error) {
+  return error instanceof Problem ? error.message : t("fuera");
+}
+
+// Events, for ever: `on.event(kind, data)`, `on.state("live" | "away")`, `on.start()` when what came before is unknown.
+export function listen(on) {
+  let last = null;
+  const open = () => {
+    const source = new EventSource(last === null ? "/eventos" : `/eventos?desde=${last}`);
+    const seen = (kind) => (event) => {
+      last = event.lastEventId;
+      on.event(kind, JSON.parse(event.data));
+    };
+    source.onopen = () => on.state("live");
+    source.addEventListener("inicio", (event) => {
+      last = event.lastEventId;
+      on.start();
+    });
+    source.addEventListener("compra", seen("compra"));
+    source.addEventListener("alta", seen("alta"));
+    source.onerror = () => {
+      on.state("away");
+      if (source.readyState !== EventSource.CLOSED) return;
+      // It was answered with an error: a browser gives up then, and we do not.
+      source.close();
+      setTimeout(open, AGAIN_MS);
+    };
+  };
+  open();
+}

@@ -1,0 +1,129 @@
+// The page: one listener, five parts.
+
+import { ask, listen, operator, Problem, why } from "./api.js";
+import { $, show, write } from "./dom.js";
+import * as load from "./load.js";
+import * as purchases from "./purchases.js";
+import * as room from "./room.js";
+import * as shop from "./shop.js";
+import { switchLanguage, t, translate } from "./texts.js";
+import * as verdict from "./verdict.js";
+
+const THEME = "zoco.tema";
+const THEMES = ["auto", "light", "dark"];
+// A break that is shorter is nobody's concern.
+const AWAY_MS = 1500;
+const dark = matchMedia("(prefers-color-scheme: dark)");
+let theme = localStorage.getItem(THEME) ?? "auto";
+let link = "wait";
+let away = null;
+
+function drawTheme() {
+  document.documentElement.dataset.theme = theme === "auto" ? (dark.matches ? "dark" : "light") : theme;
+  write($("#theme"), t(`tema${theme}`));
+  $("#theme").title = t("tema");
+}
+
+function drawTools() {
+  translate();
+  drawTheme();
+  write($("#language"), t("idioma"));
+  $("#language").ariaLabel = t("idiomaEtiqueta");
+  $("#language").lang = t("idioma") === "English" ? "en" : "es";
+  write($("#operator"), t(operator.token ? "operadorSi" : "operador"));
+  drawLink();
+}
+
+function drawLink() {
+  $("#link").dataset.state = link;
+  write($("#link .says"), t({ live: "conectada", wait: "conectando", away: "desconectada" }[link]));
+  write($("#away"), t("fuera"));
+}
+
+function drawAll() {
+  drawTools();
+  shop.draw();
+  purchases.draw();
+  load.draw();
+  verdict.draw();
+  room.quiet();
+}
+
+function linked(state) {
+  if (state === link) return;
+  link = state;
+  clearTimeout(away);
+  if (state === "away") away = setTimeout(() => show($("#away"), true), AWAY_MS);
+  else show($("#away"), false);
+  drawLink();
+  // What the others were doing meanwhile is not told again to who only looks at balances and tokens.
+  if (state === "live") shop.refresh();
+}
+
+async function enter(token) {
+  operator.token = token;
+  try {
+    await ask("/operador", { asOperator: true });
+    return true;
+  } catch (error) {
+    operator.token = null;
+    write($("#key-says"), error instanceof Problem && error.status === 401 ? t("claveMal") : why(error));
+    return false;
+  }
+}
+
+function dialog() {
+  $("#operator").onclick = () => $("#key").showModal();
+  $("#close").onclick = () => $("#key").close();
+  $("#key form").onsubmit = async (event) => {
+    event.preventDefault();
+    if (!(await enter($("#token").value.trim()))) return;
+    $("#token").value = "";
+    write($("#key-says"), "");
+    $("#key").close();
+    drawAll();
+  };
+}
+
+// `zoco up` prints the page's address with the operator's key behind a #: it is taken, and leaves the address.
+async function keyFromAddress() {
+  const found = /^#operador=(.+)$/.exec(location.hash);
+  if (!found) return;
+  history.replaceState(null, "", location.pathname);
+  await enter(decodeURIComponent(found[1]));
+}
+
+async function start() {
+  drawTools();
+  document.documentElement.dataset.ready = "";
+  $("#language").onclick = () => (switchLanguage(), drawAll());
+  $("#theme").onclick = () => {
+    theme = THEMES[(THEMES.indexOf(theme) + 1) % THEMES.length];
+    localStorage.setItem(THEME, theme);
+    drawTheme();
+  };
+  dark.onchange = drawTheme;
+  dialog();
+  load.start();
+  verdict.start();
+  room.onState(verdict.look);
+  room.onState(room.links);
+  purchases.start(shop);
+  listen({
+    state: linked,
+    start: () => purchases.again(),
+    event: (kind, data) => {
+      if (kind === "alta") {
+        if (data.tipo === "usuario.registrado" || data.tipo === "saldo.recargado") verdict.entered();
+        return;
+      }
+      room.heard(data);
+      purchases.heard(data);
+    },
+  });
+  await keyFromAddress();
+  drawTools();
+  await Promise.all([shop.start(), room.start()]);
+}
+
+start();

@@ -1,0 +1,94 @@
+// Buying without a pause: publishes a token and buys it, so many times a second. For the operator.
+
+import { ask, operator, Problem, why } from "./api.js";
+import { $, write } from "./dom.js";
+import { PICTURES, TEST_IDS } from "./shop.js";
+import { number, t } from "./texts.js";
+
+const TICK_MS = 100;
+// A browser opens six connections: one listens, and one is for who buys by hand.
+const AT_ONCE = 4;
+const BUYERS = 5;
+const SALDO = 10 ** 9;
+
+let speed = 0;
+let owed = 0;
+let flying = 0;
+let next = Date.now() * 1000;
+let asked = 0;
+let accepted = 0;
+let trouble = "";
+let ready = false;
+const times = [];
+
+export function start() {
+  for (const button of document.querySelectorAll(".speeds button")) button.onclick = () => set(Number(button.dataset.speed));
+  setInterval(tick, TICK_MS);
+  draw();
+}
+
+async function set(perSecond) {
+  if (perSecond && !operator.token) {
+    $("#key").showModal();
+    return;
+  }
+  [speed, owed, trouble] = [perSecond, 0, ""];
+  draw();
+  if (!perSecond || ready) return;
+  try {
+    await Promise.all(Array.from({ length: BUYERS }, (_, n) =>
+      ask(`/usuarios/${TEST_IDS + n}`, { method: "PUT", body: { nombre: `Prueba ${n + 1}`, saldo: SALDO }, asOperator: true })));
+    ready = true;
+  } catch (error) {
+    stop(error);
+  }
+}
+
+function stop(error) {
+  speed = 0;
+  trouble = why(error);
+  draw();
+}
+
+function tick() {
+  if (!speed || !ready) return;
+  owed = Math.min(owed + (speed * TICK_MS) / 1000, speed);
+  while (owed >= 1 && flying < AT_ONCE) {
+    owed -= 1;
+    flying += 1;
+    one().finally(() => {
+      flying -= 1;
+    });
+  }
+  draw();
+}
+
+async function one() {
+  const tokenId = (next += 1);
+  const usuarioId = TEST_IDS + (tokenId % BUYERS);
+  const imagen = PICTURES[tokenId % PICTURES.length];
+  const key = `carga-${tokenId}`;
+  asked += 1;
+  try {
+    await ask(`/tokens/${tokenId}`, { method: "PUT", body: { nombre: `Prueba ${tokenId % 100000}`, imagen, precio: 1 }, asOperator: true });
+    await ask("/compras", { method: "POST", body: { usuarioId, tokenId }, headers: { "Idempotency-Key": key } });
+    accepted += 1;
+    times.push(Date.now());
+  } catch (error) {
+    // Away or full: the next ones go on trying, at the same speed. Anything else would fail for ever.
+    if (error instanceof Problem && error.status !== 503) stop(error);
+    else trouble = why(error);
+  }
+}
+
+export function draw() {
+  for (const button of document.querySelectorAll(".speeds button")) {
+    const mine = Number(button.dataset.speed);
+    if (mine) button.setAttribute("aria-pressed", String(mine === speed));
+    else button.disabled = !speed;
+  }
+  const since = Date.now() - 2000;
+  while (times.length && times[0] < since) times.shift();
+  const figures = t("cargaDice", { a: number(asked), b: number(accepted), r: number(Math.round(times.length / 2)) });
+  write($("#load-says"), asked ? [figures, trouble].filter(Boolean).join(" · ") : trouble || t(operator.token ? "cargaNota" : "cargaOperador"));
+}

@@ -1,0 +1,175 @@
+// The shop: who buys, what is for sale, and what has become of it.
+
+import { ask, operator, why } from "./api.js";
+import { $, make, once, show, write } from "./dom.js";
+import * as purchases from "./purchases.js";
+import { number, t } from "./texts.js";
+
+const BUYER = "zoco.comprador";
+const SHOWN = 48;
+const BUYERS = 12;
+// Test buyers and test tokens have higher ids, and are not for sale by hand.
+export const TEST_IDS = 900_000;
+const REFRESH_MS = 5000;
+const LOOK_MS = 120;
+
+// The rest of the pictures, for the operator to publish.
+const COLLECTION = [
+  [103, "Ajolote Dorado", "ajolote.jpg", 40], [104, "Ballena de Mar Alto", "ballena.jpg", 60],
+  [105, "Búho de Guardia", "buho.jpg", 35], [106, "Cactus en Flor", "cactus.jpg", 25],
+  [107, "Caracol Paciente", "caracol.jpg", 20], [108, "Cohete de Papel", "cohete.jpg", 55],
+  [109, "Faro sin Sueño", "faro.jpg", 45], [110, "Medusa Lunar", "medusa.jpg", 50],
+  [111, "Tetera de Russell", "tetera.jpg", 30], [112, "Volcán Tranquilo", "volcan.jpg", 65],
+  [113, "Zorro del Norte", "zorro.jpg", 40], [114, "Abeja Reina", "abeja.jpg", 30],
+];
+export const PICTURES = ["gato.jpg", "luna.jpg", ...COLLECTION.map(([, , imagen]) => imagen)];
+
+const tokens = new Map();
+const users = new Map();
+const cards = new Map();
+const looks = new Set();
+let buyer = Number(localStorage.getItem(BUYER)) || null;
+let total = 0;
+
+const unknown = (id) => (id < TEST_IDS ? `n.º ${id}` : t("prueba", { n: id % 100_000 }));
+export const tokenName = (id) => tokens.get(id)?.nombre ?? unknown(id);
+export const buyerName = (id) => users.get(id)?.nombre ?? unknown(id);
+export const picture = (id) => (tokens.has(id) ? `/imagenes/${tokens.get(id).imagen}` : "");
+
+export function start() {
+  $("#collection button").onclick = publish;
+  setInterval(() => document.hidden || refresh(), REFRESH_MS);
+  return refresh();
+}
+
+export async function refresh() {
+  const [list, people] = await Promise.allSettled([ask(`/tokens?limite=${SHOWN}`), ask(`/usuarios?limite=${BUYERS}`)]);
+  if (list.status === "fulfilled") take(tokens, list.value.filter((token) => token.id < TEST_IDS));
+  if (people.status === "fulfilled") take(users, people.value.filter((user) => user.id < TEST_IDS));
+  const failed = [list, people].find((result) => result.status === "rejected");
+  show($("#shop-trouble"), Boolean(failed));
+  if (failed) write($("#shop-trouble"), t("caido", { nombre: list.status === "rejected" ? "tokens" : "usuarios" }));
+  if (!users.has(buyer)) buyer = users.keys().next().value ?? buyer;
+  draw();
+  purchases.draw();
+}
+
+function take(into, rows) {
+  for (const row of rows) into.set(row.id, { ...into.get(row.id), ...row });
+}
+
+// Something happened to a purchase: what is shown of its token and its buyer may have changed.
+export function heard(life) {
+  if (!tokens.has(life.tokenId) && !users.has(life.usuarioId)) return;
+  const token = tokens.get(life.tokenId);
+  if (token && life.estado === "reservada" && !token.vendido) token.holder = life.usuarioId;
+  if (token && (life.estado === "confirmada" || life.estado === "registrada")) Object.assign(token, { vendido: true, owner: life.usuarioId });
+  if (life.estado === "rechazada" || life.estado === "reservada") looks.add(`/tokens/${life.tokenId}`);
+  if (life.estado === "pagada" || life.estado === "registrada") looks.add(`/usuarios/${life.usuarioId}`);
+  if (looks.size === 1) setTimeout(look, LOOK_MS);
+  draw();
+}
+
+async function look() {
+  const paths = [...looks];
+  looks.clear();
+  for (const path of paths) {
+    const row = await ask(path).catch(() => null);
+    if (row && path.startsWith("/tokens") && tokens.has(row.id)) own(row);
+    if (row && path.startsWith("/usuarios") && users.has(row.id)) take(users, [row]);
+  }
+  draw();
+}
+
+function own(row) {
+  const { reserva, cola, ...token } = row;
+  const holder = reserva?.usuarioId ?? null;
+  take(tokens, [{ ...token, holder: token.vendido ? null : holder, owner: token.vendido ? holder : null, asked: true }]);
+}
+
+async function publish() {
+  $("#collection button").disabled = true;
+  await Promise.allSettled(COLLECTION.map(([id, nombre, imagen, precio]) =>
+    ask(`/tokens/${id}`, { method: "PUT", body: { nombre, imagen, precio }, asOperator: true, headers: { Prefer: "wait=5" } })));
+  $("#collection button").disabled = false;
+  await refresh();
+}
+
+async function topUp(user) {
+  try {
+    await ask(`/usuarios/${user.id}/recargas`, { method: "POST", body: { monto: 100 }, asOperator: true, headers: { Prefer: "wait=5" } });
+    looks.add(`/usuarios/${user.id}`);
+    await look();
+  } catch (error) {
+    write($("#heard"), why(error));
+  }
+}
+
+export const draw = once(() => {
+  drawBuyers();
+  const list = $("#cards");
+  const shown = [...tokens.values()].sort((a, b) => a.id - b.id).slice(0, SHOWN);
+  for (const token of shown) {
+    if (!cards.has(token.id)) list.append(cards.set(token.id, card(token)).get(token.id));
+    fill(cards.get(token.id), token);
+    if (token.vendido && !token.owner && !token.asked) {
+      token.asked = true;
+      looks.add(`/tokens/${token.id}`);
+      if (looks.size === 1) setTimeout(look, LOOK_MS);
+    }
+  }
+  show($("#collection"), Boolean(operator.token) && tokens.size > 0 && !COLLECTION.some(([id]) => tokens.has(id)));
+});
+
+function drawBuyers() {
+  const group = $("#buyers .people");
+  for (const user of users.values()) {
+    let person = $(`[data-id="${user.id}"]`, group);
+    if (!person) {
+      const id = `buyer-${user.id}`;
+      const input = make("input", { type: "radio", name: "buyer", id, value: user.id, onchange: () => choose(user.id) });
+      const label = make("label", { htmlFor: id }, make("span", { className: "face", aria: { hidden: true } }), make("span", {}, make("span"), make("small")));
+      const add = make("button", { className: "small", type: "button", onclick: () => topUp(users.get(user.id)) });
+      person = make("div", { className: "person", data: { id: user.id } }, input, label, add);
+      group.append(person);
+    }
+    $("input", person).checked = user.id === buyer;
+    write($(".face", person), [...user.nombre][0]);
+    write($("label span span", person), user.nombre);
+    write($("small", person), t("saldo", { n: number(user.saldo) }));
+    const add = $("button", person);
+    show(add, Boolean(operator.token));
+    write(add, t("recargar"));
+    add.ariaLabel = t("recargarEtiqueta", { quien: user.nombre });
+  }
+}
+
+function choose(id) {
+  buyer = id;
+  localStorage.setItem(BUYER, id);
+  draw();
+}
+
+function card(token) {
+  const img = make("img", { alt: "", loading: "lazy", decoding: "async", width: 480, height: 480, src: `/imagenes/${token.imagen}` });
+  img.onerror = () => setTimeout(() => { img.src = `${img.src.split("?")[0]}?${Date.now()}`; }, REFRESH_MS);
+  return make("article", { className: "card", data: { id: token.id } },
+    make("div", { className: "art" }, img, make("span", { className: "badge", hidden: true })),
+    make("div", { className: "body" }, make("h3"), make("button", { type: "button", onclick: () => purchases.buy(buyer, tokens.get(token.id)) })));
+}
+
+function fill(element, token) {
+  write($("h3", element), token.nombre);
+  const asking = purchases.asking(buyer, token.id);
+  const state = token.vendido ? "sold" : token.holder ? "held" : "free";
+  if (element.dataset.state !== state) element.dataset.state = state;
+  const badge = $(".badge", element);
+  show(badge, state !== "free");
+  write(badge, state === "held" ? t("apartado") : token.owner ? t("vendidoA", { quien: buyerName(token.owner) }) : t("vendido"));
+  const button = $("button", element);
+  const off = token.vendido || asking || !buyer;
+  if (button.disabled !== off) button.disabled = off;
+  write(button, token.vendido ? t("vendido") : asking ? t("pidiendo") : t("comprar", { n: number(token.precio) }));
+  const label = token.vendido || asking ? null : t("comprarEtiqueta", { token: token.nombre, n: number(token.precio), quien: buyerName(buyer) });
+  if (button.ariaLabel !== label) button.ariaLabel = label;
+}

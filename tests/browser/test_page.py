@@ -1,0 +1,232 @@
+"""Buying on the page, being refused, waiting, losing the connection; in two languages, for eyes and ears."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from typing import Any
+
+import aiohttp
+import pytest
+from conftest import POOR, RICH, Opened, lost_answers, shops
+from playwright.async_api import expect
+
+STEPS = ["solicitada", "reservada", "pagada", "confirmada", "registrada"]
+MAX_BYTES = 150_000
+Open = Callable[..., Any]
+
+
+async def test_a_purchase_is_seen_from_its_request_to_its_record(entered: Open, opened: Open) -> None:
+    token = await entered()
+    here: Opened = await opened()
+    await here.axe()
+    await here.buy(RICH, token)
+    for step in STEPS:
+        await here.reaches(token, step)
+    await expect(here.life(token).locator(".why")).to_contain_text("Registro n.º")
+    await expect(here.page.locator(f".card[data-id='{token}'] .badge")).to_have_text("De Marta")
+    await expect(here.button(token)).to_be_disabled()
+    await expect(here.page.locator("#records")).to_contain_text(f"Prueba {token}")
+    async with here.shop.client() as client:
+        saldo = (await client.get(f"/usuarios/{RICH}"))["saldo"]
+    await expect(here.page.locator("label[for=buyer-3] small")).to_have_text(f"saldo {saldo:,}".replace(",", "."))
+    assert len(await here.purchases(token)) == 1
+    await here.axe()
+
+
+async def test_a_refusal_says_why_in_the_buyers_words_in_both_languages(entered: Open, opened: Open) -> None:
+    token = await entered()
+    here: Opened = await opened(locale="en-GB")
+    await expect(here.page.locator("html")).to_have_attribute("lang", "en")
+    await here.buy(POOR, token)
+    await expect(here.life(token).locator(".why")).to_contain_text("The balance is too low")
+    await expect(here.life(token).locator("[data-refused] span")).to_have_text("refused")
+    await here.axe()
+    await here.page.click("#language")
+    await expect(here.page.locator("html")).to_have_attribute("lang", "es")
+    await expect(here.life(token).locator(".why")).to_contain_text("No alcanza el saldo")
+    await expect(here.button(token)).to_be_enabled()
+    await here.page.reload()
+    await expect(here.page.locator("html")).to_have_attribute("lang", "es")
+    await here.axe()
+
+
+async def test_who_waits_in_line_is_told_their_place_and_gets_the_token(entered: Open, opened: Open) -> None:
+    token = await entered()
+    here: Opened = await opened()
+    here.shop.kill("usuarios", 4)
+    async with here.shop.client() as client:
+        await client.buy(POOR, token)
+        await client.buy(POOR, token)
+        await here.buy(RICH, token)
+        await expect(here.life(token).locator(".why")).to_contain_text("En la fila: 2 antes que tú")
+        await here.axe()
+        await here.reaches(token, "registrada")
+
+
+async def test_a_lost_answer_and_a_reload_buy_once(entered: Open, opened: Open) -> None:
+    token = await entered()
+    here: Opened = await opened()
+    async with lost_answers(here.page, "**/compras"):
+        await here.buy(RICH, token)
+        await expect(here.life(token).locator(".why")).to_contain_text("Guardada aquí")
+        await expect(here.button(token)).to_be_disabled()
+        await here.page.reload()
+        await expect(here.life(token).locator(".why")).to_contain_text("Guardada aquí")
+    await here.reaches(token, "registrada")
+    assert len(await here.purchases(token)) == 1
+    await here.page.reload()
+    await here.reaches(token, "registrada")
+
+
+async def test_a_double_click_buys_once(entered: Open, opened: Open) -> None:
+    token = await entered()
+    here: Opened = await opened()
+    await here.choose(RICH)
+    await here.button(token).dblclick()
+    await here.reaches(token, "registrada")
+    assert len(await here.purchases(token)) == 1
+    assert await here.page.locator(".life", has_text=f" {token},").count() == 1
+
+
+async def test_the_keyboard_alone_buys(entered: Open, opened: Open) -> None:
+    token = await entered()
+    here: Opened = await opened()
+    await here.page.keyboard.press("Tab")
+    await expect(here.page.locator(".skip")).to_be_focused()
+    await here.page.keyboard.press("Enter")
+    await here.page.keyboard.press("Tab")
+    await here.page.keyboard.press("ArrowRight")
+    await here.page.keyboard.press("ArrowRight")
+    await expect(here.page.locator(f"#buyer-{RICH}")).to_be_checked()
+    while not await here.button(token).evaluate("element => element === document.activeElement"):
+        await here.page.keyboard.press("Tab")
+    await here.page.keyboard.press("Enter")
+    await here.reaches(token, "registrada")
+    await expect(here.page.locator("#heard")).to_have_text(f"Prueba {token}: registrada")
+
+
+async def test_the_page_says_that_the_front_door_is_away_and_recovers_with_what_was_asked(
+    entered: Open, opened: Open
+) -> None:
+    token = await entered()
+    here: Opened = await opened()
+    here.shop.kill("compras", 4)
+    await expect(here.page.locator("#away")).to_be_visible()
+    await here.buy(RICH, token)
+    await expect(here.life(token).locator(".why")).to_contain_text("Guardada aquí")
+    await here.axe()
+    await here.reaches(token, "registrada")
+    await expect(here.page.locator("#away")).to_be_hidden()
+    assert len(await here.purchases(token)) == 1
+
+
+async def test_knocked_down_it_queues_and_drains_and_the_verdict_holds(entered: Open, opened: Open) -> None:
+    token, second = await entered(), await entered()
+    here: Opened = await opened(operator=True)
+    row = here.page.locator(".service[data-name=transacciones]")
+    await row.locator("button").click()
+    await expect(here.page.locator("#knock-note")).to_contain_text("transacciones cayó (pid")
+    await expect(row).to_have_attribute("data-state", "down")
+    await here.buy(RICH, token)
+    await here.button(second).click()
+    await here.reaches(second, "confirmada")
+    await expect(here.life(second).locator(".why")).to_contain_text("su registro espera en la cola")
+    await expect(row.locator(".chart span")).to_have_text("2 en cola")
+    await here.axe()
+    await here.reaches(second, "registrada")
+    await expect(row).to_have_attribute("data-state", "up")
+    await expect(row.locator(".chart span")).to_have_text("0 en cola")
+    await here.page.click("#check")
+    await expect(here.page.locator("#promises li[data-holds=yes]")).to_have_count(5)
+    await expect(here.page.locator("#short")).to_have_text("0 perdidas · 0 dobles")
+
+
+async def test_the_load_buys_for_real_and_stops(entered: Open, opened: Open) -> None:
+    await entered()
+    here: Opened = await opened(operator=True)
+    async with here.shop.client() as client:
+        before = (await client.get("/estado"))["servicios"]["transacciones"]["records"]
+        await here.page.click("[data-speed='50']")
+        await expect(here.page.locator("[data-speed='50']")).to_have_attribute("aria-pressed", "true")
+        async with asyncio.timeout(30):
+            while (await client.get("/estado"))["servicios"]["transacciones"]["records"] < before + 30:
+                await asyncio.sleep(0.1)
+        await here.page.click("[data-speed='0']")
+        await client.quiet()
+    assert await here.page.locator(".life").count() == 0
+    await here.page.click("#check")
+    await expect(here.page.locator("#promises li[data-holds=yes]")).to_have_count(5)
+    await here.axe()
+
+
+async def test_two_replicas_show_the_same_purchase(entered: Open, opened: Open) -> None:
+    token = await entered()
+    here: Opened = await opened()
+    with shops.replica(here.shop) as url:
+        there: Opened = await opened(url=url)
+        await expect(there.page.locator(".service[data-name=compras] small")).to_contain_text("sigue")
+        await there.buy(RICH, token)
+        await there.reaches(token, "registrada")
+        await here.reaches(token, "registrada")
+        assert len(await here.purchases(token)) == 1
+
+
+async def test_only_the_operator_knocks_down(shop: Any, opened: Open) -> None:
+    here: Opened = await opened()
+    await here.page.locator(".service[data-name=tokens] button").click()
+    await expect(here.page.locator("#key")).to_be_visible()
+    await here.axe()
+    await here.page.fill("#token", "wrong")
+    await here.page.click("#enter")
+    await expect(here.page.locator("#key-says")).to_have_text("Esa clave no es.")
+    await expect(here.page.locator("#token")).to_have_value("wrong")
+    await here.page.fill("#token", shop.running.operator_token)
+    await here.page.keyboard.press("Enter")
+    await expect(here.page.locator("#key")).to_be_hidden()
+    await expect(here.page.locator("#operator")).to_have_text("Operador ✓")
+    async with aiohttp.ClientSession() as http:
+        path = f"{shop.front}/operador/derribos/"
+        bearer = {"Authorization": f"Bearer {shop.running.operator_token}"}
+        for headers, name, status in (({}, "tokens", 401), (bearer, "nadie", 404)):
+            async with http.post(path + name, headers=headers) as answer:
+                assert answer.status == status, name
+
+
+async def test_a_name_with_markup_in_it_stays_a_name(entered: Open, opened: Open) -> None:
+    token = await entered("<img src=x onerror=alert(1)>")
+    here: Opened = await opened()
+    await expect(here.page.locator(f".card[data-id='{token}'] h3")).to_have_text(
+        f"<img src=x onerror=alert(1)> {token}"
+    )
+    await here.buy(RICH, token)
+    await here.reaches(token, "registrada")
+
+
+@pytest.mark.parametrize(("width", "columns"), [(390, 2), (1280, 3)])
+async def test_it_fits_the_screen_and_is_light(entered: Open, opened: Open, width: int, columns: int) -> None:
+    await entered()
+    here: Opened = await opened(viewport={"width": width, "height": 844})
+    loaded = await here.page.evaluate(
+        "() => performance.getEntries().filter(one => one.decodedBodySize).map(one => [one.name, one.decodedBodySize])"
+    )
+    assert all(url.startswith(here.shop.front) for url, _ in loaded)
+    sizes = {url: size for url, size in loaded if "/imagenes/" not in url}
+    assert f"{here.shop.front}/web/app.js" in sizes
+    assert sum(sizes.values()) < MAX_BYTES, sizes
+    assert await here.page.evaluate("document.documentElement.scrollWidth") <= width
+    tops = await here.page.eval_on_selector_all(".card", "cards => cards.map(card => card.offsetTop)")
+    assert tops.count(tops[0]) == min(columns, len(tops))
+    await here.axe()
+
+
+async def test_curl_gets_a_text_that_says_what_to_type(shop: Any) -> None:
+    async with aiohttp.ClientSession() as http:
+        async with http.get(shop.front) as answer:
+            text = await answer.text()
+            assert answer.headers["Content-Type"].startswith("text/plain")
+            assert f"curl {shop.front}/tokens" in text
+        async with http.get(shop.front, headers={"Accept-Language": "es"}) as answer:
+            assert "Qué se vende" in await answer.text()
+        async with http.get(f"{shop.front}/web/page.es.txt") as answer:
+            assert answer.status == 404
