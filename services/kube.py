@@ -45,11 +45,11 @@ class Cluster:
         return base64.b64decode(self.kubectl("get", "secret", "operator-token", "--output", path)).decode()
 
     @contextlib.contextmanager
-    def forwarded(self, service: str) -> Iterator[str]:
+    def forwarded(self, service: str, port: int = PORT) -> Iterator[str]:
         """The URL of a service, on a free port of this machine. It leads to one pod, and ends with it."""
         # Fails with a sentence, where the command below would only end.
         self.kubectl("get", "service", service)
-        command = self._command("port-forward", f"service/{service}", f":{PORT}")
+        command = self._command("port-forward", f"service/{service}", f":{port}")
         with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True) as process:
             try:
                 assert process.stdout

@@ -1,0 +1,295 @@
+"""A shop on the cluster that kubectl points at, buyers who keep coming, and what is measured meanwhile."""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import contextlib
+import json
+import os
+import subprocess
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from dataclasses import dataclass, field
+from datetime import datetime
+from itertools import pairwise
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Final, Self
+from urllib.parse import urlsplit
+from uuid import uuid4
+
+import aiohttp
+
+from broker.credentials import BROKER
+from loadgen.audit import Verdict
+from loadgen.client import Client
+from services.cli import reconcile_cluster
+from services.kube import Cluster
+
+ROOT: Final = Path(__file__).parents[2]
+# The issue asks for 50 at least, all the while.
+PER_SECOND: Final = 60
+READS_PER_SECOND: Final = 10
+ROLLOUT: Final = "--timeout=180s"
+SERVICES: Final = ("usuarios", "tokens", "transacciones", "compras")
+
+
+@dataclass
+class KubeShop:
+    """Zoco in a namespace of its own."""
+
+    cluster: Cluster
+    components: str
+    journal: Path
+    front: str = ""
+    token: str = ""
+    measured: list[str] = field(default_factory=list)
+
+    def deploy(self, *arguments: str, **env: str) -> str:
+        """`make deploy` without building: what it prints."""
+        done = subprocess.run(
+            [ROOT / "scripts" / "deploy", *arguments],
+            env={**os.environ, "NAMESPACE": self.cluster.namespace, "NODE_PORT": "0", "COMPONENTS": self.components}
+            | env,
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        assert done.returncode == 0, done.stdout + done.stderr
+        return done.stdout
+
+    def find(self) -> None:
+        """Where the front door is, and the operator's token."""
+        kubectl = self.cluster.kubectl
+        port = kubectl("get", "service", "compras", "--output", "jsonpath={.spec.ports[0].nodePort}")
+        address = '{.items[0].status.addresses[?(@.type=="InternalIP")].address}'
+        self.front = f"http://{kubectl('get', 'nodes', '--output', f'jsonpath={address}')}:{port}"
+        self.token = self.cluster.operator_token()
+
+    def client(self) -> Client:
+        return Client(self.front, self.journal, self.token)
+
+    def secret(self, name: str) -> dict[str, str]:
+        data = json.loads(self.cluster.kubectl("get", "secret", name, "--output", "json"))["data"]
+        return {key: base64.b64decode(value).decode() for key, value in data.items()}
+
+    @contextlib.contextmanager
+    def broker(self, service: str) -> Iterator[str]:
+        """The broker's URL from here, with the credentials of this service."""
+        url = self.secret(f"{service}-rabbitmq")["ZOCO_RABBITMQ_URL"]
+        with self.cluster.forwarded("rabbitmq", 5672) as forwarded:
+            yield url.replace(BROKER, urlsplit(forwarded).netloc)
+
+    async def run(self, *arguments: str) -> str:
+        """kubectl, while the buyers go on."""
+        return await asyncio.to_thread(self.cluster.kubectl, *arguments)
+
+    async def ready(self) -> None:
+        """Every workload is as it should be."""
+        for owner in ("statefulset/rabbitmq", *(f"deployment/{name}" for name in SERVICES)):
+            await self.run("rollout", "status", owner, ROLLOUT)
+
+    async def restarts(self) -> dict[str, int]:
+        """How often a container was restarted, by pod, of all service pods that are not ending."""
+        pods = json.loads(
+            await self.run("get", "pods", "--selector", "app.kubernetes.io/component=service", "--output", "json")
+        )
+        return {
+            pod["metadata"]["name"]: sum(status["restartCount"] for status in pod["status"]["containerStatuses"])
+            for pod in pods["items"]
+            if "deletionTimestamp" not in pod["metadata"]
+        }
+
+    async def audited(self) -> Verdict:
+        """Wait for quiet, then check the books, the queues, and what every client was ever told."""
+        await self.ready()
+        async with self.client() as client:
+            await client.quiet()
+            await until(lambda: self._broker_answers(client), "the broker does not say what is in its queues")
+        verdict = await asyncio.to_thread(reconcile_cluster, self.cluster, self.journal)
+        assert verdict.holds, verdict.as_json()["breaches"]
+        assert not verdict.unchecked
+        return verdict
+
+    async def _broker_answers(self, client: Client) -> bool:
+        return (await client.get("/estado"))["colas"] is not None
+
+    def note(self, what: str, load: Load, **figures: object) -> None:
+        """A line for the table at the end of the run, and for the README."""
+        said = ", ".join(f"{name.replace('_', ' ')} {value}" for name, value in figures.items())
+        self.measured.append(f"{what}: {len(load.asked)} purchases, {load.rate:.0f}/s; {said}")
+
+
+async def until(condition: Callable[[], Awaitable[bool]], otherwise: str, seconds: float = 120) -> None:
+    """Wait until it is so; an answer that does not come is a no. Fails with `otherwise`."""
+    deadline = time.monotonic() + seconds
+    while True:
+        with contextlib.suppress(aiohttp.ClientError, TimeoutError, OSError):
+            if await condition():
+                return
+        assert time.monotonic() < deadline, otherwise
+        await asyncio.sleep(0.1)
+
+
+@dataclass
+class Load:
+    """Buyers, 60 a second, each for a token of their own as long as there are some, and readers beside them.
+
+    Use it as `async with`: at its end they have all been answered. Whoever is not, asks again under the same key, as a
+    good client does; `failed` has every answer that was none.
+    """
+
+    client: Client
+    first: int
+    tokens: int
+    asked: list[float] = field(default_factory=list)
+    ids: list[str] = field(default_factory=list)
+    failed: list[str] = field(default_factory=list)
+    failed_reads: list[str] = field(default_factory=list)
+    reads: int = 0
+    # Messages that waited for each service, as often as the broker could be asked.
+    backlog: dict[str, int] = field(default_factory=lambda: dict.fromkeys(SERVICES, 0))
+    highest: dict[str, int] = field(default_factory=lambda: dict.fromkeys(SERVICES, 0))
+    rate: float = 0
+    _stop: asyncio.Event = field(default_factory=asyncio.Event)
+    _loops: list[asyncio.Task[None]] = field(default_factory=list)
+    _underway: set[asyncio.Task[None]] = field(default_factory=set)
+
+    async def __aenter__(self) -> Self:
+        self._loops = [asyncio.create_task(work()) for work in (self._buyers, self._readers, self._watch)]
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._stop.set()
+        try:
+            await asyncio.gather(*self._loops)
+            await asyncio.gather(*self._underway)
+        finally:
+            for task in (*self._loops, *self._underway):
+                task.cancel()
+        assert self.rate >= 50 or kind, f"only {self.rate:.0f} purchases a second were asked for"
+
+    async def _at(self, per_second: float, one: Callable[[int], Awaitable[None]]) -> float:
+        """Do this so often a second, whatever becomes of it. Returns how often it was."""
+        started = time.monotonic()
+        number = 0
+        while not self._stop.is_set():
+            while number < (time.monotonic() - started) * per_second:
+                task: asyncio.Task[None] = asyncio.ensure_future(one(number))  # type: ignore[arg-type]
+                self._underway.add(task)
+                task.add_done_callback(self._done)
+                number += 1
+            await asyncio.sleep(0.005)
+        return number / (time.monotonic() - started)
+
+    def _done(self, task: asyncio.Task[None]) -> None:
+        if task.cancelled() or task.exception() is None:
+            self._underway.discard(task)
+
+    async def _buyers(self) -> None:
+        self.rate = await self._at(PER_SECOND, self._buy)
+
+    async def _buy(self, number: int) -> None:
+        self.asked.append(time.time())
+        usuario, token, key = self.first + number % 7, self.first + number % self.tokens, str(uuid4())
+        status, told = await self.client.ask(usuario, token, key=key)
+        if status not in (200, 202):
+            self.failed.append(f"{time.time():.1f}: {status} {told.get('detail', '')}")
+            told = await self.client.buy(usuario, token, key=key)
+        self.ids.append(told["id"])
+
+    async def _readers(self) -> None:
+        await self._at(READS_PER_SECOND, self._read)
+
+    async def _read(self, number: int) -> None:
+        path = ("/tokens/101", "/usuarios/1", "/transacciones?limite=1")[number % 3]
+        self.reads += 1
+        try:
+            async with self.client.http.get(f"{self.client.url}{path}") as answer:
+                await answer.read()
+                if answer.status != 200:
+                    self.failed_reads.append(f"{time.time():.1f}: {path} {answer.status}")
+        except (aiohttp.ClientError, TimeoutError, OSError) as error:
+            self.failed_reads.append(f"{time.time():.1f}: {path} {type(error).__name__}")
+
+    async def _watch(self) -> None:
+        while not self._stop.is_set():
+            with contextlib.suppress(aiohttp.ClientError, TimeoutError, OSError):
+                queues = (await self.client.get("/estado"))["colas"]
+                for name in SERVICES if queues else ():
+                    self.backlog[name] = queues[name]["messages"]
+                    self.highest[name] = max(self.highest[name], self.backlog[name])
+            await asyncio.sleep(0.2)
+
+    async def drained(self, service: str) -> float:
+        """Seconds until at most a moment's purchases wait for this service."""
+        started = time.monotonic()
+        await until(lambda: _is(self.backlog[service] < PER_SECOND / 2), f"the queue of {service} does not drain")
+        return time.monotonic() - started
+
+
+async def _is(answer: bool) -> bool:
+    return answer
+
+
+@contextlib.asynccontextmanager
+async def loaded(shop: KubeShop, first: int, tokens: int) -> AsyncIterator[Load]:
+    """A shop in which buyers have begun to buy."""
+    async with shop.client() as client:
+        await client.prepare(users=range(first, first + 7), tokens=range(first, first + tokens), saldo=10**9, precio=1)
+        async with Load(client, first, tokens) as load:
+            await until(lambda: _is(len(load.ids) > PER_SECOND), "nobody can buy")
+            yield load
+
+
+async def longest_pause(client: Client, load: Load, estado: str) -> float:
+    """The longest time, in seconds, in which no purchase of this load came into this state."""
+    times: list[float] = []
+    for user in range(load.first, load.first + 7):
+        async for compra in purchases(client, user):
+            times += [
+                datetime.fromisoformat(step["fecha"]).timestamp()
+                for step in compra["historia"]
+                if step["estado"] == estado
+            ]
+    return max((later - earlier for earlier, later in pairwise(sorted(times))), default=0)
+
+
+async def purchases(client: Client, user: int) -> AsyncIterator[dict[str, Any]]:
+    """All of a buyer's purchases, page by page."""
+    url: Any = f"{client.url}/compras?usuarioId={user}&limite=1000"
+    while url:
+        async with client.http.get(url) as answer:
+            for compra in await answer.json():
+                yield compra
+            url = answer.links.get("next", {}).get("url")
+
+
+def pod(name: str, image: str, program: str, arguments: list[str], labels: dict[str, str]) -> dict[str, Any]:
+    """A pod that runs a Python program once, as restricted as the namespace asks."""
+    return {
+        "apiVersion": "v1",
+        "kind": "Pod",
+        "metadata": {"name": name, "labels": labels},
+        "spec": {
+            "restartPolicy": "Never",
+            "automountServiceAccountToken": False,
+            "securityContext": {
+                "runAsNonRoot": True,
+                "runAsUser": 10001,
+                "seccompProfile": {"type": "RuntimeDefault"},
+            },
+            "containers": [
+                {
+                    "name": name,
+                    "image": image,
+                    "imagePullPolicy": "IfNotPresent",
+                    "command": ["python", "-c", program, *arguments],
+                    "securityContext": {"allowPrivilegeEscalation": False, "capabilities": {"drop": ["ALL"]}},
+                }
+            ],
+        },
+    }

@@ -1,0 +1,114 @@
+"""Who may reach what, and who may say what to the broker."""
+
+from __future__ import annotations
+
+import json
+import tempfile
+
+import aio_pika
+import pytest
+from aio_pika.exceptions import ProbableAuthenticationError
+from aiormq.exceptions import ChannelAccessRefused
+from k8s_builders import SERVICES, KubeShop, pod, until
+
+from broker.messages import SAID_BY
+from broker.topology import EXCHANGE, QUEUES
+
+EVERY = pytest.mark.parametrize("service", SERVICES)
+# Everything that listens in the namespace, and the cluster's own API.
+PLACES = {**dict.fromkeys(SERVICES, 8000), "rabbitmq": 5672}
+EVERYWHERE = [*PLACES.items(), ("rabbitmq", 15672), ("rabbitmq", 15692), ("kubernetes.default", 443)]
+# Says of each place whether a connection can be made. Written to run in our images, which have Python and little else.
+KNOCK = """
+import json, socket, sys
+def knock(host, port):
+    try:
+        socket.create_connection((host, port), 2).close()
+        return True
+    except OSError:
+        return False
+print(json.dumps([knock(host, port) for host, port in json.loads(sys.argv[1])]))
+"""
+
+
+@EVERY
+async def test_a_service_cannot_say_or_take_what_is_anothers(shop: KubeShop, service: str) -> None:
+    others = [model.type for model, services in SAID_BY.items() if service not in services]
+    with shop.broker(service) as url:
+        async with await aio_pika.connect(url) as connection:
+            for key in others:
+                exchange = await (await connection.channel()).get_exchange(EXCHANGE, ensure=False)
+                with pytest.raises(ChannelAccessRefused):
+                    await exchange.publish(aio_pika.Message(b"{}"), routing_key=key, timeout=10)
+            for name in QUEUES:
+                if name != service:
+                    queue = await (await connection.channel()).get_queue(name, ensure=False)
+                    with pytest.raises(ChannelAccessRefused):
+                        await queue.get(fail=False, timeout=10)
+            with pytest.raises(ChannelAccessRefused):
+                await (await connection.channel()).declare_queue("mine", durable=True)
+
+
+async def test_the_broker_refuses_who_has_no_credentials_or_wrong_ones(shop: KubeShop) -> None:
+    with shop.broker("tokens") as url:
+        address = url.split("@")[1]
+        for user in ("guest:guest", "tokens:tokens", "usuarios:" + url.split(":")[2].split("@")[0]):
+            with pytest.raises(ProbableAuthenticationError):
+                await aio_pika.connect(f"amqp://{user}@{address}", timeout=10)
+
+
+@pytest.fixture
+def policed(shop: KubeShop) -> KubeShop:
+    if "networkpolicies" not in shop.components:
+        pytest.skip("COMPONENTS leaves the network policies out")
+    return shop
+
+
+async def test_a_strangers_pod_reaches_nothing_but_the_front_door(policed: KubeShop) -> None:
+    # It is in the namespace; its name lookups are not let out either, so it has to know the addresses.
+    places = [(await address(policed, host), port) for host, port in EVERYWHERE]
+    reached = await from_a_pod(policed, "stranger", {"app.kubernetes.io/name": "stranger"}, places)
+    assert not any(reached)
+    # Were it let out, only the front door would be open to it.
+    outside = KubeShop(type(policed.cluster)("default"), "", policed.journal)
+    reached = await from_a_pod(outside, "stranger", {}, places)
+    open_to_it = [place for place, open_ in zip(EVERYWHERE, reached, strict=True) if open_]
+    assert open_to_it == [("compras", 8000), ("kubernetes.default", 443)]
+
+
+async def test_no_service_reaches_more_than_it_needs(policed: KubeShop) -> None:
+    for service in SERVICES:
+        needs = {("rabbitmq", 5672)}
+        if service == "compras":
+            needs |= {(name, 8000) for name in SERVICES}
+        (one, *_) = policed.cluster.pods(service)
+        said = await policed.run("exec", one, "--", "python", "-c", KNOCK, json.dumps(EVERYWHERE))
+        reached = {place for place, open_ in zip(EVERYWHERE, json.loads(said), strict=True) if open_}
+        assert reached == needs, service
+
+
+async def address(shop: KubeShop, host: str) -> str:
+    """The address of a Service."""
+    name, _, namespace = host.partition(".")
+    where = ("--namespace", namespace) if namespace else ()
+    return await shop.run("get", "service", name, *where, "--output", "jsonpath={.spec.clusterIP}")
+
+
+async def from_a_pod(shop: KubeShop, name: str, labels: dict[str, str], places: list[tuple[str, int]]) -> list[bool]:
+    """Which of these places a pod with these labels reaches."""
+    manifest = pod(name, "zoco/tokens:dev", KNOCK, [json.dumps(places)], labels)
+    with tempfile.NamedTemporaryFile("w", suffix=".json", encoding="utf-8") as file:
+        json.dump(manifest, file)
+        file.flush()
+        await shop.run("apply", "--filename", file.name)
+    try:
+
+        async def ended() -> bool:
+            path = "jsonpath={.status.phase}"
+            return await shop.run("get", "pod", name, "--output", path) in ("Succeeded", "Failed")
+
+        await until(ended, "the stranger does not end")
+        reached: list[bool] = json.loads(await shop.run("logs", name))
+        return reached
+    finally:
+        await shop.run("delete", "pod", name, "--grace-period=0", "--force")
