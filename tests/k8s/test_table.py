@@ -27,7 +27,7 @@ async def test_transacciones_is_deleted_and_nobody_notices(shop: KubeShop, numbe
     await shop.audited()
 
 
-async def test_transacciones_is_killed_and_its_records_come_a_little_later(shop: KubeShop, numbers: Iterator[int]) -> None:
+async def test_transacciones_is_killed_and_its_records_come_later(shop: KubeShop, numbers: Iterator[int]) -> None:
     async with loaded(shop, next(numbers), 1500) as load:
         old = shop.cluster.writer("transacciones")
         await shop.run("delete", "pod", old, "--grace-period=0", "--force")
