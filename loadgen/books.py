@@ -5,9 +5,9 @@ Nothing here is shared with the services: an audit that used their code would sh
 
 from __future__ import annotations
 
+import io
 import json
 import re
-import tempfile
 import zlib
 from collections.abc import Iterator
 from contextlib import nullcontext
@@ -77,7 +77,7 @@ def from_folder(data: Path, service: str) -> Journal:
 async def from_service(url: str, operator_token: str) -> Journal:
     """The journal of a service that runs: it shows it to its operator. Raises Unreadable, aiohttp.ClientError."""
     where = f"{url}/diario"
-    file = tempfile.TemporaryFile()  # noqa: SIM115 - it lives as long as the journal
+    file = io.BytesIO()
     async with (
         aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=JOURNAL_SECONDS)) as http,
         http.get(where, headers={"Authorization": f"Bearer {operator_token}"}) as answer,

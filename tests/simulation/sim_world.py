@@ -138,7 +138,7 @@ class Pod(Process):
     def _prepare(self) -> None:
         settings = SimpleNamespace(
             backlog_limit=self.world.backlog_limit, usuarios_url="", tokens_url="", transacciones_url="",
-            nudge_seconds=1.0,
+            nudge_seconds=1.0, knock_down=None,
         )  # fmt: skip
         runtime: Any = SimpleNamespace(
             store=self.store, settings=settings, bus=None, loop=self.loop, writing=self.writing,

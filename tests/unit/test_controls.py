@@ -12,8 +12,8 @@ from pathlib import Path
 import pytest
 
 from loadgen import controls
-from loadgen.audit import PROMISES
 from loadgen.controls import CONTROLS
+from loadgen.verdict import PROMISES
 from services.shared.disk import LocalDisk
 
 APP = "services.tokens.main:app"
