@@ -5,14 +5,11 @@ A port with one place behind it for each place that Zoco runs in; `place_of` rea
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Final, Protocol
 
-from broker.messages import SERVICES
-from services.local import BROKER, LocalError, Running, kill
-from services.shared.problems import Problem, unavailable
+from services.shared.problems import Problem
 
 # How long `zoco up` keeps a service down when the page asks for it: long enough to buy, and to see the queue grow.
 DEFAULT_SECONDS: Final = 10.0
@@ -31,29 +28,14 @@ class Place(Protocol):
         """Kill it, for real; who it was. Raises Problem (503) when there is nothing to kill just now."""
 
 
-class LocalPlace:
-    """The processes of the `zoco up` in this folder."""
-
-    names: Sequence[str] = (*SERVICES, BROKER)
-
-    def __init__(self, data: Path) -> None:
-        self._data = data
-
-    def command(self, name: str) -> str:
-        return f"zoco kill {name} --for {DEFAULT_SECONDS:g}"
-
-    async def knock_down(self, name: str, seconds: float) -> str:
-        try:
-            # The answer of a front door that kills itself would be lost with it.
-            running = Running.read(self._data)
-            return f"pid {await asyncio.to_thread(kill, running, name, seconds)}"
-        except LocalError as error:
-            raise unavailable(str(error)) from None
-
-
 def place_of(setting: str | None) -> Place | None:
     """None: switched off."""
-    return LocalPlace(Path(setting.removeprefix("local:"))) if setting else None
+    if setting is None:
+        return None
+    # A cluster's image has no `zoco up` in it.
+    from services.compras.knock_local import LocalPlace  # noqa: PLC0415
+
+    return LocalPlace(Path(setting.removeprefix("local:")))
 
 
 async def knock_down(place: Place | None, name: str, seconds: float) -> dict[str, str]:
