@@ -17,7 +17,6 @@ from rich.console import Console
 from rich.live import Live
 from rich.table import Table
 
-from broker.messages import SERVICES
 from loadgen.certificate import spread
 from loadgen.client import Client
 from loadgen.controls import CONTROLS
@@ -27,7 +26,7 @@ from loadgen.faults import SCENARIOS
 from loadgen.load import Load
 from loadgen.meter import Meter
 from loadgen.mixes import MIXES, Stock, asks
-from loadgen.reconcile import reconcile, reconcile_running
+from loadgen.reconcile import reconcile, reconcile_cluster
 from loadgen.report import html
 from loadgen.verdict import LISTED, PROMISES, Verdict
 from services.kube import NAMESPACE, Cluster
@@ -201,19 +200,13 @@ def audit(
     as_json: JsonOption = False,
 ) -> None:
     """Check the thirteen promises of the design by the books. Exit code 1 when one is broken."""
-    verdict = _of_cluster(Cluster(namespace), client) if kube else asyncio.run(reconcile(data, client))
+    verdict = reconcile_cluster(Cluster(namespace), client) if kube else asyncio.run(reconcile(data, client))
     if as_json:
         out.print_json(json.dumps(verdict.as_json(), ensure_ascii=False))
     else:
         _print_verdict(verdict)
     if not verdict.holds:
         raise typer.Exit(1)
-
-
-def _of_cluster(cluster: Cluster, client: Path | None) -> Verdict:
-    with contextlib.ExitStack() as forwards:
-        urls: dict[str, str] = {name: forwards.enter_context(cluster.forwarded(name)) for name in SERVICES}
-        return asyncio.run(reconcile_running(urls, cluster.operator_token(), client))
 
 
 def _print_verdict(verdict: Verdict) -> None:

@@ -13,6 +13,7 @@ import aiohttp
 from loadgen import books
 from loadgen.audit import Books, audit
 from loadgen.verdict import Verdict
+from services.kube import Cluster
 from services.local import LocalError, Running
 
 
@@ -22,14 +23,28 @@ async def reconcile(data: Path, client: Path | None) -> Verdict:
     with contextlib.suppress(LocalError):
         live, dead_letters = await answers(Running.read(data).urls)
     journals = {name: books.from_folder(data, name) for name in books.SERVICES}
-    told = books.client_journal(client) if client else None
-    return await asyncio.to_thread(audit, Books(**journals, clients=told, dead_letters=dead_letters, live=live))
+    return await _audited(journals, client, live, dead_letters)
 
 
 async def reconcile_running(urls: Mapping[str, str], operator_token: str, client: Path | None) -> Verdict:
     """Audit a shop whose folders are not here. Raises Unreadable, aiohttp.ClientError."""
     journals = {name: await books.from_service(urls[name], operator_token) for name in books.SERVICES}
-    live, dead_letters = await answers(urls)
+    return await _audited(journals, client, *await answers(urls))
+
+
+def reconcile_cluster(cluster: Cluster, client: Path | None) -> Verdict:
+    """Audit a shop in a cluster. Raises KubeError, Unreadable, aiohttp.ClientError."""
+    with contextlib.ExitStack() as forwards:
+        urls: dict[str, str] = {name: forwards.enter_context(cluster.forwarded(name)) for name in books.SERVICES}
+        return asyncio.run(reconcile_running(urls, cluster.operator_token(), client))
+
+
+async def _audited(
+    journals: Mapping[str, books.Journal],
+    client: Path | None,
+    live: dict[str, list[dict[str, Any]]] | None,
+    dead_letters: dict[str, int] | None,
+) -> Verdict:
     told = books.client_journal(client) if client else None
     return await asyncio.to_thread(audit, Books(**journals, clients=told, dead_letters=dead_letters, live=live))
 

@@ -22,9 +22,9 @@ from uuid import uuid4
 import aiohttp
 
 from broker.credentials import BROKER
-from loadgen.audit import Verdict
 from loadgen.client import Client
-from services.cli import reconcile_cluster
+from loadgen.reconcile import reconcile_cluster
+from loadgen.verdict import Verdict
 from services.kube import Cluster
 
 ROOT: Final = Path(__file__).parents[2]
