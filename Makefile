@@ -22,6 +22,8 @@ check: $(READY) ## style and types
 	$(ENV)/ruff check .
 	$(ENV)/ruff format --check .
 	$(ENV)/mypy
+	@# These run on a cluster only: that they can be read at all is seen here.
+	$(ENV)/pytest --collect-only --quiet --quiet tests/k8s
 
 format: $(READY) ## make the style right
 	$(ENV)/ruff check --fix .

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import shutil
 import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -71,3 +73,19 @@ def test_a_tag_is_made_of_what_goes_into_the_image_and_of_nothing_else(tmp_path:
     with (tmp_path / "broker" / "bus.py").open("a", encoding="utf-8") as file:
         file.write("# changed\n")
     assert all(tags()[service] != before[service] for service in SERVICES)
+
+
+@EVERY
+def test_an_application_needs_no_file_that_its_image_does_not_have(service: str, tmp_path: Path) -> None:
+    for source, target in re.findall(r"^COPY ((?:broker|services)\S*) (\S+)$", dockerfile(service), re.MULTILINE):
+        if (ROOT / source).is_dir():
+            shutil.copytree(ROOT / source, tmp_path / target)
+        else:
+            (tmp_path / target).mkdir(parents=True, exist_ok=True)
+            shutil.copy(ROOT / source, tmp_path / target)
+    # The project itself is installed too: only what is found first, in this folder, is what the image has.
+    env = {**os.environ, "PYTHONPATH": str(tmp_path)}
+    program = [sys.executable, "-c", f"import services.{service}.main as main; print(main.__file__)"]
+    done = subprocess.run(program, cwd=tmp_path, env=env, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.startswith(str(tmp_path))
