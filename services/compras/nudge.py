@@ -90,8 +90,10 @@ class Nudge:
             if row is None or waiting is None:
                 self._waiting.pop(about, None)
                 continue
-            if len(rows) == ROUND_LIMIT or not busy.isdisjoint(_on_the_way(row)):
+            if not busy.isdisjoint(_on_the_way(row)):
                 continue
+            if len(rows) == ROUND_LIMIT:
+                break
             waiting.wait_seconds = min(2 * waiting.wait_seconds, LONGEST_SECONDS)
             waiting.due_seconds = self._seconds() + waiting.wait_seconds
             rows.append(row)

@@ -9,10 +9,9 @@ import random
 import signal
 import socket
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from heapq import nsmallest
 from itertools import islice
 from pathlib import Path
 from typing import Annotated, Any, Final, Generic, TypeVar
@@ -394,11 +393,6 @@ def page(path: str, lines: Iterator[int], limite: int, **asked: int | None) -> t
     query = {name: value for name, value in asked.items() if value is not None}
     query |= {"desde": found[limite - 1], "limite": limite}
     return found[:limite], {"Link": f'<{path}?{urlencode(query)}>; rel="next"'}
-
-
-def some(rows: Mapping[str, Row], limite: int) -> list[Row]:
-    """The rows with the lowest ids, in their order: what somebody wants who shows only so many."""
-    return [rows[str(number)] for number in nsmallest(limite, map(int, rows))]
 
 
 def json_bytes(body: Any, status: int = 200, headers: dict[str, str] | None = None) -> Response:

@@ -9,6 +9,8 @@ from typing import Final, Literal
 from pydantic import Field, SecretStr, ValidationError
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
+from broker.bus import PREFETCH
+
 PREFIX: Final = "ZOCO_"
 # Where a cluster mounts secrets: one file per setting, named like it.
 SECRETS: Final = Path("/run/secrets/zoco")
@@ -67,7 +69,7 @@ class Settings(BaseSettings):
         None, pattern=r"^https?://", description="compras: RabbitMQ's management UI, for the page's link to it."
     )
     prefetch: int = Field(
-        300,
+        PREFETCH,
         ge=1,
         le=2000,
         description="Deliveries that the broker sends ahead of their acks (quorum queues: at most 2,000).",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Mapping
+from heapq import nsmallest
 from pathlib import Path
 from typing import Any, Final, Generic, Protocol, TypeVar
 
@@ -38,6 +39,12 @@ class RowsView(Generic[Row]):
             self._body = array(pydantic_core.to_json(row) for row in shown)
             self._seq = self._store.seq
         return self._body
+
+    def first(self, limite: int) -> list[Mapping[str, Any]]:
+        """What the public sees of the rows with the lowest ids, in their order."""
+        rows = self._store.rows
+        chosen = (rows[str(number)] for number in nsmallest(limite, map(int, rows)))
+        return [seen for row in chosen if (seen := self._public(row)) is not None]
 
     async def write(self) -> None:
         if self._written == self._store.seq:

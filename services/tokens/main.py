@@ -13,7 +13,7 @@ from pydantic import BaseModel, ConfigDict, TypeAdapter
 
 from broker.messages import Id, Imagen, Message, Money, Nombre, TokenPublicado
 from services.shared.problems import Problem
-from services.shared.run import Limite, Runtime, Service, create_app, json_bytes, runtime_of, some
+from services.shared.run import Limite, Runtime, Service, create_app, json_bytes, runtime_of
 from services.shared.seed import SEED_FECHA, seed_id
 from services.shared.view import RowsView
 from services.tokens.domain import DOMAIN, Token
@@ -64,10 +64,8 @@ routes = APIRouter()
 
 @routes.get("/tokens", summary="Every token, as in the seed")
 async def tokens(request: Request, limite: Limite = None) -> Response:
-    runtime: Runtime[Token] = runtime_of(request)
-    if limite is None:
-        return json_bytes(runtime_of(request).view.body())
-    return json_bytes([seen for row in some(runtime.store.rows, limite) if (seen := public(row)) is not None])
+    view = runtime_of(request).view
+    return json_bytes(view.body() if limite is None else view.first(limite))
 
 
 @routes.get("/tokens/{token_id}", summary="One token: who holds it and who waits, too", responses={404: {}})

@@ -11,7 +11,7 @@ from pydantic import BaseModel, ConfigDict, TypeAdapter
 
 from broker.messages import Id, Message, Money, Nombre, UsuarioRegistrado
 from services.shared.problems import Problem
-from services.shared.run import Limite, Runtime, Service, create_app, json_bytes, runtime_of, some
+from services.shared.run import Limite, Runtime, Service, create_app, json_bytes, runtime_of
 from services.shared.seed import SEED_FECHA, seed_id
 from services.shared.view import RowsView
 from services.usuarios.domain import DOMAIN, Usuario
@@ -53,10 +53,8 @@ routes = APIRouter()
 
 @routes.get("/usuarios", summary="Every user, as in the seed")
 async def usuarios(request: Request, limite: Limite = None) -> Response:
-    runtime: Runtime[Usuario] = runtime_of(request)
-    if limite is None:
-        return json_bytes(runtime_of(request).view.body())
-    return json_bytes([seen for row in some(runtime.store.rows, limite) if (seen := public(row)) is not None])
+    view = runtime_of(request).view
+    return json_bytes(view.body() if limite is None else view.first(limite))
 
 
 @routes.get("/usuarios/{usuario_id}", summary="One user", responses={404: {}})
