@@ -5,6 +5,7 @@ were told, shares no code with the services' decisions, and is to be run when al
 from __future__ import annotations
 
 import gc
+import hashlib
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from contextlib import contextmanager
@@ -31,7 +32,7 @@ from loadgen.verdict import Verdict
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-NAMESPACE: Final = uuid5(NAMESPACE_URL, "urn:zoco:compra")
+NAMESPACE: Final = uuid5(NAMESPACE_URL, "urn:zoco:compra").bytes
 # Reasons that are a buyer's own, the one that means the line was full, and having asked before it was for sale.
 OWN_REASONS: Final = {
     "saldo-insuficiente",
@@ -272,7 +273,7 @@ def _clients(verdict: Verdict, clients: Iterable[Told] | None, stories: Stories)
         verdict.unchecked |= dict.fromkeys((10, 12), "no client's journal was given")
         return
     for told in clients:
-        expected = str(uuid5(NAMESPACE, f"{told.usuario_id}:{told.key}"))
+        expected = purchase_id(told.usuario_id, told.key)
         story = stories.by_id.get(expected)
         if told.status == 422:
             _refused_key(verdict, told, expected, story)
@@ -287,6 +288,13 @@ def _clients(verdict: Verdict, clients: Iterable[Told] | None, stories: Stories)
                 _agrees(verdict, told, told.answer, found, stories)
 
 
+def purchase_id(usuario: int, key: str) -> str:
+    """The UUID, version 5, that the design makes of a buyer and a key; `uuid.uuid5` takes three times as long."""
+    digest = hashlib.sha1(NAMESPACE + f"{usuario}:{key}".encode()).hexdigest()
+    variant = "89ab"[int(digest[16], 16) & 3]
+    return f"{digest[:8]}-{digest[8:12]}-5{digest[13:16]}-{variant}{digest[17:20]}-{digest[20:32]}"
+
+
 def _refused_key(verdict: Verdict, told: Told, about: str, story: Story | None) -> None:
     """A 422 to a good request means that its key was used for something else."""
     asked = (told.token_id, told.precio_maximo)
@@ -298,11 +306,13 @@ def _refused_key(verdict: Verdict, told: Told, about: str, story: Story | None) 
 
 def _agrees(verdict: Verdict, told: Told, answer: dict[str, Any], story: Story, stories: Stories) -> None:
     asked, has = (told.usuario_id, told.token_id, told.precio_maximo), (story.usuario, story.token, story.maximo)
-    both = f"{told.where}; {stories.where(story)}"
+    wrong = []
     if asked != has:
-        verdict.breach(12, story.about, f"asked for {asked}, and the book has {has}: {both}")
+        wrong.append(f"asked for {asked}, and the book has {has}")
     if not story.passed & ESTADOS.get(answer["estado"], 0):
-        verdict.breach(12, story.about, f"was told {answer['estado']}, and it never was: {both}")
+        wrong.append(f"was told {answer['estado']}, and it never was")
     for name, value in zip(("motivo", "precio", "transaccionId"), story.shown, strict=True):
         if answer.get(name) not in (None, value):
-            verdict.breach(12, story.about, f"was told {name} {answer[name]}, and it is {value}: {both}")
+            wrong.append(f"was told {name} {answer[name]}, and it is {value}")
+    for says in wrong:
+        verdict.breach(12, story.about, f"{says}: {told.where}; {stories.where(story)}")

@@ -136,13 +136,18 @@ def _chain(folder: Path, names: list[str]) -> list[tuple[str, int | None]]:
 class Told:
     """One request of the client: what it asked, under which key, and what it was told (None: no answer came)."""
 
-    where: str
+    file: Path
+    line: int
     key: str
     usuario_id: int
     token_id: int
     precio_maximo: int | None
     status: int | None
     answer: dict[str, Any] | None
+
+    @property
+    def where(self) -> str:
+        return f"{self.file}:{self.line}"
 
 
 def client_journal(file: Path) -> Iterator[Told]:
@@ -157,7 +162,7 @@ def client_journal(file: Path) -> Iterator[Told]:
             if not line.endswith(b"\n"):
                 raise Unreadable(f"{file}, line {number} is cut off: the client died while it wrote; cut that line off")
             try:
-                note = from_json(line)
+                note = from_json(line, cache_strings="keys")
                 if note.get("asks"):
                     asked[note["n"]] = (number, note)
                 elif "status" in note and note["n"] in asked:
@@ -171,7 +176,8 @@ def client_journal(file: Path) -> Iterator[Told]:
 def _told(file: Path, line: int, note: dict[str, Any], answer: dict[str, Any]) -> Told:
     asks = note["asks"]
     return Told(
-        f"{file}:{line}",
+        file,
+        line,
         note["key"],
         asks["usuarioId"],
         asks["tokenId"],

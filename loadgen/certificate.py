@@ -33,8 +33,8 @@ class Certificate:
 
     @property
     def recoveries(self) -> list[tuple[Happened, float | None]]:
-        """Each kill, and the seconds to the end of the first sale that was accepted after it (None: none was)."""
-        kills = [happened for happened in self.faults if happened.fault.kind == "kill" and not happened.trouble]
+        """Each kill and wipe, and the seconds to the end of the first sale that was accepted after it (None: none)."""
+        kills = [found for found in self.faults if found.fault.kind in ("kill", "wipe") and not found.trouble]
         return list(zip(kills, self.meter.recoveries([kill.began for kill in kills]), strict=True))
 
     @property

@@ -130,8 +130,8 @@ def no_epoch(app: str) -> None:
 
 
 def no_nudge(app: str) -> None:
-    """Nothing is ever asked for again, after a restart neither. Shows when compras is killed with the broker away, or
-    the broker's disk is wiped, with purchases under way: these stop. Breaks 4."""
+    """Nothing is ever asked for again, after a restart neither. Shows when the broker's disk is wiped with messages
+    waiting, or compras is killed with the broker away: purchases under way stop. Breaks 4."""
 
     async def silent(self: Nudge) -> None:
         await asyncio.Event().wait()
@@ -146,7 +146,7 @@ CONTROLS: Final = {
     "ack-last": Control(no_ack_last, "transacciones", frozenset({4, 5})),
     "waiting-line": Control(no_waiting_line, "transacciones", frozenset({4})),
     "epoch": Control(no_epoch, "transacciones", frozenset({5, 7, 8})),
-    "nudge": Control(no_nudge, "storm", frozenset({4})),
+    "nudge": Control(no_nudge, "wipe", frozenset({4})),
 }
 # Set for the second writer of `epoch`, so that it starts no third.
 SECOND: Final = "CONTROL_SECOND_WRITER"

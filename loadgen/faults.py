@@ -12,8 +12,10 @@ from typing import Final, Literal, Protocol
 SERVICES: Final = ("compras", "tokens", "usuarios", "transacciones")
 BROKER: Final = "rabbitmq"
 NETWORK: Final = "the network"
+# How long transacciones is down around the wiping of the broker's disk.
+WIPED_SECONDS: Final = 4.0
 
-Kind = Literal["kill", "freeze", "disk-full", "cut", "stall"]
+Kind = Literal["kill", "wipe", "freeze", "disk-full", "cut", "stall"]
 
 
 class FaultFailed(Exception):
@@ -51,6 +53,9 @@ class Target(Protocol):
 
     async def kill(self, victim: str, seconds: float, began: Callable[[float], None]) -> None:
         """SIGKILL, as soon as there is something to kill; down for so long before it is started again."""
+
+    async def wipe(self, seconds: float, began: Callable[[float], None]) -> None:
+        """Kill RabbitMQ, and delete its disk while it is down for so long."""
 
     async def freeze(self, victim: str, seconds: float, began: Callable[[float], None]) -> None:
         """SIGSTOP, then SIGCONT: connections stay open and nothing answers."""
@@ -111,6 +116,13 @@ def _storm(random: Random, load_seconds: float, down_seconds: float) -> list[Fau
     return services + brokers
 
 
+def _wipe(random: Random, load_seconds: float, down_seconds: float) -> list[Fault]:
+    """With transacciones down its messages wait in the broker, and the broker loses them."""
+    (at,) = _spread(random, load_seconds, 1)
+    down = max(down_seconds, WIPED_SECONDS)
+    return [Fault(at - WIPED_SECONDS / 2, "kill", "transacciones", down), Fault(at, "wipe", BROKER, WIPED_SECONDS / 2)]
+
+
 def _cuts(random: Random, load_seconds: float, _: float) -> list[Fault]:
     kinds: list[Kind] = ["cut", "stall", "cut", "stall"]
     return [
@@ -123,6 +135,7 @@ SCENARIOS: Final[dict[str, Scenario]] = {
     "transacciones": Scenario("transacciones is killed three times", _kills(["transacciones"] * 3)),
     "all": Scenario("each service is killed in turn, twice", _kills([*SERVICES, *SERVICES])),
     "broker": Scenario("RabbitMQ is killed twice", _kills([BROKER] * 2)),
+    "wipe": Scenario("RabbitMQ is killed and its disk deleted, with messages waiting", _wipe),
     "freeze": Scenario("each service, and RabbitMQ, stands still for 3 s", _each("freeze", [*SERVICES, BROKER], 3)),
     "storm": Scenario("a random service is killed every second, RabbitMQ every tenth", _storm),
     "disk-full": Scenario("each service finds no room on its disk for 3 s", _each("disk-full", SERVICES, 3)),
@@ -144,6 +157,8 @@ async def _one(fault: Fault, target: Target, start: float) -> Happened:
         match fault.kind:
             case "kill":
                 await target.kill(fault.victim, fault.seconds, began.append)
+            case "wipe":
+                await target.wipe(fault.seconds, began.append)
             case "freeze":
                 await target.freeze(fault.victim, fault.seconds, began.append)
             case "disk-full":

@@ -18,7 +18,7 @@ class Proxy:
         self.port = free_port()
         self._to_port = to_port
         self._server: asyncio.Server | None = None
-        self._writers: set[asyncio.StreamWriter] = set()
+        self._connections: set[asyncio.Future[tuple[None, None]]] = set()
         self._flows = asyncio.Event()
         self._flows.set()
 
@@ -31,14 +31,9 @@ class Proxy:
         if self._server is not None:
             self._server.close()
             self._server = None
-        for writer in list(self._writers):
-            writer.transport.abort()
-        # A pump that stood still sees that its connection is gone.
-        flowed = self._flows.is_set()
-        self._flows.set()
-        await asyncio.sleep(0)
-        if not flowed:
-            self._flows.clear()
+        for connection in list(self._connections):
+            connection.cancel()
+        await asyncio.gather(*self._connections, return_exceptions=True)
 
     def stall(self) -> None:
         """Let nothing through; connections stay as they are, and new ones are taken and stand still too."""
@@ -53,14 +48,17 @@ class Proxy:
         except OSError:
             writer.transport.abort()
             return
-        ends = (writer, to_writer)
-        self._writers.update(ends)
+        passing = asyncio.gather(self._pump(reader, to_writer), self._pump(to_reader, writer))
+        self._connections.add(passing)
         try:
-            await asyncio.gather(self._pump(reader, to_writer), self._pump(to_reader, writer))
+            await passing
+        except asyncio.CancelledError:
+            # Cut. Whoever cancels this task itself, at the end of everything, loses nothing by it.
+            pass
         finally:
-            self._writers.difference_update(ends)
-            for end in ends:
-                end.transport.abort()
+            self._connections.discard(passing)
+            writer.transport.abort()
+            to_writer.transport.abort()
 
     async def _pump(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         with suppress(OSError):

@@ -40,6 +40,7 @@ ESTADOS: Final = {
     "rechazada": 32,
     "aplicada": 64,
 }
+ENDS: Final = {"registrada", "rechazada"}
 SEED: Final = "semilla:"
 
 
@@ -135,29 +136,30 @@ class Stories:
         """Every purchase that compras accepted."""
         return (story for story in self.by_id.values() if story.said & ASKED)
 
-    def _story(self, about: str) -> Story:
-        story = self.by_id.get(about)
-        if story is None:
-            story = self.by_id[about] = Story(about)
+    def _new(self, about: str) -> Story:
+        story = self.by_id[about] = Story(about)
         return story
 
     def _read(self, service: str, reader: Reader) -> None:
-        bits, journal, find = BITS[service], self._journals[service], self._story
+        bits, journal, by_id = BITS[service], self._journals[service], self.by_id
+        place = 0
         try:
             for place, record in journal.records():
                 about, _, kind = record["id"].rpartition(":")
-                story = find(about)
-                if story.heard & bits[kind]:
+                story = by_id.get(about) or self._new(about)
+                hears = bits[kind]
+                if story.heard & hears:
                     self._twice(story, f"{service} acted twice on {kind}: {journal.where(place)}", acted=True)
-                story.heard |= bits[kind]
+                story.heard |= hears
                 words: Words = []
                 for word in record["words"]:
-                    told = find(word.get("compraId") or word["altaId"])
-                    said = bits[word["type"]]
-                    if told.said & said:
-                        self._twice(told, f"{service} decided {word['type']} twice: {journal.where(place)}")
-                    told.said |= said
-                    words.append((told, word))
+                    told = word.get("compraId") or word["altaId"]
+                    subject = story if told == about else by_id.get(told) or self._new(told)
+                    says = bits[word["type"]]
+                    if subject.said & says:
+                        self._twice(subject, f"{service} decided {word['type']} twice: {journal.where(place)}")
+                    subject.said |= says
+                    words.append((subject, word))
                 reader(place, record, kind, story, words)
         except KeyError as error:
             raise Unreadable(f"{journal.where(place)} is no record that this audit knows: it has no {error}") from error
@@ -184,13 +186,15 @@ class Stories:
         change = record["change"]
         if change is None:
             return
-        if "estado" in change:
-            story.estado = change["estado"]
-            story.passed |= ESTADOS[change["estado"]]
-            story.at_compras = place
-        for step in change.get("historia", ()):
-            story.passed |= ESTADOS[step["estado"]]
-        if len(change.keys() & {"motivo", "precio", "transaccion_id"}):
+        state = change.get("estado")
+        if state is not None:
+            story.estado, story.at_compras = state, place
+            story.passed |= ESTADOS[state]
+        # A state that comes later than its successors is only in the history, whole again once all is over.
+        if state is None or state in ENDS:
+            for step in change.get("historia", ()):
+                story.passed |= ESTADOS[step["estado"]]
+        if "motivo" in change or "precio" in change or "transaccion_id" in change:
             motivo, precio, number = story.shown
             story.shown = (
                 change.get("motivo", motivo),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import shutil
 import signal
 import time
 from collections.abc import Callable
@@ -44,6 +45,13 @@ class LocalTarget:
             else:
                 began(now)
                 return
+
+    async def wipe(self, seconds: float, began: Callable[[float], None]) -> None:
+        disk = self._data / BROKER / "data"
+        if not disk.exists():
+            raise FaultFailed(f"there is no disk of RabbitMQ in {disk}: it is not ours to wipe")
+        await self.kill(BROKER, seconds, began)
+        await asyncio.to_thread(shutil.rmtree, disk)
 
     async def freeze(self, victim: str, seconds: float, began: Callable[[float], None]) -> None:
         pid = await self._pid(victim)

@@ -12,8 +12,9 @@ from typing import Any
 import pytest
 from generated_books import generate
 
+from broker.messages import compra_id
 from loadgen import books
-from loadgen.audit import Books, audit
+from loadgen.audit import Books, audit, purchase_id
 from loadgen.books import SERVICES, Unreadable
 from loadgen.verdict import Verdict
 
@@ -274,3 +275,9 @@ def test_a_clients_journal_that_is_cut_off_or_missing_is_refused(folder: Path) -
     file.unlink()
     with pytest.raises(Unreadable, match="cannot be read"):
         audited(folder)
+
+
+@pytest.mark.parametrize("key", ["k", "2f1c-ñ", "x" * 255])
+def test_the_audit_makes_a_purchases_id_as_the_front_door_does(key: str) -> None:
+    for usuario in (1, 77, 10**12):
+        assert purchase_id(usuario, key) == compra_id(usuario, key)

@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import subprocess
 import sys
 from pathlib import Path
 from typing import Any
+
+import pytest
+
+from loadgen.controls import CONTROLS
+from loadgen.shop import own_shop
 
 ZOCO = Path(sys.executable).with_name("zoco")
 
@@ -35,3 +41,41 @@ def test_the_classic_kills_transacciones_and_proves_that_nothing_was_lost(tmp_pa
     assert "<svg" in (tmp_path / "report.html").read_text(encoding="utf-8")
     again = zoco("audit", "--data", str(tmp_path / "data"), "--client", str(tmp_path / "client.jsonl"))
     assert again.returncode == 0, again.stdout
+
+
+@pytest.mark.parametrize("control", ["journal", "confirm", "waiting-line", "nudge"])
+def test_without_a_guarantee_the_drill_fails_and_names_its_promise(tmp_path: Path, control: str) -> None:
+    """A drill that cannot fail proves nothing."""
+    found = drilled(tmp_path, "--without", control, "--purchases", "800", "--patience", "8", code=1)
+    assert found["missed"] is True, found["reasons"]
+    broken = {number for number, promise in found["audit"]["promises"].items() if promise["breaches"]}
+    assert all(any(f"promise {number} is broken" in reason for reason in found["reasons"]) for number in broken)
+    assert broken & {str(number) for number in CONTROLS[control].promises}
+
+
+async def test_a_shop_that_runs_is_drilled_where_it_is_and_again(tmp_path: Path) -> None:
+    async with own_shop(tmp_path):
+        here = ("all", "--here", "--data", str(tmp_path / "data"), "--purchases", "400")
+        first = await asyncio.to_thread(drilled, tmp_path / "first", *here)
+        again = await asyncio.to_thread(drilled, tmp_path / "again", *here, "--mix", "retry")
+    assert first["holds"]
+    assert again["holds"]
+    assert first["audit"]["accepted"] == 400
+    assert again["audit"]["accepted"] > 400
+
+
+def test_what_cannot_be_done_is_a_sentence_and_exit_code_2(tmp_path: Path) -> None:
+    for words, sentence in (
+        (("drill", "nosuch"), "there is no scenario nosuch"),
+        (("drill", "--mix", "nosuch"), "there is no mix nosuch"),
+        (("drill", "--without", "nosuch"), "there is no control nosuch"),
+        (("drill", "--without", "nudge", "--here"), "leave out --here"),
+        (("drill", "--here", "--data", str(tmp_path)), "make up"),
+        (("load", "--data", str(tmp_path)), "make up"),
+        (("load", "--url", "http://127.0.0.1:9"), "--operator-token"),
+        (("load", "--url", "http://127.0.0.1:9", "--operator-token", "x", "--out", str(tmp_path)), "does not answer"),
+        (("audit", "--data", str(tmp_path)), "--data"),
+    ):
+        answer = zoco(*words)
+        assert answer.returncode == 2, answer
+        assert sentence in answer.stderr
