@@ -129,7 +129,7 @@ def _sales(verdict: Verdict, stories: Stories) -> None:
         said = story.said
         if said & CONFIRMED:
             row = stories.tokens[story.token] if said & ASKED else {}
-            if not row.get("vendido") or (row.get("reserva") or {}).get("compra_id") != story.about:
+            if not row.get("vendido") or getattr(row.get("reserva"), "compra_id", None) != story.about:
                 verdict.breach(
                     6, story.about, f"confirmed, and token {story.token} is not sold to it: {stories.where(story)}"
                 )
@@ -311,7 +311,8 @@ def _agrees(verdict: Verdict, told: Told, answer: dict[str, Any], story: Story, 
         wrong.append(f"asked for {asked}, and the book has {has}")
     if not story.passed & ESTADOS.get(answer["estado"], 0):
         wrong.append(f"was told {answer['estado']}, and it never was")
-    for name, value in zip(("motivo", "precio", "transaccionId"), story.shown, strict=True):
+    shown = (("motivo", story.motivo), ("precio", story.precio), ("transaccionId", story.number))
+    for name, value in shown:
         if answer.get(name) not in (None, value):
             wrong.append(f"was told {name} {answer[name]}, and it is {value}")
     for says in wrong:

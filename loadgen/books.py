@@ -17,7 +17,8 @@ from pathlib import Path
 from typing import IO, Any, Final
 
 import aiohttp
-from pydantic_core import from_json
+import msgspec
+from msgspec import UNSET, UnsetType
 
 SERVICES: Final = ("compras", "tokens", "usuarios", "transacciones")
 SEGMENT: Final = re.compile(r"journal-\d{8}-\d{6}\.jsonl")
@@ -25,7 +26,7 @@ FORMAT: Final = 1
 # For a whole journal: a million purchases are some 3 GB.
 JOURNAL_SECONDS: Final = 900
 PIECE_BYTES: Final = 1024 * 1024
-SEAL_BYTES: Final = len(b',"crc":"00000000"}')
+SEAL_BYTES: Final = len(b',"crc":"00000000"}\n')
 # A place in a journal is one number: which file, and which line of it.
 LINE_BITS: Final = 32
 
@@ -44,21 +45,82 @@ class Piece:
     end: int | None
 
 
+class Paso(msgspec.Struct, gc=False):
+    """One state that a purchase has been in."""
+
+    estado: str
+
+
+class Reserva(msgspec.Struct, gc=False):
+    """Who holds a token."""
+
+    compra_id: str
+
+
+class Change(msgspec.Struct, gc=False):
+    """What the audit reads of a row's fields with a new value, whichever service's row it is."""
+
+    estado: str | UnsetType = UNSET
+    historia: list[Paso] | UnsetType = UNSET
+    motivo: str | UnsetType | None = UNSET
+    precio: int | UnsetType | None = UNSET
+    transaccion_id: int | UnsetType | None = UNSET
+    nombre: str | UnsetType | None = UNSET
+    imagen: str | UnsetType = UNSET
+    vendido: bool | UnsetType = UNSET
+    reserva: Reserva | UnsetType | None = UNSET
+    saldo: int | UnsetType = UNSET
+
+
+class Word(msgspec.Struct, gc=False, rename="camel"):
+    """What the audit reads of a message's body."""
+
+    type: str
+    fecha: str
+    compra_id: str | None = None
+    alta_id: str | None = None
+    usuario_id: int = 0
+    token_id: int = 0
+    precio_maximo: int | None = None
+    precio: int | None = None
+    motivo: str | None = None
+    transaccion_id: int | None = None
+    saldo: int | None = None
+    monto: int | None = None
+
+
+class Record(msgspec.Struct, gc=False):
+    """One record of a journal: see docs/journal.md."""
+
+    id: str
+    row: str
+    change: Change | None
+    words: list[Word]
+
+
+_record: Final = msgspec.json.Decoder(Record).decode
+
+
 class Journal:
     """One service's records, in order. They are read anew each time, a line at a time."""
 
     def __init__(self, pieces: list[Piece]) -> None:
         self._pieces = pieces
 
-    def records(self) -> Iterator[tuple[int, dict[str, Any]]]:
-        """Each record, as it stands in the journal, and its place. Raises Unreadable."""
+    def records(self) -> Iterator[tuple[int, Record]]:
+        """Each record and its place. Raises Unreadable."""
         for number, piece in enumerate(self._pieces):
             place = number << LINE_BITS
             for line, raw in _lines(piece):
                 body = raw[:-SEAL_BYTES]
-                if raw[-SEAL_BYTES:] != b',"crc":"%08x"}' % zlib.crc32(body):
+                if raw[-SEAL_BYTES:] != b',"crc":"%08x"}\n' % zlib.crc32(body):
                     raise Unreadable(f"{piece.name}, line {line} is damaged: its checksum is wrong")
-                yield place | line, from_json(raw, cache_strings="keys")
+                try:
+                    record = _record(raw)
+                except msgspec.MsgspecError as error:
+                    where = f"{piece.name}, line {line}"
+                    raise Unreadable(f"{where} is no record that this audit knows: {error}") from error
+                yield place | line, record
 
     def where(self, place: int) -> str:
         """File and line of a place."""
@@ -93,7 +155,7 @@ async def from_service(url: str, operator_token: str) -> Journal:
 
 
 def _lines(piece: Piece) -> Iterator[tuple[int, bytes]]:
-    """The piece's lines without their ends, numbered as in its file. Raises Unreadable."""
+    """The piece's lines, numbered as in its file. Raises Unreadable."""
     position = 0
     with piece.file.open("rb") if isinstance(piece.file, Path) else nullcontext(piece.file) as file:
         file.seek(0)
@@ -102,7 +164,7 @@ def _lines(piece: Piece) -> Iterator[tuple[int, bytes]]:
                 break
             position += len(raw)
             if number > piece.skip:
-                yield number, raw[:-1]
+                yield number, raw
     if piece.end is not None and position != piece.end:
         raise Unreadable(f"{piece.name} ends inside a record at byte {position}: it is damaged")
 
@@ -162,12 +224,12 @@ def client_journal(file: Path) -> Iterator[Told]:
             if not line.endswith(b"\n"):
                 raise Unreadable(f"{file}, line {number} is cut off: the client died while it wrote; cut that line off")
             try:
-                note = from_json(line, cache_strings="keys")
+                note = msgspec.json.decode(line)
                 if note.get("asks"):
                     asked[note["n"]] = (number, note)
                 elif "status" in note and note["n"] in asked:
                     yield _told(file, *asked.pop(note["n"]), note)
-            except (ValueError, KeyError, TypeError, AttributeError) as error:
+            except (msgspec.MsgspecError, KeyError, TypeError, AttributeError) as error:
                 raise Unreadable(f"{file}, line {number} cannot be read: {error}") from error
     for number, note in asked.values():
         yield _told(file, number, note, {})

@@ -10,7 +10,9 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import Any, Final, TypeAlias
 
-from loadgen.books import SERVICES, Journal, Unreadable
+from msgspec import UNSET
+
+from loadgen.books import SERVICES, Change, Journal, Record, Unreadable, Word
 from loadgen.verdict import Verdict
 
 TYPES: Final = (
@@ -41,6 +43,8 @@ ESTADOS: Final = {
     "aplicada": 64,
 }
 ENDS: Final = {"registrada", "rechazada"}
+TOKEN_FIELDS: Final = ("nombre", "imagen", "precio", "vendido", "reserva")
+USER_FIELDS: Final = ("nombre", "saldo")
 SEED: Final = "semilla:"
 
 
@@ -69,7 +73,9 @@ class Story:
     maximo: int | None = None
     passed: int = 0
     estado: str | None = None
-    shown: tuple[str | None, int | None, int | None] = (None, None, None)
+    motivo: str | None = None
+    precio: int | None = None
+    number: int | None = None
     at_compras: int = 0
     # tokens: the price at which it was held and sold, or why it was refused.
     held: int | None = None
@@ -86,9 +92,9 @@ class Story:
     at_transacciones: int = 0
 
 
-Words: TypeAlias = list[tuple[Story, dict[str, Any]]]
+Words: TypeAlias = list[tuple[Story, Word]]
 Row: TypeAlias = dict[str, Any]
-Reader: TypeAlias = Callable[[int, dict[str, Any], str, Story, Words], None]
+Reader: TypeAlias = Callable[[int, Record, str, Story, Words], None]
 
 
 @dataclass(slots=True)
@@ -145,19 +151,19 @@ class Stories:
         place = 0
         try:
             for place, record in journal.records():
-                about, _, kind = record["id"].rpartition(":")
+                about, _, kind = record.id.rpartition(":")
                 story = by_id.get(about) or self._new(about)
                 hears = bits[kind]
                 if story.heard & hears:
                     self._twice(story, f"{service} acted twice on {kind}: {journal.where(place)}", acted=True)
                 story.heard |= hears
                 words: Words = []
-                for word in record["words"]:
-                    told = word.get("compraId") or word["altaId"]
+                for word in record.words:
+                    told = word.compra_id or word.alta_id or ""
                     subject = story if told == about else by_id.get(told) or self._new(told)
-                    says = bits[word["type"]]
+                    says = bits[word.type]
                     if subject.said & says:
-                        self._twice(subject, f"{service} decided {word['type']} twice: {journal.where(place)}")
+                        self._twice(subject, f"{service} decided {word.type} twice: {journal.where(place)}")
                     subject.said |= says
                     words.append((subject, word))
                 reader(place, record, kind, story, words)
@@ -168,71 +174,68 @@ class Stories:
         self._verdict.doubled += acted
         self._verdict.breach(9, story.about, says)
 
-    def _same_purchase(self, service: str, place: int, story: Story, word: Row) -> None:
-        if story.said & ASKED and (word["usuarioId"], word["tokenId"]) != (story.usuario, story.token):
+    def _same_purchase(self, service: str, place: int, story: Story, word: Word) -> None:
+        if story.said & ASKED and (word.usuario_id, word.token_id) != (story.usuario, story.token):
             self._verdict.breach(
                 6,
                 story.about,
-                f"compras has user {story.usuario} and token {story.token}, {service} user {word['usuarioId']} and "
-                f"token {word['tokenId']}: {self._where(service, place)}",
+                f"compras has user {story.usuario} and token {story.token}, {service} user {word.usuario_id} and "
+                f"token {word.token_id}: {self._where(service, place)}",
             )
 
-    def _compras(self, place: int, record: Row, kind: str, story: Story, words: Words) -> None:
+    def _compras(self, place: int, record: Record, kind: str, story: Story, words: Words) -> None:
         for told, word in words:
             if kind == "compra.solicitada":
-                told.usuario, told.token, told.maximo = word["usuarioId"], word["tokenId"], word.get("precioMaximo")
+                told.usuario, told.token, told.maximo = word.usuario_id, word.token_id, word.precio_maximo
             else:
-                told.taken = word.get("saldo", word.get("monto"))
-        change = record["change"]
+                told.taken = word.monto if word.saldo is None else word.saldo
+        change = record.change
         if change is None:
             return
-        state = change.get("estado")
-        if state is not None:
+        state, steps = change.estado, change.historia
+        if state is not UNSET:
             story.estado, story.at_compras = state, place
             story.passed |= ESTADOS[state]
         # A state that comes later than its successors is only in the history, whole again once all is over.
-        if state is None or state in ENDS:
-            for step in change.get("historia", ()):
-                story.passed |= ESTADOS[step["estado"]]
-        if "motivo" in change or "precio" in change or "transaccion_id" in change:
-            motivo, precio, number = story.shown
-            story.shown = (
-                change.get("motivo", motivo),
-                change.get("precio", precio),
-                change.get("transaccion_id", number),
-            )
+        if steps is not UNSET and (state is UNSET or state in ENDS):
+            for step in steps:
+                story.passed |= ESTADOS[step.estado]
+        if change.motivo is not UNSET:
+            story.motivo = change.motivo
+        if change.precio is not UNSET:
+            story.precio = change.precio
+        if change.transaccion_id is not UNSET:
+            story.number = change.transaccion_id
 
-    def _tokens(self, place: int, record: Row, kind: str, story: Story, words: Words) -> None:
-        number = int(record["row"])
+    def _tokens(self, place: int, record: Record, kind: str, story: Story, words: Words) -> None:
+        number = int(record.row)
         row = self.tokens[number]
         if kind == "compra.solicitada":
             self.asked[number].append(story)
         for told, word in words:
-            said = word["type"]
+            said = word.type
             if said == "alta.aplicada":
                 continue
             self._same_purchase("tokens", place, told, word)
             told.at_tokens = place
             if said == "token.reservado":
-                told.held = word["precio"]
+                told.held = word.precio
             elif said == "compra.confirmada":
                 self._sold(place, told, word)
             else:
-                told.refusal = word["motivo"]
+                told.refusal = word.motivo
                 self._check_refusal(place, told, row)
-        for name, value in (record["change"] or {}).items():
-            if name != "cola":
-                row[name] = value
+        _apply(record.change, row, TOKEN_FIELDS)
 
-    def _sold(self, place: int, story: Story, word: Row) -> None:
-        story.sold = word["precio"]
-        self.spent[word["usuarioId"]] += word["precio"]
-        buyers = self.buyers[word["tokenId"]]
+    def _sold(self, place: int, story: Story, word: Word) -> None:
+        story.sold = word.precio
+        self.spent[word.usuario_id] += word.precio or 0
+        buyers = self.buyers[word.token_id]
         buyers.append(story)
         if len(buyers) > 1:
             self._verdict.oversold += 1
             names = " and ".join(buyer.about for buyer in buyers)
-            self._verdict.breach(3, f"token {word['tokenId']}", f"sold to {names}: {self._where('tokens', place)}")
+            self._verdict.breach(3, f"token {word.token_id}", f"sold to {names}: {self._where('tokens', place)}")
 
     def _check_refusal(self, place: int, story: Story, row: Row) -> None:
         """Promise 13, in part: the reason is true at that moment."""
@@ -249,11 +252,11 @@ class Stories:
                 f"{self._where('tokens', place)}",
             )
 
-    def _usuarios(self, place: int, record: Row, kind: str, story: Story, words: Words) -> None:
-        number = int(record["row"])
+    def _usuarios(self, place: int, record: Record, kind: str, story: Story, words: Words) -> None:
+        number = int(record.row)
         user = self.users[number]
         known, had = user.row.get("nombre") is not None, user.row.get("saldo", 0)
-        user.row.update(record["change"] or {})
+        _apply(record.change, user.row, USER_FIELDS)
         has = user.row.get("saldo", 0)
         if kind == "token.reservado":
             added = -sum(self._charged(place, had, told, word) for told, word in words)
@@ -266,11 +269,11 @@ class Stories:
         if has < 0:
             self._verdict.breach(2, f"user {number}", f"has {has}: {self._where('usuarios', place)}")
 
-    def _charged(self, place: int, had: int, story: Story, word: Row) -> int:
+    def _charged(self, place: int, had: int, story: Story, word: Word) -> int:
         """What was taken for a purchase."""
         self._same_purchase("usuarios", place, story, word)
         story.at_usuarios = place
-        story.taken, story.denial = word.get("precio"), word.get("motivo")
+        story.taken, story.denial = word.precio, word.motivo
         if story.denial == "saldo-insuficiente" and story.held is not None and had >= story.held:
             self._verdict.breach(
                 13,
@@ -305,7 +308,16 @@ class Stories:
             )
         return otherwise or 0
 
-    def _transacciones(self, place: int, record: Row, kind: str, story: Story, words: Words) -> None:
+    def _transacciones(self, place: int, record: Record, kind: str, story: Story, words: Words) -> None:
         for told, word in words:
             self._same_purchase("transacciones", place, told, word)
-            told.record, told.fecha, told.at_transacciones = word["transaccionId"], word["fecha"], place
+            told.record, told.fecha, told.at_transacciones = word.transaccion_id, word.fecha, place
+
+
+def _apply(change: Change | None, row: Row, fields: tuple[str, ...]) -> None:
+    """Take the new values of these fields into a row."""
+    if change is not None:
+        for name in fields:
+            value = getattr(change, name)
+            if value is not UNSET:
+                row[name] = value

@@ -49,6 +49,11 @@ def journal(folder: Path, service: str) -> Path:
     return file
 
 
+def raw(folder: Path, service: str) -> list[Record]:
+    """A journal's records, all of them."""
+    return [json.loads(line) for line in journal(folder, service).read_bytes().splitlines()[1:]]
+
+
 def edit(folder: Path, service: str, change: Callable[[Record], list[Record]]) -> None:
     """Put other records in the place of each, sealed as if a service had written them."""
     file = journal(folder, service)
@@ -158,7 +163,7 @@ def test_a_breach_is_named_by_its_promise(folder: Path, what: str) -> None:
 
 
 def test_who_asked_before_the_winner_was_not_refused_as_too_late(folder: Path) -> None:
-    refused = next(record for _, record in books.from_folder(folder, "tokens").records() if late(record))
+    refused = next(record for record in raw(folder, "tokens") if late(record))
 
     def put_in_front(record: Record) -> list[Record]:
         """In this book, who came too late asks before everybody else."""
@@ -232,9 +237,9 @@ def test_no_answer_and_a_503_say_nothing(folder: Path, answer: Record) -> None:
 def test_what_a_service_shows_must_be_what_its_journal_comes_to(whole: Path) -> None:
     sides: dict[str, dict[str, Record]] = {"usuarios": {}, "tokens": {}}
     for name, rows in sides.items():
-        for _, record in books.from_folder(whole, name).records():
+        for record in raw(whole, name):
             rows.setdefault(record["row"], {}).update(record["change"] or {})
-    words = [record["words"][0] for _, record in books.from_folder(whole, "transacciones").records()]
+    words = [record["words"][0] for record in raw(whole, "transacciones")]
     live = {
         "usuarios": [row for row in sides["usuarios"].values() if row.get("nombre")],
         "tokens": [row for row in sides["tokens"].values() if row],
@@ -281,3 +286,9 @@ def test_a_clients_journal_that_is_cut_off_or_missing_is_refused(folder: Path) -
 def test_the_audit_makes_a_purchases_id_as_the_front_door_does(key: str) -> None:
     for usuario in (1, 77, 10**12):
         assert purchase_id(usuario, key) == compra_id(usuario, key)
+
+
+def test_a_record_of_another_kind_is_refused_by_name_and_place(folder: Path) -> None:
+    edit(folder, "tokens", first(heard("compra.solicitada"), lambda record: [{**record, "words": 7}]))
+    with pytest.raises(Unreadable, match=r"jsonl, line \d+ is no record that this audit knows: .*words"):
+        audited(folder)
