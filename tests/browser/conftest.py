@@ -2,43 +2,23 @@
 
 from __future__ import annotations
 
-import importlib.util
-import json
-import os
-import sys
 from collections.abc import AsyncIterator, Callable, Iterator
-from contextlib import asynccontextmanager
 from itertools import count
-from pathlib import Path
 from typing import Any
 
 import pytest
-from axe_playwright_python.base import AXE_FILE_PATH
-from playwright.async_api import Browser, ConsoleMessage, Page, async_playwright, expect
-
-# The same shop as the system's tests have; pytest gives every folder a `conftest` of its own.
-_spec = importlib.util.spec_from_file_location("shops", Path(__file__).parents[1] / "system" / "conftest.py")
-assert _spec and _spec.loader
-shops = importlib.util.module_from_spec(_spec)
-sys.modules["shops"] = shops
-_spec.loader.exec_module(shops)
-
-CHROMIUM = os.environ.get("ZOCO_CHROMIUM", "/usr/bin/chromium")
-AXE = Path(AXE_FILE_PATH).read_text(encoding="utf-8")
-# A machine that does much else at the same time.
-PATIENCE_MS = 20_000
-RICH, POOR = 3, 4
-
-expect.set_options(timeout=PATIENCE_MS)
+from browser_builders import CHROMIUM, PATIENCE_MS, POOR, RICH, Opened
+from playwright.async_api import Browser, ConsoleMessage, async_playwright, expect
+from shop_builders import processes_of, start
 
 
 @pytest.fixture(scope="session")
 def shop(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
     """One shop for all tests here; each puts its own token up for sale."""
-    shop = shops.start(tmp_path_factory.mktemp("page"), ZOCO_NUDGE_SECONDS="2")
+    shop = start(tmp_path_factory.mktemp("page"), ZOCO_NUDGE_SECONDS="2")
     yield shop
     shop.stop()
-    assert shops.processes_of(shop.data.parent) == []
+    assert processes_of(shop.data.parent) == []
 
 
 @pytest.fixture(scope="session")
@@ -72,44 +52,6 @@ async def browser() -> AsyncIterator[Browser]:
         await browser.close()
 
 
-class Opened:
-    """A page, and what the tests do with it again and again."""
-
-    def __init__(self, page: Page, shop: Any) -> None:
-        self.page, self.shop = page, shop
-
-    async def choose(self, user: int) -> None:
-        await self.page.locator(f"label[for=buyer-{user}]").click()
-
-    def button(self, token: int) -> Any:
-        return self.page.locator(f".card[data-id='{token}'] button")
-
-    async def buy(self, user: int, token: int) -> None:
-        await self.choose(user)
-        await self.button(token).click()
-
-    def life(self, token: int) -> Any:
-        """The newest purchase on the page of this token."""
-        return self.page.locator(".life", has_text=f" {token},").first
-
-    async def reaches(self, token: int, step: str) -> None:
-        await expect(self.life(token).locator(f"li[data-step='{step}'][data-done]")).to_be_visible()
-
-    async def purchases(self, token: int) -> list[Any]:
-        """As the front door has them."""
-        async with self.shop.client() as client:
-            return [row for row in await client.get("/compras?limite=1000") if row["tokenId"] == token]
-
-    async def axe(self) -> None:
-        """Nothing in the way of a screen reader, a keyboard or weak eyes, in both themes."""
-        for theme in ("light", "dark"):
-            await self.page.evaluate("theme => { document.documentElement.dataset.theme = theme; }", theme)
-            await self.page.evaluate(AXE)
-            found = await self.page.evaluate("() => axe.run()")
-            says = [(one["id"], one["help"], [node["html"] for node in one["nodes"]]) for one in found["violations"]]
-            assert not says, (theme, json.dumps(says, indent=1)[:3000])
-
-
 @pytest.fixture
 async def opened(browser: Browser, shop: Any) -> AsyncIterator[Callable[..., Any]]:
     """Opens the page in a browser of its own. What the page complains of in its console fails the test."""
@@ -135,16 +77,3 @@ async def opened(browser: Browser, shop: Any) -> AsyncIterator[Callable[..., Any
 
     yield open_page
     assert complaints == []
-
-
-@asynccontextmanager
-async def lost_answers(page: Page, path: str) -> AsyncIterator[None]:
-    """The requests arrive, and their answers do not."""
-
-    async def lose(route: Any) -> None:
-        await route.fetch()
-        await route.abort()
-
-    await page.route(path, lose)
-    yield
-    await page.unroute(path)

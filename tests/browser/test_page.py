@@ -8,8 +8,9 @@ from typing import Any
 
 import aiohttp
 import pytest
-from conftest import POOR, RICH, Opened, lost_answers, shops
+from browser_builders import POOR, RICH, Opened, lost_answers
 from playwright.async_api import expect
+from shop_builders import replica
 
 STEPS = ["solicitada", "reservada", "pagada", "confirmada", "registrada"]
 MAX_BYTES = 150_000
@@ -163,7 +164,7 @@ async def test_the_load_buys_for_real_and_stops(entered: Open, opened: Open) -> 
 async def test_two_replicas_show_the_same_purchase(entered: Open, opened: Open) -> None:
     token = await entered()
     here: Opened = await opened()
-    with shops.replica(here.shop) as url:
+    with replica(here.shop) as url:
         there: Opened = await opened(url=url)
         await expect(there.page.locator(".service[data-name=compras] small")).to_contain_text("sigue")
         await there.buy(RICH, token)

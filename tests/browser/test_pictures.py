@@ -7,8 +7,9 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from conftest import Opened, shops
+from browser_builders import Opened
 from playwright.async_api import expect
+from shop_builders import start
 
 FOLDER = Path(__file__).parents[2] / "docs" / "images"
 PICTURES = ("page.jpg", "phone.jpg")
@@ -18,7 +19,7 @@ MAX_BYTES = 150_000
 async def test_the_pictures_show_a_purchase_that_waits_for_a_service_that_is_down(
     tmp_path_factory: Any, opened: Callable[..., Any]
 ) -> None:
-    shop = shops.start(tmp_path_factory.mktemp("pictures"))
+    shop = start(tmp_path_factory.mktemp("pictures"))
     folder = FOLDER if os.environ.get("PICTURES") else shop.data.parent
     try:
         here: Opened = await opened(of=shop, operator=True, locale="en-GB", color_scheme="light")
@@ -36,11 +37,11 @@ async def test_the_pictures_show_a_purchase_that_waits_for_a_service_that_is_dow
         await expect(row).to_have_attribute("data-state", "down")
         await here.page.mouse.move(0, 0)
         await here.page.evaluate("scrollTo(0, 0)")
-        await here.page.screenshot(path=folder / PICTURES[0], type="jpeg", quality=80)
+        await here.page.screenshot(path=folder / PICTURES[0], type="jpeg", quality=65)
         await here.page.emulate_media(color_scheme="dark")
         await here.page.set_viewport_size({"width": 390, "height": 844})
         await here.page.evaluate("scrollTo(0, 0)")
-        await here.page.screenshot(path=folder / PICTURES[1], type="jpeg", quality=80)
+        await here.page.screenshot(path=folder / PICTURES[1], type="jpeg", quality=65)
     finally:
         shop.stop()
     for name in PICTURES:

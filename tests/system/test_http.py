@@ -14,7 +14,7 @@ from typing import Any
 import aio_pika
 import aiohttp
 import pytest
-from conftest import Shop
+from shop_builders import Shop
 
 from broker.letters import Letters
 

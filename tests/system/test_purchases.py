@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import Iterator
 
 import pytest
-from conftest import Shop, start
+from shop_builders import Shop, start
 
 from broker.messages import SERVICES
 from loadgen.books import Unreadable

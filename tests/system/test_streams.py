@@ -10,7 +10,7 @@ from contextlib import suppress
 from typing import Any
 
 import aiohttp
-from conftest import Shop, replica, start
+from shop_builders import Shop, replica, start
 
 WAIT_SECONDS = 60
 

@@ -9,7 +9,7 @@ import time
 from pathlib import Path
 
 import pytest
-from conftest import ZOCO, Shop, processes_of, start
+from shop_builders import ZOCO, Shop, processes_of, start
 
 
 def zoco(*words: str) -> subprocess.CompletedProcess[str]:
