@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import errno
 import os
 import random
 import signal
@@ -14,7 +15,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from itertools import islice
 from pathlib import Path
-from typing import Annotated, Any, Final, Generic, TypeVar
+from typing import Annotated, Any, Final, Generic, TypeGuard, TypeVar
 from urllib.parse import urlencode
 
 import pydantic_core
@@ -184,7 +185,7 @@ class Runtime(Generic[Row]):
             raise
         except BaseException as error:
             cause = _first_cause(error)
-            end(exit_code(cause), f"{type(cause).__name__}: {cause}", exc_info=None if _expected(cause) else error)
+            end(exit_code(cause), _sentence(cause), exc_info=None if _expected(cause) else error)
 
     async def _live(self) -> None:
         while not await self.store.lead():
@@ -253,13 +254,28 @@ def _first_cause(error: BaseException) -> BaseException:
     return error
 
 
+def _sentence(error: BaseException) -> str:
+    if _unwritable(error):
+        return (
+            f"{error.filename} cannot be written ({error.strerror}): "
+            f"let user {os.getuid()} write in its folder, or name another in ZOCO_DATA"
+        )
+    return f"{type(error).__name__}: {error}"
+
+
+def _unwritable(error: BaseException) -> TypeGuard[OSError]:
+    return isinstance(error, OSError) and error.errno in {errno.EROFS, errno.EACCES, errno.EPERM}
+
+
 def _expected(error: BaseException) -> bool:
-    return isinstance(error, Damaged | WrongSetting | Fenced | StoreBroken | BusRefused)
+    return isinstance(error, Damaged | WrongSetting | Fenced | StoreBroken | BusRefused) or _unwritable(error)
 
 
 def exit_code(error: BaseException) -> int:
+    if _unwritable(error):
+        return EX_CONFIG
     match error:
-        case Damaged() | WrongSetting() | BusRefused() | PermissionError():
+        case Damaged() | WrongSetting() | BusRefused():
             return EX_CONFIG
         case Fenced():
             return EX_TEMPFAIL
@@ -292,7 +308,7 @@ def create_app(service: Service[Row]) -> FastAPI:
             app.state.drain.start()
         except (WrongSetting, Damaged, OSError) as error:
             configure_logs(service.domain.name, "auto")
-            end(EX_CONFIG, str(error))
+            end(EX_CONFIG, _sentence(error) if _unwritable(error) else str(error))
         yield
         await runtime.stop()
 
