@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+import os
 import signal
 import subprocess
+import sys
 import time
 from pathlib import Path
 
@@ -95,3 +97,13 @@ def test_a_wrong_setting_names_itself(tmp_path: Path) -> None:
             said = shop.log.read_text(encoding="utf-8")
     finally:
         shop.stop()
+
+
+def test_a_folder_that_cannot_be_written_is_named_with_what_to_do() -> None:
+    # Not even root makes a folder in there.
+    env = os.environ | {"ZOCO_DATA": "/sys/zoco", "ZOCO_RABBITMQ_URL": "amqp://nobody:none@127.0.0.1:1/"}
+    command = [sys.executable, "-m", "uvicorn", "services.tokens.main:app", "--port", "0"]
+    done = subprocess.run(command, env=env, capture_output=True, text=True, timeout=60, check=False)
+    assert done.returncode == 78
+    assert "/sys/zoco cannot be written" in done.stderr
+    assert "name another in ZOCO_DATA" in done.stderr
