@@ -217,7 +217,9 @@ class Bus:
     def _trouble(self, role: str, error: BaseException) -> None:
         text = str(error) or type(error).__name__
         if self._problems.get(role) != text:
-            log.warning("the broker is away", role=role, error=text)
+            # Whoever starts before the broker has no trouble yet.
+            say = log.warning if self.seen_once else log.info
+            say("the broker is away", role=role, error=text)
         self._problems[role] = text
 
     def _close_behind(self, connection: AbstractConnection) -> None:

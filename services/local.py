@@ -188,16 +188,18 @@ class Local:
         self.token = secret(self.data / "operator-token")
         ports = self._ports()
         if self._broker_url is None:
-            self._say("starting RabbitMQ ...")
+            self._say("starting RabbitMQ and the services ...")
             management = free_port(MANAGEMENT_PORT if self._first_port else 0)
             self._node = Node(self.data / BROKER, free_port(AMQP_PORT if self._first_port else 0), management)
-            await self._node.start()
             self._broker_url = self._node.url()
-            watchers.append(asyncio.create_task(self._watch_broker(self._node)))
         urls = {name: f"http://127.0.0.1:{port}" for name, port in ports.items()}
         for name in PORTS:
             self._children[name] = Child(name, self._environment(name, urls), ports[name])
             self._launch(self._children[name])
+        if self._node is not None:
+            # The services wait for it, as they do for any broker: both take seconds to start.
+            await self._node.start()
+            watchers.append(asyncio.create_task(self._watch_broker(self._node)))
         self._write_state()
         watchers += [asyncio.create_task(self._watch(child)) for child in self._children.values()]
         await self._until_ready(urls)
@@ -288,7 +290,6 @@ class Local:
     async def _until_ready(self, urls: Mapping[str, str]) -> None:
         waiting = list(SERVICES)
         deadline = time.monotonic() + READY_SECONDS
-        self._say("starting the services ...")
         async with aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=2)) as http:
             while waiting:
                 for name in list(waiting):
