@@ -94,6 +94,19 @@ class KubeShop:
         for owner in ("statefulset/rabbitmq", *(f"deployment/{name}" for name in SERVICES)):
             await self.run("rollout", "status", owner, ROLLOUT)
 
+    async def replaced(self, name: str, *old: str) -> None:
+        """These pods are gone, others are there in their place, and they are ready.
+
+        What the Deployment says of itself is true only once it has noticed.
+        """
+        count = int(await self.run("get", "deployment", name, "--output", "jsonpath={.spec.replicas}"))
+
+        async def so() -> bool:
+            return len(self.cluster.pods(name).keys() - {*old}) == count
+
+        await until(so, f"nothing takes the place of {', '.join(old)}")
+        await self.ready()
+
     async def restarts(self) -> dict[str, int]:
         """How often a container was restarted, by pod, of all service pods that are not ending."""
         pods = json.loads(
@@ -242,6 +255,7 @@ async def loaded(shop: KubeShop, first: int, tokens: int) -> AsyncIterator[Load]
 
 async def longest_pause(client: Client, load: Load, estado: str) -> float:
     """The longest time, in seconds, in which no purchase of this load came into this state."""
+    assert load.meter.arrived <= load.tokens, "what is sold already is not reserved: prepare more tokens"
     times: list[float] = []
     for user in range(load.first, load.first + BUYERS):
         async for compra in purchases(client, user):

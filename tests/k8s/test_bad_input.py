@@ -54,8 +54,13 @@ async def ends_with(shop: KubeShop, sentence: str) -> None:
     assert not any(status["ready"] for status in pod["status"]["containerStatuses"])
     name = pod["metadata"]["name"]
     assert sentence in await shop.run("describe", "pod", name)
-    (line,) = [line for line in (await shop.run("logs", name)).splitlines() if '"level": "error"' in line]
-    assert sentence in line
+
+    async def said_once() -> bool:
+        # While it begins anew it has said nothing yet.
+        errors = [line for line in (await shop.run("logs", name)).splitlines() if '"level": "error"' in line]
+        return len(errors) == 1 and sentence in errors[0]
+
+    await until(said_once, f"the log does not say {sentence!r} in just one line")
 
 
 async def test_a_missing_secret_is_named_and_the_pod_waits_for_it(mended: KubeShop) -> None:

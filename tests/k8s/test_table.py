@@ -18,8 +18,9 @@ from loadgen.client import Client
 
 async def test_transacciones_is_deleted_and_nobody_notices(shop: KubeShop, numbers: Iterator[int]) -> None:
     async with loaded(shop, next(numbers), 1500) as load:
-        await shop.run("delete", "pod", "--selector", "app.kubernetes.io/name=transacciones")
-        await shop.ready()
+        old = shop.cluster.writer("transacciones")
+        await shop.run("delete", "pod", old)
+        await shop.replaced("transacciones", old)
         await load.drained("transacciones")
     assert not load.failed
     assert not load.failed_reads
@@ -28,10 +29,10 @@ async def test_transacciones_is_deleted_and_nobody_notices(shop: KubeShop, numbe
 
 
 async def test_transacciones_is_killed_and_its_records_come_later(shop: KubeShop, numbers: Iterator[int]) -> None:
-    async with loaded(shop, next(numbers), 1500) as load:
+    async with loaded(shop, next(numbers), 3600) as load:
         old = shop.cluster.writer("transacciones")
         await shop.run("delete", "pod", old, "--grace-period=0", "--force")
-        await shop.ready()
+        await shop.replaced("transacciones", old)
         drain = await load.drained("transacciones")
         async with shop.client() as client:
             pause = await longest_pause(client, load, "registrada")
@@ -67,11 +68,10 @@ async def test_transacciones_is_away_for_a_minute(shop: KubeShop, numbers: Itera
 async def test_another_replica_of_tokens_takes_over(shop: KubeShop, numbers: Iterator[int]) -> None:
     await shop.run("scale", "deployment", "tokens", "--replicas=3")
     await shop.ready()
-    async with loaded(shop, next(numbers), 1200) as load:
+    async with loaded(shop, next(numbers), 3600) as load:
         old = shop.cluster.writer("tokens")
         await shop.run("delete", "pod", old, "--grace-period=0", "--force")
-        await until(lambda: _writes_anew(shop, old), "no other replica writes")
-        await shop.ready()
+        await shop.replaced("tokens", old)
         await load.drained("tokens")
         async with shop.client() as client:
             pause = await longest_pause(client, load, "reservada")
@@ -80,11 +80,6 @@ async def test_another_replica_of_tokens_takes_over(shop: KubeShop, numbers: Ite
     assert pause < 2
     shop.note("kill the writing one of 3 tokens", load, seconds_without_a_reservation=f"{pause:.2f}", reads=load.reads)
     await shop.audited()
-
-
-async def _writes_anew(shop: KubeShop, old: str) -> bool:
-    writer = await shop.run("get", "pods", "--selector", "app.kubernetes.io/name=tokens", "--output", "name")
-    return old not in writer
 
 
 async def test_reads_are_spread_over_replicas_that_come_under_load(shop: KubeShop, numbers: Iterator[int]) -> None:
@@ -126,10 +121,10 @@ async def test_usuarios_and_a_front_door_are_deleted_and_no_request_fails(
     shop: KubeShop, numbers: Iterator[int]
 ) -> None:
     async with loaded(shop, next(numbers), 2400) as load:
-        await shop.run("delete", "pod", "--selector", "app.kubernetes.io/name=usuarios")
-        await shop.ready()
-        await shop.run("delete", "pod", shop.cluster.writer("compras"))
-        await shop.ready()
+        for name in ("usuarios", "compras"):
+            old = shop.cluster.writer(name)
+            await shop.run("delete", "pod", old)
+            await shop.replaced(name, old)
         await load.drained("tokens")
     assert not load.failed
     assert not load.failed_reads
@@ -141,8 +136,9 @@ async def test_the_writing_front_door_is_killed_and_no_purchase_is_lost_or_doubl
     shop: KubeShop, numbers: Iterator[int]
 ) -> None:
     async with loaded(shop, next(numbers), 1500) as load:
-        await shop.run("delete", "pod", shop.cluster.writer("compras"), "--grace-period=0", "--force")
-        await shop.ready()
+        old = shop.cluster.writer("compras")
+        await shop.run("delete", "pod", old, "--grace-period=0", "--force")
+        await shop.replaced("compras", old)
     # Whoever was just being answered asked again, under the same key.
     shop.note("kill the writing one of 2 compras", load, asked_again=sum(load.failed.values()))
     await shop.audited()
