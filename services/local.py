@@ -186,7 +186,8 @@ class Local:
 
     async def _start(self, watchers: list[asyncio.Task[None]]) -> None:
         self.token = secret(self.data / "operator-token")
-        ports = self._ports()
+        # Here for its sentence if one is taken; what is free now may not be once RabbitMQ runs.
+        self._ports()
         if self._broker_url is None:
             self._say("starting RabbitMQ ...")
             management = free_port(MANAGEMENT_PORT if self._first_port else 0)
@@ -194,6 +195,7 @@ class Local:
             await self._node.start()
             self._broker_url = self._node.url()
             watchers.append(asyncio.create_task(self._watch_broker(self._node)))
+        ports = self._ports()
         urls = {name: f"http://127.0.0.1:{port}" for name, port in ports.items()}
         for name in PORTS:
             self._children[name] = Child(name, self._environment(name, urls), ports[name])

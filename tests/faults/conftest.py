@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from itertools import count
 
 import pytest
+from shop_builders import Shop, start
 
 from broker.node import Node
 
@@ -30,3 +31,12 @@ def broker_url(node: Node) -> str:
     name = f"faults-{next(vhosts)}"
     asyncio.run(node.add_vhost(name))
     return node.url(name)
+
+
+@pytest.fixture(scope="session")
+def shop(node: Node, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Shop]:
+    """One shop for all tests that leave its services and its queues as they are."""
+    asyncio.run(node.add_vhost("shop"))
+    shop = start(tmp_path_factory.mktemp("shop"), ZOCO_RABBITMQ_URL=node.url("shop"), ZOCO_NUDGE_SECONDS="1")
+    yield shop
+    shop.stop()

@@ -84,10 +84,10 @@ async def story(client: Client, first: int, tokens: int = 4) -> Sequence[str]:
     return [told["id"] for told in await asyncio.gather(*asked)]
 
 
-async def told_and_audited(shop: Shop, first: int) -> Verdict:
+async def told_and_audited(shop: Shop, first: int, tokens: int = 4) -> Verdict:
     """A story, and the books checked: of each token's three buyers one got it."""
     async with shop.client() as client:
-        ids = await story(client, first)
+        ids = await story(client, first, tokens)
         await client.quiet()
         ends = [(await client.get(f"/compras/{about}"))["estado"] for about in ids]
     assert [ends[n : n + 3].count("registrada") for n in range(0, len(ends), 3)] == [1] * (len(ends) // 3), ends
