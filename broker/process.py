@@ -113,6 +113,13 @@ def is_free(port: int) -> bool:
 
 
 def free_port(first: int = 0) -> int:
-    """`first` or the next port that is free; with 0 any. It is not held: start its server soon."""
+    """`first` or the next port that is free; with 0 any, and none twice in one process. It is not held: start its
+    server soon."""
     candidates = range(first, first + 1000) if first else random.sample(FREE_PORTS, len(FREE_PORTS))
-    return next(port for port in candidates if is_free(port))
+    port = next(port for port in candidates if (first or port not in _given) and is_free(port))
+    _given.add(port)
+    return port
+
+
+# What has been given away may not be listened on yet.
+_given: set[int] = set()

@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from urllib.request import urlopen
 
+from broker.node import Node, find_rabbitmq
 from broker.process import free_port
 from loadgen.client import Client
 from loadgen.reconcile import reconcile
@@ -130,6 +131,20 @@ def replica(shop: Shop) -> Iterator[str]:
     finally:
         process.send_signal(signal.SIGTERM)
         process.wait(20)
+
+
+async def rabbitmqctl(node: Node, *words: str) -> None:
+    """Takes seconds: it starts a whole Erlang."""
+    server = find_rabbitmq()
+    process = await asyncio.create_subprocess_exec(
+        str(server.with_name("rabbitmqctl")),
+        *words,
+        env=node._environment(server),
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.STDOUT,
+    )
+    said, _ = await process.communicate()
+    assert process.returncode == 0, said.decode()
 
 
 def answers(url: str) -> bool:

@@ -13,10 +13,11 @@ from urllib.parse import quote
 import aio_pika
 import aiohttp
 from aio_pika.abc import AbstractChannel, AbstractIncomingMessage
+from shop_builders import rabbitmqctl
 
 from broker.bus import Bus, BusOptions, Delivery
 from broker.messages import CompraSolicitada, Message, Service, TokenReservado, compra_id, decode, encode
-from broker.node import Node, find_rabbitmq
+from broker.node import Node
 from broker.topology import QUEUES
 
 FECHA = "2025-09-10T17:00:00.000Z"
@@ -207,18 +208,8 @@ async def manage(node: Node, method: str, path: str, body: Any = None) -> Any:
 
 
 async def set_memory(node: Node, watermark: str) -> None:
-    """Raise the memory alarm (with a tiny watermark) or lift it. Takes seconds: it starts a whole Erlang."""
-    server = find_rabbitmq()
-    process = await asyncio.create_subprocess_exec(
-        str(server.with_name("rabbitmqctl")),
-        "set_vm_memory_high_watermark",
-        watermark,
-        env=node._environment(server),
-        stdout=asyncio.subprocess.PIPE,
-        stderr=asyncio.subprocess.STDOUT,
-    )
-    said, _ = await process.communicate()
-    assert process.returncode == 0, said.decode()
+    """Raise the memory alarm (with a tiny watermark) or lift it."""
+    await rabbitmqctl(node, "set_vm_memory_high_watermark", watermark)
 
 
 async def add_vhost(node: Node, name: str) -> None:

@@ -3,19 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from itertools import count
 
 import pytest
-from shop_builders import Shop, processes_of, start, started
-
-
-@pytest.fixture(autouse=True, scope="session")
-def _nothing_is_left_running() -> Iterator[None]:
-    """A test that failed half-way may have left its shop."""
-    yield
-    for shop in started:
-        if shop.process.poll() is None:
-            shop.stop()
+from shop_builders import Shop, processes_of, start
 
 
 @pytest.fixture(scope="session")
@@ -26,9 +16,3 @@ def shop(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Shop]:
     yield shop
     shop.stop()
     assert processes_of(folder) == []
-
-
-@pytest.fixture(scope="session")
-def numbers() -> Iterator[int]:
-    """Beginnings of ranges of a thousand ids that no other test uses."""
-    return count(10_000, 1_000)

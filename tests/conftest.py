@@ -1,0 +1,24 @@
+"""What the folders of tests that run shops share."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from itertools import count
+
+import pytest
+from shop_builders import started
+
+
+@pytest.fixture(autouse=True, scope="session")
+def _nothing_is_left_running() -> Iterator[None]:
+    """A test that failed half-way may have left its shop."""
+    yield
+    for shop in started:
+        if shop.process.poll() is None:
+            shop.stop()
+
+
+@pytest.fixture(scope="session")
+def numbers() -> Iterator[int]:
+    """Beginnings of ranges of a thousand ids that no other test of this run uses."""
+    return count(10_000, 1_000)

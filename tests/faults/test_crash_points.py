@@ -1,0 +1,129 @@
+"""Processes that kill themselves at a named place: in every service, at every message, in every step. The next one goes
+on from the books, and the books are checked."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from itertools import zip_longest
+
+import pytest
+from crash_program import HEARD, ROTATION, SAID, SNAPSHOT, TAKEOVER
+from fault_builders import HEARS, SAYS, FaultyShop, Orders, faulty, told_and_audited
+
+from broker.messages import SERVICES
+
+PLACES = (*HEARD, *SAID, *ROTATION, *SNAPSHOT)
+# What comes by HTTP is not acked to anybody.
+DECIDED = HEARD[:4]
+
+
+def every_order(service: str) -> list[str]:
+    """Each place with each message that comes by it."""
+    by_http = SAYS[service] if service == "compras" else []
+    return [
+        *(f"{place} {kind} 1" for kind in HEARS[service] for place in HEARD),
+        *(f"{place} {kind} 1" for kind in by_http for place in DECIDED),
+        *(f"{place} {kind} 1" for kind in SAYS[service] for place in SAID),
+        *(f"{place} * 1" for place in (*ROTATION, *SNAPSHOT)),
+    ]
+
+
+def any_order(service: str, number: int) -> str:
+    """The place of this number, with one of the messages that come by it."""
+    place = PLACES[number % len(PLACES)]
+    kinds = HEARS[service] if place in HEARD else SAYS[service] if place in SAID else ["*"]
+    return f"{place} {kinds[number % len(kinds)]} 1"
+
+
+# In a few rounds each place once, at some service; in many each place with each message at each service.
+FEW = [
+    {service: any_order(service, len(SERVICES) * turn + n) for n, service in enumerate(SERVICES)}
+    for turn in range(-(-len(PLACES) // len(SERVICES)))
+]
+ALL = [
+    {service: order for service, order in zip(SERVICES, orders, strict=True) if order}
+    for orders in zip_longest(*(every_order(service) for service in SERVICES))
+]
+AT_THE_START = [
+    {service: f"{TAKEOVER[(n + turn) % len(TAKEOVER)]} * 1" for n, service in enumerate(SERVICES)}
+    for turn in range(len(TAKEOVER))
+]
+
+
+@pytest.fixture(scope="module")
+def served(tmp_path_factory: pytest.TempPathFactory, broker_url: str) -> Iterator[FaultyShop]:
+    """One shop for all: each round ends with its books whole."""
+    folder = tmp_path_factory.mktemp("crash")
+    with faulty(
+        folder,
+        "crash_program.py",
+        ZOCO_RABBITMQ_URL=broker_url,
+        ZOCO_NUDGE_SECONDS="1",
+        # A rotation and a snapshot every few records.
+        ZOCO_SNAPSHOT_BYTES="1024",
+    ) as shop:
+        yield shop
+
+
+@pytest.fixture
+def shop(served: FaultyShop) -> Iterator[FaultyShop]:
+    served.clear()
+    yield served
+    served.clear()
+
+
+def words(orders: Orders) -> str:
+    return " | ".join(f"{service} {order[:-2]}" for service, order in orders.items())
+
+
+async def dies_and_goes_on(shop: FaultyShop, orders: Orders, first: int) -> None:
+    shop.order(orders)
+    await told_and_audited(shop, first)
+    await shop.until_died(orders)
+    await shop.audited()
+
+
+@pytest.mark.parametrize("orders", FEW, ids=words)
+async def test_services_that_die_in_the_middle_lose_nothing(
+    shop: FaultyShop, numbers: Iterator[int], orders: Orders
+) -> None:
+    await dies_and_goes_on(shop, orders, next(numbers))
+
+
+@pytest.mark.parametrize("orders", AT_THE_START[:1], ids=words)
+async def test_services_that_die_in_a_takeover_lose_nothing(
+    shop: FaultyShop, numbers: Iterator[int], orders: Orders
+) -> None:
+    shop.order(orders)
+    for service in orders:
+        shop.kill(service)
+    await told_and_audited(shop, next(numbers))
+    await shop.until_died(orders)
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("orders", ALL, ids=words)
+async def test_every_service_dies_at_every_place_with_every_message(
+    shop: FaultyShop, numbers: Iterator[int], orders: Orders
+) -> None:
+    await dies_and_goes_on(shop, orders, next(numbers))
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("passage", [2, 3])
+@pytest.mark.parametrize("orders", FEW, ids=words)
+async def test_later_passages_of_the_same_places_lose_nothing(
+    shop: FaultyShop, numbers: Iterator[int], orders: Orders, passage: int
+) -> None:
+    later = {service: f"{order.split()[0]} * {passage}" for service, order in orders.items()}
+    shop.order(later)
+    while shop.died != sorted(f"{service} {order[:-2]}" for service, order in later.items()):
+        await told_and_audited(shop, next(numbers))
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("orders", AT_THE_START[1:], ids=words)
+async def test_services_that_die_in_any_other_step_of_a_takeover_lose_nothing(
+    shop: FaultyShop, numbers: Iterator[int], orders: Orders
+) -> None:
+    await test_services_that_die_in_a_takeover_lose_nothing(shop, numbers, orders)
