@@ -258,7 +258,7 @@ class Bus:
         One batch at a time, and each id once: two publishes in flight with one id would hide each other's fate.
         """
         once = {message.id: message for message in messages}
-        await self._until_confirmed([self._outgoing(message) for message in once.values()])
+        await self._until_confirmed([self.outgoing(message) for message in once.values()])
 
     async def _until_confirmed(self, outgoing: Sequence[Outgoing]) -> None:
         async with self._publishing:
@@ -312,7 +312,7 @@ class Bus:
             with contextlib.suppress(*UNKNOWN), _lost_is_unknown():
                 await connection.close()
 
-    def _outgoing(self, message: Message) -> Outgoing:
+    def outgoing(self, message: Message) -> Outgoing:
         """CloudEvents' binding for AMQP, and the properties that make the management UI readable."""
         about, message_id = message.about, message.id
         trace = about.replace("-", "")

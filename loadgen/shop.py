@@ -1,4 +1,4 @@
-"""A shop of one's own for a drill: `zoco up` as a child process, in a folder of its own, on any free ports."""
+"""A shop of one's own for a drill or a bench: `zoco up` as a child process, in its own folder, on any free ports."""
 
 from __future__ import annotations
 
@@ -24,10 +24,13 @@ POLL_SECONDS: Final = 0.1
 
 
 @asynccontextmanager
-async def own_shop(folder: Path, *, without: str | None = None, proxied: bool = False) -> AsyncIterator[Proxy | None]:
+async def own_shop(
+    folder: Path, *, without: str | None = None, proxied: bool = False, broker_url: str | None = None
+) -> AsyncIterator[Proxy | None]:
     """Start a shop in `folder/data`; stop it in the end. Its output is in `folder/up.log`.
 
-    Raises LocalError, NodeError. `proxied`: its RabbitMQ is behind the proxy that this gives.
+    Raises LocalError, NodeError. `proxied`: its RabbitMQ is behind the proxy that this gives. `broker_url`: a RabbitMQ
+    that runs already; unless told, the shop has one of its own.
     """
     folder.mkdir(parents=True, exist_ok=True)
     data = folder / "data"
@@ -40,6 +43,8 @@ async def own_shop(folder: Path, *, without: str | None = None, proxied: bool = 
             proxy = Proxy(node.amqp_port)
             await proxy.start()
             env["ZOCO_RABBITMQ_URL"] = node.url().replace(f":{node.amqp_port}/", f":{proxy.port}/")
+        elif broker_url is not None:
+            env["ZOCO_RABBITMQ_URL"] = broker_url
         else:
             env.pop("ZOCO_RABBITMQ_URL", None)
         with (folder / "up.log").open("ab") as log:
@@ -68,7 +73,7 @@ async def _until_ready(data: Path, shop: Process, log: Path) -> None:
         while not await _ready(data, http):
             if shop.code is not None or time.monotonic() > deadline:
                 lines = log.read_text(encoding="utf-8", errors="replace").splitlines()
-                raise LocalError(f"the drill's shop does not start; {log} ends with: " + " / ".join(lines[-5:]))
+                raise LocalError(f"the shop does not start; {log} ends with: " + " / ".join(lines[-5:]))
             await asyncio.sleep(POLL_SECONDS)
 
 

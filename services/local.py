@@ -86,6 +86,10 @@ class Running:
         return cls(data, **state)
 
 
+# How uvicorn runs a service. The bench runs what it compares with in the same way.
+SERVER_OPTIONS: Final = ("--no-access-log", "--log-level", "warning", "--timeout-graceful-shutdown", "5")
+
+
 @dataclass(slots=True)
 class Child:
     """One service: how it is started, and how it has been."""
@@ -231,8 +235,7 @@ class Local:
         command = [
             sys.executable,
             *self._program(child.name),
-            *("--host", "127.0.0.1", "--port", str(child.port)),
-            *("--no-access-log", "--log-level", "warning", "--timeout-graceful-shutdown", "5"),
+            *("--host", "127.0.0.1", "--port", str(child.port), *SERVER_OPTIONS),
         ]
         child.process = Process(command, child.env, subprocess.PIPE)
         child.started = time.monotonic()
