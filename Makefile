@@ -4,7 +4,7 @@ ENV := .venv/bin
 READY := .venv/.zoco-ready
 UV := uv==0.13.9
 
-.PHONY: help up test test-faults check format clean images deploy undeploy test-k8s rabbitmq chromium
+.PHONY: help up test test-faults check format clean bench images deploy undeploy test-k8s rabbitmq chromium
 
 help: ## list these targets
 	@grep -E '^[a-z0-9-]+:.*## ' Makefile | sed -E 's/:.*## /\t/' | expand -t 14
@@ -31,6 +31,10 @@ check: $(READY) ## style and types
 format: $(READY) ## make the style right
 	$(ENV)/ruff check --fix .
 	$(ENV)/ruff format .
+
+bench: $(READY) rabbitmq ## measure Zoco beside the least that could do the same; writes docs/performance.md (ARGS="--long")
+	$(ENV)/python -m uv sync --quiet --frozen --inexact --group bench
+	@exec $(ENV)/zoco bench --write docs/performance.md $(ARGS)
 
 images: ## build the services' images and load them into your kind, minikube or k3s (REGISTRY or IMAGE_BUILD: elsewhere)
 	@scripts/images

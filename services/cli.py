@@ -22,6 +22,7 @@ from broker.letters import Letters
 from broker.messages import SERVICES, Service
 from broker.node import NodeError
 from loadgen import books, commands
+from loadgen.bench.command import bench
 from loadgen.client import NotQuiet
 from services import doctor as doctoring
 from services import local
@@ -253,5 +254,5 @@ def doctor(data: DataOption = DATA, as_json: JsonOption = False) -> None:
         raise typer.Exit(1)
 
 
-for command in (commands.load, commands.drill, commands.audit):
+for command in (commands.load, commands.drill, commands.audit, bench):
     app.command()(command)

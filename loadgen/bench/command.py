@@ -1,0 +1,69 @@
+"""The command `zoco bench`."""
+
+from __future__ import annotations
+
+import json
+import logging
+import shutil
+import sys
+from pathlib import Path
+from typing import Annotated, Final
+
+import structlog
+import typer
+import uvloop
+from rich.console import Console
+from rich.markdown import Markdown
+
+from loadgen.bench import table
+from loadgen.bench.place import BenchFailed
+from loadgen.bench.run import LONG, QUICK, Plan
+from loadgen.bench.run import bench as run_bench
+from loadgen.commands import Unusable
+from services.options import JsonOption
+
+FOLDER: Final = Path(".bench")
+
+out = Console(highlight=False, soft_wrap=True)
+err = Console(stderr=True, highlight=False, soft_wrap=True)
+
+
+def bench(
+    quick: Annotated[bool, typer.Option("--quick", help="Under a minute; rough.")] = False,
+    long: Annotated[bool, typer.Option("--long", help="With 1,000,000 purchases: most of an hour.")] = False,
+    write: Annotated[Path | None, typer.Option(help="Put the tables into this file, and a plot beside it.")] = None,
+    folder: Annotated[Path, typer.Option("--out", help="Where books and logs go; emptied first.")] = FOLDER,
+    as_json: JsonOption = False,
+) -> None:
+    """Measure Zoco beside the least that could do the same, in turn. Exit code 1 when the audit finds a breach."""
+    if quick and long:
+        raise Unusable("--quick and --long are two lengths of the same: give one")
+    if not Path("/proc/self/stat").exists():
+        raise Unusable("CPU is read from /proc, which only Linux has: run the bench there")
+    # What the bus has to say of each new virtual host is no news, and stdout is for the findings.
+    structlog.configure(
+        wrapper_class=structlog.make_filtering_bound_logger(logging.WARNING),
+        logger_factory=structlog.PrintLoggerFactory(sys.stderr),
+    )
+    plan = QUICK if quick else LONG if long else Plan()
+    _emptied(folder)
+    try:
+        findings, verdict = uvloop.run(run_bench(plan, folder.absolute(), lambda text: err.print(text, markup=False)))
+        if write is not None:
+            table.write(findings, write)
+    except (BenchFailed, ValueError) as error:
+        raise Unusable(str(error)) from error
+    if as_json:
+        out.print_json(json.dumps({**findings.as_json(), "audit": verdict.as_json()}, ensure_ascii=False))
+    else:
+        out.print(Markdown(table.markdown(findings)))
+        out.print(f"audit: lost {verdict.lost}, doubled {verdict.doubled}, oversold {verdict.oversold}")
+    if not verdict.holds:
+        raise typer.Exit(1)
+
+
+def _emptied(folder: Path) -> None:
+    """Raises Unusable when something else is in it."""
+    if folder.exists() and not (folder / "rabbitmq").exists() and any(folder.iterdir()):
+        raise Unusable(f"{folder} is no bench's folder: take another one with --out")
+    shutil.rmtree(folder, ignore_errors=True)

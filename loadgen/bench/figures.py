@@ -1,0 +1,107 @@
+"""The figures of the bench, in the order of their table: what is measured, against what, and what is wanted."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from statistics import median
+from typing import Any, Final
+
+from loadgen.bench.place import Sample
+
+
+@dataclass(frozen=True, slots=True)
+class Figure:
+    """One row. `against`: what a ratio is taken to; without it the value itself is compared with the goal."""
+
+    what: str
+    unit: str
+    goal: float
+    against: str | None = None
+    # Small is good: a latency, a cost.
+    at_most: bool = False
+
+
+FIGURES: Final[dict[str, Figure]] = {
+    "relay": Figure("purchases, POST to `registrada`", "/s", 1.0, "raw relay on aiormq's public API"),
+    "batched": Figure("the same", "/s", 0.6, "raw relay that batches its writes"),
+    "door": Figure("`POST /compras`, in the journal when answered", "/s", 0.65, "bare front door"),
+    "drain": Figure("draining transacciones, answers published", "/s", 0.9, "raw drain on aiormq's public API"),
+    "drain-batched": Figure("the same", "/s", 0.9, "raw drain that batches its writes"),
+    "faststream": Figure("purchases, POST to `registrada`", "/s", 3.0, "FastStream, same safety"),
+    "p50": Figure("latency POST to `registrada` at a third of the top rate, p50", "ms", 20, at_most=True),
+    "p99": Figure("the same, p99", "ms", 100, at_most=True),
+    "get": Figure("`GET /tokens`, 1,000 tokens", "/s", 0.8, "route that returns ready bytes"),
+    "cpu": Figure("CPU per purchase, all processes, at the top rate", "µs", 1.0, "at a third of it", at_most=True),
+    "flat": Figure("CPU per purchase, late", "µs", 1.1, "early", at_most=True),
+    "memory": Figure("memory of the largest service then", "MB", 600, at_most=True),
+    "start": Figure("start of the slowest service with all that behind it", "s", 10, at_most=True),
+    "crowd": Figure("CPU per buyer, all on one token", "µs", 1.2, "a hundred buyers on each", at_most=True),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Result:
+    """What was measured of a figure: a value for each round, and as many of what it is compared with."""
+
+    figure: Figure
+    ours: Sequence[float]
+    base: Sequence[float] = ()
+    # What the numbers are about: how many purchases, for instance.
+    note: str = ""
+
+    @property
+    def each(self) -> list[float]:
+        """What is compared with the goal, round by round."""
+        return [one / other for one, other in zip(self.ours, self.base, strict=True)] if self.base else [*self.ours]
+
+    @property
+    def value(self) -> float:
+        """The ratio of the medians, or the median."""
+        return median(self.ours) / median(self.base) if self.base else median(self.ours)
+
+    @property
+    def reached(self) -> bool:
+        return self.value <= self.figure.goal if self.figure.at_most else self.value >= self.figure.goal
+
+    def as_json(self) -> dict[str, Any]:
+        return {
+            "what": self.figure.what,
+            "unit": self.figure.unit,
+            "against": self.figure.against,
+            "goal": self.figure.goal,
+            "atMost": self.figure.at_most,
+            "value": self.value,
+            "spread": [min(self.each), max(self.each)],
+            "reached": self.reached,
+            "ours": [*self.ours],
+            "base": [*self.base],
+            "note": self.note,
+        }
+
+
+@dataclass(slots=True)
+class Findings:
+    """All that one run found. `cpu`: microseconds per purchase, by who did it and process."""
+
+    results: dict[str, Result] = field(default_factory=dict)
+    cpu: dict[str, Mapping[str, float]] = field(default_factory=dict)
+    # Figures that were left out, and why.
+    missing: dict[str, str] = field(default_factory=dict)
+
+    def compare(self, name: str, ours: Sequence[Sample], base: Sequence[Sample], note: str = "") -> None:
+        """Of two sides that were measured in turn."""
+        self.note(name, [one.value for one in ours], [one.value for one in base], note)
+
+    def note(self, name: str, ours: Sequence[float], base: Sequence[float] = (), note: str = "") -> None:
+        self.results[name] = Result(FIGURES[name], ours, base, note)
+
+    def spent(self, who: str, samples: Sequence[Sample]) -> None:
+        self.cpu[who] = {process: median(one.cpu[process] for one in samples) for process in samples[0].cpu}
+
+    def as_json(self) -> dict[str, Any]:
+        return {
+            "figures": {name: result.as_json() for name, result in self.results.items()},
+            "cpu": {who: dict(spent) for who, spent in self.cpu.items()},
+            "missing": self.missing,
+        }

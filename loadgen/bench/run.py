@@ -1,0 +1,243 @@
+"""The bench: sides measured in turn, A B A B, so that whatever else the machine does falls on all of them."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Awaitable, Callable, Mapping
+from contextlib import AsyncExitStack
+from dataclasses import dataclass
+from importlib.util import find_spec
+from pathlib import Path
+from statistics import median
+
+from broker.messages import SERVICES
+from loadgen.bench.figures import Findings
+from loadgen.bench.place import BenchFailed, Place, Sample, Watch, memory_bytes, opened, until
+from loadgen.bench.relay import FRONT
+from loadgen.bench.sample import PRECIO, USUARIO
+from loadgen.bench.sides import Backlog, Shop, doors, fast_stream, relay, shelves
+from loadgen.client import Client
+from loadgen.drill import JOURNAL
+from loadgen.load import Load
+from loadgen.meter import Meter
+from loadgen.mixes import Ask
+from loadgen.reconcile import reconcile
+from loadgen.shop import own_shop
+from loadgen.verdict import Verdict
+from services.local import Running
+
+Side = Callable[[int], Awaitable[Sample]]
+Tell = Callable[[str], None]
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """How much of each."""
+
+    rounds: int = 3
+    # Rounds before those, which only warm everything up.
+    warming: int = 1
+    purchases: int = 5_000
+    # FastStream is slow: as many seconds, not as many purchases.
+    fast_stream: int = 1_000
+    posts: int = 10_000
+    gets: int = 5_000
+    backlog: int = 40_000
+    buyers: int = 10_000
+    # 0: no latencies.
+    latency_seconds: float = 15.0
+    starts: bool = True
+    # Purchases that are behind the shop when its cost is looked at again; 0: whatever the figures before it made.
+    behind: int = 0
+    # Tokens that are put up for sale, and bought, at a time on the way there.
+    step: int = 20_000
+
+
+QUICK = Plan(
+    rounds=2,
+    warming=0,
+    purchases=1_000,
+    fast_stream=200,
+    posts=3_000,
+    gets=2_000,
+    backlog=10_000,
+    buyers=1_000,
+    latency_seconds=0,
+    starts=False,
+)
+LONG = Plan(backlog=100_000, behind=1_000_000)
+SHELF_TOKENS = 1_000
+# A virtual host for each side.
+VHOSTS = ("door", "drain", "shop", "relay-public", "relay-batched", "fast-stream")
+# Buyers on each token that a crowd on one token is compared with.
+FEW = 100
+
+
+async def bench(plan: Plan, folder: Path, tell: Tell) -> tuple[Findings, Verdict]:
+    """Measure everything, and audit the shop that was measured. Raises BenchFailed, NodeError, LocalError."""
+    findings = Findings()
+    tell("starting RabbitMQ ...")
+    async with opened(folder) as place:
+        await asyncio.gather(*(place.url(name) for name in VHOSTS))
+        await _doors(plan, place, findings, tell)
+        await _shelves(plan, place, findings, tell)
+        await _drains(plan, place, findings, tell)
+        tell("starting a shop ...")
+        url = await place.url("shop")
+        async with own_shop(folder / "shop", broker_url=url):
+            shop = Shop(place, Running.read(folder / "shop" / "data"))
+            await _purchases(plan, place, shop, findings, tell)
+            if plan.latency_seconds:
+                await _latency(plan, folder, shop, findings, tell)
+            await _crowds(plan, shop, findings, tell)
+            await _behind(plan, shop, findings, tell)
+            tell("auditing ...")
+            await until(shop.quiet, "quiet")
+            told = folder / JOURNAL
+            verdict = await reconcile(folder / "shop" / "data", told if told.exists() else None)
+        if plan.starts:
+            await _starts(place, shop, url, findings, tell)
+    return findings, verdict
+
+
+async def in_turn(plan: Plan, tell: Tell, sides: Mapping[str, tuple[Side, int]]) -> dict[str, list[Sample]]:
+    """Measure each side with its count, then each again."""
+    found: dict[str, list[Sample]] = {name: [] for name in sides}
+    for number in range(plan.warming + plan.rounds):
+        for name, (measure, count) in sides.items():
+            sample = await measure(count)
+            counts = number >= plan.warming
+            tell(f"{name}: {sample.value:,.0f}" + ("" if counts else " (warming up)"))
+            if counts:
+                found[name].append(sample)
+    return found
+
+
+async def _doors(plan: Plan, place: Place, findings: Findings, tell: Tell) -> None:
+    async with doors(place) as (ours, bare):
+        sides: dict[str, tuple[Side, int]] = {
+            "POST /compras/s": (ours.measure, plan.posts),
+            "bare POST/s": (bare.measure, plan.posts),
+        }
+        found = await in_turn(plan, tell, sides)
+    findings.compare("door", found["POST /compras/s"], found["bare POST/s"])
+
+
+async def _shelves(plan: Plan, place: Place, findings: Findings, tell: Tell) -> None:
+    async with shelves(place, SHELF_TOKENS) as (ours, bare):
+        sides: dict[str, tuple[Side, int]] = {
+            "GET /tokens/s": (ours.measure, plan.gets),
+            "bare GET/s": (bare.measure, plan.gets),
+        }
+        found = await in_turn(plan, tell, sides)
+    findings.compare("get", found["GET /tokens/s"], found["bare GET/s"])
+
+
+async def _drains(plan: Plan, place: Place, findings: Findings, tell: Tell) -> None:
+    backlog = Backlog(place, await place.url("drain"))
+    sides: dict[str, tuple[Side, int]] = {
+        "drained/s": (backlog.ours, plan.backlog),
+        "raw, public API": (lambda count: backlog.raw(count, "public"), plan.backlog),
+        "raw, batched": (lambda count: backlog.raw(count, "batched"), plan.backlog),
+    }
+    ours, public, batched = (await in_turn(plan, tell, sides)).values()
+    note = f"backlog {plan.backlog:,}"
+    findings.compare("drain", ours, public, note)
+    findings.compare("drain-batched", ours, batched, note)
+
+
+async def _purchases(plan: Plan, place: Place, shop: Shop, findings: Findings, tell: Tell) -> None:
+    rounds = plan.warming + plan.rounds
+    await shop.stock(plan.purchases * rounds, _money(plan.purchases * rounds))
+    async with AsyncExitStack() as stack:
+        sides: dict[str, tuple[Side, int]] = {"purchases/s": (shop.measure, plan.purchases)}
+        for how in ("public", "batched"):
+            one = await stack.enter_async_context(relay(place, plan.purchases, how))
+            sides[f"relay, {how}"] = (one.measure, plan.purchases)
+        if find_spec("faststream"):
+            other = await stack.enter_async_context(fast_stream(place, plan.fast_stream * rounds))
+            sides["FastStream"] = (other.measure, plan.fast_stream)
+        else:
+            findings.missing["faststream"] = "FastStream is not installed: `make bench` does it"
+        found = await in_turn(plan, tell, sides)
+    ours = found["purchases/s"]
+    findings.compare("relay", ours, found["relay, public"])
+    findings.compare("batched", ours, found["relay, batched"])
+    if "FastStream" in found:
+        findings.compare("faststream", ours, found["FastStream"])
+    for who, samples in found.items():
+        findings.spent("zoco, at the top rate" if samples is ours else who, samples)
+
+
+async def _latency(plan: Plan, folder: Path, shop: Shop, findings: Findings, tell: Tell) -> None:
+    rate = median(findings.results["relay"].ours) / 3
+    count = round(rate * plan.latency_seconds)
+    tell(f"latency at {rate:,.0f}/s ...")
+    await shop.stock(count, _money(count))
+    meter = Meter()
+    running = shop.running
+    async with Client(running.urls[FRONT], folder / JOURNAL, running.operator_token) as client:
+        load = Load(client, meter)
+        watch = Watch(shop.pids)
+        async with load.measured():
+            await load.send([Ask(f"latency-{token}", USUARIO, token) for token in shop.tokens(count)], rate)
+            ended = await load.finish(plan.latency_seconds + 60)
+        slow = Sample(rate, watch.per(count))
+    if not ended or meter.wrong:
+        raise BenchFailed(f"{meter.unfinished} purchases did not end at {rate:.0f}/s: {meter.wrong[:1]}")
+    seconds = meter.end.summary()
+    note = f"{rate:,.0f}/s for {plan.latency_seconds:.0f} s"
+    findings.note("p50", [seconds["p50"] * 1000], note=note)
+    findings.note("p99", [seconds["p99"] * 1000], note=note)
+    findings.spent("zoco, at a third of it", [slow])
+    fast = findings.cpu["zoco, at the top rate"]
+    findings.note("cpu", [sum(fast.values())], [sum(slow.cpu.values())])
+
+
+async def _crowds(plan: Plan, shop: Shop, findings: Findings, tell: Tell) -> None:
+    tokens = plan.buyers // FEW
+    rounds = plan.warming + plan.rounds
+    await shop.stock((tokens + 1) * rounds, _money((tokens + 1) * rounds))
+    sides: dict[str, tuple[Side, int]] = {
+        "CPU µs per buyer, one token": (lambda buyers: shop.crowd(buyers, 1), plan.buyers),
+        f"{FEW} buyers on each": (lambda buyers: shop.crowd(buyers, tokens), plan.buyers),
+    }
+    one, few = (await in_turn(plan, tell, sides)).values()
+    findings.compare("crowd", one, few, f"{plan.buyers:,} buyers")
+
+
+async def _behind(plan: Plan, shop: Shop, findings: Findings, tell: Tell) -> None:
+    """What a purchase costs after all those before it, by the same measurement as at the beginning."""
+    early = _total(findings.cpu["zoco, at the top rate"])
+    first = plan.purchases * plan.rounds
+    while (left := plan.behind - shop.bought) > 0:
+        tell(f"purchases so far: {shop.bought:,}")
+        await shop.stock(min(left, plan.step), _money(plan.step))
+        await shop.measure(min(left, plan.step))
+    await shop.stock(plan.purchases * plan.rounds, _money(first))
+    late = [_total((await shop.measure(plan.purchases)).cpu) for _ in range(plan.rounds)]
+    behind = await shop.ended()
+    findings.note("flat", late, [early] * len(late), f"the {behind:,}th against the {first:,}th")
+    largest = max(memory_bytes(shop.running.pids[name]) for name in SERVICES)
+    findings.note("memory", [largest / 1e6], note=f"{behind:,} purchases")
+
+
+async def _starts(place: Place, shop: Shop, url: str, findings: Findings, tell: Tell) -> None:
+    """Each service alone on the books that are there now."""
+    seconds = []
+    for name in SERVICES:
+        env = {"ZOCO_RABBITMQ_URL": url, "ZOCO_DATA": str(shop.running.data / name)}
+        started = time.perf_counter()
+        async with place.served(f"start-{name}", (f"services.{name}.main:app",), env):
+            seconds.append(time.perf_counter() - started)
+        tell(f"{name} started in {seconds[-1]:.1f} s")
+    findings.note("start", [max(seconds)], note=findings.results["memory"].note)
+
+
+def _total(cpu: Mapping[str, float]) -> float:
+    return sum(cpu.values())
+
+
+def _money(purchases: int) -> int:
+    return PRECIO * purchases

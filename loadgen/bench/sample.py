@@ -1,0 +1,59 @@
+"""Messages as a real purchase has them, ready to be sent: the baselines move the same sizes."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from broker.bus import Bus
+from broker.frames import Outgoing
+from broker.messages import (
+    SAID_BY,
+    TYPES,
+    CompraConfirmada,
+    CompraSolicitada,
+    Message,
+    SaldoReservado,
+    Service,
+    TokenReservado,
+    TransaccionRegistrada,
+    compra_id,
+)
+from services.shared.run import utc_now
+
+# What follows a message on the way of a purchase that succeeds.
+NEXT: Final = {
+    "compra.solicitada": "token.reservado",
+    "token.reservado": "saldo.reservado",
+    "saldo.reservado": "compra.confirmada",
+    "compra.confirmada": "transaccion.registrada",
+}
+FIRST: Final = "compra.solicitada"
+LAST: Final = "transaccion.registrada"
+PRECIO: Final = 10
+USUARIO: Final = 1
+
+
+def message(type_name: str, key: str = "bench", token: int = 100_000) -> Message:
+    """A message of this type, of one buyer's purchase."""
+    about = {"compra_id": compra_id(USUARIO, key), "usuario_id": USUARIO, "token_id": token, "fecha": utc_now()}
+    match type_name:
+        case "compra.solicitada":
+            return CompraSolicitada(**about)
+        case "token.reservado":
+            return TokenReservado(**about, precio=PRECIO)
+        case "saldo.reservado":
+            return SaldoReservado(**about, precio=PRECIO)
+        case "compra.confirmada":
+            return CompraConfirmada(**about, precio=PRECIO)
+    return TransaccionRegistrada(**about, transaccion_id=token)
+
+
+def outgoing(url: str, found: Message) -> Outgoing:
+    """As the service that says it would send it."""
+    speaker = SAID_BY[type(found)][0]
+    return Bus(url, speaker, now=utc_now).outgoing(found)
+
+
+def answers(url: str, service: Service) -> dict[str, Outgoing]:
+    """What a service says to each message that it has to answer, made once."""
+    return {heard: outgoing(url, message(said)) for heard, said in NEXT.items() if service in SAID_BY[TYPES[said]]}

@@ -1,0 +1,301 @@
+"""What is measured on each side of a comparison. Each side has a `measure`, and may be measured again and again."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import re
+import signal
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping
+from contextlib import AsyncExitStack, asynccontextmanager
+from itertools import count as numbers
+from typing import Final
+
+from broker.messages import SERVICES
+from loadgen.bench.client import Told, request, send
+from loadgen.bench.place import BROKER, PATIENCE_SECONDS, BenchFailed, Place, Program, Sample, Served, Watch, until
+from loadgen.bench.relay import FRONT
+from loadgen.bench.sample import PRECIO, USUARIO, message, outgoing
+from loadgen.bench.wire import opened
+from services.local import Running
+from services.shared.loop import BATCH_LIMIT
+
+# A poll of what is under way costs a little, and makes no figure wrong by more than this.
+POLL_SECONDS: Final = 0.02
+# More unfinished purchases than the front door takes unless told: in some figures nobody finishes them.
+NO_LIMIT: Final = {"ZOCO_BACKLOG_LIMIT": "100000000"}
+BARE: Final = ("--factory", "loadgen.bench.bare:app")
+OPENAPI: Final = "/openapi.json"
+FINISHED: Final = re.compile(r"^zoco_purchases_finished_total\{.*\} (.*)$", re.MULTILINE)
+PUBLISHED: Final = re.compile(r"^zoco_messages_published_total\{.*\} (.*)$", re.MULTILINE)
+
+
+def well(told: Told, status: int, count: int, what: str) -> None:
+    """Raises BenchFailed unless all were answered so."""
+    if told.statuses != {status: count}:
+        raise BenchFailed(f"{what} answered {dict(told.statuses)}, not {status} to all: {told.refusal[:300]!r}")
+
+
+def purchases(tokens: Iterator[int], count: int, key: str) -> list[bytes]:
+    """A POST for each of the next tokens, with a key that nobody used."""
+    return [
+        request("POST", "/compras", {"usuarioId": USUARIO, "tokenId": token}, {"Idempotency-Key": f"{key}-{number}"})
+        for number, token in zip(range(count), tokens, strict=False)
+    ]
+
+
+class Chain:
+    """Whole purchases, from the POST to `registrada`, of any shop that has a front door and says how many ended."""
+
+    def __init__(self, front: str, pids: Mapping[str, int], ended: Callable[[], Awaitable[int]]) -> None:
+        self.pids = pids
+        self.bought = 0
+        self._front = front
+        self._ended = ended
+        self._tokens = numbers(1)
+
+    async def measure(self, count: int) -> Sample:
+        """Purchases a second."""
+        asked = purchases(self._tokens, count, f"chain-{self.bought}")
+        goal = await self._ended() + count
+        watch = Watch(self.pids)
+        started = time.perf_counter()
+        well(await send(self._front, asked), 202, count, "the front door")
+        await until(lambda: self.has_ended(goal), "the end of the purchases", POLL_SECONDS)
+        seconds = time.perf_counter() - started
+        self.bought += count
+        return Sample(count / seconds, watch.per(count))
+
+    async def has_ended(self, count: int) -> bool:
+        return await self._ended() >= count
+
+
+class Shop(Chain):
+    """Our shop, as `zoco up` runs it."""
+
+    def __init__(self, place: Place, running: Running) -> None:
+        pids: dict[str, int] = {name: running.pids[name] for name in SERVICES}
+        pids[BROKER] = place.broker_pid
+        super().__init__(running.urls[FRONT], pids, self.ended)
+        self.running = running
+        self.stocked = 0
+        self._place = place
+
+    async def ended(self) -> int:
+        """Purchases that reached their end since the front door was started."""
+        text = await self._place.get(f"{self.running.urls[FRONT]}/metrics")
+        return sum(int(float(value)) for value in FINISHED.findall(text))
+
+    async def stock(self, count: int, money: int) -> None:
+        """Put so many more tokens up for sale, and give the buyer more money."""
+        headers = {"Authorization": f"Bearer {self.running.operator_token}"}
+        first, self.stocked = self.stocked + 1, self.stocked + count
+        entries = [request("PUT", f"/usuarios/{USUARIO}", {"nombre": "Comprador"}, headers)]
+        entries += [request("POST", f"/usuarios/{USUARIO}/recargas", {"monto": money}, headers)]
+        entries += [
+            request("PUT", f"/tokens/{token}", _token(token), headers) for token in range(first, self.stocked + 1)
+        ]
+        well(await send(self.running.urls[FRONT], entries), 202, len(entries), "the front door")
+        await until(self.quiet, "the end of the operator's entries")
+
+    def tokens(self, count: int) -> list[int]:
+        """Tokens for sale that nobody has asked for."""
+        return [token for _, token in zip(range(count), self._tokens, strict=False)]
+
+    async def quiet(self) -> bool:
+        left: int = json.loads(await self._place.get(f"{self.running.urls[FRONT]}/estado"))["sinTerminar"]
+        return left == 0
+
+    async def crowd(self, buyers: int, tokens: int) -> Sample:
+        """CPU microseconds for each of so many who ask for one of `tokens` tokens, all while its holder cannot pay yet.
+
+        usuarios stands still until everyone has asked: the lines are as long as they can be.
+        """
+        wanted = self.tokens(tokens)
+        asked = purchases((wanted[number % tokens] for number in range(buyers)), buyers, f"crowd-{wanted[0]}")
+        goal = await self.ended() + buyers
+        pid = self.running.pids["usuarios"]
+        watch = Watch(self.pids)
+        os.kill(pid, signal.SIGSTOP)
+        try:
+            well(await send(self.running.urls[FRONT], asked), 202, buyers, "the front door")
+        finally:
+            os.kill(pid, signal.SIGCONT)
+        await until(lambda: self.has_ended(goal), "the end of the crowd", POLL_SECONDS)
+        cpu = watch.per(buyers)
+        return Sample(sum(cpu.values()), cpu)
+
+
+class Door:
+    """Requests to one process, over and over."""
+
+    def __init__(
+        self, served: Served, pids: Mapping[str, int], asked: Callable[[int], list[bytes]], status: int
+    ) -> None:
+        self._served = served
+        self._pids = {**pids, "server": served.process.pid}
+        self._asked = asked
+        self._status = status
+
+    async def measure(self, count: int) -> Sample:
+        """Answers a second."""
+        asked = self._asked(count)
+        watch = Watch(self._pids)
+        told = await send(self._served.url, asked)
+        well(told, self._status, count, self._served.url)
+        return Sample(count / told.seconds, watch.per(count))
+
+
+class Relay:
+    """The raw relay: four processes, fed by one of them."""
+
+    def __init__(self, programs: Mapping[str, Program], pids: Mapping[str, int], count: int) -> None:
+        self._programs = programs
+        self._pids = pids
+        self._count = count
+
+    async def measure(self, count: int) -> Sample:
+        """Purchases a second. `count` is what it was started with."""
+        assert count == self._count
+        watch = Watch(self._pids)
+        self._programs[FRONT].process.send(signal.SIGUSR1)
+        seconds: float = await self._programs[FRONT].says("seconds")
+        return Sample(count / seconds, watch.per(count))
+
+
+@asynccontextmanager
+async def relay(place: Place, count: int, how: str) -> AsyncIterator[Relay]:
+    """Start one, `public` or `batched`."""
+    env = {"ZOCO_RABBITMQ_URL": await place.url(f"relay-{how}")}
+    programs: dict[str, Program] = {}
+    try:
+        for name in SERVICES:
+            programs[name] = Program("loadgen.bench.relay", (name, str(count), how), env)
+            await programs[name].says("ready")
+        pids = {BROKER: place.broker_pid, **{name: program.process.pid for name, program in programs.items()}}
+        yield Relay(programs, pids, count)
+    finally:
+        for program in programs.values():
+            await program.stop()
+
+
+@asynccontextmanager
+async def fast_stream(place: Place, tokens: int) -> AsyncIterator[Chain]:
+    """Start one with so many tokens for sale."""
+    url = await place.url("fast-stream")
+    services: dict[str, Served] = {}
+    async with AsyncExitStack() as stack:
+        for name in SERVICES:
+            folder = place.folder / "fast-stream" / name
+            env = {"ZOCO_RABBITMQ_URL": url, "ZOCO_DATA": str(folder), "BENCH_TOKENS": str(tokens)}
+            words = ("--factory", f"loadgen.bench.fast_stream:{name}")
+            served = place.served(f"fast-stream-{name}", words, env, OPENAPI)
+            services[name] = await stack.enter_async_context(served)
+        pids = {BROKER: place.broker_pid, **{name: served.process.pid for name, served in services.items()}}
+
+        async def ended() -> int:
+            return int(await place.get(f"{services[FRONT].url}/ended"))
+
+        yield Chain(services[FRONT].url, pids, ended)
+
+
+@asynccontextmanager
+async def doors(place: Place) -> AsyncIterator[tuple[Door, Door]]:
+    """compras alone, whose words wait in the others' queues; and the bare front door."""
+    url = await place.url("door")
+    env = {"ZOCO_RABBITMQ_URL": url, "ZOCO_DATA": str(place.folder / "door"), **NO_LIMIT}
+    keys = numbers()
+
+    def asked(count: int) -> list[bytes]:
+        return purchases(numbers(1), count, f"door-{next(keys)}")
+
+    async with (
+        place.served("door", ("services.compras.main:app",), env) as ours,
+        place.served("bare-door", BARE, {"BENCH_BODY": os.devnull}, OPENAPI) as bare,
+    ):
+        yield Door(ours, {BROKER: place.broker_pid}, asked, 202), Door(bare, {}, asked, 202)
+
+
+@asynccontextmanager
+async def shelves(place: Place, tokens: int) -> AsyncIterator[tuple[Door, Door]]:
+    """tokens alone, with so many tokens; and a bare route that returns the same bytes."""
+    seed, body = place.folder / "seed.json", place.folder / "body.json"
+    entries = [{"id": token, **_token(token), "vendido": False} for token in range(1, tokens + 1)]
+    seed.write_text(json.dumps(entries), encoding="utf-8")
+    env = {"ZOCO_DATA": str(place.folder / "shelf"), "ZOCO_SEED": str(seed)}
+    async with place.served("shelf", ("services.tokens.main:app",), env) as ours:
+
+        async def stocked() -> bool:
+            shown = await place.get(f"{ours.url}/tokens")
+            body.write_text(shown, encoding="utf-8")
+            return len(json.loads(shown)) == tokens
+
+        await until(stocked, "the seed's tokens")
+        async with place.served("bare-shelf", BARE, {"BENCH_BODY": str(body)}, OPENAPI) as bare:
+            yield Door(ours, {}, _gets, 200), Door(bare, {}, _gets, 200)
+
+
+class Backlog:
+    """transacciones' queue, full, and who empties it: our service, or the raw drain, each time a new process."""
+
+    def __init__(self, place: Place, url: str) -> None:
+        self._place = place
+        self._url = url
+        self._runs = numbers(1)
+
+    async def ours(self, count: int) -> Sample:
+        """Messages a second, from the first whose answer is seen on."""
+        run = next(self._runs)
+        await self._fill(count, run)
+        env = {"ZOCO_RABBITMQ_URL": self._url, "ZOCO_DATA": str(self._place.folder / f"drain-{run}")}
+        async with self._place.served("drain", ("services.transacciones.main:app",), env) as served:
+            watch = Watch({BROKER: self._place.broker_pid, "transacciones": served.process.pid})
+            deadline = time.monotonic() + PATIENCE_SECONDS
+            first = seen = await self._answered(served)
+            started = now = time.perf_counter()
+            while seen < count:
+                if time.monotonic() > deadline:
+                    raise BenchFailed(f"transacciones drained {seen} of {count} in {PATIENCE_SECONDS:.0f} s")
+                await asyncio.sleep(POLL_SECONDS)
+                now, seen = time.perf_counter(), await self._answered(served)
+                if first == 0:
+                    first, started = seen, now
+            return Sample((count - first) / (now - started), watch.per(count))
+
+    async def raw(self, count: int, how: str) -> Sample:
+        """Messages a second. `how` is `public` or `batched`."""
+        run = next(self._runs)
+        await self._fill(count, run)
+        words = (str(count), str(self._place.folder / f"drain-{run}.jsonl"), how)
+        program = Program("loadgen.bench.drain", words, {"ZOCO_RABBITMQ_URL": self._url})
+        watch = Watch({BROKER: self._place.broker_pid, "transacciones": program.process.pid})
+        try:
+            rate: float = await program.says("rate")
+            return Sample(rate, watch.per(count))
+        finally:
+            await program.stop()
+
+    async def _fill(self, count: int, run: int) -> None:
+        wire = await opened(self._url, None, batched=True)
+        waiting = [
+            outgoing(self._url, message("compra.confirmada", f"{run}-{number}", number))
+            for number in range(1, count + 1)
+        ]
+        for at in range(0, count, BATCH_LIMIT):
+            await wire.publish(waiting[at : at + BATCH_LIMIT])
+        await wire.close()
+
+    async def _answered(self, served: Served) -> int:
+        """Answers that the broker has confirmed; they are in the journal by then."""
+        text = await self._place.get(f"{served.url}/metrics")
+        return sum(int(float(value)) for value in PUBLISHED.findall(text))
+
+
+def _gets(count: int) -> list[bytes]:
+    return [request("GET", "/tokens")] * count
+
+
+def _token(token: int) -> dict[str, str | int]:
+    return {"nombre": f"Token {token}", "imagen": "gato.jpg", "precio": PRECIO}
