@@ -13,7 +13,6 @@ import structlog
 import typer
 import uvloop
 from rich.console import Console
-from rich.markdown import Markdown
 
 from loadgen.bench import table
 from loadgen.bench.place import BenchFailed
@@ -56,7 +55,7 @@ def bench(
     if as_json:
         out.print_json(json.dumps({**findings.as_json(), "audit": verdict.as_json()}, ensure_ascii=False))
     else:
-        out.print(Markdown(table.markdown(findings)))
+        out.print(table.markdown(findings), markup=False)
         out.print(f"audit: lost {verdict.lost}, doubled {verdict.doubled}, oversold {verdict.oversold}")
     if not verdict.holds:
         raise typer.Exit(1)

@@ -173,7 +173,8 @@ async def relay(place: Place, count: int, how: str) -> AsyncIterator[Relay]:
     try:
         for name in SERVICES:
             programs[name] = Program("loadgen.bench.relay", (name, str(count), how), env)
-            await programs[name].says("ready")
+        for program in programs.values():
+            await program.says("ready")
         pids = {BROKER: place.broker_pid, **{name: program.process.pid for name, program in programs.items()}}
         yield Relay(programs, pids, count)
     finally:
@@ -185,15 +186,17 @@ async def relay(place: Place, count: int, how: str) -> AsyncIterator[Relay]:
 async def fast_stream(place: Place, tokens: int) -> AsyncIterator[Chain]:
     """Start one with so many tokens for sale."""
     url = await place.url("fast-stream")
-    services: dict[str, Served] = {}
     async with AsyncExitStack() as stack:
-        for name in SERVICES:
+
+        async def started(name: str) -> Served:
             folder = place.folder / "fast-stream" / name
             env = {"ZOCO_RABBITMQ_URL": url, "ZOCO_DATA": str(folder), "BENCH_TOKENS": str(tokens)}
             words = ("--factory", f"loadgen.bench.fast_stream:{name}")
-            served = place.served(f"fast-stream-{name}", words, env, OPENAPI)
-            services[name] = await stack.enter_async_context(served)
-        pids = {BROKER: place.broker_pid, **{name: served.process.pid for name, served in services.items()}}
+            return await stack.enter_async_context(place.served(f"fast-stream-{name}", words, env, OPENAPI))
+
+        services = dict(zip(SERVICES, await asyncio.gather(*map(started, SERVICES)), strict=True))
+        pids: dict[str, int] = {name: served.process.pid for name, served in services.items()}
+        pids[BROKER] = place.broker_pid
 
         async def ended() -> int:
             return int(await place.get(f"{services[FRONT].url}/ended"))
