@@ -8,23 +8,19 @@ from __future__ import annotations
 
 import base64
 import json
-import os
 import secrets
-import ssl
 import sys
 import urllib.error
 import urllib.request
 from dataclasses import dataclass
 from http import HTTPStatus
-from pathlib import Path
 from typing import Any, Final
 from urllib.parse import urlsplit
 
+from broker.account import Account
 from broker.messages import SERVICES
 from broker.topology import definitions
 
-# Where Kubernetes puts what a pod needs to reach it.
-ACCOUNT: Final = Path("/var/run/secrets/kubernetes.io/serviceaccount")
 BROKER: Final = "rabbitmq:5672"
 OPERATOR: Final = "operador"
 CALL_SECONDS: Final = 10
@@ -35,9 +31,7 @@ SECRET_BYTES: Final = 24
 class Secrets:
     """The Secrets of one namespace. Every method may raise OSError."""
 
-    url: str
-    token: str
-    tls: ssl.SSLContext
+    account: Account
 
     def once(self, name: str, values: dict[str, str]) -> dict[str, str]:
         """Make this Secret, unless it is there. Returns what it holds."""
@@ -69,12 +63,12 @@ class Secrets:
 
     def _call(self, method: str, path: str, body: Any = None) -> Any:
         request = urllib.request.Request(
-            self.url + path,
+            self.account.url("secrets") + path,
             None if body is None else json.dumps(body).encode(),
-            {"Authorization": f"Bearer {self.token}", "Content-Type": "application/json"},
+            {**self.account.headers(), "Content-Type": "application/json"},
             method=method,
         )
-        with urllib.request.urlopen(request, timeout=CALL_SECONDS, context=self.tls) as answer:
+        with urllib.request.urlopen(request, timeout=CALL_SECONDS, context=self.account.tls) as answer:
             return json.load(answer)
 
 
@@ -102,17 +96,8 @@ def make(store: Secrets) -> None:
 
 def main() -> None:
     """Exit code 1, and a sentence, when the cluster does not let us."""
-    namespace = (ACCOUNT / "namespace").read_text(encoding="utf-8")
-    host, port = os.environ["KUBERNETES_SERVICE_HOST"], os.environ["KUBERNETES_SERVICE_PORT"]
-    host = f"[{host}]" if ":" in host else host
     try:
-        make(
-            Secrets(
-                f"https://{host}:{port}/api/v1/namespaces/{namespace}/secrets",
-                (ACCOUNT / "token").read_text(encoding="utf-8"),
-                ssl.create_default_context(cafile=str(ACCOUNT / "ca.crt")),
-            )
-        )
+        make(Secrets(Account.of_this_pod()))
     except OSError as error:
         sys.exit(f"the credentials could not be made: {error}")
     print("the credentials are there")

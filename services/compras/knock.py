@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Final, Protocol
 
+from services.compras.knock_cluster import ClusterPlace, account_of_this_pod
 from services.shared.problems import Problem
 
 # How long `zoco up` keeps a service down when the page asks for it: long enough to buy, and to see the queue grow.
@@ -29,9 +30,11 @@ class Place(Protocol):
 
 
 def place_of(setting: str | None) -> Place | None:
-    """None: switched off."""
+    """None: switched off. Raises WrongSetting."""
     if setting is None:
         return None
+    if setting == "cluster":
+        return ClusterPlace(account_of_this_pod())
     # A cluster's image has no `zoco up` in it.
     from services.compras.knock_local import LocalPlace  # noqa: PLC0415
 
@@ -41,7 +44,7 @@ def place_of(setting: str | None) -> Place | None:
 async def knock_down(place: Place | None, name: str, seconds: float) -> dict[str, str]:
     """What the button does. Raises Problem (403, 404, 503)."""
     if place is None:
-        raise Problem(403, "knocking down is off: set ZOCO_KNOCK_DOWN, as `zoco up` does, and start again")
+        raise Problem(403, "knocking down is off: set ZOCO_KNOCK_DOWN, as `zoco up` and k8s/components/knock-down do")
     if name not in place.names:
         raise Problem(404, f"there is no {name} to knock down: it is one of {', '.join(place.names)}")
     return {"derribado": name, "quien": await place.knock_down(name, seconds), "orden": place.command(name)}

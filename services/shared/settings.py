@@ -62,8 +62,9 @@ class Settings(BaseSettings):
     )
     knock_down: str | None = Field(
         None,
-        pattern=r"^local:.+$",
-        description="compras: lets the page's operator kill processes: `local:FOLDER`, those of the `zoco up` there.",
+        pattern=r"^(local:.+|cluster)$",
+        description="compras: lets the page's operator kill: `local:FOLDER`, the processes of the `zoco up` there; "
+        "`cluster`, the pods of its namespace.",
     )
     management_url: str | None = Field(
         None, pattern=r"^https?://", description="compras: RabbitMQ's management UI, for the page's link to it."

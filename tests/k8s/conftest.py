@@ -14,7 +14,7 @@ from services.kube import Cluster, KubeError
 
 NAMESPACE = "zoco-test"
 # The whole table holds with them and without: COMPONENTS="" make test-k8s.
-COMPONENTS = os.environ.get("COMPONENTS", "networkpolicies")
+COMPONENTS = os.environ.get("COMPONENTS", "networkpolicies knock-down")
 measured: list[str] = []
 
 

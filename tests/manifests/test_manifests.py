@@ -225,7 +225,7 @@ def test_the_policies_name_every_pod_and_let_nothing_in_by_default() -> None:
     manifests = render(("networkpolicies",))
     policies = {policy["metadata"]["name"]: policy["spec"] for policy in of_kind(manifests, "NetworkPolicy")}
     assert policies["default-deny"] == {"podSelector": {}, "policyTypes": ["Ingress", "Egress"]}
-    assert policies.keys() == {"default-deny", "dns", "secrets", "rabbitmq", *SERVICES}
+    assert policies.keys() == {"default-deny", "dns", "kubernetes-api", "rabbitmq", *SERVICES}
     for name in ("usuarios", "tokens", "transacciones"):
         (rule,) = policies[name]["ingress"]
         assert [peer["podSelector"]["matchLabels"]["app.kubernetes.io/name"] for peer in rule["from"]] == ["compras"]
@@ -233,6 +233,44 @@ def test_the_policies_name_every_pod_and_let_nothing_in_by_default() -> None:
     (rule,) = policies["rabbitmq"]["ingress"]
     assert rule["ports"] == [{"port": 5672}]
     assert "egress" not in policies["rabbitmq"]
+
+
+def test_only_who_talks_to_kubernetes_is_let_out_to_it() -> None:
+    def talks(components: tuple[str, ...]) -> set[str]:
+        manifests = render(components)
+        (policy,) = [one for one in of_kind(manifests, "NetworkPolicy") if one["metadata"]["name"] == "kubernetes-api"]
+        selector = policy["spec"]["podSelector"]["matchLabels"]
+        assert policy["spec"]["egress"] == [{"ports": [{"port": 443}, {"port": 6443}]}]
+        out = {labels["app.kubernetes.io/name"] for labels in pod_labels(manifests) if matches(selector, labels)}
+        tokens = {
+            workload["metadata"]["name"]
+            for workload in workloads(manifests)
+            if pod_of(workload)["automountServiceAccountToken"]
+        }
+        assert out == tokens
+        return out
+
+    assert talks(("networkpolicies",)) == {"secrets"}
+    assert talks(("networkpolicies", "knock-down")) == {"secrets", "compras"}
+
+
+def test_knocking_down_is_off_unless_chosen_and_then_the_front_door_may_delete_pods_and_nothing_else(
+    plain: list[Manifest],
+) -> None:
+    assert not [env for _, container in containers(plain) for env in container.get("env", ()) if "KNOCK" in env["name"]]
+    chosen = render(("knock-down",))
+    (role,) = [one for one in of_kind(chosen, "Role") if one["metadata"]["name"] == "knock-down"]
+    assert role["rules"] == [{"apiGroups": [""], "resources": ["pods"], "verbs": ["list", "delete"]}]
+    (binding,) = [one for one in of_kind(chosen, "RoleBinding") if one["metadata"]["name"] == "knock-down"]
+    assert binding["roleRef"]["name"] == "knock-down"
+    assert binding["subjects"] == [{"kind": "ServiceAccount", "name": "knock-down", "namespace": "zoco"}]
+    for deployment in of_kind(chosen, "Deployment"):
+        (container,) = pod_of(deployment)["containers"]
+        knocks = {"name": "ZOCO_KNOCK_DOWN", "value": "cluster"} in container["env"]
+        ours = deployment["metadata"]["name"] == "compras"
+        assert (pod_of(deployment).get("serviceAccountName") == "knock-down") == ours == knocks
+    assert not of_kind(chosen, "ClusterRole", "ClusterRoleBinding")
+    assert not of_kind(plain, "RoleBinding")[1:]
 
 
 def test_the_readme_has_every_file() -> None:
