@@ -80,6 +80,20 @@ async def test_a_lost_answer_and_a_reload_buy_once(entered: Open, opened: Open) 
     await here.reaches(token, "registrada")
 
 
+async def test_a_key_used_for_something_else_is_said_in_the_readers_language(entered: Open, opened: Open) -> None:
+    token, other = await entered(), await entered()
+    here: Opened = await opened()
+    async with here.shop.client() as client:
+        await client.buy(RICH, token, key=f"clave-{token}")
+    kept = [{"key": f"clave-{token}", "usuarioId": RICH, "tokenId": other, "hora": 0}]
+    await here.page.evaluate("kept => localStorage.setItem('zoco.compras', JSON.stringify(kept))", kept)
+    await here.page.reload()
+    await expect(here.life(other).locator(".why")).to_contain_text("No se compró nada")
+    await here.page.click("#language")
+    await expect(here.life(other).locator(".why")).to_contain_text("Nothing was bought")
+    assert await here.purchases(other) == []
+
+
 async def test_a_double_click_buys_once(entered: Open, opened: Open) -> None:
     token = await entered()
     here: Opened = await opened()
@@ -140,6 +154,18 @@ async def test_knocked_down_it_queues_and_drains_and_the_verdict_holds(entered: 
     await expect(row.locator(".chart span")).to_have_text("0 en cola")
     await here.page.click("#check")
     await expect(here.page.locator("#promises li[data-holds=yes]")).to_have_count(5)
+    await expect(here.page.locator("#short")).to_have_text("0 perdidas · 0 dobles")
+
+
+async def test_before_all_books_were_read_the_verdict_claims_nothing(shop: Any, opened: Open) -> None:
+    shop.kill("usuarios", 6)
+    here: Opened = await opened()
+    await here.page.click("#check")
+    await expect(here.page.locator("#checked")).to_contain_text("No se pudo comprobar")
+    await expect(here.page.locator("#short")).to_have_text("– perdidas · – dobles")
+    await here.axe()
+    await expect(here.page.locator(".service[data-name=usuarios]")).to_have_attribute("data-state", "up")
+    await here.page.click("#check")
     await expect(here.page.locator("#short")).to_have_text("0 perdidas · 0 dobles")
 
 

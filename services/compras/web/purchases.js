@@ -32,14 +32,14 @@ let rate = 0;
 
 const keep = () => localStorage.setItem(STORED, JSON.stringify(mine.slice(0, KEPT)));
 const finished = (life) => life.estado === "registrada" || life.estado === "rechazada";
-const awaited = (life) => mine.some((entry) => !entry.id && !entry.problem && entry.usuarioId === life.usuarioId && entry.tokenId === life.tokenId);
+const awaited = (life) => mine.some((entry) => !entry.id && !entry.refusal && entry.usuarioId === life.usuarioId && entry.tokenId === life.tokenId);
 const entryOf = (id) => mine.find((entry) => entry.id === id);
 
 export const answers = { told, get lost() { return [...lives.values()].filter((life) => life.lost).length; } };
 
 export function start(theShop) {
   shop = theShop;
-  for (const entry of mine) if (!entry.id && !entry.problem) send(entry);
+  for (const entry of mine) if (!entry.id && !entry.refusal) send(entry);
   again();
   setInterval(watch, LINE_MS);
 }
@@ -59,7 +59,7 @@ function lose(id, error) {
 
 export const asking = (usuarioId, tokenId) =>
   mine.some((entry) => {
-    if (entry.usuarioId !== usuarioId || entry.tokenId !== tokenId || entry.problem) return false;
+    if (entry.usuarioId !== usuarioId || entry.tokenId !== tokenId || entry.refusal) return false;
     return !entry.id || !lives.has(entry.id) || !finished(lives.get(entry.id));
   });
 
@@ -85,7 +85,7 @@ async function send(entry, pause = FIRST_MS) {
     heard(life);
   } catch (error) {
     if (error instanceof Problem && error.status !== 503) {
-      entry.problem = error.status === 422 ? t("problema422") : t("problema", { detalle: why(error) });
+      entry.refusal = error.status === 422 ? ["problema422"] : ["problema", { detalle: why(error) }];
     } else {
       entry.trouble = error instanceof Problem ? "problema503" : "guardada";
       setTimeout(send, pause, entry, Math.min(2 * pause, LONGEST_MS));
@@ -118,7 +118,8 @@ export function crowded(perSecond) {
   rate = perSecond;
   const crowd = $("#crowd");
   show(crowd, perSecond > CROWD);
-  if (perSecond > CROWD) write(crowd, t("otras", { n: `${number(Math.round(perSecond))}/s` }));
+  show($("#none"), $("#lives").childElementCount === 0 && perSecond <= CROWD);
+  if (perSecond > CROWD) write(crowd, t("otras", { n: number(Math.round(perSecond)) }));
 }
 
 function say(life) {
@@ -142,7 +143,7 @@ async function watch() {
 const stands = (life) => Date.now() - Date.parse(life.historia.at(-1).fecha);
 
 function explain(entry, life) {
-  if (!life) return entry.problem ?? t(entry.trouble ?? "pidiendo");
+  if (!life) return entry.refusal ? t(...entry.refusal) : t(entry.trouble ?? "pidiendo");
   if (life.lost) return t("token-inexistente");
   if (life.estado === "rechazada") return t(life.motivo);
   if (life.estado === "registrada") return t("anotada", { n: number(life.transaccionId) });
@@ -166,7 +167,7 @@ export const draw = once(() => {
     if (list.children[place] !== element) list.insertBefore(element, list.children[place] ?? null);
   });
   while (list.children.length > rows.length) list.lastChild.remove();
-  show($("#none"), rows.length === 0);
+  show($("#none"), rows.length === 0 && rate <= CROWD);
   drawLatest();
 });
 
@@ -213,7 +214,7 @@ function fill(element, entry, life) {
   const because = explain(entry, life);
   write($(".why", element), because);
   show($(".why", element), because !== "");
-  element.dataset.end = refused || entry.problem ? "rechazada" : life?.estado === "registrada" ? "registrada" : because ? "wait" : "";
+  element.dataset.end = refused || entry.refusal ? "rechazada" : life?.estado === "registrada" ? "registrada" : because ? "wait" : "";
 }
 
 const span = (ms) => (ms < 1000 ? `+${Math.max(0, ms)} ms` : `+${number(Math.round(ms / 100) / 10)} s`);

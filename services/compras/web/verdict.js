@@ -99,12 +99,18 @@ function judge(usuarios, tokens, transacciones, compras) {
 }
 
 export function draw() {
-  const lost = (result?.lost ?? 0) || answers.lost;
-  write($('[data-n="lost"]'), number(lost));
-  write($('[data-n="doubled"]'), number(result?.doubled ?? 0));
-  write($("#short"), t("corto", { a: number(lost), b: number(result?.doubled ?? 0) }));
-  $("#short").toggleAttribute("data-broken", lost > 0 || (result?.doubled ?? 0) > 0);
-  $("#sum").toggleAttribute("data-broken", lost > 0 || (result?.doubled ?? 0) > 0);
+  const lost = result?.lost || answers.lost;
+  const doubled = result?.doubled ?? 0;
+  // Before the first look nothing is known, and nothing is claimed.
+  const known = result !== null || lost > 0;
+  const [a, b] = known ? [number(lost), number(doubled)] : ["–", "–"];
+  write($('[data-n="lost"]'), a);
+  write($('[data-n="doubled"]'), b);
+  write($("#short"), t("corto", { a, b }));
+  for (const sum of [$("#short"), $("#sum")]) {
+    sum.toggleAttribute("data-broken", lost > 0 || doubled > 0);
+    sum.toggleAttribute("data-unknown", !known);
+  }
   [...$("#promises").children].forEach((line, place) => {
     const broken = result?.broken[place + 1];
     const holds = broken === undefined ? "unknown" : broken === 0 ? "yes" : "no";
