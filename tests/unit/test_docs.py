@@ -50,7 +50,7 @@ def test_every_file_that_the_readme_names_exists_and_so_do_the_functions() -> No
         assert re.search(rf"(def|class) {name.split('.')[-1]}\b", (ROOT / path).read_text(encoding="utf-8")), name
 
 
-TARGETS = ["up", "test", "test-k8s", "check", "format", "clean", "images", "deploy", "undeploy", "help"]
+TARGETS = ["up", "test", "test-faults", "test-k8s", "check", "format", "clean", "images", "deploy", "undeploy", "help"]
 
 
 @pytest.mark.parametrize("target", TARGETS)
