@@ -26,6 +26,8 @@ MOST = 60
 CALLS = ("write", "pwrite64", "fdatasync", "rename")
 FAULTS = [(fault, call) for fault in ("signal=SIGKILL", "error=EIO", "error=ENOSPC") for call in CALLS]
 VIEW_SECONDS = 1.5
+# So many sales are more than a snapshot's worth of journal in each service.
+FOR_A_SNAPSHOT = 5
 
 
 @pytest.fixture(scope="module")
@@ -80,17 +82,19 @@ async def test_the_nth_call_of_a_kind_fails_and_the_books_are_whole(
     for number in range(1, MOST):
         first, saw = next(numbers), tmp_path / f"strace-{number}"
         async with shop.client() as client:
-            await client.prepare(users=[first], tokens=[first], saldo=10, precio=10)
+            things = range(first, first + (FOR_A_SNAPSHOT if call == "rename" else 1))
+            await client.prepare(users=[first], tokens=things, saldo=100, precio=10)
             pid = await until_writer(client, shop, service)
             # An error is for the book alone: one at a socket, or at the loop's own pipes, is another story.
             book = max((shop.data / service).glob("journal-*.jsonl"))
             file = book if fault.startswith("error") and call in ("write", "fdatasync") else None
             with injected(pid, call, fault, number, saw, file):
-                told = await client.buy(first, first)
+                told = [await client.buy(first, thing, wait_seconds=5) for thing in things]
                 await client.quiet()
                 if call == "rename":
                     await asyncio.sleep(VIEW_SECONDS)
-            assert (await client.get(f"/compras/{told['id']}"))["estado"] == "registrada"
+            ends = {(await client.get(f"/compras/{one['id']}"))["estado"] for one in told}
+            assert ends == {"registrada"}
             # What ended it may have come after the purchase.
             await until_writer(client, shop, service)
         await shop.audited()
