@@ -12,8 +12,8 @@ help: ## list these targets
 up: $(READY) rabbitmq ## set up, then run all of Zoco here until Ctrl-C (ARGS="--port 0" for any free port)
 	@exec $(ENV)/zoco up $(ARGS)
 
-test: $(READY) rabbitmq chromium ## every test that needs no cluster
-	$(ENV)/pytest --ignore=tests/k8s -n 3 --dist loadfile $(ARGS)
+test: $(READY) rabbitmq chromium ## every test that needs no cluster and no quiet machine
+	$(ENV)/pytest --ignore=tests/k8s --ignore=tests/bench -n 3 --dist loadfile $(ARGS)
 
 test-faults: $(READY) rabbitmq strace ## the long tests: every crash point, storms, a disk and clocks that fail (an hour and more)
 	$(ENV)/pytest -m long --ignore=tests/k8s $(ARGS)
