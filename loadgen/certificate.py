@@ -14,6 +14,7 @@ from rich.table import Table
 from loadgen.faults import BROKER, Happened
 from loadgen.meter import Meter
 from loadgen.verdict import PROMISES, Verdict
+from services.words import say
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,9 +96,9 @@ class Certificate:
         """For a terminal."""
         rows = Table.grid(padding=(0, 2))
         for name, value in self.rows():
-            rows.add_row(name, value)
-        title = f"zoco drill {self.scenario}: {'all promises hold' if self.holds else 'FAILED'}"
-        found = Group(rows, *(f"- {reason}" for reason in self.reasons))
+            rows.add_row(say(name), say(value))
+        title = f"zoco drill {self.scenario}: {say('all promises hold' if self.holds else 'FAILED')}"
+        found = Group(rows, *(f"- {say(reason)}" for reason in self.reasons))
         return Panel(found, title=title, border_style="green" if self.holds else "red")
 
     def rows(self) -> list[tuple[str, str]]:

@@ -13,9 +13,7 @@ from pathlib import Path
 from typing import Annotated, Any, Final
 
 import typer
-from rich.console import Console
 from rich.live import Live
-from rich.table import Table
 
 from loadgen.certificate import spread
 from loadgen.client import Client
@@ -32,6 +30,7 @@ from loadgen.verdict import LISTED, PROMISES, Verdict
 from services.kube import NAMESPACE, Cluster
 from services.local import Running
 from services.options import DATA, DataOption, JsonOption, KubeOption, NamespaceOption
+from services.words import Speaker, say, table
 
 FOLDER: Final = Path(".drill")
 REPORT: Final = "report.html"
@@ -39,11 +38,11 @@ LINE_SECONDS: Final = 5.0
 # Breaches of each promise that a drill prints; `zoco audit` on its books has more.
 EXAMPLES: Final = 3
 
-out = Console(highlight=False, soft_wrap=True)
+out = Speaker()
 # Progress: whoever reads stdout as JSON does not see it.
-err = Console(stderr=True, highlight=False, soft_wrap=True)
+err = Speaker(stderr=True)
 
-MixOption = Annotated[str, typer.Option(help="; ".join(f"{name}: {mix.says}" for name, mix in MIXES.items()))]
+MixOption = Annotated[str, typer.Option(help="; ".join(f"{name}: {say(mix.says)}" for name, mix in MIXES.items()))]
 SeedOption = Annotated[int, typer.Option(help="The same seed: the same requests and the same faults.")]
 RateOption = Annotated[float, typer.Option(min=0.1, help="Requests a second, whatever the answers do.")]
 BuyersOption = Annotated[int | None, typer.Option(min=1, help="Buyers to register; unless told, as the mix needs.")]
@@ -91,8 +90,8 @@ def load(  # noqa: PLR0913, PLR0917 - each is an option of the command
         out.print_json(json.dumps(meter.as_json()))
     else:
         for name, value in _load_rows(meter):
-            out.print(f"{name:<12} {value}", markup=False)
-        out.print(f"journal      {folder / JOURNAL}   report {folder / REPORT}", markup=False)
+            out.print(f"{say(name):<12} {say(value)}", markup=False)
+        out.print(f"journal and report: {folder / JOURNAL} {folder / REPORT}", markup=False)
     if meter.wrong or not quiet:
         raise typer.Exit(1)
 
@@ -127,7 +126,7 @@ def _load_rows(meter: Meter) -> list[tuple[str, str]]:
 
 def drill(  # noqa: PLR0913, PLR0917
     scenario: Annotated[
-        str, typer.Argument(help="; ".join(f"{name}: {found.says}" for name, found in SCENARIOS.items()))
+        str, typer.Argument(help="; ".join(f"{name}: {say(found.says)}" for name, found in SCENARIOS.items()))
     ] = "",
     here: Annotated[bool, typer.Option("--here", help="Harm the shop that runs in --data.")] = False,
     without: Annotated[
@@ -210,13 +209,13 @@ def audit(
 
 
 def _print_verdict(verdict: Verdict) -> None:
-    table = Table("", "promise", "breaches")
+    shown = table("", "promise", "breaches")
     for number, text in PROMISES.items():
         if reason := verdict.unchecked.get(number):
-            table.add_row(str(number), text, f"not checked: {reason}")
+            shown.add_row(str(number), say(text), say(f"not checked: {reason}"))
         else:
-            table.add_row(str(number), text, str(verdict.counts[number]))
-    out.print(table)
+            shown.add_row(str(number), say(text), str(verdict.counts[number]))
+    out.print(shown)
     _print_breaches(verdict)
     out.print(f"accepted {verdict.accepted}, sold {verdict.sold}, refused {verdict.refused}")
     out.print(f"lost {verdict.lost}, doubled {verdict.doubled}, oversold {verdict.oversold}")
@@ -252,7 +251,7 @@ class _Progress:
 
     def tell(self, text: str, meter: Meter | None) -> None:
         if self._live:
-            self._live.update(_line(meter) if meter else text)
+            self._live.update(say(_line(meter) if meter else text))
         elif meter is None or time.monotonic() > self._next:
             self._next = time.monotonic() + LINE_SECONDS
             err.print(_line(meter) if meter else text, markup=False)

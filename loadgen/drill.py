@@ -85,7 +85,8 @@ async def drill(order: Order, tell: Callable[[str, Meter | None], None]) -> Cert
             try:
                 verdict = await reconcile(data, journal)
             except Unreadable as error:
-                verdict, left = Verdict(), f"the books cannot be read: {error}"
+                verdict = Verdict()
+                left = f"the books cannot be read: {error}"
             return Certificate(
                 scenario=order.scenario,
                 mix=order.mix,

@@ -14,8 +14,8 @@ from typing import Annotated, Any, Final, NoReturn
 
 import aiohttp
 import typer
-from rich.console import Console
 from rich.table import Table
+from typer import rich_utils
 
 from broker.bus import UNKNOWN
 from broker.letters import Letters
@@ -29,14 +29,21 @@ from services import local
 from services.kube import NAMESPACE, Cluster, KubeError
 from services.local import LocalError, Running
 from services.options import DATA, DataOption, JsonOption, KubeOption, NamespaceOption
+from services.words import Speaker, in_spanish, say, table
 
+HELP: Final = "Run the shop, buy, knock it down, and see that nothing was lost."
 # Usage, and whatever the user can mend.
 EX_USAGE: Final = 2
+# What Typer writes around our words.
+TITLES: Final = (
+    *("ARGUMENTS_PANEL_TITLE", "OPTIONS_PANEL_TITLE", "COMMANDS_PANEL_TITLE", "ERRORS_PANEL_TITLE"),
+    *("DEFAULT_STRING", "ENVVAR_STRING", "REQUIRED_LONG_STRING", "ABORTED_TEXT", "RICH_HELP"),
+)
 
-app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, help=__doc__)
+app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, help=HELP)
 letters_app = typer.Typer(no_args_is_help=True, help="What no service could act on: list, show, replay, discard.")
 app.add_typer(letters_app, name="dead-letters")
-out = Console(highlight=False, soft_wrap=True)
+out = Speaker()
 
 UrlOption = Annotated[str | None, typer.Option("--url", help="The front door; unless told, the one that runs here.")]
 ServiceArgument = Annotated[str, typer.Argument(help=f"One of {', '.join(SERVICES)}.")]
@@ -45,7 +52,7 @@ ServiceArgument = Annotated[str, typer.Argument(help=f"One of {', '.join(SERVICE
 def main() -> None:
     """The entry point: errors that a user can mend are one sentence and exit code 2."""
     try:
-        app()
+        _command()()
     except (LocalError, NodeError, KubeError, books.Unreadable, NotQuiet, commands.Unusable) as error:
         fail(str(error))
     except UNKNOWN as error:
@@ -54,8 +61,36 @@ def main() -> None:
         fail(f"the front door does not answer ({error}): is `zoco up` running?")
 
 
+def _command() -> Any:
+    """The command, with what Typer shows of it in the reader's language."""
+    command = typer.main.get_command(app)
+    if in_spanish():
+        for name in TITLES:
+            setattr(rich_utils, name, say(getattr(rich_utils, name)))
+        _translate(command)
+        as_it_was = rich_utils.rich_format_error
+        setattr(rich_utils, as_it_was.__name__, lambda error: as_it_was(_translated(error)))
+    return command
+
+
+def _translated(error: Any) -> Any:
+    text = say(error.format_message())
+    error.format_message = lambda: text
+    return error
+
+
+def _translate(command: Any) -> None:
+    command.help = say(command.help)
+    usage = command.get_usage
+    command.get_usage = lambda ctx: say(usage(ctx))
+    for option in (*command.params, command.get_help_option(typer.Context(command))):
+        option.help = option.help and say(option.help)
+    for inner in getattr(command, "commands", {}).values():
+        _translate(inner)
+
+
 def fail(sentence: str) -> NoReturn:
-    sys.stderr.write(f"zoco: {sentence}\n")
+    sys.stderr.write(f"zoco: {say(sentence)}\n")
     sys.exit(EX_USAGE)
 
 
@@ -72,7 +107,7 @@ def up(
 def reset(data: DataOption = DATA, yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False) -> None:
     """Delete all that was bought here, and start anew the next time."""
     if not yes:
-        typer.confirm(f"Delete everything in {data}?", abort=True)
+        typer.confirm(say(f"Delete everything in {data}?"), abort=True)
     local.reset(data)
     out.print(f"{data} is gone")
 
@@ -88,10 +123,12 @@ def kill(
     """SIGKILL the real process, and `zoco up` starts it again; in a cluster, the pod that writes."""
     if kube:
         pod = Cluster(namespace).kill(service, seconds)
-        out.print(f"killed pod {pod}" + (f"; {service} was kept down for {seconds:g} s" if seconds else ""))
+        out.print(
+            f"killed pod {pod}" if not seconds else f"killed pod {pod}, and kept {service} down for {seconds:g} s"
+        )
         return
     pid = local.kill(Running.read(data), service, seconds)
-    out.print(f"killed {service} (pid {pid})" + (f"; it stays down for {seconds:g} s" if seconds else ""))
+    out.print(f"killed {service} (pid {pid})" if not seconds else f"killed {service} (pid {pid}), for {seconds:g} s")
 
 
 @app.command()
@@ -176,11 +213,11 @@ def _show_queues(front: str, as_json: bool, watch: bool) -> None:
 
 
 def _queue_table(depths: dict[str, dict[str, int]]) -> Table:
-    table = Table("queue", "waiting", "consumers", "dead letters")
+    shown = table("queue", "waiting", "consumers", "dead letters")
     for name in SERVICES:
         depth, dead = depths[name], depths[f"{name}.muertos"]
-        table.add_row(name, str(depth["messages"]), str(depth["consumers"]), str(dead["messages"]))
-    return table
+        shown.add_row(name, str(depth["messages"]), str(depth["consumers"]), str(dead["messages"]))
+    return shown
 
 
 async def _get(url: str) -> Any:
@@ -196,10 +233,10 @@ def letters_list(data: DataOption = DATA, as_json: JsonOption = False) -> None:
     if as_json:
         out.print_json(json.dumps([letter.as_json() for letter in letters], ensure_ascii=False))
         return
-    table = Table("queue", "message id", "type", "since", "reason")
+    shown = table("queue", "message id", "type", "since", "reason")
     for letter in letters:
-        table.add_row(letter.queue, letter.id, letter.type, letter.hora, letter.motivo)
-    out.print(table if letters else "no dead letters")
+        shown.add_row(letter.queue, letter.id, letter.type, letter.hora, letter.motivo)
+    out.print(shown if letters else "no dead letters")
 
 
 @letters_app.command("show")
@@ -249,7 +286,8 @@ def doctor(data: DataOption = DATA, as_json: JsonOption = False) -> None:
         out.print_json(json.dumps([{"what": f.what, "well": f.well, "says": f.says} for f in findings]))
     else:
         for finding in findings:
-            out.print(f"{'ok  ' if finding.well else 'BAD '} {finding.what}: {finding.says}", markup=False)
+            mark = say("ok  " if finding.well else "BAD ")
+            out.print(f"{mark} {say(finding.what)}: {say(finding.says)}", markup=False)
     if not all(finding.well for finding in findings):
         raise typer.Exit(1)
 

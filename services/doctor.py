@@ -50,7 +50,7 @@ def _rabbitmq() -> Finding:
     except NodeError as error:
         return Finding("RabbitMQ", "ZOCO_RABBITMQ_URL" in os.environ, str(error))
     control = server.with_name("rabbitmqctl")
-    return Finding("RabbitMQ", True, f"{server}" + ("" if control.exists() else " (without rabbitmqctl)"))
+    return Finding("RabbitMQ", True, str(server) if control.exists() else f"{server} (without rabbitmqctl)")
 
 
 def _folder(data: Path) -> Finding:

@@ -19,12 +19,12 @@ from pathlib import Path
 from typing import IO, Any, Final
 
 import aiohttp
-from rich.console import Console
 from rich.panel import Panel
 
 from broker.messages import SERVICES
 from broker.node import Node, NodeError, secret
 from broker.process import Process, free_port, is_free, is_ours
+from services.words import Speaker, say
 
 STATE: Final = "up.json"
 LOCK: Final = "up.lock"
@@ -117,7 +117,7 @@ class Local:
         """`program` says what Python runs for a service: the drill's negative controls run another."""
         self.data = data.resolve()
         self._program = program
-        self._console = Console(stderr=True, highlight=False)
+        self._console = Speaker(stderr=True)
         self._stop = asyncio.Event()
         self._node: Node | None = None
         self._broker_url = broker_url
@@ -369,12 +369,14 @@ class Local:
             "  .venv/bin/zoco queues --watch",
         ]
         for line in lines:
-            self._console.print(line, markup=False, soft_wrap=True)
+            self._console.print(line, markup=False)
         self._console.print(
             Panel(
-                "This is for one machine: everything listens on 127.0.0.1 only.\n"
-                "Buyers are not authenticated yet: whoever reaches the front door buys in anybody's name.\n"
-                "Ctrl-C stops it all; what was bought stays.",
+                say(
+                    "This is for one machine: everything listens on 127.0.0.1 only.\n"
+                    "Buyers are not authenticated yet: whoever reaches the front door buys in anybody's name.\n"
+                    "Ctrl-C stops it all; what was bought stays."
+                ),
                 title="Zoco",
                 expand=False,
             )

@@ -12,7 +12,6 @@ from typing import Annotated, Final
 import structlog
 import typer
 import uvloop
-from rich.console import Console
 
 from loadgen.bench import table
 from loadgen.bench.place import BenchFailed
@@ -20,11 +19,12 @@ from loadgen.bench.run import LONG, QUICK, Plan
 from loadgen.bench.run import bench as run_bench
 from loadgen.commands import Unusable
 from services.options import JsonOption
+from services.words import Speaker
 
 FOLDER: Final = Path(".bench")
 
-out = Console(highlight=False, soft_wrap=True)
-err = Console(stderr=True, highlight=False, soft_wrap=True)
+out = Speaker()
+err = Speaker(stderr=True)
 
 
 def bench(

@@ -1,0 +1,412 @@
+"""What `zoco` says, in Spanish. On the left what the programs say, with `{}` where something is filled in; on the right
+`{0}` is the first such thing, and `{0:say}` the same, itself in Spanish. tests/unit/test_words.py keeps it whole."""
+
+from __future__ import annotations
+
+from typing import Final
+
+# What Typer, not Zoco, says: around the help, and when a command is typed wrong.
+TYPER_SAYS: Final = {
+    "Usage: {}": "Uso: {0}",
+    "Arguments": "Argumentos",
+    "Options": "Opciones",
+    "Commands": "Órdenes",
+    "Error": "Error",
+    "Aborted.": "Cancelado.",
+    "[default: {}]": "[si no se dice: {}]",
+    "[env var: {}]": "[variable: {}]",
+    "[required]": "[obligatorio]",
+    "Try [blue]'{command_path} {help_option}'[/] for help.": "La ayuda: [blue]'{command_path} {help_option}'[/]",
+    "Show this message and exit.": "Muestra esta ayuda.",
+    "Missing argument {}.": "Falta el argumento {0}.",
+    "Missing command.": "Falta la orden.",
+    "No such command {}.": "No existe la orden {0}.",
+    "No such command {}. Did you mean {}?": "No existe la orden {0}. ¿Querías decir {1}?",
+    "No such option: {}": "No existe la opción {0}",
+    "No such option: {} (Possible options: {})": "No existe la opción {0} (quizá {1})",
+    "Option {} requires an argument.": "La opción {0} necesita un valor.",
+    "Option {} does not take a value.": "La opción {0} no lleva valor.",
+    "Got unexpected extra argument(s) ({})": "Sobra: {0}",
+    "Invalid value for {}: {}": "{0} no vale: {1:say}",
+    "Input should be greater than or equal to {}": "tiene que ser {0} o más",
+    "Input should be a valid number, unable to parse string as a number": "tiene que ser un número",
+    "Input should be a valid integer, unable to parse string as an integer": "tiene que ser un número entero",
+}
+# Typer fills these in itself.
+TYPER_FILLS: Final = {"[default: {}]", "[env var: {}]", "Try [blue]'{command_path} {help_option}'[/] for help."}
+
+SPANISH: Final = {
+    **TYPER_SAYS,
+    # The commands, and what they take.
+    "Run the shop, buy, knock it down, and see that nothing was lost.": (
+        "Arranca la tienda, compra, túmbala, y mira que nada se perdió."
+    ),
+    "Start RabbitMQ and the four services here, and watch them until Ctrl-C.": (
+        "Arranca aquí RabbitMQ y los cuatro servicios, y cuida de ellos hasta Ctrl-C."
+    ),
+    "Delete all that was bought here, and start anew the next time.": (
+        "Borra todo lo que se compró aquí, y la próxima vez se empieza de cero."
+    ),
+    "SIGKILL the real process, and `zoco up` starts it again; in a cluster, the pod that writes.": (
+        "SIGKILL al proceso de verdad, y `zoco up` lo vuelve a arrancar; en un clúster, al pod que escribe."
+    ),
+    "Buy a token, and wait for the end. Exit code 1 when it is refused.": (
+        "Compra un token y espera el final. Sale con 1 si se rechaza."
+    ),
+    "What waits in each queue, who consumes it, and how many dead letters there are.": (
+        "Qué espera en cada cola, quién la consume, y cuántas cartas muertas hay."
+    ),
+    "Look at everything that may be wrong here, and say what to type. Exit code 1 when something is.": (
+        "Mira todo lo que puede ir mal aquí, y dice qué teclear. Sale con 1 si algo va mal."
+    ),
+    "Buy at a fixed rate, and write down what was asked and what was told. Exit code 1 when an answer was wrong.": (
+        "Compra a un ritmo fijo, y anota qué se pidió y qué se contestó. Sale con 1 si una respuesta fue mala."
+    ),
+    "Load, faults, quiet, audit: a verdict. Exit code 1 when a promise was broken, or when nothing was proved.": (
+        "Carga, fallos, calma, auditoría: un veredicto. Sale con 1 si se rompió una promesa, o si no se probó nada."
+    ),
+    "Check the thirteen promises of the design by the books. Exit code 1 when one is broken.": (
+        "Comprueba con los libros las trece promesas del diseño. Sale con 1 si hay alguna rota."
+    ),
+    "Measure Zoco beside the least that could do the same, in turn. Exit code 1 when the audit finds a breach.": (
+        "Mide Zoco al lado de lo mínimo que haría lo mismo, por turnos. Sale con 1 si la auditoría halla algo roto."
+    ),
+    "What no service could act on: list, show, replay, discard.": (
+        "Lo que ningún servicio pudo atender: verlo, darlo otra vez, tirarlo."
+    ),
+    "Every dead letter, oldest first in each queue.": "Todas las cartas muertas; en cada cola, la más vieja primero.",
+    "One dead letter, with its headers and its body.": "Una carta muerta, con sus cabeceras y su contenido.",
+    "Give a service its dead letters again (or the one with this id), after what was wrong has been mended.": (
+        "Da otra vez a un servicio sus cartas muertas (o la de este id), arreglado ya lo que iba mal."
+    ),
+    "Throw a dead letter away for good.": "Tira una carta muerta para siempre.",
+    "One of {}.": "Uno de {0}.",
+    "One of {}, rabbitmq.": "Uno de {0}, rabbitmq.",
+    "The folder that `zoco up` keeps everything in.": "La carpeta en que `zoco up` lo guarda todo.",
+    "The front door's port, and the next three. 0: any.": (
+        "El puerto de la entrada, y los tres siguientes. 0: cualquiera libre."
+    ),
+    "The front door; unless told, the one that runs here.": "La entrada; si no se dice, la que corre aquí.",
+    "JSON instead of a table.": "JSON en vez de una tabla.",
+    "In the cluster that kubectl points at.": "En el clúster al que apunta kubectl.",
+    "With --kube: where Zoco is.": "Con --kube: dónde está Zoco.",
+    "Do not ask.": "Sin preguntar.",
+    "Keep it down so many seconds.": "Tenerlo caído tantos segundos.",
+    "Idempotency-Key: the same key is the same purchase.": "Idempotency-Key: la misma clave es la misma compra.",
+    "Refuse to pay more.": "No pagar más que esto.",
+    "Seconds to wait for the end.": "Segundos de espera hasta el final.",
+    "Again every second, until Ctrl-C.": "Otra vez cada segundo, hasta Ctrl-C.",
+    "Requests a second, whatever the answers do.": "Peticiones por segundo, pase lo que pase con las respuestas.",
+    "Requests in all.": "Peticiones en total.",
+    "Seconds of load.": "Segundos de carga.",
+    "Buyers to register; unless told, as the mix needs.": (
+        "Compradores que se dan de alta; si no se dice, los que pide la mezcla."
+    ),
+    "Tokens to put up for sale; as the mix needs.": "Tokens que se ponen a la venta; si no, los que pide la mezcla.",
+    "The same seed: the same requests and the same faults.": "La misma semilla: las mismas peticiones y fallos.",
+    "Where journal and report go; unless told, .drill/…": "Dónde van el diario y el informe; si no, .drill/…",
+    "For --url: registers buyers.": "Para --url: da de alta a los compradores.",
+    "Harm the shop that runs in --data.": "Daña la tienda que corre en --data.",
+    "Take a guarantee away, to see it missed: {}.": "Quita una garantía, para ver que falta: {0}.",
+    "Seconds that a killed process stays down.": "Segundos que un proceso tumbado sigue caído.",
+    "Seconds to wait for quiet in the end: 120; with --without 30.": (
+        "Segundos de espera a la calma del final: 120; con --without, 30."
+    ),
+    "What a client was told: its journal.": "Lo que se le dijo a un cliente: su diario.",
+    "Under a minute; rough.": "En menos de un minuto; a ojo.",
+    "With 1,000,000 purchases: most of an hour.": "Con 1.000.000 de compras: casi una hora.",
+    "Put the tables into this file, and a plot beside it.": "Pone las tablas en este archivo, y al lado un dibujo.",
+    "Where books and logs go; emptied first.": "Dónde van libros y registros; antes se vacía.",
+    # The mixes and the scenarios.
+    "most buy, some want what others want": "casi todos compran, algunos quieren lo que otros quieren",
+    "thousands of buyers on one token": "miles de compradores de un solo token",
+    "buyers who cannot pay all that they ask for": "compradores que no pueden pagar todo lo que piden",
+    "keys sent again, and with changed bodies": "claves enviadas otra vez, y con otro contenido",
+    "bad input among the good": "peticiones malas entre las buenas",
+    "transacciones is killed three times": "transacciones cae tres veces",
+    "each service is killed in turn, twice": "cae cada servicio por turno, dos veces",
+    "RabbitMQ is killed twice": "RabbitMQ cae dos veces",
+    "RabbitMQ is killed and its disk deleted, with messages waiting": (
+        "RabbitMQ cae y se borra su disco, con mensajes en espera"
+    ),
+    "each service, and RabbitMQ, stands still for 3 s": "cada servicio, y RabbitMQ, se para 3 s",
+    "a random service is killed every second, RabbitMQ every tenth": (
+        "cae un servicio al azar cada segundo, y RabbitMQ cada diez"
+    ),
+    "each service finds no room on its disk for 3 s": "cada servicio se queda sin sitio en el disco 3 s",
+    "the network to RabbitMQ is cut, and stalls": "la red hasta RabbitMQ se corta, y se atasca",
+    # up, kill, buy, queues, dead-letters, reset
+    "the page       {}": "la página      {0}",
+    "   as operator {}/#operador={}": "  de operador  {0}/#operador={1}",
+    "the API        {}/docs": "el API         {0}/docs",
+    "management UI  {}   user {}, password {}": "RabbitMQ       {0}   usuario {1}, contraseña {2}",
+    "operator       token {}": "operador       clave {0}",
+    "Try, in another terminal:": "Prueba, en otra terminal:",
+    "This is for one machine: everything listens on 127.0.0.1 only.\n"
+    "Buyers are not authenticated yet: whoever reaches the front door buys in anybody's name.\n"
+    "Ctrl-C stops it all; what was bought stays.": (
+        "Esto es para una sola máquina: todo escucha solo en 127.0.0.1.\n"
+        "Los compradores no se identifican todavía: quien llega a la entrada compra en nombre de cualquiera.\n"
+        "Ctrl-C lo para todo; lo comprado se queda."
+    ),
+    "killed pod {}": "cayó el pod {0}",
+    "killed pod {}, and kept {} down for {} s": "cayó el pod {0}, y {1} estuvo caído {2} s",
+    "killed {} (pid {})": "{0} cayó (pid {1})",
+    "killed {} (pid {}), for {} s": "{0} cayó (pid {1}), por {2} s",
+    "queue": "cola",
+    "waiting": "esperan",
+    "consumers": "consumidores",
+    "dead letters": "cartas muertas",
+    "message id": "id del mensaje",
+    "type": "tipo",
+    "since": "desde",
+    "reason": "motivo",
+    "no dead letters": "no hay cartas muertas",
+    "there is no dead letter {}: `zoco dead-letters list` lists them": (
+        "no hay ninguna carta muerta {0}: `zoco dead-letters list` las muestra"
+    ),
+    "gave {} dead letters to {} again": "{0} cartas muertas dadas otra vez a {1}",
+    "discarded {} dead letters of {}": "{0} cartas muertas de {1}, tiradas",
+    "Delete everything in {}?": "¿Borrar todo lo que hay en {0}? (y: sí)",
+    "{} is gone": "{0} ya no está",
+    "answered {}: {}": "contestó {0}: {1}",
+    # What is wrong, and what to do.
+    "the broker or a service does not answer ({}): see `zoco doctor`": (
+        "RabbitMQ o algún servicio no contesta ({0}): mira `zoco doctor`"
+    ),
+    "the front door does not answer ({}): is `zoco up` running?": "la entrada no contesta ({0}): ¿corre `zoco up`?",
+    "the front door does not answer": "la entrada no contesta",
+    "the broker does not answer: {}": "RabbitMQ no contesta: {0}",
+    "there is no service {}: it is one of {}": "no hay ningún servicio {0}: es uno de {1}",
+    "there is no {}: it is one of {}": "no hay ningún {0}: es uno de {1}",
+    "there is no {} here: it is one of {}": "aquí no hay ningún {0}: es uno de {1}",
+    "there is no {} {}: it is one of {}": "{0} no puede ser {1}: es uno de {2}",
+    "{} is down already; it is started again by itself": "{0} ya está caído; vuelve a arrancar solo",
+    "nothing runs in {}: start it with `make up`, or name its folder with --data": (
+        "nada corre en {0}: arráncalo con `make up`, o di su carpeta con --data"
+    ),
+    "`zoco up` in {} is gone (it was pid {}): start it again with `make up`": (
+        "el `zoco up` de {0} ya no está (era el pid {1}): arráncalo otra vez con `make up`"
+    ),
+    "cannot write in {} ({}): take another folder with --data": (
+        "no se puede escribir en {0} ({1}): toma otra carpeta con --data"
+    ),
+    "{} is in use by `zoco up` (pid {}): stop that one, or take another folder with --data": (
+        "{0} lo está usando un `zoco up` (pid {1}): páralo, o toma otra carpeta con --data"
+    ),
+    "{} is in use: stop its `zoco up` first": "{0} está en uso: para antes su `zoco up`",
+    "{} holds {}, which is not Zoco's: nothing was deleted": "en {0} está {1}, que no es de Zoco: no se borró nada",
+    "port {} ({}) is taken: stop what listens there, or choose others with --port (0: any)": (
+        "el puerto {0} ({1}) está ocupado: para lo que escucha ahí, o elige otros con --port (0: cualquiera)"
+    ),
+    "{} not ready after {} s: the lines above say why": (
+        "{0} no está listo tras {1} s: las líneas de arriba dicen por qué"
+    ),
+    "the shop does not start; {} ends with: {}": "la tienda no arranca; {0} acaba con: {1}",
+    "kubectl is missing: install it, https://kubernetes.io/docs/tasks/tools/": (
+        "falta kubectl: instálalo, https://kubernetes.io/docs/tasks/tools/"
+    ),
+    "{} (is Zoco there? `make deploy`; elsewhere? --namespace)": (
+        "{0} (¿está ahí Zoco? `make deploy`; ¿en otro sitio? --namespace)"
+    ),
+    "no pod of {} runs in namespace {}: `kubectl get pods` shows why": (
+        "ningún pod de {0} corre en el namespace {1}: `kubectl get pods` dice por qué"
+    ),
+    "no pod of {} writes at the moment: try again in a second": (
+        "ningún pod de {0} escribe en este momento: inténtalo en un segundo"
+    ),
+    "kubectl port-forward: {}": "kubectl port-forward: {0:say}",
+    "it ended without a word": "acabó sin decir nada",
+    "RabbitMQ is not installed: run `apt-get install rabbitmq-server` (Debian, Ubuntu) or `brew install rabbitmq` "
+    "(macOS), or set ZOCO_RABBITMQ_URL to a running one.": (
+        "RabbitMQ no está instalado: `apt-get install rabbitmq-server` (Debian, Ubuntu) o `brew install rabbitmq` "
+        "(macOS), o pon en ZOCO_RABBITMQ_URL uno que corra."
+    ),
+    "{} needs Erlang's `epmd`, which is not in the PATH: install Erlang.": (
+        "{0} necesita el `epmd` de Erlang, que no está en el PATH: instala Erlang."
+    ),
+    "RabbitMQ in {} already runs (pid {}).": "RabbitMQ ya corre en {0} (pid {1}).",
+    "RabbitMQ in {} runs (pid {}): stop or kill it before its disk.": (
+        "RabbitMQ corre en {0} (pid {1}): páralo o túmbalo antes que su disco."
+    ),
+    "RabbitMQ in {} was not started.": "RabbitMQ no se arrancó en {0}.",
+    "RabbitMQ is not ready after {} s. {}": "RabbitMQ no está listo tras {0} s. {1}",
+    "RabbitMQ ended while it started (code {}). {}": "RabbitMQ acabó mientras arrancaba (código {0}). {1}",
+    "RabbitMQ cannot start: port {} is taken. Stop what listens there.": (
+        "RabbitMQ no puede arrancar: el puerto {0} está ocupado. Para lo que escucha ahí."
+    ),
+    "epmd ended while it started (code {}); is {} taken?": "epmd acabó mientras arrancaba (código {0}); ¿{1} ocupado?",
+    # doctor
+    "ok  ": "bien",
+    "BAD ": "MAL ",
+    "{} (without rabbitmqctl)": "{0} (sin rabbitmqctl)",
+    "data folder": "carpeta de datos",
+    "{} cannot be written: `chown` it, or name another with --data": (
+        "en {0} no se puede escribir: `chown`, o di otra con --data"
+    ),
+    "only {} MiB are free below {}: make room": "solo quedan {0} MiB en {1}: haz sitio",
+    "{}, {} GiB free": "{0}, quedan {1} GiB",
+    "ports": "puertos",
+    "{} taken: stop what listens there, or start with --port (0: any that are free)": (
+        "{0} ocupado: para lo que escucha ahí, o arranca con --port (0: cualquiera libre)"
+    ),
+    "{} to {} are free": "libres del {0} al {1}",
+    "does not answer at {}: the lines of `zoco up` say why": (
+        "no contesta en {0}: las líneas de `zoco up` dicen por qué"
+    ),
+    "its disk is full, and a batch waits for room": "su disco está lleno, y un lote espera sitio",
+    "the broker: {}": "RabbitMQ: {0}",
+    "{}, {} records": "{0}, {1} apuntes",
+    "broker": "RabbitMQ",
+    "no connection ({}): `zoco kill rabbitmq` starts it anew": (
+        "sin conexión ({0}): `zoco kill rabbitmq` lo arranca de nuevo"
+    ),
+    "queue {}": "cola {0}",
+    "queues": "colas",
+    "all {} answer": "contestan las {0}",
+    "is a zombie: it neither answers nor delivers. No purchase is lost, the nudge asks again for what it held. "
+    "Delete it at {}/#/queues/%2F/{}, then `zoco kill rabbitmq`": (
+        "es un zombi: ni contesta ni entrega. No se pierde ninguna compra, lo que tenía se pide otra vez. "
+        "Bórrala en {0}/#/queues/%2F/{1}, y después `zoco kill rabbitmq`"
+    ),
+    "{}: it is made again at the next reconnect": "{0}: se hace otra vez en la próxima conexión",
+    "alarms": "alarmas",
+    "none": "ninguna",
+    "not looked at: the broker is not Zoco's own": "no se miraron: este RabbitMQ no es de Zoco",
+    "the management API does not answer: `zoco kill rabbitmq` starts it anew": (
+        "el API de administración no contesta: `zoco kill rabbitmq` lo arranca de nuevo"
+    ),
+    "memory alarm: nobody may publish. Give the broker memory, or let queues drain": (
+        "alarma de memoria: nadie puede publicar. Da memoria a RabbitMQ, o deja que se vacíen las colas"
+    ),
+    "disk alarm: nobody may publish. Make room where the data folder is": (
+        "alarma de disco: nadie puede publicar. Haz sitio donde está la carpeta de datos"
+    ),
+    # load and drill
+    "buyers and tokens are registered by the operator: give --operator-token with --url": (
+        "compradores y tokens los da de alta el operador: con --url da también --operator-token"
+    ),
+    "a guarantee can be taken away only from a shop of the drill's own: leave out --here": (
+        "una garantía solo se quita a una tienda del propio simulacro: deja --here"
+    ),
+    "--quick and --long are two lengths of the same: give one": "--quick y --long son dos medidas de lo mismo: da una",
+    "CPU is read from /proc, which only Linux has: run the bench there": (
+        "la CPU se lee de /proc, que solo Linux tiene: mide allí"
+    ),
+    "{} is no bench's folder: take another one with --out": "{0} no es una carpeta de medidas: toma otra con --out",
+    "audit: lost {}, doubled {}, oversold {}": "auditoría: perdidas {0}, dobles {1}, vendidas de más {2}",
+    "starting a shop of its own ...": "arrancando una tienda propia ...",
+    "registering buyers and tokens ...": "dando de alta compradores y tokens ...",
+    "auditing ...": "auditando ...",
+    "{} requests, {}/s; accepted {}, finished {}, backlog {}; {}": (
+        "{0} peticiones, {1}/s; aceptadas {2}, terminadas {3}, en camino {4}; {5:say}"
+    ),
+    "{} ms to 202 (p99)": "{0} ms hasta el 202 (p99)",
+    "no answers": "sin respuestas",
+    "requests": "peticiones",
+    "{}: accepted {}, rejected {}": "{0}: aceptadas {1}, devueltas {2}",
+    "finished": "terminadas",
+    "sold {}, refused {}, not finished {}": "vendidas {0}, rechazadas {1}, sin terminar {2}",
+    "POST to end": "POST al final",
+    "backlog": "en camino",
+    "at most {}, drained {} s after the last request": "a lo más {0}, vacío {1} s después de la última petición",
+    "given up": "abandonadas",
+    "wrong": "mal",
+    "nothing to measure": "nada que medir",
+    "journal and report: {} {}": "diario e informe: {0} {1}",
+    "books, journal and report: {}": "libros, diario e informe: {0}",
+    "all promises hold": "se cumplen todas las promesas",
+    "FAILED": "FALLÓ",
+    "load": "carga",
+    "{} requests, {} a second, mix {}, seed {}": "{0} peticiones, {1} por segundo, mezcla {2}, semilla {3}",
+    "faults": "fallos",
+    "accepted": "aceptadas",
+    "{}: sold {}, refused {}": "{0}: vendidas {1}, rechazadas {2}",
+    "lost": "perdidas",
+    "doubled": "dobles",
+    "oversold": "vendidas de más",
+    "money": "dinero",
+    "exact": "exacto",
+    "wrong for {} users": "mal en {0} usuarios",
+    "services": "servicios",
+    "{} back": "{0:say} de vuelta",
+    "next sale after {}": "la venta siguiente, tras {0}",
+    "what 0 means": "qué dice el 0",
+    "none of {} purchases: under faults like these, at most {} at 95 % confidence": (
+        "ninguna de {0} compras: con fallos como estos, a lo más {1} con un 95 % de confianza"
+    ),
+    "nothing: no purchase was accepted": "nada: no se aceptó ninguna compra",
+    "without": "sin",
+    "{}: promise {} must be broken; {}": "{0}: tiene que romperse la promesa {1}; {2:say}",
+    "it was missed": "se notó su falta",
+    "IT WAS NOT MISSED: the audit is blind, or nothing went wrong": (
+        "NO SE NOTÓ SU FALTA: la auditoría está ciega, o nada fue mal"
+    ),
+    "promise {} is broken: {}": "la promesa {0} está rota: {1:say}",
+    "promise {} was not checked: {}": "la promesa {0} no se comprobó: {1}",
+    "{} ({} times)": "{0} ({1} veces)",
+    "nothing was sold, so nothing was proved": "no se vendió nada, así que nada quedó probado",
+    "the books cannot be read: {}": "los libros no se pueden leer: {0:say}",
+    "not quiet after {} s: {}": "sin calma tras {0} s: {1:say}",
+    "{} purchases and entries on their way; messages waiting: {}; not ready: {}": (
+        "{0} compras y altas en camino; mensajes en espera: {1:say}; sin estar listos: {2:say}"
+    ),
+    "not accepted in {} s: {}": "sin aceptar en {0} s: {1:say}",
+    "no answer": "sin respuesta",
+    "{} {} was not accepted in {} s": "{0} {1} no se aceptó en {2} s",
+    "there was no {} to kill in {} s: {}": "en {1} s no hubo ningún {0} que tumbar: {2:say}",
+    "there was no {} in {} s": "en {1} s no hubo ningún {0}",
+    "there is no disk of RabbitMQ in {}: it is not ours to wipe": (
+        "en {0} no hay ningún disco de RabbitMQ: no es nuestro para borrarlo"
+    ),
+    "a disk can be made full on Linux only": "solo en Linux se puede llenar un disco",
+    "the network can be cut only in a shop that the drill starts itself: leave out --here": (
+        "la red solo se corta en una tienda que arranca el propio simulacro: deja --here"
+    ),
+    # audit
+    "promise": "promesa",
+    "breaches": "roturas",
+    "not checked: {}": "sin comprobar: {0}",
+    "accepted {}, sold {}, refused {}": "aceptadas {0}, vendidas {1}, rechazadas {2}",
+    "lost {}, doubled {}, oversold {}": "perdidas {0}, dobles {1}, vendidas de más {2}",
+    "promise {}: {} more": "promesa {0}: {1} más",
+    "promise {}: {}: {}": "promesa {0}: {1}: {2}",
+    "money: balances and the prices of what was sold are what was there and what was added": (
+        "dinero: los saldos y los precios de lo vendido son lo que había y lo que se añadió"
+    ),
+    "no balance below zero": "ningún saldo bajo cero",
+    "a token has at most one buyer": "un token tiene a lo más un comprador",
+    "every purchase that was accepted reaches exactly one end": "cada compra aceptada llega a un solo final",
+    "one record for each confirmed purchase, none for another, numbered without gaps": (
+        "un registro por compra confirmada, ninguno por otra, numerados sin huecos"
+    ),
+    "confirmed means token sold to that buyer and money taken once; refused means neither": (
+        "confirmada: el token vendido a quien compró y cobrado una vez; rechazada: ni lo uno ni lo otro"
+    ),
+    "no effect without its message": "ningún efecto sin su mensaje",
+    "what a journal comes to is what the service answers": "lo que suma un diario es lo que contesta su servicio",
+    "one effect per message id": "un efecto por id de mensaje",
+    "one buyer and key: one purchase, one answer": "un comprador y una clave: una compra, una respuesta",
+    "dead letters are empty": "no hay cartas muertas",
+    "what each client was told agrees with the books": "lo que se dijo a cada cliente está de acuerdo con los libros",
+    "who asked before the winner was refused for a reason of their own, or found the line full": (
+        "quien pidió antes que el ganador fue rechazado por un motivo propio, o halló la fila llena"
+    ),
+    "there is no journal in {}: name the data folder with --data": "en {0} no hay diario: di la carpeta con --data",
+    "{} answered {}: give the operator's token of this shop": (
+        "{0} contestó {1}: da la clave del operador de esta tienda"
+    ),
+    "{} ended inside a record: ask again": "{0} acabó a mitad de un apunte: pídelo otra vez",
+    "{}, line {} is damaged: its checksum is wrong": "{0}, la línea {1} está dañada: su suma no cuadra",
+    "{} is no record that this audit knows: {}": "{0} no es un apunte que esta auditoría conozca: {1}",
+    "{} ends inside a record at byte {}: it is damaged": "{0} acaba a mitad de un apunte, en el byte {1}: está dañado",
+    "{} has no header, and the journal goes on behind it": "{0} no tiene cabecera, y el diario sigue detrás",
+    "{} has format {}; this audit reads {}": "{0} tiene el formato {1}; esta auditoría lee el {2}",
+    "{} lacks {}": "a {0} le falta {1:say}",
+    "a segment with a header": "un segmento con cabecera",
+    "{} cannot be read ({}): name it with --client": "{0} no se puede leer ({1}): dilo con --client",
+    "{}, line {} is cut off: the client died while it wrote; cut that line off": (
+        "{0}, la línea {1} está cortada: el cliente murió mientras escribía; quita esa línea"
+    ),
+    "{}, line {} cannot be read: {}": "{0}, la línea {1} no se puede leer: {2}",
+}
