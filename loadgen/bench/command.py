@@ -11,12 +11,7 @@ from typing import Annotated, Final
 
 import structlog
 import typer
-import uvloop
 
-from loadgen.bench import table
-from loadgen.bench.place import BenchFailed
-from loadgen.bench.run import LONG, QUICK, Plan
-from loadgen.bench.run import bench as run_bench
 from loadgen.commands import Unusable
 from services.options import JsonOption
 from services.words import Speaker
@@ -35,6 +30,14 @@ def bench(
     as_json: JsonOption = False,
 ) -> None:
     """Measure Zoco beside the least that could do the same, in turn. Exit code 1 when the audit finds a breach."""
+    # Half of the time that every other command would take to start.
+    import uvloop  # noqa: PLC0415
+
+    from loadgen.bench import table  # noqa: PLC0415
+    from loadgen.bench.place import BenchFailed  # noqa: PLC0415
+    from loadgen.bench.run import LONG, QUICK, Plan  # noqa: PLC0415
+    from loadgen.bench.run import bench as run_bench  # noqa: PLC0415
+
     if quick and long:
         raise Unusable("--quick and --long are two lengths of the same: give one")
     if not Path("/proc/self/stat").exists():
