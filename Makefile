@@ -4,7 +4,7 @@ ENV := .venv/bin
 READY := .venv/.zoco-ready
 UV := uv==0.13.9
 
-.PHONY: help up test test-faults check format clean bench images deploy undeploy test-k8s rabbitmq chromium
+.PHONY: help up test test-faults check format clean bench images deploy undeploy test-k8s rabbitmq chromium strace
 
 help: ## list these targets
 	@grep -E '^[a-z0-9-]+:.*## ' Makefile | sed -E 's/:.*## /\t/' | expand -t 14
@@ -12,10 +12,10 @@ help: ## list these targets
 up: $(READY) rabbitmq ## set up, then run all of Zoco here until Ctrl-C (ARGS="--port 0" for any free port)
 	@exec $(ENV)/zoco up $(ARGS)
 
-test: $(READY) rabbitmq chromium ## every test that needs no cluster
-	$(ENV)/pytest --ignore=tests/k8s -n 3 --dist loadfile $(ARGS)
+test: $(READY) rabbitmq chromium ## every test that needs no cluster and no quiet machine
+	$(ENV)/pytest --ignore=tests/k8s --ignore=tests/bench -n 3 --dist loadfile $(ARGS)
 
-test-faults: $(READY) rabbitmq ## the long tests: every crash point, storms, a disk and clocks that fail (an hour and more)
+test-faults: $(READY) rabbitmq strace ## the long tests: every crash point, storms, a disk and clocks that fail (an hour and more)
 	$(ENV)/pytest -m long --ignore=tests/k8s $(ARGS)
 
 test-k8s: $(READY) images ## the tests on the cluster that kubectl points at, in a namespace of their own
@@ -61,3 +61,6 @@ rabbitmq:
 
 chromium:
 	@scripts/chromium
+
+strace:
+	@scripts/strace

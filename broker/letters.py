@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator
+from contextlib import suppress
 from dataclasses import dataclass
 from types import TracebackType
 from typing import Any, Final, Self
@@ -17,6 +19,7 @@ from broker.topology import dead_letter_queue
 
 CALL_SECONDS: Final = 10
 PUBLISH_SECONDS: Final = 15
+POLL_SECONDS: Final = 0.02
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,10 +62,9 @@ class Letters:
         found = []
         for service in SERVICES:
             channel = await self._channel()
-            async for raw in self._letters(channel, service):
-                found.append(_letter(service, raw))
-            # What was taken and not acked goes back to its place.
-            await channel.close()
+            here = [_letter(service, raw) async for raw in self._letters(channel, service)]
+            await self._give_back(channel, service, len(here))
+            found += here
         return found
 
     async def replay(self, service: Service, message_id: str | None) -> int:
@@ -75,16 +77,28 @@ class Letters:
 
     async def _take(self, service: Service, message_id: str | None, *, again: bool) -> int:
         channel = await self._channel()
-        count = 0
+        count = left = 0
         async for raw in self._letters(channel, service):
             if message_id not in (None, raw.message_id):
+                left += 1
                 continue
             if again:
                 await self._put_back(channel, service, raw)
             await raw.ack()
             count += 1
-        await channel.close()
+        await self._give_back(channel, service, left)
         return count
+
+    async def _give_back(self, channel: AbstractChannel, service: Service, count: int) -> None:
+        """What was taken and not acked goes back to its place; until it is there the next look would miss it."""
+        await channel.close()
+        channel = await self._channel()
+        # Somebody else may look at the same time, and have them.
+        with suppress(TimeoutError):
+            async with asyncio.timeout(CALL_SECONDS):
+                while await self._waiting(channel, service) < count:  # noqa: ASYNC110 - the broker tells nobody
+                    await asyncio.sleep(POLL_SECONDS)
+        await channel.close()
 
     async def _put_back(self, channel: AbstractChannel, service: Service, raw: AbstractIncomingMessage) -> None:
         message = copy_of(raw, {name: value for name, value in raw.headers.items() if not name.startswith("x-")})
@@ -98,10 +112,14 @@ class Letters:
         assert self._connection is not None, "use the desk with `async with`"
         return await self._connection.channel(on_return_raises=True)
 
+    async def _waiting(self, channel: AbstractChannel, service: Service) -> int:
+        queue = await channel.declare_queue(dead_letter_queue(service), passive=True, timeout=CALL_SECONDS)
+        return queue.declaration_result.message_count or 0
+
     async def _letters(self, channel: AbstractChannel, service: Service) -> AsyncIterator[AbstractIncomingMessage]:
         """As many as there are now: one that is replayed and fails at once is not met again."""
-        queue = await channel.declare_queue(dead_letter_queue(service), passive=True, timeout=CALL_SECONDS)
-        for _ in range(queue.declaration_result.message_count or 0):
+        queue = await channel.get_queue(dead_letter_queue(service), ensure=False)
+        for _ in range(await self._waiting(channel, service)):
             raw = await queue.get(fail=False, timeout=CALL_SECONDS)
             if raw is None:
                 return

@@ -16,6 +16,8 @@ import aiohttp
 # A buyer who gets no answer, or a 503, sends the same request again, under the same key, for so long.
 PATIENCE_SECONDS: Final = 60.0
 RETRY_SECONDS: Final = 0.2
+# uvicorn closes a connection that was idle for 5 s. Whoever sends a request just then gets no answer.
+IDLE_SECONDS: Final = 3.0
 # Operator's entries under way at once.
 ENTRIES: Final = 256
 # How much of a bad request's body is written down, in characters.
@@ -37,9 +39,8 @@ class Client:
         self._http: aiohttp.ClientSession | None = None
 
     async def __aenter__(self) -> Self:
-        self._http = aiohttp.ClientSession(
-            timeout=aiohttp.ClientTimeout(total=30), connector=aiohttp.TCPConnector(limit=0)
-        )
+        connector = aiohttp.TCPConnector(limit=0, keepalive_timeout=IDLE_SECONDS)
+        self._http = aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=30), connector=connector)
         return self
 
     async def __aexit__(

@@ -15,6 +15,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from urllib.request import urlopen
 
+import aiohttp
+
 from broker.node import Node, find_rabbitmq
 from broker.process import free_port
 from loadgen.client import Client
@@ -67,13 +69,20 @@ class Shop:
         async with self.client() as client:
             await client.quiet()
             deadline = time.monotonic() + 30
-            while (await client.get("/estado"))["colas"] is None:
-                assert time.monotonic() < deadline, "the broker does not say what is in its queues"
+            while not await self._can_be_asked(client):
+                assert time.monotonic() < deadline, "a service is away, or the broker does not tell of its queues"
                 await asyncio.sleep(0.1)
         verdict = await reconcile(self.data, self.data.parent / "client.jsonl")
         assert verdict.holds, verdict.as_json()["breaches"]
         assert not verdict.unchecked
         return verdict
+
+    async def _can_be_asked(self, client: Client) -> bool:
+        """Whoever died last may not be back yet."""
+        with suppress(aiohttp.ClientError):
+            state = await client.get("/estado")
+            return state["colas"] is not None and all(service["ready"] for service in state["servicios"].values())
+        return False
 
     def stop(self) -> float:
         """SIGTERM; how many seconds it took to end."""

@@ -3,34 +3,40 @@
 from __future__ import annotations
 
 from array import array
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from typing import Final
+
+# Ids may be larger; where none is, 4 bytes hold each.
+NARROW_LIMIT: Final = 2**32
 
 
 class Book:
     """Lines numbered from 1, each with its user, its token and where its word stands in the journal."""
 
     def __init__(self, users: bytes = b"", tokens: bytes = b"", places: bytes = b"") -> None:
-        self._users, self._tokens, self._places = array("Q", users), array("Q", tokens), array("Q", places)
+        self._users, self._tokens = _column(array("Q", users)), _column(array("Q", tokens))
+        self._places = array("Q", places)
 
     def __len__(self) -> int:
         return len(self._places)
 
     def add(self, user: int, token: int, place: int) -> None:
-        self._users.append(user)
-        self._tokens.append(token)
+        self._users = _joined(self._users, _column([user]))
+        self._tokens = _joined(self._tokens, _column([token]))
         self._places.append(place)
 
     def extend(self, other: Book) -> None:
-        self._users.extend(other._users)
-        self._tokens.extend(other._tokens)
+        self._users = _joined(self._users, other._users)
+        self._tokens = _joined(self._tokens, other._tokens)
         self._places.extend(other._places)
 
     def since(self, line: int) -> Book:
         """A copy of the lines behind this one."""
-        return Book(*(column[line:].tobytes() for column in (self._users, self._tokens, self._places)))
+        return Book(*(array("Q", column[line:]).tobytes() for column in (self._users, self._tokens, self._places)))
 
     def columns(self) -> tuple[bytes, bytes, bytes]:
-        return self._users.tobytes(), self._tokens.tobytes(), self._places.tobytes()
+        """Users, tokens and places, 8 bytes each."""
+        return array("Q", self._users).tobytes(), array("Q", self._tokens).tobytes(), self._places.tobytes()
 
     def place(self, line: int) -> int:
         """Where the word of this line stands. Raises IndexError when there is no such line."""
@@ -51,3 +57,17 @@ class Book:
             if token is None or self._tokens[line] == token:
                 yield line + 1
             line += 1
+
+
+def _column(ids: Sequence[int]) -> array[int]:
+    return array("I" if max(ids, default=0) < NARROW_LIMIT else "Q", ids)
+
+
+def _joined(column: array[int], more: array[int]) -> array[int]:
+    """The column, or a wider copy if it needs to be wider, with more behind it."""
+    if column.typecode < more.typecode:
+        column = array("Q", column)
+    elif more.typecode < column.typecode:
+        more = array("Q", more)
+    column.extend(more)
+    return column

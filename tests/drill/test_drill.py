@@ -11,19 +11,23 @@ from typing import Any
 
 import pytest
 
+from loadgen import faults
 from loadgen.controls import CONTROLS
+from loadgen.faults import SCENARIOS
 from loadgen.shop import own_shop
 
+# The longest drill takes minutes, and longer on a busy machine.
+PATIENCE_SECONDS = 900
 ZOCO = Path(sys.executable).with_name("zoco")
 
 
 def zoco(*words: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run([str(ZOCO), *words], capture_output=True, text=True, check=False, timeout=280)
+    return subprocess.run([str(ZOCO), *words], capture_output=True, text=True, check=False, timeout=PATIENCE_SECONDS)
 
 
 def drilled(folder: Path, *words: str, code: int = 0) -> dict[str, Any]:
     """What a small drill found, as JSON."""
-    answer = zoco("drill", *words, "--rate", "100", "--json", "--out", str(folder))
+    answer = zoco("drill", "--rate", "100", *words, "--json", "--out", str(folder))
     assert answer.returncode == code, answer.stdout[-2000:] + answer.stderr[-2000:]
     found: dict[str, Any] = json.loads(answer.stdout)
     return found
@@ -43,7 +47,12 @@ def test_the_classic_kills_transacciones_and_proves_that_nothing_was_lost(tmp_pa
     assert again.returncode == 0, again.stdout
 
 
-@pytest.mark.parametrize("control", ["journal", "confirm", "waiting-line", "nudge"])
+QUICK = ("journal", "confirm", "waiting-line", "nudge")
+
+
+@pytest.mark.parametrize(
+    "control", [name if name in QUICK else pytest.param(name, marks=pytest.mark.long) for name in CONTROLS]
+)
 def test_without_a_guarantee_the_drill_fails_and_names_its_promise(tmp_path: Path, control: str) -> None:
     """A drill that cannot fail proves nothing."""
     found = drilled(tmp_path, "--without", control, "--purchases", "800", "--patience", "8", code=1)
@@ -51,6 +60,25 @@ def test_without_a_guarantee_the_drill_fails_and_names_its_promise(tmp_path: Pat
     broken = {number for number, promise in found["audit"]["promises"].items() if promise["breaches"]}
     assert all(any(f"promise {number} is broken" in reason for reason in found["reasons"]) for number in broken)
     assert broken & {str(number) for number in CONTROLS[control].promises}
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("scenario", SCENARIOS)
+def test_every_scenario_keeps_every_promise(tmp_path: Path, scenario: str) -> None:
+    found = drilled(tmp_path, scenario, "--purchases", "3000", "--seed", "7")
+    assert found["audit"]["holds"]
+    assert found["audit"]["accepted"] == found["load"]["arrived"] == 3000
+    planned = faults.plan(scenario, 7, 30)
+    assert sorted((fault["kind"], fault["victim"]) for fault in found["faults"]) == sorted(
+        (fault.kind, fault.victim) for fault in planned
+    )
+
+
+@pytest.mark.long
+def test_ten_thousand_buyers_of_one_token_with_kills_every_second(tmp_path: Path) -> None:
+    found = drilled(tmp_path, "storm", "--mix", "flood", "--purchases", "10000", "--buyers", "10000", "--seed", "7")
+    assert found["audit"]["accepted"] == 10_000
+    assert (found["audit"]["sold"], found["audit"]["refused"]) == (1, 9_999)
 
 
 async def test_a_shop_that_runs_is_drilled_where_it_is_and_again(tmp_path: Path) -> None:

@@ -38,7 +38,7 @@ NOT_GOOD = {
 }
 
 
-ALARMS = [("set_vm_memory_high_watermark", "0.00001", "0.4"), ("set_disk_free_limit", "900TB", "50MB")]
+ALARMS = [("set_vm_memory_high_watermark", "0.00001", "0.4"), ("set_disk_free_limit", "900000GB", "50MB")]
 
 
 @asynccontextmanager
@@ -135,7 +135,7 @@ async def test_poison_of_every_kind_among_purchases_harms_none_of_them(shop: Sho
 
 @pytest.mark.long
 @pytest.mark.parametrize(
-    "alarm", [("set_vm_memory_high_watermark", "0.00001", "0.4"), ("set_disk_free_limit", "900TB", "50MB")]
+    "alarm", [("set_vm_memory_high_watermark", "0.00001", "0.4"), ("set_disk_free_limit", "900000GB", "50MB")]
 )
 async def test_under_an_alarm_purchases_are_accepted_and_wait(
     node: Node, shop: Shop, numbers: Iterator[int], alarm: tuple[str, str, str]

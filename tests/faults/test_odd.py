@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Iterator
+from itertools import count
 from pathlib import Path
 
 import aiohttp
@@ -10,6 +12,17 @@ import pytest
 from fault_builders import faulty, told_and_audited
 
 from broker.messages import SERVICES
+from broker.node import Node
+
+vhosts = count()
+
+
+@pytest.fixture
+def broker_url(node: Node) -> str:
+    """For one shop: what it said late is in its queues when it is stopped, and is no other shop's to hear."""
+    name = f"odd-{next(vhosts)}"
+    asyncio.run(node.add_vhost(name))
+    return node.url(name)
 
 
 @pytest.mark.parametrize("seed", [1, *(pytest.param(seed, marks=pytest.mark.long) for seed in range(2, 6))])

@@ -1,5 +1,5 @@
 """The negative controls take away what they say, and refuse what they do not know. That the audit sees each of them is
-shown by tests/faults_long and by `zoco drill --without`."""
+shown by tests/drill and by `zoco drill --without`."""
 
 from __future__ import annotations
 

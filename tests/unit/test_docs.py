@@ -50,7 +50,20 @@ def test_every_file_that_the_readme_names_exists_and_so_do_the_functions() -> No
         assert re.search(rf"(def|class) {name.split('.')[-1]}\b", (ROOT / path).read_text(encoding="utf-8")), name
 
 
-TARGETS = ["up", "test", "test-k8s", "check", "format", "clean", "bench", "images", "deploy", "undeploy", "help"]
+TARGETS = [
+    "up",
+    "test",
+    "test-faults",
+    "test-k8s",
+    "check",
+    "format",
+    "clean",
+    "bench",
+    "images",
+    "deploy",
+    "undeploy",
+    "help",
+]
 
 
 @pytest.mark.parametrize("target", TARGETS)
@@ -59,8 +72,18 @@ def test_the_makefile_lists_every_target(target: str) -> None:
 
 
 def test_the_promises_are_written_down_once_for_people_and_once_for_the_audit() -> None:
-    rows = re.findall(r"^\| (\d+) \|", (ROOT / "docs" / "promises.md").read_text(encoding="utf-8"), re.MULTILINE)
+    rows = re.findall(r"^\| (\d+) \|", (ROOT / "docs" / "guarantees.md").read_text(encoding="utf-8"), re.MULTILINE)
     assert [int(row) for row in rows] == list(PROMISES)
+
+
+@pytest.mark.parametrize("name", ["guarantees.md", "bugs-found.md"])
+def test_every_test_that_a_document_names_exists(name: str) -> None:
+    text = (ROOT / "docs" / name).read_text(encoding="utf-8")
+    named = re.findall(r"`(tests/\w+/\w+\.py)`\s+`(test_\w+)`", text)
+    assert len(named) > 10
+    assert len(named) == text.count("`test_")
+    for path, test in named:
+        assert re.search(rf"def {test}\(", (ROOT / path).read_text(encoding="utf-8")), (path, test)
 
 
 async def test_the_journals_documentation_has_the_fields_of_a_real_record(tmp_path: Path) -> None:

@@ -1,0 +1,42 @@
+"""A service's list, whose ids are kept in 4 bytes each until one needs more."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from broker.messages import MAX_ID
+from services.shared.book import NARROW_LIMIT, Book
+
+IDS = st.sampled_from([1, 2, NARROW_LIMIT - 1, NARROW_LIMIT, MAX_ID])
+LINES = st.lists(st.tuples(IDS, IDS), max_size=8)
+
+
+def book_of(lines: Sequence[tuple[int, int]], first: int = 0) -> Book:
+    book = Book()
+    for place, (user, token) in enumerate(lines, first):
+        book.add(user, token, place)
+    return book
+
+
+@given(LINES, LINES)
+def test_a_list_finds_its_lines_whatever_ids_came_before_and_came_later(
+    lines: list[tuple[int, int]], later: list[tuple[int, int]]
+) -> None:
+    book = book_of(lines)
+    book.extend(book_of(later, first=len(lines)))
+    everything = lines + later
+    assert [book.place(line) for line in book.lines()] == [*range(len(everything))]
+    for wanted in {number for line in everything for number in line}:
+        numbered = [*enumerate(everything, 1)]
+        assert [*book.lines(user=wanted)] == [line for line, (user, _) in numbered if user == wanted]
+        assert [*book.lines(token=wanted)] == [line for line, (_, token) in numbered if token == wanted]
+
+
+@given(LINES, st.integers(0, 8))
+def test_a_list_is_the_same_after_it_was_written_down(lines: list[tuple[int, int]], start: int) -> None:
+    book = book_of(lines)
+    assert Book(*book.columns()).columns() == book.columns()
+    assert book.since(start).columns() == book_of(lines[start:], first=min(start, len(lines))).columns()
