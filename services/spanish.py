@@ -343,7 +343,7 @@ SPANISH: Final = {
         "NO SE NOTÓ SU FALTA: la auditoría está ciega, o nada fue mal"
     ),
     "promise {} is broken: {}": "la promesa {0} está rota: {1:say}",
-    "promise {} was not checked: {}": "la promesa {0} no se comprobó: {1}",
+    "promise {} was not checked: {}": "la promesa {0} no se comprobó: {1:say}",
     "{} ({} times)": "{0} ({1} veces)",
     "nothing was sold, so nothing was proved": "no se vendió nada, así que nada quedó probado",
     "the books cannot be read: {}": "los libros no se pueden leer: {0:say}",
@@ -366,7 +366,10 @@ SPANISH: Final = {
     # audit
     "promise": "promesa",
     "breaches": "roturas",
-    "not checked: {}": "sin comprobar: {0}",
+    "not checked: {}": "sin comprobar: {0:say}",
+    "the queues were not looked at": "no se miraron las colas",
+    "the services were not asked": "no se preguntó a los servicios",
+    "no client's journal was given": "no se dio el diario de ningún cliente",
     "accepted {}, sold {}, refused {}": "aceptadas {0}, vendidas {1}, rechazadas {2}",
     "lost {}, doubled {}, oversold {}": "perdidas {0}, dobles {1}, vendidas de más {2}",
     "promise {}: {} more": "promesa {0}: {1} más",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import inspect
 import json
 import os
 import re
@@ -24,19 +25,21 @@ from services.spanish import SPANISH, TYPER_FILLS, TYPER_SAYS
 ROOT = Path(__file__).parents[2]
 FILES = [
     *(f"services/{name}.py" for name in ("cli", "doctor", "kube", "local", "options")),
-    *(f"loadgen/{name}.py" for name in ("books", "certificate", "client", "commands", "drill", "shop", "target")),
+    *(
+        f"loadgen/{name}.py"
+        for name in ("audit", "books", "certificate", "client", "commands", "drill", "shop", "target")
+    ),
     "loadgen/bench/command.py",
     "broker/node.py",
 ]
 # Whoever raises one of these, or calls one of those, says something to a person.
 ERRORS = {"LocalError", "NodeError", "KubeError", "Unreadable", "NotQuiet", "Unusable", "FaultFailed"}
-SAYING = {"fail", "say", "table", "tell", "print", "Finding"}
+SAYING = {"fromkeys", "fail", "say", "table", "tell", "print", "Finding"}
 # Functions that put together what is said elsewhere.
 MAKING = {
     *("_welcome", "_load_rows", "_line", "_left", "_quiet", "rows", "reasons", "_control_rows", "_recovery_rows"),
     *("spread", "meaning"),
 }
-COMMANDS = {"load", "drill", "audit", "bench"}
 # What is said as it is: names, and what is made of nothing but figures or of what others say.
 AS_IT_IS = {
     *("RabbitMQ", "Zoco", "zoco up", "p50", "p99", "max", "POST to 202"),
@@ -59,15 +62,13 @@ def said(tree: ast.AST) -> Iterator[str]:
                 yield from literals(text)
             case ast.Assign(targets=[ast.Name(id="says" | "left")], value=text):
                 yield from literals(text)
+            case ast.Assign(targets=[ast.Subscript(value=ast.Attribute(attr="unchecked"))], value=text):
+                yield from literals(text)
             case ast.AnnAssign(target=ast.Name(id="HELP"), value=ast.Constant() as text):
                 yield from literals(text)
             case ast.FunctionDef(name=name) | ast.AsyncFunctionDef(name=name) if name in MAKING:
                 for part in node.body[bool(ast.get_docstring(node)) :]:
                     yield from literals(part)
-            case ast.FunctionDef(name=name) if node.decorator_list or name in COMMANDS:
-                decorators = [ast.unparse(one) for one in node.decorator_list]
-                if any("command" in one for one in decorators) or name in COMMANDS:
-                    yield ast.get_docstring(node) or ""
 
 
 def literals(node: ast.AST) -> Iterator[str]:
@@ -95,8 +96,17 @@ def literals(node: ast.AST) -> Iterator[str]:
 
 def wanted() -> set[str]:
     found = {text for file in FILES for text in said(ast.parse((ROOT / file).read_text(encoding="utf-8")))}
+    found |= set(helps(app))
     found |= {*PROMISES.values(), *(mix.says for mix in MIXES.values()), *(one.says for one in SCENARIOS.values())}
     return {text for text in found - AS_IT_IS if re.search("[A-Za-z]{2}", text.replace("{}", ""))}
+
+
+def helps(group: typer.Typer) -> Iterator[str]:
+    for command in group.registered_commands:
+        yield inspect.getdoc(command.callback) or ""
+    for inner in group.registered_groups:
+        assert inner.typer_instance
+        yield from helps(inner.typer_instance)
 
 
 def test_every_sentence_has_its_spanish_form_and_no_form_is_left_without_a_sentence() -> None:
