@@ -87,6 +87,8 @@ async def test_reads_are_spread_over_replicas_that_come_under_load(shop: KubeSho
     async with loaded(shop, next(numbers), 1500) as load:
         await shop.run("scale", "deployment", "tokens", "--replicas=3")
         await shop.ready()
+        # Those of the test before may still be on their way out.
+        await until(lambda: _at_most(shop, "tokens", 3), "a fourth pod of tokens stays")
         pods = shop.cluster.pods("tokens")
         before = {pod: await _reads(shop, pod) for pod in pods}
 
@@ -95,7 +97,6 @@ async def test_reads_are_spread_over_replicas_that_come_under_load(shop: KubeSho
             return all([await _reads(shop, pod) > before[pod] + 20 for pod in pods])
 
         await until(spread, "a replica gets no reads")
-        await until(lambda: _at_most(shop, "tokens", 3), "a fourth pod of tokens stays")
         served = {pod: await _reads(shop, pod) - before[pod] for pod in pods}
     assert not load.failed
     assert not load.failed_reads
