@@ -15,7 +15,7 @@ up: $(READY) rabbitmq ## set up, then run all of Zoco here until Ctrl-C (ARGS="-
 test: $(READY) rabbitmq chromium ## every test that needs no cluster and no quiet machine
 	$(ENV)/pytest --ignore=tests/k8s --ignore=tests/bench -n 3 --dist loadfile $(ARGS)
 
-test-faults: $(READY) rabbitmq strace ## the long tests: every crash point, storms, a disk and clocks that fail (an hour and more)
+test-faults: $(READY) rabbitmq strace ## the long tests: every crash point, a disk and clocks that fail
 	$(ENV)/pytest -m long --ignore=tests/k8s $(ARGS)
 
 test-k8s: $(READY) images ## the tests on the cluster that kubectl points at, in a namespace of their own

@@ -112,6 +112,10 @@ def is_free(port: int) -> bool:
     return True
 
 
+# What `free_port` has given away may not be listened on yet.
+_given: set[int] = set()
+
+
 def free_port(first: int = 0) -> int:
     """`first` or the next port that is free; with 0 any, and none twice in one process. It is not held: start its
     server soon."""
@@ -119,7 +123,3 @@ def free_port(first: int = 0) -> int:
     port = next(port for port in candidates if (first or port not in _given) and is_free(port))
     _given.add(port)
     return port
-
-
-# What has been given away may not be listened on yet.
-_given: set[int] = set()

@@ -113,8 +113,8 @@ SPANISH: Final = {
         "Segundos de espera a la calma del final: 120; con --without, 30."
     ),
     "What a client was told: its journal.": "Lo que se le dijo a un cliente: su diario.",
-    "Under a minute; rough.": "En menos de un minuto; a ojo.",
-    "With 1,000,000 purchases: most of an hour.": "Con 1.000.000 de compras: casi una hora.",
+    "A minute and a half; rough.": "En minuto y medio; a ojo.",
+    "With 1,000,000 purchases behind it.": "Con 1.000.000 de compras hechas antes.",
     "Put the tables into this file, and a plot beside it.": "Pone las tablas en este archivo, y al lado un dibujo.",
     "Where books and logs go; emptied first.": "Dónde van libros y registros; antes se vacía.",
     # The mixes and the scenarios.

@@ -7,7 +7,9 @@ from collections.abc import Iterator
 from itertools import count
 
 import pytest
-from shop_builders import started
+from shop_builders import running_node, started
+
+from broker.node import Node
 
 # What `zoco` says is looked for in English, whatever the developer reads.
 os.environ["LC_ALL"] = "C.UTF-8"
@@ -26,3 +28,9 @@ def _nothing_is_left_running() -> Iterator[None]:
 def numbers() -> Iterator[int]:
     """Beginnings of ranges of a thousand ids that no other test of this run uses."""
     return count(10_000, 1_000)
+
+
+@pytest.fixture(scope="session")
+def node(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Node]:
+    """One RabbitMQ for the whole run, not to be hurt."""
+    yield from running_node(tmp_path_factory.mktemp("node"))

@@ -142,6 +142,16 @@ def replica(shop: Shop) -> Iterator[str]:
         process.wait(20)
 
 
+def running_node(folder: Path) -> Iterator[Node]:
+    """One RabbitMQ with its disk in this folder, for a fixture."""
+    node = Node(folder)
+    asyncio.run(node.start())
+    try:
+        yield node
+    finally:
+        asyncio.run(node.stop(0))
+
+
 async def rabbitmqctl(node: Node, *words: str) -> None:
     """Takes seconds: it starts a whole Erlang."""
     server = find_rabbitmq()

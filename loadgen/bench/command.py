@@ -23,8 +23,8 @@ err = Speaker(stderr=True)
 
 
 def bench(
-    quick: Annotated[bool, typer.Option("--quick", help="Under a minute; rough.")] = False,
-    long: Annotated[bool, typer.Option("--long", help="With 1,000,000 purchases: most of an hour.")] = False,
+    quick: Annotated[bool, typer.Option("--quick", help="A minute and a half; rough.")] = False,
+    long: Annotated[bool, typer.Option("--long", help="With 1,000,000 purchases behind it.")] = False,
     write: Annotated[Path | None, typer.Option(help="Put the tables into this file, and a plot beside it.")] = None,
     folder: Annotated[Path, typer.Option("--out", help="Where books and logs go; emptied first.")] = FOLDER,
     as_json: JsonOption = False,

@@ -120,8 +120,8 @@ async def _doors(plan: Plan, place: Place, findings: Findings, tell: Tell) -> No
             "POST /compras/s": (ours.measure, plan.posts),
             "bare POST/s": (bare.measure, plan.posts),
         }
-        found = await in_turn(plan, tell, sides)
-    findings.compare("door", found["POST /compras/s"], found["bare POST/s"])
+        found, least = (await in_turn(plan, tell, sides)).values()
+    findings.compare("door", found, least)
 
 
 async def _shelves(plan: Plan, place: Place, findings: Findings, tell: Tell) -> None:
@@ -130,8 +130,8 @@ async def _shelves(plan: Plan, place: Place, findings: Findings, tell: Tell) -> 
             "GET /tokens/s": (ours.measure, plan.gets),
             "bare GET/s": (bare.measure, plan.gets),
         }
-        found = await in_turn(plan, tell, sides)
-    findings.compare("get", found["GET /tokens/s"], found["bare GET/s"])
+        found, least = (await in_turn(plan, tell, sides)).values()
+    findings.compare("get", found, least)
 
 
 async def _drains(plan: Plan, place: Place, findings: Findings, tell: Tell) -> None:

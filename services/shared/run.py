@@ -272,10 +272,10 @@ def _expected(error: BaseException) -> bool:
 
 
 def exit_code(error: BaseException) -> int:
-    if _unwritable(error):
-        return EX_CONFIG
     match error:
         case Damaged() | WrongSetting() | BusRefused():
+            return EX_CONFIG
+        case _ if _unwritable(error):
             return EX_CONFIG
         case Fenced():
             return EX_TEMPFAIL

@@ -212,11 +212,5 @@ async def set_memory(node: Node, watermark: str) -> None:
     await rabbitmqctl(node, "set_vm_memory_high_watermark", watermark)
 
 
-async def add_vhost(node: Node, name: str) -> None:
-    await manage(node, "PUT", f"vhosts/{of(name)}", {})
-    everything = {"configure": ".*", "write": ".*", "read": ".*"}
-    await manage(node, "PUT", f"permissions/{of(name)}/{node.user}", everything)
-
-
 def of(vhost: str) -> str:
     return quote(vhost, safe="")

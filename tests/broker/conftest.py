@@ -3,43 +3,27 @@ host for each test."""
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import AsyncIterator, Iterator
 from itertools import count
-from pathlib import Path
 
 import pytest
-from broker_builders import add_vhost
+from shop_builders import running_node
 
 from broker.node import Node
 
 numbers = count()
 
 
-def _node(folder: Path) -> Iterator[Node]:
-    node = Node(folder)
-    asyncio.run(node.start())
-    try:
-        yield node
-    finally:
-        asyncio.run(node.stop(0))
-
-
-@pytest.fixture(scope="session")
-def node(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Node]:
-    yield from _node(tmp_path_factory.mktemp("node"))
-
-
 @pytest.fixture(scope="session")
 def mortal(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Node]:
     """The one to hurt. `mortal_url` mends it afterwards."""
-    yield from _node(tmp_path_factory.mktemp("mortal"))
+    yield from running_node(tmp_path_factory.mktemp("mortal"))
 
 
 @pytest.fixture
 async def vhost(node: Node) -> str:
     name = f"test-{next(numbers)}"
-    await add_vhost(node, name)
+    await node.add_vhost(name)
     # It is not deleted: to delete many of our queues at once kills `rabbit_fifo_dlx_sup` of 3.10, and whatever queue
     # is declared before that is back is dead.
     return name
@@ -53,7 +37,7 @@ def url(node: Node, vhost: str) -> str:
 @pytest.fixture
 async def mortal_url(mortal: Node) -> AsyncIterator[str]:
     name = f"test-{next(numbers)}"
-    await add_vhost(mortal, name)
+    await mortal.add_vhost(name)
     yield mortal.url(name)
     if mortal.pid is None:
         await mortal.start()

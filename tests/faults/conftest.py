@@ -14,17 +14,6 @@ from broker.node import Node
 vhosts = count()
 
 
-@pytest.fixture(scope="session")
-def node(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Node]:
-    """One RabbitMQ for the whole run."""
-    node = Node(tmp_path_factory.mktemp("node"))
-    asyncio.run(node.start())
-    try:
-        yield node
-    finally:
-        asyncio.run(node.stop(0))
-
-
 @pytest.fixture(scope="module")
 def broker_url(node: Node) -> str:
     """A virtual host of this node for the tests of one file."""
