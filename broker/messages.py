@@ -7,6 +7,7 @@ A message's type is its routing key. On the wire it is a JSON body in camelCase 
 from __future__ import annotations
 
 from datetime import datetime
+from functools import lru_cache
 from typing import Annotated, Any, ClassVar, Final, Literal, Self, TypeAlias
 from uuid import NAMESPACE_URL, uuid5
 
@@ -34,6 +35,8 @@ Money = Annotated[int, Field(strict=True, ge=0, le=MAX_MONEY)]
 Amount = Annotated[int, Field(strict=True, ge=1, le=MAX_MONEY)]
 
 
+# One purchase's messages all have the same.
+@lru_cache(maxsize=1024)
 def _a_moment(fecha: str) -> str:
     datetime.fromisoformat(fecha)
     return fecha

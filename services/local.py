@@ -87,7 +87,10 @@ class Running:
 
 
 # How uvicorn runs a service. The bench runs what it compares with in the same way.
-SERVER_OPTIONS: Final = ("--no-access-log", "--log-level", "warning", "--timeout-graceful-shutdown", "5")
+SERVER_OPTIONS: Final = (
+    *("--no-access-log", "--no-proxy-headers", "--log-level", "warning"),
+    *("--timeout-graceful-shutdown", "5"),
+)
 
 
 @dataclass(slots=True)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import Final, Literal, TypeAlias
+from typing import Any, Final, Literal, TypeAlias
 
 from broker.messages import (
     AltaAplicada,
@@ -112,28 +112,29 @@ def avanzar(compra: Compra, message: CompraMessage) -> Compra:
     """Take in what another service said of this purchase. What comes late or out of order is legal."""
     match message:
         case TokenReservado():
-            return paso(replace(compra, precio=message.precio), "reservada", message.hora)
+            return paso(compra, "reservada", message.hora, precio=message.precio)
         case SaldoReservado():
-            return paso(replace(compra, precio=message.precio), "pagada", message.hora)
+            return paso(compra, "pagada", message.hora, precio=message.precio)
         case SaldoRechazado():
             assert not {paso.estado for paso in compra.historia} & VENDIDA, f"{compra.id} was both paid and refused"
             return replace(compra, motivo=message.motivo)
         case CompraConfirmada():
-            return paso(replace(compra, precio=message.precio), "confirmada", message.hora)
+            return paso(compra, "confirmada", message.hora, precio=message.precio)
         case CompraRechazada():
-            return paso(replace(compra, motivo=message.motivo), "rechazada", message.hora)
+            return paso(compra, "rechazada", message.hora, motivo=message.motivo)
         case TransaccionRegistrada():
-            return paso(replace(compra, transaccion_id=message.transaccion_id), "registrada", message.hora)
+            return paso(compra, "registrada", message.hora, transaccion_id=message.transaccion_id)
     raise AssertionError(f"compras does not hear {message.type}")
 
 
-def paso(compra: Compra, estado: Estado, hora: str) -> Compra:
-    """Put a state into the history at its place."""
+def paso(compra: Compra, estado: Estado, hora: str, **known: Any) -> Compra:
+    """Put a state into the history at its place, and what is known by it into its fields."""
     historia = sorted((*compra.historia, Paso(estado, hora)), key=lambda paso: ORDEN[paso.estado])
     estados = {paso.estado for paso in historia}
-    refused = "rechazada" in estados or compra.motivo is not None
+    after = replace(compra, estado=historia[-1].estado, historia=tuple(historia), **known)
+    refused = "rechazada" in estados or after.motivo is not None
     assert not (refused and estados & VENDIDA), f"{compra.id} was both sold and refused"
-    return replace(compra, estado=historia[-1].estado, historia=tuple(historia))
+    return after
 
 
 def finished(row: Asunto) -> bool:

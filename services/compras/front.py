@@ -18,7 +18,7 @@ from fastapi import Request, Response
 from prometheus_client import Counter, Gauge, Histogram
 
 from broker.bus import BusError
-from broker.messages import SERVICES, AltaMessage, CompraSolicitada, Message, Service, encode
+from broker.messages import SERVICES, AltaMessage, CompraSolicitada, Message, Service
 from services.compras.domain import Alta, Asunto, Compra, finished, pregunta
 from services.compras.events import Events
 from services.compras.knock import place_of
@@ -143,14 +143,17 @@ class FrontDoor:
         if row is None:
             if isinstance(message, CompraSolicitada) and len(self._store.rows) >= self._backlog_limit:
                 raise unavailable(f"{len(self._store.rows)} purchases are on their way already: try again later", 5)
-            row = await self._stored(message)
+            row, repeated = await self._stored(message)
+            if not repeated:
+                return row
         if not _asks_the_same(row, message):
             raise Problem(
                 422, "this Idempotency-Key was used for something else: nothing was done; use another key for this"
             )
         return row
 
-    async def _stored(self, message: Message) -> Asunto:
+    async def _stored(self, message: Message) -> tuple[Asunto, bool]:
+        """What is there of it now, and whether it was there before."""
         loop = self._runtime.loop
         assert loop is not None
         try:
@@ -166,7 +169,7 @@ class FrontDoor:
         assert row is not None, f"{message.about} was stored and is not there"
         if isinstance(message, CompraSolicitada) and not answer.repeated:
             self.accepted.inc()
-        return row
+        return row, answer.repeated
 
     async def finish(self, about: str, seconds: float) -> None:
         """Return when this purchase or entry has reached its end, or after so many seconds."""
@@ -192,6 +195,8 @@ class FrontDoor:
 
         The key goes along, also one made here: a writer that dies before it answers is asked again, for the same thing.
         """
+        if self._store.leads:
+            return None
         if self._runtime.loop is None:
             raise unavailable("this process only reads: start it with ZOCO_RABBITMQ_URL to buy", 60)
         deadline = time.monotonic() + PATIENCE_SECONDS
@@ -199,9 +204,7 @@ class FrontDoor:
         headers = {name: value for name, value in request.headers.items() if name not in ("host", "content-length")}
         if key is not None:
             headers["idempotency-key"] = key
-        while True:
-            if self._store.leads:
-                return None
+        while not self._store.leads:
             url = self._runtime.writer_url()
             if FORWARDED not in request.headers and url and url != self._runtime.settings.public_url:
                 answer = await self._pass_on(request, url, body, {**headers, FORWARDED: "1"})
@@ -210,6 +213,7 @@ class FrontDoor:
             if FORWARDED in request.headers or time.monotonic() > deadline:
                 raise unavailable("no replica writes at the moment: send the same request again")
             await asyncio.sleep(RETRY_SECONDS)
+        return None
 
     async def _pass_on(self, request: Request, url: str, body: bytes, headers: Mapping[str, str]) -> Response | None:
         target = f"{url}{request.url.path}" + (f"?{request.url.query}" if request.url.query else "")
@@ -304,4 +308,4 @@ async def _copied(answer: aiohttp.ClientResponse) -> Response:
 
 def _asks_the_same(row: Asunto, message: Message) -> bool:
     asked = pregunta(row)
-    return type(asked) is type(message) and encode(asked.model_copy(update={"fecha": message.fecha})) == encode(message)
+    return asked.model_copy(update={"fecha": message.fecha}) == message

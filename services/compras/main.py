@@ -304,5 +304,6 @@ app = create_app(
         seed_file=File(__file__).with_name("compras.json"),
         prepare=_prepare,
         beside=_beside,
+        straight={("POST", "/compras"): comprar},
     )
 )

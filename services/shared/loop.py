@@ -18,8 +18,12 @@ from services.shared.store import Answer, Store
 # Larger batches save little more and delay the first of them (broker-facts: 64 to 256 confirms in flight).
 BATCH_LIMIT: Final = 500
 # Two batches begin at least so far apart: under load each carries more for the same sync and the same few writes to
-# the socket; a message that comes alone is not delayed.
+# the socket; a message that comes alone is not delayed. The more came the last time, the longer the next one gathers.
 LINGER_SECONDS: Final = 0.004
+LONGEST_LINGER_SECONDS: Final = 0.02
+LINGER_MESSAGES: Final = 8
+# A batch of so many is worth its costs.
+ENOUGH: Final = 16
 
 
 class Wire(Protocol):
@@ -94,14 +98,15 @@ class Loop:
 
     async def _decide(self) -> None:
         clock = asyncio.get_running_loop().time
-        began = 0.0
+        began = linger = 0.0
         while True:
             batch = [await self._inbox.get()]
-            if (early := began + LINGER_SECONDS - clock()) > 0:
-                await asyncio.sleep(early)
+            while (early := began + linger - clock()) > 0 and self._inbox.qsize() < ENOUGH:  # noqa: ASYNC110
+                await asyncio.sleep(min(early, LINGER_SECONDS))
             began = clock()
             while len(batch) < self._batch_limit and not self._inbox.empty():
                 batch.append(self._inbox.get_nowait())
+            linger = min(LINGER_SECONDS * (1 + len(batch) / LINGER_MESSAGES), LONGEST_LINGER_SECONDS)
             try:
                 self._decided.put_nowait(await self._decide_batch(batch))
             finally:

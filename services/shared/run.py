@@ -10,8 +10,8 @@ import random
 import signal
 import socket
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from itertools import islice
 from pathlib import Path
@@ -39,6 +39,7 @@ from services.shared.problems import BodyLimit, Operator, handle_problems
 from services.shared.settings import ROOT, Settings, WrongSetting, read_settings
 from services.shared.store import Damaged, Fenced, StoreBroken
 from services.shared.store_json import JsonStore
+from services.shared.straight import Endpoint, Straight
 from services.shared.view import View
 
 Row = TypeVar("Row")
@@ -74,11 +75,13 @@ class Service(Generic[Row]):
     # What the writer does beside the loop, and a hook that runs before the journal is read.
     beside: Callable[[Runtime[Row]], Awaitable[None]] | None = None
     prepare: Callable[[Runtime[Row]], None] = lambda runtime: None
+    # The endpoints that are asked most, by method and path: they take the request alone.
+    straight: Mapping[tuple[str, str], Endpoint] = field(default_factory=dict)
 
 
 def utc_now() -> str:
     """RFC 3339 with milliseconds."""
-    return datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%S.%f")[:-3] + "Z"
+    return datetime.now(UTC).isoformat(timespec="milliseconds")[:-6] + "Z"
 
 
 class Runtime(Generic[Row]):
@@ -319,6 +322,8 @@ def create_app(service: Service[Row]) -> FastAPI:
         redoc_url=None,
         openapi_url="/openapi.json",
     )
+    # The first that is added is the innermost.
+    app.add_middleware(Straight, endpoints=service.straight)
     app.add_middleware(BodyLimit, limit_bytes=BODY_BYTES)
     app.add_middleware(MeterRequests)
     app.add_middleware(LastAnswers)

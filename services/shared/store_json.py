@@ -13,6 +13,7 @@ import re
 from bisect import bisect_right
 from collections.abc import Awaitable, Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
+from functools import lru_cache
 from hashlib import blake2b
 from typing import Any, Final, Generic, TypeVar
 
@@ -524,6 +525,8 @@ class JsonStore(Generic[Row]):
         self._touched, self._since_snapshot = {}, 0
 
 
+# It is asked several times for each message.
+@lru_cache(maxsize=4096)
 def memory_key(about: str) -> int:
     """A purchase's UUID as a number; for anything else a hash that no UUID will ever meet."""
     if UUID.fullmatch(about):

@@ -96,5 +96,6 @@ app = create_app(
         seed=seed,
         seed_file=Path(__file__).with_name("tokens.json"),
         view=lambda store, file: RowsView(store, file, public),
+        straight={("GET", "/tokens"): tokens},
     )
 )
