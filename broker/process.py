@@ -31,15 +31,17 @@ class Process:
         env: Mapping[str, str],
         output: int | IO[bytes] = subprocess.DEVNULL,
         cwd: Path | None = None,
+        *,
+        waits: bool = False,
     ) -> None:
-        """Start it. Its stdout and stderr go to `output`. Raises OSError."""
+        """Start it. Its stdout and stderr go to `output`. `waits`: it reads a line, see `go`. Raises OSError."""
         setpriv = shutil.which("setpriv")
         guard = [setpriv, "--pdeathsig", "KILL", "--"] if setpriv else []
         self._child = subprocess.Popen(
             [*guard, *command],
             env=dict(env),
             cwd=cwd,
-            stdin=subprocess.DEVNULL,
+            stdin=subprocess.PIPE if waits else subprocess.DEVNULL,
             stdout=output,
             stderr=subprocess.STDOUT,
             start_new_session=True,
@@ -48,6 +50,13 @@ class Process:
     @property
     def pid(self) -> int:
         return self._child.pid
+
+    def go(self) -> None:
+        """Give the line to a process that `waits` for it. Does nothing when it has ended."""
+        assert self._child.stdin is not None
+        with suppress(BrokenPipeError):
+            self._child.stdin.write(b"\n")
+            self._child.stdin.close()
 
     @property
     def output(self) -> IO[bytes] | None:

@@ -13,8 +13,9 @@ import subprocess
 import sys
 import threading
 import time
+from collections import deque
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any, Final
 
@@ -50,6 +51,9 @@ STOP_SECONDS: Final = 6.0
 SERVICES_FIRST_SECONDS: Final = 1.5
 BROKER_STOP_SECONDS: Final = 7.5
 READY_SECONDS: Final = 60.0
+# A service that was just started has the machine for itself for so long; then its next process gets ready.
+SPARE_SECONDS: Final = 2.0
+CODE: Final = (Path(__file__).parent, Path(__file__).parents[1] / "broker")
 POLL_SECONDS: Final = 0.05
 
 
@@ -103,7 +107,9 @@ class Child:
     process: Process | None = None
     started: float = 0.0
     pause_seconds: float = FIRST_PAUSE_SECONDS
-    log: threading.Thread | None = field(default=None, repr=False)
+    # The next one: it has imported everything, and waits.
+    spare: Process | None = None
+    spared: float = 0.0
 
 
 class Local:
@@ -115,9 +121,9 @@ class Local:
         first_port: int,
         *,
         broker_url: str | None = None,
-        program: Callable[[str], Sequence[str]] = lambda name: ("-m", "uvicorn", f"services.{name}.main:app"),
+        program: Callable[[str], Sequence[str]] | None = None,
     ) -> None:
-        """`program` says what Python runs for a service: the drill's negative controls run another."""
+        """`program` says what else Python runs for a service: the drill's negative controls run another."""
         self.data = data.resolve()
         self._program = program
         self._console = Speaker(stderr=True)
@@ -128,6 +134,7 @@ class Local:
         self.token = ""
         self._first_port = first_port
         self._children: dict[str, Child] = {}
+        self._logs: deque[threading.Thread] = deque(maxlen=2 * len(PORTS))
 
     async def run(self) -> None:
         """Raises LocalError, NodeError."""
@@ -210,6 +217,7 @@ class Local:
         self._write_state()
         watchers += [asyncio.create_task(self._watch(child)) for child in self._children.values()]
         await self._until_ready(urls)
+        watchers += [asyncio.create_task(self._keep_spare(child)) for child in self._children.values()]
 
     def _environment(self, name: str, urls: Mapping[str, str]) -> dict[str, str]:
         # Settings for `zoco` itself are none for a service.
@@ -235,15 +243,33 @@ class Local:
         return {"ZOCO_KNOCK_DOWN": f"local:{self.data}", **management}
 
     def _launch(self, child: Child) -> None:
-        command = [
-            sys.executable,
-            *self._program(child.name),
-            *("--host", "127.0.0.1", "--port", str(child.port), *SERVER_OPTIONS),
-        ]
-        child.process = Process(command, child.env, subprocess.PIPE)
+        spare, child.spare = child.spare, None
+        if spare is not None and (spare.code is not None or _edited_since(child.spared)):
+            spare.kill()
+            spare = None
+        child.process = spare or self._process(child)
+        if self._program is None:
+            child.process.go()
         child.started = time.monotonic()
-        child.log = threading.Thread(target=self._relay, args=(child.name, child.process), daemon=True)
-        child.log.start()
+
+    def _process(self, child: Child) -> Process:
+        """A new process of a service. It waits for its turn, unless it is another program."""
+        app = f"services.{child.name}.main:app"
+        program = ("-m", "services.spare", app) if self._program is None else self._program(child.name)
+        command = [sys.executable, *program, "--host", "127.0.0.1", "--port", str(child.port), *SERVER_OPTIONS]
+        process = Process(command, child.env, subprocess.PIPE, waits=self._program is None)
+        log = threading.Thread(target=self._relay, args=(child.name, process), daemon=True)
+        log.start()
+        self._logs.append(log)
+        return process
+
+    async def _keep_spare(self, child: Child) -> None:
+        """Have the next process of a service ready, once the last one is at work."""
+        while self._program is None:
+            if child.spare is None and time.monotonic() - child.started > SPARE_SECONDS:
+                child.spared = time.time()
+                child.spare = self._process(child)
+            await asyncio.sleep(SPARE_SECONDS / 4)
 
     def _relay(self, name: str, process: Process) -> None:
         assert process.output is not None
@@ -312,6 +338,9 @@ class Local:
 
     async def _end(self) -> None:
         self._say("stopping ...")
+        for child in self._children.values():
+            if child.spare is not None:
+                child.spare.kill()
         processes = [child.process for child in self._children.values() if child.process is not None]
         stopping = [asyncio.create_task(process.stop(STOP_SECONDS)) for process in processes]
         if stopping:
@@ -320,9 +349,8 @@ class Local:
         if self._node is not None:
             await self._node.stop(BROKER_STOP_SECONDS)
         await asyncio.gather(*stopping)
-        for child in self._children.values():
-            if child.log is not None:
-                await asyncio.to_thread(child.log.join, 1)
+        for log in self._logs:
+            await asyncio.to_thread(log.join, 1)
         (self.data / STATE).unlink(missing_ok=True)
         if self._lock is not None:
             self._lock.close()
@@ -434,6 +462,12 @@ def reset(data: Path) -> None:
         except BlockingIOError:
             raise LocalError(f"{data} is in use: stop its `zoco up` first") from None
         shutil.rmtree(data)
+
+
+def _edited_since(moment: float) -> bool:
+    """Whether the code is newer than a process that was started then: whoever edits it wants to see it run."""
+    files = (file for folder in CODE for file in folder.rglob("*.py"))
+    return any(file.stat().st_mtime > moment for file in files)
 
 
 def _ended(code: int) -> str:

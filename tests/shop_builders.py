@@ -172,15 +172,15 @@ def answers(url: str) -> bool:
     return False
 
 
-def processes_of(folder: Path) -> list[str]:
-    """Command lines of everything that runs because of this folder."""
-    found = []
+def processes_of(folder: Path) -> dict[int, str]:
+    """Pids and command lines of everything that runs because of this folder."""
+    found = {}
     for entry in Path("/proc").glob("[0-9]*"):
         with suppress(OSError):
             words = (entry / "cmdline").read_bytes().replace(b"\0", b" ").decode(errors="replace")
             environment = (entry / "environ").read_bytes().decode(errors="replace")
             if (str(folder) in words or str(folder) in environment) and entry.name != str(os.getpid()):
-                found.append(words)
+                found[int(entry.name)] = words
     return found
 
 

@@ -18,7 +18,7 @@ def shop(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
     shop = start(tmp_path_factory.mktemp("page"), ZOCO_NUDGE_SECONDS="2")
     yield shop
     shop.stop()
-    assert processes_of(shop.data.parent) == []
+    assert processes_of(shop.data.parent) == {}
 
 
 @pytest.fixture(scope="session")

@@ -15,4 +15,4 @@ def shop(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Shop]:
     shop = start(folder, ZOCO_NUDGE_SECONDS="2")
     yield shop
     shop.stop()
-    assert processes_of(folder) == []
+    assert processes_of(folder) == {}

@@ -13,6 +13,8 @@ from pathlib import Path
 import pytest
 from shop_builders import ZOCO, Shop, processes_of, start
 
+from services.local import Running
+
 
 def zoco(*words: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run([str(ZOCO), *words], capture_output=True, text=True, check=False, timeout=60)
@@ -63,6 +65,25 @@ def test_whatever_ends_it_leaves_no_process_behind_and_the_books_stay(tmp_path: 
     again.stop()
     assert zoco("reset", "--yes", "--data", str(shop.data)).returncode == 0
     assert not shop.data.exists()
+
+
+def test_a_killed_service_goes_on_in_a_process_that_was_waiting_and_none_of_those_is_left(tmp_path: Path) -> None:
+    shop = start(tmp_path)
+    deadline = time.monotonic() + 60
+    while len(ready := [pid for pid, line in processes_of(tmp_path).items() if "services.tokens.main" in line]) < 2:
+        assert time.monotonic() < deadline
+        time.sleep(0.1)
+    killed = Running.read(shop.data).pids["tokens"]
+    assert zoco("kill", "tokens", "--data", str(shop.data)).returncode == 0
+    while (now := Running.read(shop.data).pids["tokens"]) == killed:
+        assert time.monotonic() < deadline
+        time.sleep(0.1)
+    assert now in ready
+    assert zoco("buy", "1", "101", "--data", str(shop.data)).returncode == 0
+    shop.process.kill()
+    while left := processes_of(tmp_path):
+        assert time.monotonic() < deadline, left
+        time.sleep(0.05)
 
 
 def test_a_damaged_journal_is_refused_and_nothing_is_overwritten(tmp_path: Path) -> None:

@@ -142,3 +142,9 @@ def test_a_free_port_is_one_that_nobody_listens_on() -> None:
     with socket.create_server(("127.0.0.1", port)):
         assert not is_free(port)
         assert free_port(port) > port
+
+
+def test_code_that_was_edited_is_seen_by_whoever_was_started_before() -> None:
+    newest = max(file.stat().st_mtime for file in Path(local.__file__).parent.rglob("*.py"))
+    assert local._edited_since(newest - 1)
+    assert not local._edited_since(time.time() + 1)
