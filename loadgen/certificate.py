@@ -12,6 +12,7 @@ from rich.panel import Panel
 from rich.table import Table
 
 from loadgen.faults import BROKER, Happened
+from loadgen.footprint import Footprint
 from loadgen.meter import Meter
 from loadgen.verdict import PROMISES, Verdict
 from services.words import say
@@ -31,6 +32,7 @@ class Certificate:
     faults: Sequence[Happened]
     verdict: Verdict
     left: str | None
+    footprint: Footprint
 
     @property
     def recoveries(self) -> list[tuple[Happened, float | None]]:
@@ -87,6 +89,7 @@ class Certificate:
                 {"victim": kill.fault.victim, "seconds": None if seconds is None else round(seconds, 3)}
                 for kill, seconds in self.recoveries
             ],
+            "footprint": self.footprint.as_json(),
             "atMost": upper_bound(self.verdict.accepted),
             "load": self.meter.as_json(),
             "audit": self.verdict.as_json(),
@@ -118,6 +121,7 @@ class Certificate:
             ("backlog", f"at most {meter.backlog_peak:,}, drained {meter.drain_seconds:.1f} s after the last request"),
             ("POST to 202", spread(meter.accept.summary())),
             ("POST to end", spread(meter.end.summary())),
+            *self.footprint.rows(),
             *([("what 0 means", meaning(verdict.accepted))] if self.holds else []),
         ]
 

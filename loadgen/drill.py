@@ -18,6 +18,7 @@ from loadgen.books import Unreadable
 from loadgen.certificate import Certificate
 from loadgen.client import Client
 from loadgen.faults import SCENARIOS, Fault, Happened, Target
+from loadgen.footprint import Footprint
 from loadgen.load import Load
 from loadgen.meter import Meter
 from loadgen.mixes import MIXES, Ask, Stock, asks
@@ -79,8 +80,12 @@ async def drill(order: Order, tell: Callable[[str, Meter | None], None]) -> Cert
         async with Client(running.urls["compras"], journal, running.operator_token) as client:
             tell("registering buyers and tokens ...", None)
             stock = await prepared(client, order.stock())
-            meter = Meter()
-            happened, left = await _under_load(order, client, stock, target, meter, tell)
+            meter, footprint = Meter(), Footprint()
+            sampling = asyncio.create_task(footprint.follow(data))
+            try:
+                happened, left = await _under_load(order, client, stock, target, meter, tell)
+            finally:
+                sampling.cancel()
             tell("auditing ...", None)
             try:
                 verdict = await reconcile(data, journal)
@@ -98,6 +103,7 @@ async def drill(order: Order, tell: Callable[[str, Meter | None], None]) -> Cert
                 faults=happened,
                 verdict=verdict,
                 left=left,
+                footprint=footprint,
             )
 
 

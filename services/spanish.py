@@ -331,6 +331,10 @@ SPANISH: Final = {
     "services": "servicios",
     "{} back": "{0:say} de vuelta",
     "next sale after {}": "la venta siguiente, tras {0}",
+    "memory": "memoria",
+    "{} MB in the first quarter, {} in the last": "{0} MB en el primer cuarto, {1} en el último",
+    "open files": "archivos abiertos",
+    "{} in the first quarter, {} in the last": "{0} en el primer cuarto, {1} en el último",
     "what 0 means": "qué dice el 0",
     "none of {} purchases: under faults like these, at most {} at 95 % confidence": (
         "ninguna de {0} compras: con fallos como estos, a lo más {1} con un 95 % de confianza"

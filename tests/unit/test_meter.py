@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import replace
+from pathlib import Path
 
 from loadgen.certificate import Certificate, meaning, quantiles, upper_bound
 from loadgen.faults import Fault, Happened
+from loadgen.footprint import Footprint, Sample, held
 from loadgen.meter import Latency, Meter
 from loadgen.report import html
 from loadgen.verdict import Verdict
@@ -29,6 +32,7 @@ def certificate(meter: Meter, verdict: Verdict, *faults: Happened, left: str | N
         faults=faults,
         verdict=verdict,
         left=left,
+        footprint=Footprint(),
     )
 
 
@@ -178,3 +182,19 @@ def test_a_report_needs_nothing_but_itself_and_shows_every_fault() -> None:
     assert "0 &amp; none" in page
     for outside in ("http:", "https:", "src=", "url(", "import"):
         assert outside not in page
+
+
+def test_a_footprint_tells_its_first_quarter_from_its_last() -> None:
+    footprint = Footprint([Sample(megabytes * 1_000_000, megabytes) for megabytes in range(100, 140)])
+    assert footprint.quarters() == (Sample(104_500_000, 104), Sample(134_500_000, 134))
+    assert ("open files", "104 in the first quarter, 134 in the last") in footprint.rows()
+    assert Footprint(footprint.samples[:7]).rows() == []
+
+
+def test_what_a_process_holds_is_what_the_kernel_says(tmp_path: Path) -> None:
+    before = held([os.getpid()])
+    block = bytearray(os.urandom(20_000_000))
+    with (tmp_path / "open").open("w"):
+        after = held([os.getpid()])
+    assert after.files == before.files + 1
+    assert after.memory_bytes - before.memory_bytes > len(block) / 2

@@ -27,7 +27,7 @@ FILES = [
     *(f"services/{name}.py" for name in ("cli", "doctor", "kube", "local", "options")),
     *(
         f"loadgen/{name}.py"
-        for name in ("audit", "books", "certificate", "client", "commands", "drill", "shop", "target")
+        for name in ("audit", "books", "certificate", "client", "commands", "drill", "footprint", "shop", "target")
     ),
     "loadgen/bench/command.py",
     "broker/node.py",

@@ -1,0 +1,84 @@
+"""What a shop on this machine holds while it is drilled: memory and open files, of all its processes together."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from contextlib import suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+from statistics import median
+from typing import Any, Final
+
+from services.local import LocalError, Running
+
+SAMPLE_SECONDS: Final = 1.0
+# With fewer samples a quarter of them says nothing.
+FEWEST: Final = 8
+
+
+@dataclass(frozen=True, slots=True)
+class Sample:
+    """Resident memory in bytes, and open file descriptors."""
+
+    memory_bytes: int
+    files: int
+
+
+@dataclass(frozen=True, slots=True)
+class Footprint:
+    """Samples in their order, one a second. None are taken where there is no /proc."""
+
+    samples: list[Sample] = field(default_factory=list)
+
+    async def follow(self, data: Path) -> None:
+        """Take samples until cancelled. A second in which one of the processes is dead has none."""
+        while Path("/proc/self/status").exists():
+            with suppress(LocalError, OSError, StopIteration):
+                running = Running.read(data)
+                self.samples.append(held([running.pid, *running.pids.values()]))
+            await asyncio.sleep(SAMPLE_SECONDS)
+
+    def quarters(self) -> tuple[Sample, Sample] | None:
+        """The medians of the first and of the last quarter; None when there are too few samples."""
+        if len(self.samples) < FEWEST:
+            return None
+        count = len(self.samples) // 4
+        return middle(self.samples[:count]), middle(self.samples[-count:])
+
+    def rows(self) -> list[tuple[str, str]]:
+        """For the certificate."""
+        if (found := self.quarters()) is None:
+            return []
+        first, last = found
+        return [
+            (
+                "memory",
+                f"{first.memory_bytes / 1e6:.0f} MB in the first quarter, {last.memory_bytes / 1e6:.0f} in the last",
+            ),
+            ("open files", f"{first.files} in the first quarter, {last.files} in the last"),
+        ]
+
+    def as_json(self) -> dict[str, Any] | None:
+        if (found := self.quarters()) is None:
+            return None
+        return {
+            name: {"memoryBytes": sample.memory_bytes, "files": sample.files}
+            for name, sample in zip(("first", "last"), found, strict=True)
+        }
+
+
+def held(pids: Sequence[int]) -> Sample:
+    """What these processes hold together. Raises OSError, StopIteration when one of them has ended."""
+    memory = files = 0
+    for pid in pids:
+        status = Path(f"/proc/{pid}/status").read_text(encoding="utf-8").splitlines()
+        memory += next(int(line.split()[1]) * 1024 for line in status if line.startswith("VmRSS:"))
+        files += sum(1 for _ in Path(f"/proc/{pid}/fd").iterdir())
+    return Sample(memory, files)
+
+
+def middle(samples: Sequence[Sample]) -> Sample:
+    return Sample(
+        int(median(sample.memory_bytes for sample in samples)), int(median(sample.files for sample in samples))
+    )
