@@ -22,6 +22,7 @@ from services.compras.nudge import Nudge
 from services.shared import store_json
 from services.shared.decision import Decision
 from services.shared.disk import LocalDisk
+from services.shared.journal import segment_names
 from services.shared.store_json import JsonStore
 from services.tokens import domain as tokens
 
@@ -120,7 +121,11 @@ def no_epoch(app: str) -> None:
 
     async def with_another(self: JsonStore[Any], batch: Sequence[Message]) -> Any:
         if app == DOUBLED and not second and any(isinstance(message, CompraMessage) for message in batch):
+            known = segment_names(self.disk)
             second.append(_start_second_writer())
+            # On a busy machine it takes seconds, and this one would be killed before there are two.
+            while second[0].code is None and segment_names(self.disk) == known:  # noqa: ASYNC110
+                await asyncio.sleep(LOOK_SECONDS)
         return await once(self, batch)
 
     _replace(LocalDisk, "lock", lambda self: True)

@@ -301,13 +301,14 @@ class Local:
             self._say(f"RabbitMQ {_ended(code)}; it is started again in {pause:.1f} s")
             await asyncio.sleep(pause)
             await self._held(BROKER)
-            pause = min(2 * pause, LONGEST_PAUSE_SECONDS)
             while node.pid is None:
                 try:
                     await node.start()
                 except NodeError as error:
+                    # Killed while it starts, it may start well the next time.
                     self._say(f"RabbitMQ does not start: {error}")
-                    await asyncio.sleep(LONGEST_PAUSE_SECONDS)
+                    await asyncio.sleep(pause)
+                pause = min(2 * pause, LONGEST_PAUSE_SECONDS)
             self._write_state()
             self._say("RabbitMQ is back")
 
