@@ -216,6 +216,8 @@ class Bus:
 
     def _trouble(self, role: str, error: BaseException) -> None:
         text = str(error) or type(error).__name__
+        if isinstance(error, TimeoutError):
+            text = "it does not answer in time: `zoco doctor` tells why"
         if self._problems.get(role) != text:
             # Whoever starts before the broker has no trouble yet.
             say = log.warning if self.seen_once else log.info

@@ -6,6 +6,7 @@ import asyncio
 import os
 import shutil
 from dataclasses import dataclass
+from http import HTTPStatus
 from pathlib import Path
 from typing import Any, Final
 
@@ -22,6 +23,8 @@ from services.local import FIRST_PORT, PORTS, LocalError, Running
 # Less room than this fills up in an hour of heavy buying.
 ROOM_BYTES: Final = 500 * 1024 * 1024
 CALL_SECONDS: Final = 5
+# RabbitMQ's statistics are made every 5 s.
+STATISTICS_SECONDS: Final = 6
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,24 +90,23 @@ async def _service(name: str, url: str) -> Finding:
 
 
 async def _broker(running: Running) -> list[Finding]:
-    """An alarm blocks publishing everywhere; a zombie is one queue that neither answers nor delivers."""
+    """An alarm blocks publishing everywhere; a zombie is one queue that neither takes nor delivers anything."""
     try:
         connection = await aio_pika.connect(running.broker_url, timeout=CALL_SECONDS)
     except UNKNOWN as error:
         return [Finding("broker", False, f"no connection ({error}): `zoco kill rabbitmq` starts it anew")]
     findings = [await _alarms(running)]
+    zombies = await _stateless(running)
     try:
         for name in QUEUES:
             channel = await connection.channel()
             try:
-                await channel.declare_queue(name, passive=True, timeout=CALL_SECONDS)
+                depth = await channel.declare_queue(name, passive=True, timeout=CALL_SECONDS)
                 await channel.close()
+                if name in zombies and not depth.declaration_result.consumer_count:
+                    findings.append(_zombie(running, name))
             except TimeoutError:
-                says = (
-                    "is a zombie: it neither answers nor delivers. No purchase is lost, the nudge asks again for what "
-                    f"it held. Delete it at {running.management_url}/#/queues/%2F/{name}, then `zoco kill rabbitmq`"
-                )
-                findings.append(Finding(f"queue {name}", False, says))
+                findings.append(_zombie(running, name))
             except UNKNOWN as error:
                 findings.append(Finding(f"queue {name}", False, f"{error}: it is made again at the next reconnect"))
     finally:
@@ -114,19 +116,50 @@ async def _broker(running: Running) -> list[Finding]:
     return findings
 
 
-async def _alarms(running: Running) -> Finding:
+def _zombie(running: Running, name: str) -> Finding:
+    says = (
+        "is a zombie: it neither takes nor delivers anything, as after a broker that was killed just when it was "
+        "made. No purchase is lost: the nudge asks again for what it held. Delete it at "
+        f"{running.management_url}/#/queues/%2F/{name}; its service makes it anew"
+    )
+    return Finding(f"queue {name}", False, says)
+
+
+async def _stateless(running: Running) -> set[str]:
+    """The queues of which the broker's own statistics have had no state for a while: one that is new gets it soon."""
+    found = set(QUEUES)
+    for pause in (0.0, STATISTICS_SECONDS):
+        await asyncio.sleep(pause)
+        queues = await _ask(running, "/api/queues/%2F")
+        found &= {queue["name"] for queue in queues or () if queue.get("state") is None}
+        if not found:
+            break
+    return found
+
+
+async def _ask(running: Running, path: str) -> Any:
+    """What the management API of Zoco's own broker says; None when it does not answer, or the broker is another."""
     if running.management_url is None:
-        return Finding("alarms", True, "not looked at: the broker is not Zoco's own")
+        return None
     credentials = aiohttp.encode_basic_auth(running.management_user or "", running.management_password or "")
     timeout = aiohttp.ClientTimeout(total=CALL_SECONDS)
     try:
         async with (
             aiohttp.ClientSession(timeout=timeout, headers={"Authorization": credentials}) as http,
-            http.get(f"{running.management_url}/api/nodes") as answer,
+            http.get(running.management_url + path) as answer,
         ):
-            node = (await answer.json())[0]
-    except (aiohttp.ClientError, TimeoutError, OSError, ValueError, IndexError):
+            return await answer.json() if answer.status == HTTPStatus.OK else None
+    except (aiohttp.ClientError, TimeoutError, OSError, ValueError):
+        return None
+
+
+async def _alarms(running: Running) -> Finding:
+    if running.management_url is None:
+        return Finding("alarms", True, "not looked at: the broker is not Zoco's own")
+    nodes = await _ask(running, "/api/nodes")
+    if not nodes:
         return Finding("alarms", False, "the management API does not answer: `zoco kill rabbitmq` starts it anew")
+    node = nodes[0]
     if node.get("mem_alarm"):
         return Finding("alarms", False, "memory alarm: nobody may publish. Give the broker memory, or let queues drain")
     if node.get("disk_free_alarm"):

@@ -264,10 +264,11 @@ SPANISH: Final = {
     "queue {}": "cola {0}",
     "queues": "colas",
     "all {} answer": "contestan las {0}",
-    "is a zombie: it neither answers nor delivers. No purchase is lost, the nudge asks again for what it held. "
-    "Delete it at {}/#/queues/%2F/{}, then `zoco kill rabbitmq`": (
-        "es un zombi: ni contesta ni entrega. No se pierde ninguna compra, lo que tenía se pide otra vez. "
-        "Bórrala en {0}/#/queues/%2F/{1}, y después `zoco kill rabbitmq`"
+    "is a zombie: it neither takes nor delivers anything, as after a broker that was killed just when it was "
+    "made. No purchase is lost: the nudge asks again for what it held. Delete it at {}/#/queues/%2F/{}; "
+    "its service makes it anew": (
+        "es un zombi: ni recibe ni entrega nada, como cuando matan al broker justo al hacer la cola. No se pierde "
+        "ninguna compra: lo que tenía se pide otra vez. Bórrala en {0}/#/queues/%2F/{1}; su servicio la hace de nuevo"
     ),
     "{}: it is made again at the next reconnect": "{0}: se hace otra vez en la próxima conexión",
     "alarms": "alarmas",
