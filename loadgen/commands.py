@@ -139,6 +139,7 @@ def drill(  # noqa: PLR0913, PLR0917
     buyers: BuyersOption = None,
     tokens: TokensOption = None,
     down: Annotated[float, typer.Option(min=0, help="Seconds that a killed process stays down.")] = 0.0,
+    every: Annotated[float, typer.Option(min=0.1, help="storm: seconds from one killed service to the next.")] = 1.0,
     patience: Annotated[
         float | None, typer.Option(min=1, help="Seconds to wait for quiet in the end: 120; with --without 30.")
     ] = None,
@@ -157,6 +158,8 @@ def drill(  # noqa: PLR0913, PLR0917
     scenario = scenario or "transacciones"
     _one_of("scenario", scenario, SCENARIOS)
     _one_of("mix", mix, MIXES)
+    if every != 1 and scenario != "storm":
+        raise Unusable(f"--every is for the scenario storm: {scenario} has its own times")
     if here:
         Running.read(data)
     _many_connections()
@@ -169,6 +172,7 @@ def drill(  # noqa: PLR0913, PLR0917
         purchases=purchases,
         rate=rate,
         down_seconds=down,
+        every_seconds=every,
         buyers=buyers,
         tokens=tokens,
         patience_seconds=patience or (30 if control else 120),

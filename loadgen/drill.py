@@ -44,6 +44,8 @@ class Order:
     purchases: int = 10_000
     rate: float = 250.0
     down_seconds: float = 0.0
+    # How often a storm kills a service.
+    every_seconds: float = 1.0
     buyers: int | None = None
     tokens: int | None = None
     # How long to wait for quiet after the last request and the last fault.
@@ -65,7 +67,7 @@ class Order:
         return list(asks(self.mix, stock, self.seed, self.purchases))
 
     def faults(self) -> list[Fault]:
-        return faults.plan(self.scenario, self.seed, self.load_seconds, self.down_seconds)
+        return faults.plan(self.scenario, self.seed, self.load_seconds, self.down_seconds, self.every_seconds)
 
 
 async def drill(order: Order, tell: Callable[[str, Meter | None], None]) -> Certificate:

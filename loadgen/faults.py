@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from random import Random
 from typing import Final, Literal, Protocol
 
@@ -80,9 +80,15 @@ class Scenario:
     proxied: bool = False
 
 
-def plan(scenario: str, seed: int, load_seconds: float, down_seconds: float = 0.0) -> list[Fault]:
-    """The faults of a scenario, in order. The same arguments give the same faults."""
-    faults = SCENARIOS[scenario].plan(Random(f"{scenario} {seed}"), load_seconds, down_seconds)
+def plan(
+    scenario: str, seed: int, load_seconds: float, down_seconds: float = 0.0, every_seconds: float = 1.0
+) -> list[Fault]:
+    """The faults of a scenario, in order. The same arguments give the same faults.
+
+    `every_seconds` is how often a storm kills a service: two busy cores cannot start one a second for long.
+    """
+    faults = SCENARIOS[scenario].plan(Random(f"{scenario} {seed}"), load_seconds / every_seconds, down_seconds)
+    faults = [replace(fault, at_seconds=fault.at_seconds * every_seconds) for fault in faults]
     return sorted(faults, key=lambda fault: fault.at_seconds)
 
 

@@ -108,6 +108,7 @@ SPANISH: Final = {
     "For --url: registers buyers.": "Para --url: da de alta a los compradores.",
     "Harm the shop that runs in --data.": "Daña la tienda que corre en --data.",
     "Take a guarantee away, to see it missed: {}.": "Quita una garantía, para ver que falta: {0}.",
+    "storm: seconds from one killed service to the next.": "storm: segundos de un servicio tumbado al siguiente.",
     "Seconds that a killed process stays down.": "Segundos que un proceso tumbado sigue caído.",
     "Seconds to wait for quiet in the end: 120; with --without 30.": (
         "Segundos de espera a la calma del final: 120; con --without, 30."
@@ -365,6 +366,9 @@ SPANISH: Final = {
         "en {0} no hay ningún disco de RabbitMQ: no es nuestro para borrarlo"
     ),
     "a disk can be made full on Linux only": "solo en Linux se puede llenar un disco",
+    "--every is for the scenario storm: {} has its own times": (
+        "--every es para el escenario storm: {0} tiene sus propios tiempos"
+    ),
     "the network can be cut only in a shop that the drill starts itself: leave out --here": (
         "la red solo se corta en una tienda que arranca el propio simulacro: deja --here"
     ),

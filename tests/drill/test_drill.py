@@ -98,6 +98,7 @@ def test_what_cannot_be_done_is_a_sentence_and_exit_code_2(tmp_path: Path) -> No
         (("drill", "--mix", "nosuch"), "there is no mix nosuch"),
         (("drill", "--without", "nosuch"), "there is no control nosuch"),
         (("drill", "--without", "nudge", "--here"), "leave out --here"),
+        (("drill", "freeze", "--every", "2"), "--every is for the scenario storm"),
         (("drill", "--here", "--data", str(tmp_path)), "make up"),
         (("load", "--data", str(tmp_path)), "make up"),
         (("load", "--url", "http://127.0.0.1:9"), "--operator-token"),

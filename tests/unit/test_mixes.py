@@ -86,3 +86,8 @@ def test_a_storm_kills_a_service_every_second_and_the_broker_every_tenth() -> No
     assert victims.pop("rabbitmq") == 100
     assert sum(victims.values()) == 1000
     assert set(victims) == set(faults.SERVICES)
+
+
+def test_a_slower_storm_kills_as_much_in_its_own_time() -> None:
+    slow, fast = faults.plan("storm", 7, 1000, every_seconds=2), faults.plan("storm", 7, 500)
+    assert [(fault.victim, fault.at_seconds / 2) for fault in slow] == [(one.victim, one.at_seconds) for one in fast]
