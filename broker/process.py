@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import random
 import shutil
 import signal
@@ -17,6 +18,9 @@ POLL_SECONDS: Final = 0.02
 # Below the range that Linux and macOS take a client's own port from. A port in that range may be lent to a client
 # while its server is down, and a client that keeps trying such a port can end up connected to itself.
 FREE_PORTS: Final = range(20_000, 32_000)
+# Where programs that run side by side take their ports from, as FIRST-LAST: a port whose server is down for a while
+# looks free to the others.
+RANGE: Final = "ZOCO_FREE_PORTS"
 
 
 class Process:
@@ -121,6 +125,11 @@ def is_free(port: int) -> bool:
     return True
 
 
+def _range() -> range:
+    first, _, last = os.environ.get(RANGE, "").partition("-")
+    return range(int(first), int(last) + 1) if last else FREE_PORTS
+
+
 # What `free_port` has given away may not be listened on yet.
 _given: set[int] = set()
 
@@ -128,7 +137,7 @@ _given: set[int] = set()
 def free_port(first: int = 0) -> int:
     """`first` or the next port that is free; with 0 any, and none twice in one process. It is not held: start its
     server soon."""
-    candidates = range(first, first + 1000) if first else random.sample(FREE_PORTS, len(FREE_PORTS))
+    candidates = range(first, first + 1000) if first else random.sample(ours := _range(), len(ours))
     port = next(port for port in candidates if (first or port not in _given) and is_free(port))
     _given.add(port)
     return port

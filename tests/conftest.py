@@ -10,9 +10,16 @@ import pytest
 from shop_builders import running_node, started
 
 from broker.node import Node
+from broker.process import FREE_PORTS, RANGE
 
 # What `zoco` says is looked for in English, whatever the developer reads.
 os.environ["LC_ALL"] = "C.UTF-8"
+
+# A server that a test keeps down has a port that looks free: workers side by side take theirs from parts of their own.
+WORKERS = int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "1"))
+SHARE = len(FREE_PORTS) // WORKERS
+FIRST = FREE_PORTS[int(os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw")) * SHARE]
+os.environ[RANGE] = f"{FIRST}-{FIRST + SHARE - 1}"
 
 
 @pytest.fixture(autouse=True, scope="session")

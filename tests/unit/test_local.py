@@ -15,7 +15,7 @@ from pathlib import Path
 
 import pytest
 
-from broker.process import Process, free_port, is_free, is_ours
+from broker.process import RANGE, Process, free_port, is_free, is_ours
 from services import local
 from services.local import Local, LocalError, Running
 
@@ -67,7 +67,7 @@ def running(data: Path, up: Process, **pids: int) -> Running:
 
 
 async def test_a_taken_port_is_named_before_anything_starts(tmp_path: Path) -> None:
-    first = free_port()
+    first = next(port for port in iter(free_port, None) if is_free(port + local.PORTS["tokens"]))
     taken = socket.create_server(("127.0.0.1", first + local.PORTS["tokens"]))
     with taken, pytest.raises(LocalError, match=rf"port {first + 2} \(tokens\) is taken.*--port"):
         await Local(tmp_path, first).run()
@@ -148,3 +148,10 @@ def test_code_that_was_edited_is_seen_by_whoever_was_started_before() -> None:
     newest = max(file.stat().st_mtime for file in Path(local.__file__).parent.rglob("*.py"))
     assert local._edited_since(newest - 1)
     assert not local._edited_since(time.time() + 1)
+
+
+def test_free_ports_are_of_the_range_that_is_asked_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(RANGE, "31990-31999")
+    found = {free_port() for _ in range(5)}
+    assert len(found) == 5
+    assert all(31_990 <= port <= 31_999 for port in found)
