@@ -18,9 +18,9 @@ POLL_SECONDS: Final = 0.02
 # Below the range that Linux and macOS take a client's own port from. A port in that range may be lent to a client
 # while its server is down, and a client that keeps trying such a port can end up connected to itself.
 FREE_PORTS: Final = range(20_000, 32_000)
-# Where programs that run side by side take their ports from, as FIRST-LAST: a port whose server is down for a while
-# looks free to the others.
-RANGE: Final = "ZOCO_FREE_PORTS"
+# The variable that says where programs side by side take theirs from, as FIRST-LAST: a port whose server is down for a
+# while looks free to the others.
+RANGE: Final = "FREE_PORTS"
 
 
 class Process:
