@@ -70,12 +70,14 @@ class Footprint:
 
 def held(pids: Sequence[int]) -> Sample:
     """What these processes hold together. Raises OSError, StopIteration when one of them has ended."""
-    memory = files = 0
-    for pid in pids:
-        status = Path(f"/proc/{pid}/status").read_text(encoding="utf-8").splitlines()
-        memory += next(int(line.split()[1]) * 1024 for line in status if line.startswith("VmRSS:"))
-        files += sum(1 for _ in Path(f"/proc/{pid}/fd").iterdir())
-    return Sample(memory, files)
+    memory = sum(memory_bytes(pid) for pid in pids)
+    return Sample(memory, sum(1 for pid in pids for _ in Path(f"/proc/{pid}/fd").iterdir()))
+
+
+def memory_bytes(pid: int) -> int:
+    """Resident. Raises OSError, StopIteration when the process has ended."""
+    status = Path(f"/proc/{pid}/status").read_text(encoding="utf-8")
+    return next(int(line.split()[1]) * 1024 for line in status.splitlines() if line.startswith("VmRSS:"))
 
 
 def middle(samples: Sequence[Sample]) -> Sample:

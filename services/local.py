@@ -13,7 +13,6 @@ import subprocess
 import sys
 import threading
 import time
-from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -134,7 +133,7 @@ class Local:
         self.token = ""
         self._first_port = first_port
         self._children: dict[str, Child] = {}
-        self._logs: deque[threading.Thread] = deque(maxlen=2 * len(PORTS))
+        self._logs: list[threading.Thread] = []
 
     async def run(self) -> None:
         """Raises LocalError, NodeError."""
@@ -260,7 +259,7 @@ class Local:
         process = Process(command, child.env, subprocess.PIPE, waits=self._program is None)
         log = threading.Thread(target=self._relay, args=(child.name, process), daemon=True)
         log.start()
-        self._logs.append(log)
+        self._logs = [*(one for one in self._logs if one.is_alive()), log]
         return process
 
     async def _keep_spare(self, child: Child) -> None:

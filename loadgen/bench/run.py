@@ -13,12 +13,13 @@ from statistics import median
 
 from broker.messages import SERVICES
 from loadgen.bench.figures import Findings
-from loadgen.bench.place import BenchFailed, Place, Sample, Watch, memory_bytes, opened, until
+from loadgen.bench.place import BenchFailed, Place, Sample, Watch, opened, until
 from loadgen.bench.relay import FRONT
 from loadgen.bench.sample import PRECIO, USUARIO
 from loadgen.bench.sides import Backlog, Shop, doors, fast_stream, relay, shelves
 from loadgen.client import Client
 from loadgen.drill import JOURNAL
+from loadgen.footprint import memory_bytes
 from loadgen.load import Load
 from loadgen.meter import Meter
 from loadgen.mixes import Ask
