@@ -139,6 +139,8 @@ class Certificate:
             seconds = [s for kill, s in self.recoveries if (kill.fault.victim == BROKER) == broker and s is not None]
             if seconds:
                 found.append((f"{name} back", f"next sale after {spread(quantiles(seconds))}"))
+        if (pause := self.meter.longest_pause_seconds) is not None:
+            found.append(("longest pause", f"{_time(pause)} from one sale to the next"))
         return found
 
 

@@ -129,6 +129,7 @@ def drill(  # noqa: PLR0913, PLR0917
         str, typer.Argument(help="; ".join(f"{name}: {say(found.says)}" for name, found in SCENARIOS.items()))
     ] = "",
     here: Annotated[bool, typer.Option("--here", help="Harm the shop that runs in --data.")] = False,
+    kube: Annotated[bool, typer.Option("--kube", help="Harm the shop in the cluster that kubectl points at.")] = False,
     without: Annotated[
         str | None, typer.Option(help=f"Take a guarantee away, to see it missed: {', '.join(CONTROLS)}.")
     ] = None,
@@ -144,6 +145,7 @@ def drill(  # noqa: PLR0913, PLR0917
         float | None, typer.Option(min=1, help="Seconds to wait for quiet in the end: 120; with --without 30.")
     ] = None,
     data: DataOption = DATA,
+    namespace: NamespaceOption = NAMESPACE,
     folder: FolderOption = None,
     as_json: JsonOption = False,
 ) -> None:
@@ -153,11 +155,18 @@ def drill(  # noqa: PLR0913, PLR0917
         _one_of("control", without, CONTROLS)
         control = CONTROLS[without]
         scenario = scenario or control.scenario
-        if here:
-            raise Unusable("a guarantee can be taken away only from a shop of the drill's own: leave out --here")
+        if here or kube:
+            raise Unusable(
+                "a guarantee can be taken away only from a shop of the drill's own: leave out --here and --kube"
+            )
     scenario = scenario or "transacciones"
     _one_of("scenario", scenario, SCENARIOS)
     _one_of("mix", mix, MIXES)
+    if here and kube:
+        raise Unusable("--here is a shop on this machine and --kube one in a cluster: leave one of them out")
+    if kube and not SCENARIOS[scenario].kube:
+        able = ", ".join(name for name, found in SCENARIOS.items() if found.kube)
+        raise Unusable(f"{scenario} cannot be done to pods: with --kube it is one of {able}")
     if every != 1 and scenario != "storm":
         raise Unusable(f"--every is for the scenario storm: {scenario} has its own times")
     if here:
@@ -167,6 +176,7 @@ def drill(  # noqa: PLR0913, PLR0917
         scenario=scenario,
         folder=(folder or FOLDER / f"{_now()}-{scenario}").absolute(),
         here=data if here else None,
+        kube=Cluster(namespace) if kube else None,
         mix=mix,
         seed=seed,
         purchases=purchases,

@@ -5,9 +5,9 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import time
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Final
 
@@ -22,10 +22,12 @@ from loadgen.footprint import Footprint
 from loadgen.load import Load
 from loadgen.meter import Meter
 from loadgen.mixes import MIXES, Ask, Stock, asks
-from loadgen.reconcile import reconcile
+from loadgen.pods import KubeTarget, front_door
+from loadgen.reconcile import reconcile, reconcile_cluster
 from loadgen.shop import own_shop
 from loadgen.target import LocalTarget
 from loadgen.verdict import Verdict
+from services.kube import Cluster
 from services.local import Running
 
 POLL_SECONDS: Final = 0.2
@@ -34,11 +36,15 @@ JOURNAL: Final = "client.jsonl"
 
 @dataclass(frozen=True, slots=True)
 class Order:
-    """What is to be done. `folder` is for all that the drill writes; `here`: harm the shop that runs in this folder."""
+    """What is to be done. `folder` is for all that the drill writes.
+
+    `here`: harm the shop that runs in this folder; `kube`: the one in this cluster; neither: one of the drill's own.
+    """
 
     scenario: str
     folder: Path
     here: Path | None = None
+    kube: Cluster | None = None
     mix: str = "normal"
     seed: int = 0
     purchases: int = 10_000
@@ -67,7 +73,23 @@ class Order:
         return list(asks(self.mix, stock, self.seed, self.purchases))
 
     def faults(self) -> list[Fault]:
-        return faults.plan(self.scenario, self.seed, self.load_seconds, self.down_seconds, self.every_seconds)
+        planned = faults.plan(self.scenario, self.seed, self.load_seconds, self.down_seconds, self.every_seconds)
+        # A pod is deleted, which takes its process away a moment later: nobody can say when.
+        return [replace(fault, kind="delete") for fault in planned] if self.kube else planned
+
+
+@dataclass(frozen=True, slots=True)
+class Drilled:
+    """A shop under a drill: its front door, how it is harmed, and how its books are read, with the client's journal.
+
+    `data` is its folder, when its processes are on this machine.
+    """
+
+    url: str
+    operator_token: str
+    target: Target
+    audit: Callable[[Path], Awaitable[Verdict]]
+    data: Path | None = None
 
 
 async def drill(order: Order, tell: Callable[[str, Meter | None], None]) -> Certificate:
@@ -76,21 +98,20 @@ async def drill(order: Order, tell: Callable[[str, Meter | None], None]) -> Cert
     Raises LocalError and NodeError when there is no shop to drill, NotQuiet when it cannot be prepared.
     """
     order.folder.mkdir(parents=True, exist_ok=True)
-    async with _shop(order, tell) as (data, target):
-        running = Running.read(data)
+    async with _shop(order, tell) as shop:
         journal = order.folder / JOURNAL
-        async with Client(running.urls["compras"], journal, running.operator_token) as client:
+        async with Client(shop.url, journal, shop.operator_token) as client:
             tell("registering buyers and tokens ...", None)
             stock = await prepared(client, order.stock())
             meter, footprint = Meter(), Footprint()
-            sampling = asyncio.create_task(footprint.follow(data))
+            sampling = asyncio.create_task(footprint.follow(shop.data))
             try:
-                happened, left = await _under_load(order, client, stock, target, meter, tell)
+                happened, left = await _under_load(order, client, stock, shop.target, meter, tell)
             finally:
                 sampling.cancel()
             tell("auditing ...", None)
             try:
-                verdict = await reconcile(data, journal)
+                verdict = await shop.audit(journal)
             except Unreadable as error:
                 verdict = Verdict()
                 left = f"the books cannot be read: {error}"
@@ -110,15 +131,31 @@ async def drill(order: Order, tell: Callable[[str, Meter | None], None]) -> Cert
 
 
 @asynccontextmanager
-async def _shop(order: Order, tell: Callable[[str, Meter | None], None]) -> AsyncIterator[tuple[Path, Target]]:
-    if order.here is not None:
-        yield order.here, LocalTarget(order.here)
-        return
-    tell("starting a shop of its own ...", None)
-    proxied = SCENARIOS[order.scenario].proxied
-    async with own_shop(order.folder, without=order.without, proxied=proxied) as proxy:
-        data = order.folder / "data"
-        yield data, LocalTarget(data, proxy)
+async def _shop(order: Order, tell: Callable[[str, Meter | None], None]) -> AsyncIterator[Drilled]:
+    if order.kube is not None:
+        cluster = order.kube
+        async with front_door(cluster) as url:
+            yield Drilled(
+                url,
+                cluster.operator_token(),
+                KubeTarget(cluster),
+                lambda journal: asyncio.to_thread(reconcile_cluster, cluster, journal),
+            )
+    elif order.here is not None:
+        yield _of_this_machine(order.here, LocalTarget(order.here))
+    else:
+        tell("starting a shop of its own ...", None)
+        proxied = SCENARIOS[order.scenario].proxied
+        async with own_shop(order.folder, without=order.without, proxied=proxied) as proxy:
+            data = order.folder / "data"
+            yield _of_this_machine(data, LocalTarget(data, proxy))
+
+
+def _of_this_machine(data: Path, target: Target) -> Drilled:
+    running = Running.read(data)
+    return Drilled(
+        running.urls["compras"], running.operator_token, target, lambda journal: reconcile(data, journal), data
+    )
 
 
 async def prepared(client: Client, stock: Stock) -> Stock:

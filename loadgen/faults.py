@@ -15,7 +15,8 @@ NETWORK: Final = "the network"
 # How long transacciones is down around the wiping of the broker's disk.
 WIPED_SECONDS: Final = 4.0
 
-Kind = Literal["kill", "wipe", "freeze", "disk-full", "cut", "stall"]
+# "delete" is what kills in a cluster.
+Kind = Literal["kill", "delete", "wipe", "freeze", "disk-full", "cut", "stall"]
 
 
 class FaultFailed(Exception):
@@ -46,28 +47,18 @@ class Happened:
 
 
 class Target(Protocol):
-    """A shop that can be harmed. Every method returns when it is over, and raises FaultFailed if it cannot be done.
+    """A shop that can be harmed.
 
-    `began` is told the instant at which it begins (`time.time()`).
+    kill, delete: SIGKILL, as soon as there is something to kill; down for so long before it is started again.
+    wipe: kill RabbitMQ, and delete its disk while it is down for so long.
+    freeze: SIGSTOP, then SIGCONT: connections stay open and nothing answers.
+    disk-full: no room for what this service writes: half a record, then an error.
+    cut: end all connections between services and broker, and refuse new ones.
+    stall: let no byte through between services and broker, and end nothing.
     """
 
-    async def kill(self, victim: str, seconds: float, began: Callable[[float], None]) -> None:
-        """SIGKILL, as soon as there is something to kill; down for so long before it is started again."""
-
-    async def wipe(self, seconds: float, began: Callable[[float], None]) -> None:
-        """Kill RabbitMQ, and delete its disk while it is down for so long."""
-
-    async def freeze(self, victim: str, seconds: float, began: Callable[[float], None]) -> None:
-        """SIGSTOP, then SIGCONT: connections stay open and nothing answers."""
-
-    async def fill_disk(self, victim: str, seconds: float, began: Callable[[float], None]) -> None:
-        """No room for what this service writes: half a record, then an error."""
-
-    async def cut(self, seconds: float, began: Callable[[float], None]) -> None:
-        """End all connections between services and broker, and refuse new ones."""
-
-    async def stall(self, seconds: float, began: Callable[[float], None]) -> None:
-        """Let no byte through between services and broker, and end nothing."""
+    async def do(self, fault: Fault, began: Callable[[float], None]) -> None:
+        """Return when it is over. Raises FaultFailed. `began` is told when it begins (`time.time()`)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,6 +67,8 @@ class Scenario:
 
     says: str
     plan: Callable[[Random, float, float], list[Fault]]
+    # Whether it can be done to pods.
+    kube: bool = False
     # Whether the network between services and broker can be cut.
     proxied: bool = False
 
@@ -138,41 +131,35 @@ def _cuts(random: Random, load_seconds: float, _: float) -> list[Fault]:
 
 
 SCENARIOS: Final[dict[str, Scenario]] = {
-    "transacciones": Scenario("transacciones is killed three times", _kills(["transacciones"] * 3)),
-    "all": Scenario("each service is killed in turn, twice", _kills([*SERVICES, *SERVICES])),
-    "broker": Scenario("RabbitMQ is killed twice", _kills([BROKER] * 2)),
+    "transacciones": Scenario("transacciones is killed three times", _kills(["transacciones"] * 3), kube=True),
+    "all": Scenario("each service is killed in turn, twice", _kills([*SERVICES, *SERVICES]), kube=True),
+    "broker": Scenario("RabbitMQ is killed twice", _kills([BROKER] * 2), kube=True),
     "wipe": Scenario("RabbitMQ is killed and its disk deleted, with messages waiting", _wipe),
     "freeze": Scenario("each service, and RabbitMQ, stands still for 3 s", _each("freeze", [*SERVICES, BROKER], 3)),
-    "storm": Scenario("a random service is killed every second, RabbitMQ every tenth", _storm),
+    "storm": Scenario("a random service is killed every second, RabbitMQ every tenth", _storm, kube=True),
     "disk-full": Scenario("each service finds no room on its disk for 3 s", _each("disk-full", SERVICES, 3)),
     "cut": Scenario("the network to RabbitMQ is cut, and stalls", _cuts, proxied=True),
 }
 
 
 async def carry_out(faults: Sequence[Fault], target: Target) -> list[Happened]:
-    """Do all of it, each at its time from now. What could not be done is said in the result."""
-    start = time.time()
-    return list(await asyncio.gather(*(_one(fault, target, start) for fault in faults)))
+    """Do all of it, one after the other. What could not be done is said in the result.
+
+    Who is to be killed and is down already is killed when it is back, and then all that follows comes later by as
+    much. Otherwise kills would pile up, and a RabbitMQ that starts more slowly than it is killed would never be back.
+    """
+    start, late, happened = time.time(), 0.0, []
+    for fault in faults:
+        await asyncio.sleep(start + fault.at_seconds + late - time.time())
+        happened.append(await _one(fault, target))
+        late = max(late, happened[-1].began - start - fault.at_seconds)
+    return happened
 
 
-async def _one(fault: Fault, target: Target, start: float) -> Happened:
-    await asyncio.sleep(start + fault.at_seconds - time.time())
+async def _one(fault: Fault, target: Target) -> Happened:
     began: list[float] = []
-
     try:
-        match fault.kind:
-            case "kill":
-                await target.kill(fault.victim, fault.seconds, began.append)
-            case "wipe":
-                await target.wipe(fault.seconds, began.append)
-            case "freeze":
-                await target.freeze(fault.victim, fault.seconds, began.append)
-            case "disk-full":
-                await target.fill_disk(fault.victim, fault.seconds, began.append)
-            case "cut":
-                await target.cut(fault.seconds, began.append)
-            case "stall":
-                await target.stall(fault.seconds, began.append)
+        await target.do(fault, began.append)
     except FaultFailed as error:
         return Happened(fault, time.time(), str(error))
     return Happened(fault, began[0])

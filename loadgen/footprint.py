@@ -31,9 +31,12 @@ class Footprint:
 
     samples: list[Sample] = field(default_factory=list)
 
-    async def follow(self, data: Path) -> None:
-        """Take samples until cancelled. A second in which one of the processes is dead has none."""
-        while Path("/proc/self/status").exists():
+    async def follow(self, data: Path | None) -> None:
+        """Take samples until cancelled. A second in which one of the processes is dead has none.
+
+        None: the processes are elsewhere.
+        """
+        while data and Path("/proc/self/status").exists():
             with suppress(LocalError, OSError, StopIteration):
                 running = Running.read(data)
                 self.samples.append(held([running.pid, *running.pids.values()]))

@@ -6,6 +6,7 @@ from bisect import bisect_left
 from collections import Counter, deque
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
+from itertools import pairwise
 from typing import Any, Final
 
 from hdrh.histogram import HdrHistogram
@@ -161,6 +162,12 @@ class Meter:
         return [ends[place] - kill if place < len(ends) else None for place, kill in zip(places, kills, strict=True)]
 
     @property
+    def longest_pause_seconds(self) -> float | None:
+        """The longest time from the end of one sale to the end of the next; None with fewer than two."""
+        ends = sorted(end for _, end in self._sales)
+        return max((after - before for before, after in pairwise(ends)), default=None)
+
+    @property
     def drain_seconds(self) -> float:
         """From the last request to the last end."""
         return max(0.0, self.last_end - self.last_arrival)
@@ -177,6 +184,7 @@ class Meter:
             "statuses": {str(status or "no answer"): count for status, count in self.statuses.items()},
             "wrong": self.wrong,
             "backlogPeak": self.backlog_peak,
+            "longestPauseSeconds": self.longest_pause_seconds,
             "drainSeconds": round(self.drain_seconds, 3),
             "acceptSeconds": self.accept.summary(),
             "endSeconds": self.end.summary(),

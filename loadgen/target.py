@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Final
 
 from broker.process import is_ours
-from loadgen.faults import BROKER, FaultFailed
+from loadgen.faults import BROKER, Fault, FaultFailed
 from loadgen.proxy import Proxy
 from services import local
 from services.local import LocalError, Running
@@ -32,7 +32,22 @@ class LocalTarget:
         self._data = data
         self._proxy = proxy
 
-    async def kill(self, victim: str, seconds: float, began: Callable[[float], None]) -> None:
+    async def do(self, fault: Fault, began: Callable[[float], None]) -> None:
+        match fault.kind:
+            case "kill" | "delete":
+                await self._kill(fault.victim, fault.seconds, began)
+            case "wipe":
+                await self._wipe(fault.seconds, began)
+            case "freeze":
+                await self._freeze(fault.victim, fault.seconds, began)
+            case "disk-full":
+                await self._fill_disk(fault.victim, fault.seconds, began)
+            case "cut":
+                await self._cut(fault.seconds, began)
+            case "stall":
+                await self._stall(fault.seconds, began)
+
+    async def _kill(self, victim: str, seconds: float, began: Callable[[float], None]) -> None:
         deadline = time.monotonic() + PATIENCE_SECONDS
         while True:
             now = time.time()
@@ -46,14 +61,14 @@ class LocalTarget:
                 began(now)
                 return
 
-    async def wipe(self, seconds: float, began: Callable[[float], None]) -> None:
+    async def _wipe(self, seconds: float, began: Callable[[float], None]) -> None:
         disk = self._data / BROKER / "data"
         if not disk.exists():
             raise FaultFailed(f"there is no disk of RabbitMQ in {disk}: it is not ours to wipe")
-        await self.kill(BROKER, seconds, began)
+        await self._kill(BROKER, seconds, began)
         await asyncio.to_thread(shutil.rmtree, disk)
 
-    async def freeze(self, victim: str, seconds: float, began: Callable[[float], None]) -> None:
+    async def _freeze(self, victim: str, seconds: float, began: Callable[[float], None]) -> None:
         pid = await self._pid(victim)
         os.kill(pid, signal.SIGSTOP)
         began(time.time())
@@ -63,7 +78,7 @@ class LocalTarget:
             with suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGCONT)
 
-    async def fill_disk(self, victim: str, seconds: float, began: Callable[[float], None]) -> None:
+    async def _fill_disk(self, victim: str, seconds: float, began: Callable[[float], None]) -> None:
         """By a limit on the size of the service's files, which needs no rights: the kernel writes up to it, and then
         says EFBIG, which the store takes for a full disk like ENOSPC (that one is tested on a small tmpfs)."""
         try:
@@ -81,7 +96,7 @@ class LocalTarget:
             with suppress(ProcessLookupError):
                 prlimit(pid, RLIMIT_FSIZE, (hard, hard))
 
-    async def cut(self, seconds: float, began: Callable[[float], None]) -> None:
+    async def _cut(self, seconds: float, began: Callable[[float], None]) -> None:
         proxy = self._way()
         await proxy.stop()
         began(time.time())
@@ -90,7 +105,7 @@ class LocalTarget:
         finally:
             await proxy.start()
 
-    async def stall(self, seconds: float, began: Callable[[float], None]) -> None:
+    async def _stall(self, seconds: float, began: Callable[[float], None]) -> None:
         proxy = self._way()
         proxy.stall()
         began(time.time())

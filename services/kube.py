@@ -33,7 +33,7 @@ class Cluster:
     def kubectl(self, *arguments: str) -> str:
         """What kubectl prints."""
         try:
-            done = subprocess.run(self._command(*arguments), capture_output=True, text=True, check=False)
+            done = subprocess.run(self.command(*arguments), capture_output=True, text=True, check=False)
         except FileNotFoundError:
             raise KubeError("kubectl is missing: install it, https://kubernetes.io/docs/tasks/tools/") from None
         if done.returncode:
@@ -49,7 +49,7 @@ class Cluster:
         """The URL of a service, on a free port of this machine. It leads to one pod, and ends with it."""
         # Fails with a sentence, where the command below would only end.
         self.kubectl("get", "service", service)
-        command = self._command("port-forward", f"service/{service}", f":{port}")
+        command = self.command("port-forward", f"service/{service}", f":{port}")
         with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True) as process:
             try:
                 assert process.stdout
@@ -104,7 +104,8 @@ class Cluster:
         if pods:
             self.kubectl("delete", "pod", *pods, "--grace-period=0", "--force")
 
-    def _command(self, *arguments: str) -> list[str]:
+    def command(self, *arguments: str) -> list[str]:
+        """For whoever runs it himself."""
         return ["kubectl", "--namespace", self.namespace, *arguments]
 
 

@@ -434,15 +434,15 @@ def kill(running: Running, name: str, seconds: float | None) -> int:
     pid = running.pids.get(name)
     if pid is None:
         raise LocalError(f"there is no {name} here: it is one of {', '.join(running.pids)}")
+    mark = str(running.data) if name == BROKER else f"services.{name}.main"
+    if not is_ours(pid, mark):
+        raise LocalError(f"{name} is down already; it is started again by itself")
     if seconds is not None:
         holds = running.data / HOLDS
         holds.mkdir(exist_ok=True)
         new = holds / f".{name}"
         new.write_text(str(time.time() + seconds), encoding="utf-8")
         new.replace(holds / name)
-    mark = str(running.data) if name == BROKER else f"services.{name}.main"
-    if not is_ours(pid, mark):
-        raise LocalError(f"{name} is down already; it is started again by itself")
     os.kill(pid, signal.SIGKILL)
     while is_ours(pid, mark):
         time.sleep(POLL_SECONDS)

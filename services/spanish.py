@@ -106,6 +106,7 @@ SPANISH: Final = {
     "The same seed: the same requests and the same faults.": "La misma semilla: las mismas peticiones y fallos.",
     "Where journal and report go; unless told, .drill/…": "Dónde van el diario y el informe; si no, .drill/…",
     "For --url: registers buyers.": "Para --url: da de alta a los compradores.",
+    "Harm the shop in the cluster that kubectl points at.": "Daña la tienda del clúster al que apunta kubectl.",
     "Harm the shop that runs in --data.": "Daña la tienda que corre en --data.",
     "Take a guarantee away, to see it missed: {}.": "Quita una garantía, para ver que falta: {0}.",
     "storm: seconds from one killed service to the next.": "storm: segundos de un servicio tumbado al siguiente.",
@@ -288,9 +289,15 @@ SPANISH: Final = {
     "buyers and tokens are registered by the operator: give --operator-token with --url": (
         "compradores y tokens los da de alta el operador: con --url da también --operator-token"
     ),
-    "a guarantee can be taken away only from a shop of the drill's own: leave out --here": (
-        "una garantía solo se quita a una tienda del propio simulacro: deja --here"
+    "a guarantee can be taken away only from a shop of the drill's own: leave out --here and --kube": (
+        "una garantía solo se quita a una tienda del propio simulacro: deja --here y --kube"
     ),
+    "--here is a shop on this machine and --kube one in a cluster: leave one of them out": (
+        "--here es una tienda de esta máquina y --kube una de un clúster: quita una de las dos"
+    ),
+    "{} cannot be done to pods: with --kube it is one of {}": "{0} no se puede hacer a pods: con --kube es uno de {1}",
+    "{} cannot be done to pods: leave out --kube": "{0} no se puede hacer a pods: quita --kube",
+    "no pod of {} to delete in {} s: {}": "ningún pod de {0} que borrar en {1} s: {2:say}",
     "--quick and --long are two lengths of the same: give one": "--quick y --long son dos medidas de lo mismo: da una",
     "CPU is read from /proc, which only Linux has: run the bench there": (
         "la CPU se lee de /proc, que solo Linux tiene: mide allí"
@@ -333,6 +340,8 @@ SPANISH: Final = {
     "services": "servicios",
     "{} back": "{0:say} de vuelta",
     "next sale after {}": "la venta siguiente, tras {0}",
+    "longest pause": "pausa más larga",
+    "{} from one sale to the next": "{0} de una venta a la siguiente",
     "memory": "memoria",
     "{} MB in the first quarter, {} in the last": "{0} MB en el primer cuarto, {1} en el último",
     "open files": "archivos abiertos",

@@ -98,6 +98,8 @@ def test_what_cannot_be_done_is_a_sentence_and_exit_code_2(tmp_path: Path) -> No
         (("drill", "--mix", "nosuch"), "there is no mix nosuch"),
         (("drill", "--without", "nosuch"), "there is no control nosuch"),
         (("drill", "--without", "nudge", "--here"), "leave out --here"),
+        (("drill", "--here", "--kube"), "leave one of them out"),
+        (("drill", "freeze", "--kube"), "with --kube it is one of transacciones, all, broker, storm"),
         (("drill", "freeze", "--every", "2"), "--every is for the scenario storm"),
         (("drill", "--here", "--data", str(tmp_path)), "make up"),
         (("load", "--data", str(tmp_path)), "make up"),

@@ -11,11 +11,14 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
 
 from broker.process import RANGE, Process, free_port, is_free, is_ours
+from loadgen.faults import Fault, carry_out
+from loadgen.target import LocalTarget
 from services import local
 from services.local import Local, LocalError, Running
 
@@ -94,6 +97,41 @@ def test_kill_never_hits_a_stranger_with_a_recycled_pid(tmp_path: Path, up: Proc
     with pytest.raises(LocalError, match="down already"):
         local.kill(running(tmp_path, up, usuarios=service.pid), "usuarios", None)
     assert service.code is None
+
+
+def test_who_is_down_already_is_not_kept_down_for_longer(tmp_path: Path, up: Process, service: Process) -> None:
+    service.kill()
+    with pytest.raises(LocalError, match="down already"):
+        local.kill(running(tmp_path, up, tokens=service.pid), "tokens", 30)
+    assert not (tmp_path / local.HOLDS / "tokens").exists()
+
+
+async def test_kills_of_who_is_down_do_not_pile_up(tmp_path: Path, up: Process, service: Process) -> None:
+    running(tmp_path, up, tokens=service.pid)
+    started = [service]
+
+    async def start_again() -> None:
+        """As `zoco up` does, but so slowly that the next kill is due long before."""
+        while True:
+            await started[-1].wait()
+            await asyncio.sleep(1)
+            started.append(settled("services.tokens.main"))
+            running(tmp_path, up, tokens=started[-1].pid)
+
+    watching = asyncio.create_task(start_again())
+    due = [0, 0.1, 0.6, 0.7]
+    try:
+        happened = await carry_out([Fault(at, "kill", "tokens") for at in due], LocalTarget(tmp_path))
+    finally:
+        watching.cancel()
+    for process in started[1:]:
+        process.kill()
+        assert process.output
+        process.output.close()
+    assert [one.trouble for one in happened] == [None] * 4
+    lives = [after.began - before.began for before, after in pairwise(happened)]
+    # Each was back before it was killed again.
+    assert all(life > 1 for life in lives), lives
 
 
 def test_a_state_file_of_an_up_that_is_gone_is_not_believed(tmp_path: Path, up: Process) -> None:

@@ -104,6 +104,16 @@ def test_recovery_is_the_end_of_the_first_sale_that_was_accepted_after_the_kill(
     assert meter.recoveries([10, 11.1]) == [1.5, None]
 
 
+def test_the_longest_pause_is_between_the_ends_of_two_sales() -> None:
+    meter = Meter()
+    bought(meter, "only", 0, 0.5, 1)
+    assert meter.longest_pause_seconds is None
+    bought(meter, "refused", 0, 0.5, 3, sold=False)
+    bought(meter, "late", 0, 0.5, 4.5)
+    bought(meter, "between", 2, 2.5, 2.5)
+    assert meter.longest_pause_seconds == 2
+
+
 def test_a_second_has_what_came_in_it() -> None:
     meter = Meter()
     bought(meter, "a", 100, 100.2, 100.5)

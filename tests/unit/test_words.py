@@ -27,8 +27,9 @@ FILES = [
     *(f"services/{name}.py" for name in ("cli", "doctor", "kube", "local", "options")),
     *(
         f"loadgen/{name}.py"
-        for name in ("audit", "books", "certificate", "client", "commands", "drill", "footprint", "shop", "target")
+        for name in ("audit", "books", "certificate", "client", "commands", "drill", "footprint", "pods", "shop")
     ),
+    "loadgen/target.py",
     "loadgen/bench/command.py",
     "broker/node.py",
 ]

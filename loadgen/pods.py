@@ -1,0 +1,72 @@
+"""A shop in a cluster that a drill can harm: its pods, by way of kubectl."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager, suppress
+from typing import Final
+
+from broker.process import free_port
+from loadgen.faults import Fault, FaultFailed
+from services.kube import PORT, Cluster, KubeError
+
+# A pod of RabbitMQ takes half a minute to be back, and longer on a busy cluster.
+PATIENCE_SECONDS: Final = 180.0
+POLL_SECONDS: Final = 0.2
+
+
+class KubeTarget:
+    """Pods are deleted without grace. Standing still, full disks and cut networks are for processes of this machine."""
+
+    def __init__(self, cluster: Cluster) -> None:
+        self._cluster = cluster
+
+    async def do(self, fault: Fault, began: Callable[[float], None]) -> None:
+        if fault.kind != "delete":
+            raise FaultFailed(f"{fault.kind} cannot be done to pods: leave out --kube")
+        deadline = time.monotonic() + PATIENCE_SECONDS
+        while True:
+            now = time.time()
+            try:
+                await asyncio.to_thread(self._cluster.kill, fault.victim, fault.seconds or None)
+            except KubeError as error:
+                if time.monotonic() > deadline:
+                    raise FaultFailed(
+                        f"no pod of {fault.victim} to delete in {PATIENCE_SECONDS:.0f} s: {error}"
+                    ) from None
+                await asyncio.sleep(POLL_SECONDS)
+            else:
+                began(now)
+                return
+
+
+@asynccontextmanager
+async def front_door(cluster: Cluster) -> AsyncIterator[str]:
+    """The URL of the front door, on one port of this machine all the while. Raises KubeError when there is none.
+
+    A forwarded port leads to one pod and ends with it: then it is forwarded again, to another.
+    """
+    await asyncio.to_thread(cluster.kubectl, "get", "service", "compras")
+    port = free_port()
+    command = cluster.command("port-forward", "service/compras", f"{port}:{PORT}")
+
+    async def forward() -> None:
+        while True:
+            process = await asyncio.create_subprocess_exec(
+                *command, stdout=asyncio.subprocess.DEVNULL, stderr=asyncio.subprocess.DEVNULL
+            )
+            try:
+                await process.wait()
+            finally:
+                with suppress(ProcessLookupError):
+                    process.kill()
+            await asyncio.sleep(POLL_SECONDS)
+
+    forwarding = asyncio.create_task(forward())
+    try:
+        yield f"http://127.0.0.1:{port}"
+    finally:
+        forwarding.cancel()
+        await asyncio.gather(forwarding, return_exceptions=True)
