@@ -8,6 +8,8 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager, suppress
 from typing import Final
 
+import aiohttp
+
 from broker.process import free_port
 from loadgen.faults import Fault, FaultFailed
 from services.kube import PORT, Cluster, KubeError
@@ -15,6 +17,10 @@ from services.kube import PORT, Cluster, KubeError
 # A pod of RabbitMQ takes half a minute to be back, and longer on a busy cluster.
 PATIENCE_SECONDS: Final = 180.0
 POLL_SECONDS: Final = 0.2
+FORWARD_SECONDS: Final = 20.0
+# A port that is forwarded to nowhere: so many checks in a row, one in so many seconds, had no answer.
+CHECK_SECONDS: Final = 1.0
+UNANSWERED: Final = 3
 
 
 class KubeTarget:
@@ -46,27 +52,46 @@ class KubeTarget:
 async def front_door(cluster: Cluster) -> AsyncIterator[str]:
     """The URL of the front door, on one port of this machine all the while. Raises KubeError when there is none.
 
-    A forwarded port leads to one pod and ends with it: then it is forwarded again, to another.
+    A forwarded port leads to one pod and ends with it, or stands still for ever: then it is forwarded again.
     """
     await asyncio.to_thread(cluster.kubectl, "get", "service", "compras")
     port = free_port()
+    url = f"http://127.0.0.1:{port}"
     command = cluster.command("port-forward", "service/compras", f"{port}:{PORT}")
+    answered = asyncio.Event()
 
-    async def forward() -> None:
+    async def forward(http: aiohttp.ClientSession) -> None:
         while True:
             process = await asyncio.create_subprocess_exec(
                 *command, stdout=asyncio.subprocess.DEVNULL, stderr=asyncio.subprocess.DEVNULL
             )
+            unanswered = 0
             try:
-                await process.wait()
+                while process.returncode is None and unanswered < UNANSWERED:
+                    await asyncio.sleep(CHECK_SECONDS)
+                    try:
+                        async with http.get(f"{url}/livez"):
+                            unanswered = 0
+                            answered.set()
+                    except (aiohttp.ClientError, TimeoutError, OSError):
+                        unanswered += 1
             finally:
                 with suppress(ProcessLookupError):
                     process.kill()
-            await asyncio.sleep(POLL_SECONDS)
+                await process.wait()
 
-    forwarding = asyncio.create_task(forward())
+    async with aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=CHECK_SECONDS)) as http:
+        forwarding = asyncio.create_task(forward(http))
+        try:
+            await _in_time(answered)
+            yield url
+        finally:
+            forwarding.cancel()
+            await asyncio.gather(forwarding, return_exceptions=True)
+
+
+async def _in_time(answered: asyncio.Event) -> None:
     try:
-        yield f"http://127.0.0.1:{port}"
-    finally:
-        forwarding.cancel()
-        await asyncio.gather(forwarding, return_exceptions=True)
+        await asyncio.wait_for(answered.wait(), FORWARD_SECONDS)
+    except TimeoutError:
+        raise KubeError(f"no pod of compras answers in {FORWARD_SECONDS:.0f} s: `kubectl get pods`") from None

@@ -297,6 +297,9 @@ SPANISH: Final = {
     ),
     "{} cannot be done to pods: with --kube it is one of {}": "{0} no se puede hacer a pods: con --kube es uno de {1}",
     "{} cannot be done to pods: leave out --kube": "{0} no se puede hacer a pods: quita --kube",
+    "no pod of compras answers in {} s: `kubectl get pods`": (
+        "ningún pod de compras responde en {0} s: `kubectl get pods`"
+    ),
     "no pod of {} to delete in {} s: {}": "ningún pod de {0} que borrar en {1} s: {2:say}",
     "--quick and --long are two lengths of the same: give one": "--quick y --long son dos medidas de lo mismo: da una",
     "CPU is read from /proc, which only Linux has: run the bench there": (

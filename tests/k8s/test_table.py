@@ -7,8 +7,11 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
+import subprocess
+import sys
 import time
 from collections.abc import Iterator
+from pathlib import Path
 
 import aio_pika
 from k8s_builders import ROLLOUT, SERVICES, KubeShop, loaded, longest_pause, until
@@ -271,6 +274,26 @@ BOOKS = ("/usuarios", "/tokens", "/transacciones?limite=10000")
 
 async def _answers(client: Client) -> bool:
     return bool((await client.get("/estado"))["colas"])
+
+
+async def test_a_drill_deletes_pods_of_each_service_and_audits(shop: KubeShop, tmp_path: Path) -> None:
+    zoco = str(Path(sys.executable).with_name("zoco"))
+    words = ("drill", "all", "--kube", "--namespace", shop.cluster.namespace, "--json", "--out", str(tmp_path))
+    done = await asyncio.to_thread(
+        subprocess.run,
+        [zoco, *words, "--rate", "30", "--purchases", "900", "--seed", "7"],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stdout[-2000:] + done.stderr[-2000:]
+    found = json.loads(done.stdout)
+    assert [fault["kind"] for fault in found["faults"]] == ["delete"] * 8
+    assert found["load"]["accepted"] == found["load"]["arrived"] == 900
+    assert found["load"]["sold"] > 400
+    assert (found["audit"]["lost"], found["audit"]["doubled"], found["audit"]["oversold"]) == (0, 0, 0)
+    shop.measured.append(f"zoco drill all --kube: longest pause {found['load']['longestPauseSeconds']:.1f} s")
+    await shop.audited()
 
 
 async def test_a_token_that_is_added_to_the_config_map_appears_after_a_rollout(shop: KubeShop) -> None:
