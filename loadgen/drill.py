@@ -104,11 +104,7 @@ async def drill(order: Order, tell: Callable[[str, Meter | None], None]) -> Cert
             tell("registering buyers and tokens ...", None)
             stock = await prepared(client, order.stock())
             meter, footprint = Meter(), Footprint()
-            sampling = asyncio.create_task(footprint.follow(shop.data))
-            try:
-                happened, left = await _under_load(order, client, stock, shop.target, meter, tell)
-            finally:
-                sampling.cancel()
+            happened, left = await _under_load(order, client, stock, shop, (meter, footprint), tell)
             tell("auditing ...", None)
             try:
                 verdict = await shop.audit(journal)
@@ -170,19 +166,21 @@ async def _under_load(
     order: Order,
     client: Client,
     stock: Stock,
-    target: Target,
-    meter: Meter,
+    shop: Drilled,
+    measures: tuple[Meter, Footprint],
     tell: Callable[[str, Meter | None], None],
 ) -> tuple[Sequence[Happened], str | None]:
+    meter, footprint = measures
     load = Load(client, meter)
     requests = order.asks(stock)
     async with load.measured(), asyncio.TaskGroup() as tasks:
-        progress = tasks.create_task(_progress(meter, tell))
-        harm = tasks.create_task(faults.carry_out(order.faults(), target))
+        watching = [tasks.create_task(_progress(meter, tell)), tasks.create_task(footprint.follow(shop.data))]
+        harm = tasks.create_task(faults.carry_out(order.faults(), shop.target))
         await load.send(requests, order.rate)
         happened = await harm
         left = await _quiet(client, load, order.patience_seconds)
-        progress.cancel()
+        for task in watching:
+            task.cancel()
     return happened, left
 
 

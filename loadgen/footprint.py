@@ -37,7 +37,7 @@ class Footprint:
         None: the processes are elsewhere.
         """
         while data and Path("/proc/self/status").exists():
-            with suppress(LocalError, OSError, StopIteration):
+            with suppress(LocalError, OSError):
                 running = Running.read(data)
                 self.samples.append(held([running.pid, *running.pids.values()]))
             await asyncio.sleep(SAMPLE_SECONDS)
@@ -72,15 +72,19 @@ class Footprint:
 
 
 def held(pids: Sequence[int]) -> Sample:
-    """What these processes hold together. Raises OSError, StopIteration when one of them has ended."""
+    """What these processes hold together. Raises OSError when one of them has ended."""
     memory = sum(memory_bytes(pid) for pid in pids)
     return Sample(memory, sum(1 for pid in pids for _ in Path(f"/proc/{pid}/fd").iterdir()))
 
 
 def memory_bytes(pid: int) -> int:
-    """Resident. Raises OSError, StopIteration when the process has ended."""
+    """Resident. Raises OSError when the process has ended."""
     status = Path(f"/proc/{pid}/status").read_text(encoding="utf-8")
-    return next(int(line.split()[1]) * 1024 for line in status.splitlines() if line.startswith("VmRSS:"))
+    for line in status.splitlines():
+        if line.startswith("VmRSS:"):
+            return int(line.split()[1]) * 1024
+    # Dead, and its parent has not asked for its exit code yet.
+    raise ProcessLookupError(f"process {pid} has ended")
 
 
 def middle(samples: Sequence[Sample]) -> Sample:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import subprocess
 from dataclasses import replace
 from pathlib import Path
 
@@ -208,3 +209,10 @@ def test_what_a_process_holds_is_what_the_kernel_says(tmp_path: Path) -> None:
         after = held([os.getpid()])
     assert after.files == before.files + 1
     assert after.memory_bytes - before.memory_bytes > len(block) / 2
+
+
+def test_what_a_dead_process_holds_that_nobody_waited_for_is_an_error_of_the_system() -> None:
+    with subprocess.Popen(["true"]) as dead:
+        os.waitid(os.P_PID, dead.pid, os.WEXITED | os.WNOWAIT)
+        with pytest.raises(ProcessLookupError):
+            held([os.getpid(), dead.pid])
