@@ -7,6 +7,8 @@ import subprocess
 from dataclasses import replace
 from pathlib import Path
 
+import pytest
+
 from loadgen.certificate import Certificate, meaning, quantiles, upper_bound
 from loadgen.faults import Fault, Happened
 from loadgen.footprint import Footprint, Sample, held
