@@ -16,7 +16,7 @@ from typing import Protocol
 
 LOCK = "lock"
 # Old segments are read for old words, one at a time: a few handles serve them all.
-MAX_READING = 32
+MAX_READING = 8
 
 
 class Disk(Protocol):
