@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections import defaultdict
+from collections import defaultdict, deque
 from collections.abc import Iterable, Mapping
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
@@ -26,6 +26,7 @@ from services.compras.nudge import Nudge
 from services.shared.metrics import SECONDS
 from services.shared.problems import Problem, unavailable
 from services.shared.run import Runtime, utc_now
+from services.shared.store import Answer
 from services.shared.store_json import Change
 
 log = structlog.get_logger()
@@ -56,6 +57,8 @@ class FrontDoor:
         self._store = runtime.store
         self._http: aiohttp.ClientSession | None = None
         self._waiting: dict[str, list[asyncio.Future[None]]] = defaultdict(list)
+        # Who waits for the disk, and until when, in their order.
+        self._asked: deque[tuple[float, asyncio.Future[Answer]]] = deque()
         self._last_fecha = ""
         self.events = Events(self._store)
         settings, registry = runtime.settings, runtime.metrics.registry
@@ -157,9 +160,11 @@ class FrontDoor:
         loop = self._runtime.loop
         assert loop is not None
         try:
-            async with asyncio.timeout(PATIENCE_SECONDS):
-                await self._runtime.writing.wait()
-                answer = await loop.submit(message)
+            if not self._runtime.writing.is_set():
+                await asyncio.wait_for(self._runtime.writing.wait(), PATIENCE_SECONDS)
+            stored = loop.submit(message)
+            self._asked.append((time.monotonic() + PATIENCE_SECONDS, stored))
+            answer = await stored
         except TimeoutError:
             why = "the disk is full" if self._store.full else "the disk does not keep up"
             raise unavailable(f"{why}: send the same request, with the same Idempotency-Key, again") from None
@@ -170,6 +175,22 @@ class FrontDoor:
         if isinstance(message, CompraSolicitada) and not answer.repeated:
             self.accepted.inc()
         return row, answer.repeated
+
+    async def beside(self) -> None:
+        """What the writer does all the while: ask again for what does not get on, and send away who waits too long."""
+        assert self.nudge is not None
+        async with asyncio.TaskGroup() as tasks:
+            tasks.create_task(self.nudge.run())
+            tasks.create_task(self._send_away())
+
+    async def _send_away(self) -> None:
+        """One look at all who wait, now and then, costs less than a timer for each."""
+        while True:
+            await asyncio.sleep(RETRY_SECONDS)
+            while self._asked and (self._asked[0][1].done() or self._asked[0][0] < time.monotonic()):
+                _, stored = self._asked.popleft()
+                if not stored.done():
+                    stored.set_exception(TimeoutError())
 
     async def finish(self, about: str, seconds: float) -> None:
         """Return when this purchase or entry has reached its end, or after so many seconds."""

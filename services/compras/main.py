@@ -293,7 +293,7 @@ def _prepare(runtime: Runtime[Asunto]) -> None:
 
 
 async def _beside(runtime: Runtime[Asunto]) -> None:
-    await runtime.extra.nudge.run()
+    await runtime.extra.beside()
 
 
 app = create_app(

@@ -20,6 +20,7 @@ log = structlog.get_logger()
 
 # One new connection in so many answers costs nothing that can be measured.
 ANSWERS_PER_CONNECTION: Final = 100
+CLOSE: Final = (b"connection", b"close")
 
 
 class Drain:
@@ -67,7 +68,7 @@ class LastAnswers:
 
         async def closing(message: Message) -> None:
             if message["type"] == "http.response.start":
-                message["headers"] = [*message.get("headers", ()), (b"connection", b"close")]
+                message["headers"] = [*message.get("headers", ()), CLOSE]
             await send(message)
 
         await self._app(scope, receive, closing)

@@ -80,11 +80,11 @@ class Loop:
             tasks.create_task(self._decide())
             tasks.create_task(self._tell())
 
-    async def submit(self, message: Message) -> Answer:
-        """Put a message through the loop as if it had come from the queue. Returns once it is durable."""
+    def submit(self, message: Message) -> asyncio.Future[Answer]:
+        """Put a message through the loop as if it had come from the queue. The answer comes once it is durable."""
         submission = Submission(message)
         self._inbox.put_nowait(submission)
-        return await submission.answer
+        return submission.answer
 
     async def idle(self) -> None:
         """Return once all that was received is decided, told and acked."""

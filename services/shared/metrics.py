@@ -61,6 +61,11 @@ class Metrics:
     def text(self) -> bytes:
         return generate_latest(self.registry)
 
+    def answered(self, method: str, status: int, seconds: float) -> None:
+        """A request was answered over HTTP."""
+        self.requests.labels(method, status).inc()
+        self.request_seconds.observe(seconds)
+
     def decided(self, batch: Sequence[Delivery | Submission], answers: Sequence[Answer]) -> None:
         """See loop.Meter."""
         self.batch.observe(len(batch))
@@ -96,8 +101,7 @@ class MeterRequests:
 
         async def counted(message: Message) -> None:
             if message["type"] == "http.response.start":
-                metrics.requests.labels(scope["method"], message["status"]).inc()
-                metrics.request_seconds.observe(time.perf_counter() - started)
+                metrics.answered(scope["method"], message["status"], time.perf_counter() - started)
             await send(message)
 
         await self._app(scope, receive, counted)

@@ -14,6 +14,7 @@ from pydantic import BaseModel, ValidationError
 from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+BUG = "a bug in the service: its log has the details"
 MEDIA_TYPE = "application/problem+json"
 Body = TypeVar("Body", bound=BaseModel)
 
@@ -101,20 +102,22 @@ class BodyLimit:
         self._app, self._limit = app, limit_bytes
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] != "http":
-            await self._app(scope, receive, send)
-            return
-        read = 0
+        await self._app(scope, limited(receive, self._limit) if scope["type"] == "http" else receive, send)
 
-        async def counted() -> Message:
-            nonlocal read
-            message = await receive()
-            read += len(message.get("body", b""))
-            if read > self._limit:
-                raise Problem(413, f"the body is over {self._limit} bytes: a request here is a few dozen")
-            return message
 
-        await self._app(scope, counted, send)
+def limited(receive: Receive, limit_bytes: int) -> Receive:
+    """`receive` that raises Problem (413) once it has received more than this of a body."""
+    read = 0
+
+    async def counted() -> Message:
+        nonlocal read
+        message = await receive()
+        read += len(message.get("body", b""))
+        if read > limit_bytes:
+            raise Problem(413, f"the body is over {limit_bytes} bytes: a request here is a few dozen")
+        return message
+
+    return counted
 
 
 def handle_problems(app: FastAPI) -> None:
@@ -137,7 +140,7 @@ def handle_problems(app: FastAPI) -> None:
         return invalid(error.errors()).response()
 
     async def bug(request: Request, error: Exception) -> Response:
-        return Problem(500, "a bug in the service: its log has the details").response()
+        return Problem(500, BUG).response()
 
     app.add_exception_handler(Problem, problem)
     app.add_exception_handler(HTTPException, http)

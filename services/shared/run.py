@@ -39,7 +39,7 @@ from services.shared.problems import BodyLimit, Operator, handle_problems
 from services.shared.settings import ROOT, Settings, WrongSetting, read_settings
 from services.shared.store import Damaged, Fenced, StoreBroken
 from services.shared.store_json import JsonStore
-from services.shared.straight import Endpoint, Straight
+from services.shared.straight import Endpoint, StraightApp
 from services.shared.view import View
 
 Row = TypeVar("Row")
@@ -315,7 +315,9 @@ def create_app(service: Service[Row]) -> FastAPI:
         yield
         await runtime.stop()
 
-    app = FastAPI(
+    app = StraightApp(
+        service.straight,
+        BODY_BYTES,
         title=f"Zoco: {service.domain.name}",
         lifespan=lifespan,
         docs_url=None,
@@ -323,7 +325,6 @@ def create_app(service: Service[Row]) -> FastAPI:
         openapi_url="/openapi.json",
     )
     # The first that is added is the innermost.
-    app.add_middleware(Straight, endpoints=service.straight)
     app.add_middleware(BodyLimit, limit_bytes=BODY_BYTES)
     app.add_middleware(MeterRequests)
     app.add_middleware(LastAnswers)

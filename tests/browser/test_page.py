@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Callable
 from typing import Any
 
@@ -11,6 +12,11 @@ import pytest
 from browser_builders import POOR, RICH, Opened, lost_answers
 from playwright.async_api import expect
 from shop_builders import replica
+
+from loadgen.client import Client
+from loadgen.load import Load
+from loadgen.meter import Meter
+from loadgen.mixes import Ask, Stock
 
 STEPS = ["solicitada", "reservada", "pagada", "confirmada", "registrada"]
 MAX_BYTES = 150_000
@@ -185,6 +191,49 @@ async def test_the_load_buys_for_real_and_stops(entered: Open, opened: Open) -> 
     await here.page.click("#check")
     await expect(here.page.locator("#promises li[data-holds=yes]")).to_have_count(5)
     await here.axe()
+
+
+# What is on screen and is taken away or put there anew, what jumps, and how long no picture could be drawn.
+WATCH = """() => {
+  const seen = window.seen = { added: [], removed: [], shifts: 0, blocked: 0 };
+  const note = (into, nodes) => into.push(...[...nodes].filter((node) => node.outerHTML).map((node) => node.outerHTML));
+  const observe = (type, entry) =>
+    new PerformanceObserver((list) => list.getEntries().forEach(entry)).observe({ type });
+  new MutationObserver((changes) => changes.forEach((change) => {
+    note(seen.added, change.addedNodes);
+    note(seen.removed, change.removedNodes);
+  })).observe(document.body, { childList: true, subtree: true });
+  observe("layout-shift", (one) => { seen.shifts += one.value; });
+  observe("longtask", (one) => { seen.blocked = Math.max(seen.blocked, one.duration); });
+}"""
+
+
+async def test_nothing_flickers_at_two_hundred_events_a_second(shop: Any, opened: Open) -> None:
+    stock = Stock.of(5, 700, 10**6).behind(5_000, 5_000)
+    async with shop.client() as client:
+        await client.prepare(users=stock.buyers, tokens=stock.tokens, saldo=stock.saldo, precio=1)
+        here: Opened = await opened()
+        wanted = [Ask(f"flicker-{token}", stock.buyers[token % 5], token) for token in stock.tokens]
+        buying = asyncio.create_task(Load(client, Meter()).send(wanted, 60))
+        # The first few are shown one by one, and the ones that follow as a crowd.
+        await expect(here.page.locator("#crowd")).to_be_visible()
+        await here.page.evaluate(WATCH)
+        began, before = time.monotonic(), await last_event(client)
+        await asyncio.sleep(5)
+        after, seconds = await last_event(client), time.monotonic() - began
+        seen = await here.page.evaluate("seen")
+        await buying
+        await client.quiet()
+    assert (after - before) / seconds > 200
+    assert (seen["added"], seen["removed"]) == ([], [])
+    # What Chromium calls good is 0.1 in all; a frame that takes longer than this is seen to stand still.
+    assert seen["shifts"] < 0.01
+    assert seen["blocked"] < 500
+
+
+async def last_event(client: Client) -> int:
+    """How many records the front door has written: every one that changes a purchase is an event."""
+    return int((await client.get("/estado"))["servicios"]["compras"]["records"])
 
 
 async def test_two_replicas_show_the_same_purchase(entered: Open, opened: Open) -> None:
