@@ -121,16 +121,16 @@ async def comprar(request: Request) -> Response:
 
     Send an Idempotency-Key, and the same one when you send it again: one key is one purchase.
     """
-    key = idempotency_key(request)
+    key, door = idempotency_key(request), door_of(request)
     solicitud = await read_body(request, Solicitud)
-    if (answer := await door_of(request).at_the_writer(request, key)) is not None:
+    if (answer := await door.at_the_writer(request, key)) is not None:
         return answer
     message = CompraSolicitada(
         compra_id=compra_id(solicitud.usuario_id, key),
         usuario_id=solicitud.usuario_id,
         token_id=solicitud.token_id,
         precio_maximo=solicitud.precio_maximo,
-        fecha=door_of(request).fecha(),
+        fecha=door.fecha(),
     )
     return await accepted(request, message, "compras", key)
 

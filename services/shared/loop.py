@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any, Final, Protocol
 
 from broker.bus import Delivery
@@ -51,7 +51,7 @@ class Submission:
     """A message that came by HTTP: there is nobody to ack to, but somebody waits for it to be durable."""
 
     message: Message
-    answer: asyncio.Future[Answer] = field(default_factory=lambda: asyncio.get_running_loop().create_future())
+    answer: asyncio.Future[Answer]
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,7 +82,7 @@ class Loop:
 
     def submit(self, message: Message) -> asyncio.Future[Answer]:
         """Put a message through the loop as if it had come from the queue. The answer comes once it is durable."""
-        submission = Submission(message)
+        submission = Submission(message, asyncio.get_running_loop().create_future())
         self._inbox.put_nowait(submission)
         return submission.answer
 

@@ -24,8 +24,11 @@ class Rows(Generic[Row]):
     def change(self, old: Row | None, new: Row) -> dict[str, Any]:
         """What makes `new` of `old`, without what is the same in both."""
         if old is None:
-            values = ((name, getattr(new, name)) for name in self._shapes[type(new)].hints)
-            return {name: _line(0, list(value)) if isinstance(value, Fila) else value for name, value in values}
+            shape = self._shapes[type(new)]
+            values = {name: getattr(new, name) for name in shape.hints}
+            for name in shape.lines:
+                values[name] = _line(0, list(values[name]))
+            return values
         changed: dict[str, Any] = {}
         for name in self._shapes[type(new)].hints:
             before, after = getattr(old, name), getattr(new, name)
@@ -55,14 +58,14 @@ class _Shape:
         self.required = {
             field.name for field in fields(cls) if field.default is MISSING and field.default_factory is MISSING
         }
-        self._lines = {name for name, hint in self.hints.items() if get_origin(hint) is Fila}
+        self.lines = {name for name, hint in self.hints.items() if get_origin(hint) is Fila}
         self._adapters: dict[str, TypeAdapter[Any]] = {
-            name: TypeAdapter(list[get_args(hint)[0]] if name in self._lines else hint)  # type: ignore[arg-type,misc]
+            name: TypeAdapter(list[get_args(hint)[0]] if name in self.lines else hint)  # type: ignore[arg-type,misc]
             for name, hint in self.hints.items()
         }
 
     def read(self, name: str, value: Any, old: Any) -> Any:
-        if name not in self._lines:
+        if name not in self.lines:
             return self._adapters[name].validate_python(value)
         line: Fila[Any] = Fila() if old is None else getattr(old, name)
         return line.left(value["left"]).joined(*self._adapters[name].validate_python(value["joined"]))

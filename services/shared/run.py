@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import errno
+import gc
 import os
 import random
 import signal
@@ -60,6 +61,7 @@ VIEW_SECONDS: Final = 1.0
 STOP_SECONDS: Final = 3.0
 BODY_BYTES: Final = 16 * 1024
 WRITER: Final = "writer"
+GC_THRESHOLD: Final = (20_000, 20, 20)
 
 
 @dataclass(frozen=True, slots=True)
@@ -143,6 +145,9 @@ class Runtime(Generic[Row]):
         self.service.prepare(self)
         self.store.load()
         self._loaded = True
+        # What was read stays, and what is made for a message has no cycles: looking for them took a tenth of the time.
+        gc.freeze()
+        gc.set_threshold(*GC_THRESHOLD)
         log.info("journal read", records=self.store.seq, rows=len(self.store.rows), folder=str(self.disk.folder))
         self._spawn(self._live())
         if self.bus:

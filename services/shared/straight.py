@@ -40,7 +40,7 @@ class StraightApp(FastAPI):
         started = time.perf_counter()
         scope["app"] = self
         try:
-            response = await endpoint(Request(scope, limited(receive, self._body_bytes)))
+            response = await endpoint(_Request(scope, limited(receive, self._body_bytes)))
         except Problem as problem:
             response = problem.response()
         except ClientDisconnect:
@@ -54,3 +54,20 @@ class StraightApp(FastAPI):
         self.state.runtime.metrics.answered(scope["method"], response.status_code, time.perf_counter() - started)
         await send({"type": "http.response.start", "status": response.status_code, "headers": headers})
         await send({"type": "http.response.body", "body": response.body})
+
+
+class _Request(Request):
+    """A request whose body is read without a generator: it is small, and comes in one piece."""
+
+    async def body(self) -> bytes:
+        """Raises Problem (413), ClientDisconnect."""
+        if not hasattr(self, "_body"):
+            pieces, more = [], True
+            while more:
+                message = await self.receive()
+                if message["type"] == "http.disconnect":
+                    raise ClientDisconnect
+                pieces.append(message.get("body", b""))
+                more = message.get("more_body", False)
+            self._body = b"".join(pieces)
+        return self._body
