@@ -7,6 +7,7 @@ decided in order and written with one sync; while that batch is published, the n
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final, Protocol
@@ -73,6 +74,7 @@ class Loop:
         self._batch_limit = batch_limit
         self._inbox: asyncio.Queue[Delivery | Submission] = asyncio.Queue()
         self._decided: asyncio.Queue[_Decided] = asyncio.Queue()
+        self._enough = asyncio.Event()
 
     async def run(self) -> None:
         async with asyncio.TaskGroup() as tasks:
@@ -83,7 +85,7 @@ class Loop:
     def submit(self, message: Message) -> asyncio.Future[Answer]:
         """Put a message through the loop as if it had come from the queue. The answer comes once it is durable."""
         submission = Submission(message, asyncio.get_running_loop().create_future())
-        self._inbox.put_nowait(submission)
+        self._put(submission)
         return submission.answer
 
     async def idle(self) -> None:
@@ -94,15 +96,22 @@ class Loop:
     async def _receive(self) -> None:
         while True:
             for delivery in await self._wire.receive(self._batch_limit):
-                self._inbox.put_nowait(delivery)
+                self._put(delivery)
+
+    def _put(self, item: Delivery | Submission) -> None:
+        self._inbox.put_nowait(item)
+        if self._inbox.qsize() >= ENOUGH:
+            self._enough.set()
 
     async def _decide(self) -> None:
         clock = asyncio.get_running_loop().time
         began = linger = 0.0
         while True:
             batch = [await self._inbox.get()]
-            while (early := began + linger - clock()) > 0 and self._inbox.qsize() < ENOUGH:  # noqa: ASYNC110
-                await asyncio.sleep(min(early, LINGER_SECONDS))
+            if (early := began + linger - clock()) > 0 and self._inbox.qsize() < ENOUGH:
+                self._enough.clear()
+                with contextlib.suppress(TimeoutError):
+                    await asyncio.wait_for(self._enough.wait(), early)
             began = clock()
             while len(batch) < self._batch_limit and not self._inbox.empty():
                 batch.append(self._inbox.get_nowait())
