@@ -8,7 +8,7 @@ from collections import defaultdict, deque
 from collections.abc import Iterable, Mapping
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from typing import Any, Final
 
 import aiohttp
@@ -21,6 +21,7 @@ from broker.bus import BusError
 from broker.messages import SERVICES, AltaMessage, CompraSolicitada, Message, Service
 from services.compras.domain import Alta, Asunto, Compra, finished, pregunta
 from services.compras.events import Events
+from services.compras.fechas import Fechas
 from services.compras.knock import place_of
 from services.compras.nudge import Nudge
 from services.shared.metrics import SECONDS
@@ -59,7 +60,7 @@ class FrontDoor:
         self._waiting: dict[str, list[asyncio.Future[None]]] = defaultdict(list)
         # Who waits for the disk, and until when, in their order.
         self._asked: deque[tuple[float, asyncio.Future[Answer]]] = deque()
-        self._last_fecha = ""
+        self.fechas = Fechas(utc_now)
         self.events = Events(self._store)
         settings, registry = runtime.settings, runtime.metrics.registry
         self.place = place_of(settings.knock_down)
@@ -113,7 +114,7 @@ class FrontDoor:
         if self.nudge:
             self.nudge.heard(change)
         if isinstance(row, Alta):
-            self._last_fecha = max(self._last_fecha, row.fecha)
+            self.fechas.last = max(self.fechas.last, row.fecha)
         if row is None or not finished(row):
             return
         _release(self._waiting.pop(change.about, ()))
@@ -125,20 +126,16 @@ class FrontDoor:
 
     def now(self) -> str:
         """What the journal's records are dated: never before an entry in it, so that a later start knows of those."""
-        return max(utc_now(), self._last_fecha)
+        return max(utc_now(), self.fechas.last)
 
     def fecha(self) -> str:
         """Now, and never earlier than what is in the journal, whatever the clock does."""
         return max(utc_now(), self._store.time)
 
-    def fecha_alta(self) -> str:
-        """For two entries never the same: the later one is in force."""
-        now, last = utc_now(), max(self._last_fecha, self._store.time)
-        if now <= last:
-            later = datetime.fromisoformat(last) + timedelta(milliseconds=1)
-            now = later.strftime("%Y-%m-%dT%H:%M:%S.%f")[:-3] + "Z"
-        self._last_fecha = now
-        return now
+    def fecha_alta(self, whose: str) -> str:
+        """For two entries about the same user or token never the same: the later one is in force."""
+        self.fechas.last = max(self.fechas.last, self._store.time)
+        return self.fechas.next(whose)
 
     async def accept(self, message: CompraSolicitada | AltaMessage) -> Asunto:
         """Store what was asked for, unless it is there already. Raises Problem (422, 503)."""

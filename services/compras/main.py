@@ -279,7 +279,8 @@ async def _alta(request: Request, model: type[AltaMessage], **fields: Any) -> Re
     if (answer := await door_of(request).at_the_writer(request, key)) is not None:
         return answer
     alta_id = str(uuid5(NAMESPACE, f"operador:{key}"))
-    return await accepted(request, model(alta_id=alta_id, fecha=door_of(request).fecha_alta(), **fields), "altas", key)
+    fecha = door_of(request).fecha_alta(request.url.path.removesuffix("/recargas"))
+    return await accepted(request, model(alta_id=alta_id, fecha=fecha, **fields), "altas", key)
 
 
 routes.include_router(page_routes)
