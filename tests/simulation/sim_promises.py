@@ -337,8 +337,9 @@ def entries(books: Books) -> None:
     for key, word in newest.items():
         row = books.tokens.rows.get(key)
         require(row and row["precio"] == word["precio"] and row["nombre"] == word["nombre"], "entries", f"token {key}")
-    fechas = [w["fecha"] for w in books.compras.words("token.publicado", "usuario.registrado", "saldo.recargado")]
-    require(len(set(fechas)) == len(fechas), "entries", "two entries have one fecha")
+    entries = books.compras.words("token.publicado", "usuario.registrado", "saldo.recargado")
+    dated = [(w["fecha"], w.get("tokenId"), w.get("usuarioId")) for w in entries]
+    require(len(set(dated)) == len(dated), "entries", "two entries about the same have one fecha")
 
 
 PROMISES = (once, causes, money, one_buyer, one_end, records, together, clients, line, entries)

@@ -133,7 +133,7 @@ class Pod(Process):
             tasks.create_task(self.loop.run())
             self.writing.set()
             if self.door:
-                tasks.create_task(self.door.nudge.run())
+                tasks.create_task(self.door.beside())
 
     def _prepare(self) -> None:
         settings = SimpleNamespace(
@@ -156,11 +156,16 @@ class Pod(Process):
     async def answer(self, make: Any, entry: bool) -> tuple[int, dict[str, Any]]:
         """What an HTTP client is told."""
         try:
-            stamp = self.door.fecha_alta if entry and hasattr(self.door, "fecha_alta") else self.door.fecha
-            row = await self.door.accept(make(stamp()))
+            fecha = self.door.fecha_alta(whose(make(SEED_FECHA))) if entry else self.door.fecha()
+            row = await self.door.accept(make(fecha))
         except Problem as problem:
             return problem.status, {"detail": problem.detail}
         return 200 if compras.finished(row) else 202, main.vista(row)
+
+
+def whose(entry: Any) -> str:
+    """The path that an operator's entry is put at."""
+    return f"/tokens/{entry.token_id}" if isinstance(entry, TokenPublicado) else f"/usuarios/{entry.usuario_id}"
 
 
 FAULTS = (

@@ -15,6 +15,7 @@ from sim_world import simulate
 
 from broker.messages import AltaAplicada, SaldoReservado
 from services.compras import front
+from services.compras.fechas import Fechas
 from services.compras.nudge import Nudge
 from services.shared import journal, store_json
 from services.shared.decision import Decision
@@ -248,6 +249,10 @@ def _always(publicar: Any) -> Any:
     return last_come
 
 
+def one_date_for_all_of_a_moment(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(Fechas, "next", lambda fechas, whose: max(fechas._now(), fechas.last))
+
+
 # Each, and the promises that may be the first to break.
 MUTANTS: dict[Patch, set[str]] = {
     no_dedupe: {"9"},
@@ -275,6 +280,7 @@ MUTANTS: dict[Patch, set[str]] = {
     another_body_accepted: {"10"},
     full_line_never_said: {"13"},
     older_entry_in_force: {"entries"},
+    one_date_for_all_of_a_moment: {"entries"},
 }
 
 

@@ -128,3 +128,30 @@ def test_a_folder_that_cannot_be_written_is_named_with_what_to_do() -> None:
     assert done.returncode == 78
     assert "/sys/zoco cannot be written" in done.stderr
     assert "name another in ZOCO_DATA" in done.stderr
+
+
+def test_a_rabbitmq_that_is_killed_while_it_starts_is_started_again_at_once(tmp_path: Path) -> None:
+    shop = start(tmp_path)
+    dead = {shop.running.pids["rabbitmq"]}
+    shop.kill("rabbitmq")
+    dead.add(starting := newborn(shop, dead))
+    os.kill(starting, signal.SIGKILL)
+    died = time.monotonic()
+    newborn(shop, dead)
+    assert time.monotonic() - died < 5
+    deadline = time.monotonic() + 60
+    while zoco("doctor", "--data", str(shop.data)).returncode != 0:
+        assert time.monotonic() < deadline, shop.log.read_text(encoding="utf-8")
+    assert "RabbitMQ does not start" in shop.log.read_text(encoding="utf-8")
+    shop.stop()
+
+
+def newborn(shop: Shop, before: set[int]) -> int:
+    """The pid of this shop's RabbitMQ, as soon as there is another one than these."""
+    deadline = time.monotonic() + 20
+    while True:
+        found = {pid for pid, words in processes_of(shop.data).items() if "beam.smp " in words} - before
+        if found:
+            return found.pop()
+        assert time.monotonic() < deadline, shop.log.read_text(encoding="utf-8")
+        time.sleep(0.02)
