@@ -195,7 +195,7 @@ async def test_the_load_buys_for_real_and_stops(entered: Open, opened: Open) -> 
 
 # What is on screen and is taken away or put there anew, what jumps, and how long no picture could be drawn.
 WATCH = """() => {
-  const seen = window.seen = { added: [], removed: [], shifts: 0, blocked: 0 };
+  const seen = window.seen = { added: [], removed: [], moved: [], shifts: 0, blocked: 0 };
   const note = (into, nodes) => into.push(...[...nodes].filter((node) => node.outerHTML).map((node) => node.outerHTML));
   const observe = (type, entry) =>
     new PerformanceObserver((list) => list.getEntries().forEach(entry)).observe({ type });
@@ -203,7 +203,10 @@ WATCH = """() => {
     note(seen.added, change.addedNodes);
     note(seen.removed, change.removedNodes);
   })).observe(document.body, { childList: true, subtree: true });
-  observe("layout-shift", (one) => { seen.shifts += one.value; });
+  observe("layout-shift", (one) => {
+    seen.shifts += one.value;
+    note(seen.moved, one.sources.map((source) => source.node).filter(Boolean));
+  });
   observe("longtask", (one) => { seen.blocked = Math.max(seen.blocked, one.duration); });
 }"""
 
@@ -217,6 +220,8 @@ async def test_nothing_flickers_at_two_hundred_events_a_second(shop: Any, opened
         buying = asyncio.create_task(Load(client, Meter()).send(wanted, 60))
         # The first few are shown one by one, and the ones that follow as a crowd.
         await expect(here.page.locator("#crowd")).to_be_visible()
+        await expect(here.page.locator("#book")).to_be_visible()
+        await expect(here.page.locator(".life:not(:has(li[data-step='registrada'][data-done]))")).to_have_count(0)
         await here.page.evaluate(WATCH)
         began, before = time.monotonic(), await last_event(client)
         await asyncio.sleep(5)
@@ -226,8 +231,9 @@ async def test_nothing_flickers_at_two_hundred_events_a_second(shop: Any, opened
         await client.quiet()
     assert (after - before) / seconds > 200
     assert (seen["added"], seen["removed"]) == ([], [])
-    # What Chromium calls good is 0.1 in all; a frame that takes longer than this is seen to stand still.
-    assert seen["shifts"] < 0.01
+    # Chromium calls 0.1 good. Something that comes and goes with each event is over it in a second.
+    assert seen["shifts"] < 0.05, seen["moved"]
+    # A page that stands still for longer is seen to.
     assert seen["blocked"] < 500
 
 
