@@ -11,6 +11,7 @@ from typing import Final, Literal, Protocol
 
 SERVICES: Final = ("compras", "tokens", "usuarios", "transacciones")
 BROKER: Final = "rabbitmq"
+POLL_SECONDS: Final = 0.05
 NETWORK: Final = "the network"
 # How long transacciones is down around the wiping of the broker's disk.
 WIPED_SECONDS: Final = 4.0
@@ -163,3 +164,25 @@ async def _one(fault: Fault, target: Target) -> Happened:
     except FaultFailed as error:
         return Happened(fault, time.time(), str(error))
     return Happened(fault, began[0])
+
+
+async def kill_when_there(
+    kill: Callable[[], object],
+    victim: str,
+    not_there: type[Exception],
+    patience_seconds: float,
+    began: Callable[[float], None],
+) -> None:
+    """Call `kill`, which takes its time, again and again until it no longer raises `not_there`. Raises FaultFailed."""
+    deadline = time.monotonic() + patience_seconds
+    while True:
+        now = time.time()
+        try:
+            await asyncio.to_thread(kill)
+        except not_there as error:
+            if time.monotonic() > deadline:
+                raise FaultFailed(f"there was no {victim} to kill in {patience_seconds:.0f} s: {error}") from None
+            await asyncio.sleep(POLL_SECONDS)
+        else:
+            began(now)
+            return

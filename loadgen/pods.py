@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager, suppress
 from typing import Final
@@ -11,12 +10,11 @@ from typing import Final
 import aiohttp
 
 from broker.process import free_port
-from loadgen.faults import Fault, FaultFailed
+from loadgen.faults import Fault, FaultFailed, kill_when_there
 from services.kube import PORT, Cluster, KubeError
 
 # A pod of RabbitMQ takes half a minute to be back, and longer on a busy cluster.
 PATIENCE_SECONDS: Final = 180.0
-POLL_SECONDS: Final = 0.2
 FORWARD_SECONDS: Final = 20.0
 # A port that is forwarded to nowhere: so many checks in a row, one in so many seconds, had no answer.
 CHECK_SECONDS: Final = 1.0
@@ -32,20 +30,11 @@ class KubeTarget:
     async def do(self, fault: Fault, began: Callable[[float], None]) -> None:
         if fault.kind != "delete":
             raise FaultFailed(f"{fault.kind} cannot be done to pods: leave out --kube")
-        deadline = time.monotonic() + PATIENCE_SECONDS
-        while True:
-            now = time.time()
-            try:
-                await asyncio.to_thread(self._cluster.kill, fault.victim, fault.seconds or None)
-            except KubeError as error:
-                if time.monotonic() > deadline:
-                    raise FaultFailed(
-                        f"no pod of {fault.victim} to delete in {PATIENCE_SECONDS:.0f} s: {error}"
-                    ) from None
-                await asyncio.sleep(POLL_SECONDS)
-            else:
-                began(now)
-                return
+
+        def kill() -> None:
+            self._cluster.kill(fault.victim, fault.seconds or None)
+
+        await kill_when_there(kill, f"pod of {fault.victim}", KubeError, PATIENCE_SECONDS, began)
 
 
 @asynccontextmanager

@@ -13,14 +13,13 @@ from pathlib import Path
 from typing import Final
 
 from broker.process import is_ours
-from loadgen.faults import BROKER, Fault, FaultFailed
+from loadgen.faults import BROKER, POLL_SECONDS, Fault, FaultFailed, kill_when_there
 from loadgen.proxy import Proxy
 from services import local
 from services.local import LocalError, Running
 
 # RabbitMQ takes about 6 s to come back, and far longer on a machine with other work.
 PATIENCE_SECONDS: Final = 60.0
-POLL_SECONDS: Final = 0.05
 # Room that a "full" disk still has: the next record is written in part.
 ROOM_BYTES: Final = 100
 
@@ -34,7 +33,7 @@ class LocalTarget:
 
     async def do(self, fault: Fault, began: Callable[[float], None]) -> None:
         match fault.kind:
-            case "kill" | "delete":
+            case "kill":
                 await self._kill(fault.victim, fault.seconds, began)
             case "wipe":
                 await self._wipe(fault.seconds, began)
@@ -48,18 +47,10 @@ class LocalTarget:
                 await self._stall(fault.seconds, began)
 
     async def _kill(self, victim: str, seconds: float, began: Callable[[float], None]) -> None:
-        deadline = time.monotonic() + PATIENCE_SECONDS
-        while True:
-            now = time.time()
-            try:
-                await asyncio.to_thread(local.kill, Running.read(self._data), victim, seconds or None)
-            except LocalError as error:
-                if time.monotonic() > deadline:
-                    raise FaultFailed(f"there was no {victim} to kill in {PATIENCE_SECONDS:.0f} s: {error}") from None
-                await asyncio.sleep(POLL_SECONDS)
-            else:
-                began(now)
-                return
+        def kill() -> None:
+            local.kill(Running.read(self._data), victim, seconds or None)
+
+        await kill_when_there(kill, victim, LocalError, PATIENCE_SECONDS, began)
 
     async def _wipe(self, seconds: float, began: Callable[[float], None]) -> None:
         disk = self._data / BROKER / "data"

@@ -300,7 +300,6 @@ SPANISH: Final = {
     "no pod of compras answers in {} s: `kubectl get pods`": (
         "ningún pod de compras responde en {0} s: `kubectl get pods`"
     ),
-    "no pod of {} to delete in {} s: {}": "ningún pod de {0} que borrar en {1} s: {2:say}",
     "--quick and --long are two lengths of the same: give one": "--quick y --long son dos medidas de lo mismo: da una",
     "CPU is read from /proc, which only Linux has: run the bench there": (
         "la CPU se lee de /proc, que solo Linux tiene: mide allí"

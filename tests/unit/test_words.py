@@ -29,7 +29,7 @@ FILES = [
         f"loadgen/{name}.py"
         for name in ("audit", "books", "certificate", "client", "commands", "drill", "footprint", "pods", "shop")
     ),
-    "loadgen/target.py",
+    *("loadgen/faults.py", "loadgen/target.py"),
     "loadgen/bench/command.py",
     "broker/node.py",
 ]
