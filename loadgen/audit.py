@@ -117,7 +117,9 @@ def _ends(verdict: Verdict, stories: Stories) -> None:
         elif story.estado == "rechazada" and decided == REFUSED:
             verdict.refused += 1
         else:
-            says = {0: "nothing", CONFIRMED: "that it is sold", REFUSED: "that it is refused"}.get(decided, "both")
+            says = "both" if decided == CONFIRMED | REFUSED else "nothing"
+            if decided in (CONFIRMED, REFUSED):
+                says = "that it is sold" if decided == CONFIRMED else "that it is refused"
             verdict.breach(
                 4, story.about, f"compras has it as {story.estado}, and tokens said {says}: {stories.where(story)}"
             )
@@ -306,14 +308,12 @@ def _refused_key(verdict: Verdict, told: Told, about: str, story: Story | None) 
 
 def _agrees(verdict: Verdict, told: Told, answer: dict[str, Any], story: Story, stories: Stories) -> None:
     asked, has = (told.usuario_id, told.token_id, told.precio_maximo), (story.usuario, story.token, story.maximo)
-    wrong = []
+    where = f"{told.where}; {stories.where(story)}"
     if asked != has:
-        wrong.append(f"asked for {asked}, and the book has {has}")
+        verdict.breach(12, story.about, f"asked for {asked}, and the book has {has}: {where}")
     if not story.passed & ESTADOS.get(answer["estado"], 0):
-        wrong.append(f"was told {answer['estado']}, and it never was")
+        verdict.breach(12, story.about, f"was told {answer['estado']}, and it never was: {where}")
     shown = (("motivo", story.motivo), ("precio", story.precio), ("transaccionId", story.number))
     for name, value in shown:
         if answer.get(name) not in (None, value):
-            wrong.append(f"was told {name} {answer[name]}, and it is {value}")
-    for says in wrong:
-        verdict.breach(12, story.about, f"{says}: {told.where}; {stories.where(story)}")
+            verdict.breach(12, story.about, f"was told {name} {answer[name]}, and it is {value}: {where}")

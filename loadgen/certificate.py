@@ -145,11 +145,10 @@ class Certificate:
 
 
 def counted(faults: Sequence[Happened]) -> str:
-    """'kill tokens 3 times, freeze usuarios', without what did not happen."""
+    """'kill tokens ×3, freeze usuarios', without what did not happen."""
     counts = Counter((happened.fault.kind, happened.fault.victim) for happened in faults if not happened.trouble)
     return ", ".join(
-        f"{kind} {victim}" + (f" {count} times" if count > 1 else "")
-        for (kind, victim), count in sorted(counts.items())
+        f"{kind} {victim}" + (f" ×{count}" if count > 1 else "") for (kind, victim), count in sorted(counts.items())
     )
 
 

@@ -10,6 +10,7 @@ from typing import Final
 
 from loadgen.faults import Happened
 from loadgen.meter import Meter, Point
+from services.words import in_spanish, say
 
 WIDTH: Final = 900
 HEIGHT: Final = 200
@@ -35,24 +36,27 @@ def html(title: str, meter: Meter, faults: Sequence[Happened], rows: Sequence[tu
     """The whole page."""
     start = meter.started or 0.0
     marks = [(happened.began - start, f"{happened.fault.kind} {happened.fault.victim}") for happened in faults]
-    plots = "".join(_plot(name, unit, lines, meter.points, marks) for name, unit, lines in _curves(meter.points))
-    table = "".join(f"<tr><td>{escape(name)}</td><td>{escape(value)}</td></tr>" for name, value in rows)
+    plots = "".join(_plot(name, scale, lines, meter.points, marks) for name, scale, lines in _curves(meter.points))
+    table = "".join(f"<tr><td>{escape(say(name))}</td><td>{escape(say(value))}</td></tr>" for name, value in rows)
+    language = "es" if in_spanish() else "en"
+    legend = say("Red lines: the faults; rest the pointer on one to read it.")
     return (
-        f"<!doctype html><html lang=en><meta charset=utf-8><title>{escape(title)}</title><style>{STYLE}</style>"
+        f"<!doctype html><html lang={language}><meta charset=utf-8><title>{escape(title)}</title><style>{STYLE}</style>"
         f"<h1>{escape(title)}</h1><table>{table}</table>{plots}"
-        f"<p>Red lines: the faults; rest the pointer on one to read it.</p></html>"
+        f"<p>{legend}</p></html>"
     )
 
 
-def _curves(points: Sequence[Point]) -> list[tuple[str, str, list[Line]]]:
-    def latency(name: str, place: int) -> list[float | None]:
-        found = [point.accept if name == "accept" else point.end for point in points]
-        return [None if pair is None else pair[place] for pair in found]
+def _curves(points: Sequence[Point]) -> list[tuple[str, type[_Linear | _Log], list[Line]]]:
+    accept, end = [point.accept for point in points], [point.end for point in points]
+
+    def latency(pairs: Sequence[tuple[float, float] | None], place: int) -> list[float | None]:
+        return [None if pair is None else pair[place] for pair in pairs]
 
     return [
         (
             "Requests a second",
-            "",
+            _Linear,
             [
                 Line("due", [point.arrived for point in points]),
                 Line("accepted", [point.accepted for point in points]),
@@ -62,24 +66,29 @@ def _curves(points: Sequence[Point]) -> list[tuple[str, str, list[Line]]]:
         ),
         (
             "Latency, from the instant at which a request was due",
-            "log s",
+            _Log,
             [
-                Line("202, median", latency("accept", 0)),
-                Line("202, 99 %", latency("accept", 1)),
-                Line("end, median", latency("end", 0)),
-                Line("end, 99 %", latency("end", 1)),
+                Line("202, median", latency(accept, 0)),
+                Line("202, 99 %", latency(accept, 1)),
+                Line("end, median", latency(end, 0)),
+                Line("end, 99 %", latency(end, 1)),
             ],
         ),
-        ("Backlog: due, and not at its end", "", [Line("requests", [point.backlog for point in points])]),
+        ("Backlog: due, and not at its end", _Linear, [Line("requests", [point.backlog for point in points])]),
     ]
 
 
 def _plot(
-    name: str, unit: str, lines: Sequence[Line], points: Sequence[Point], marks: Sequence[tuple[float, str]]
+    name: str,
+    scaled: type[_Linear | _Log],
+    lines: Sequence[Line],
+    points: Sequence[Point],
+    marks: Sequence[tuple[float, str]],
 ) -> str:
+    """The curves over one axis. `name` and the curves' names are put into the reader's language."""
     if not points:
         return ""
-    scale = _Log(lines) if unit.startswith("log") else _Linear(lines)
+    name, scale = escape(say(name)), scaled(lines)
     last = max(points[-1].at_seconds, 1.0)
 
     def x(seconds: float) -> float:
@@ -107,12 +116,12 @@ def _plot(
         for second in (0.0, last / 4, last / 2, 3 * last / 4, last * 0.98)
     ]
     legend = " ".join(
-        f'<span style="color:{colour}">&#9632;</span> {escape(line.name)}'
+        f'<span style="color:{colour}">&#9632;</span> {escape(say(line.name))}'
         for line, colour in zip(lines, COLOURS, strict=False)
     )
     return (
-        f"<h2>{escape(name)}</h2><p>{legend}</p>"
-        f'<svg viewBox="0 0 {WIDTH} {HEIGHT + 10}" role="img" aria-label="{escape(name)}">{"".join(parts)}</svg>'
+        f"<h2>{name}</h2><p>{legend}</p>"
+        f'<svg viewBox="0 0 {WIDTH} {HEIGHT + 10}" role="img" aria-label="{name}">{"".join(parts)}</svg>'
     )
 
 

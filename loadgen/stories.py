@@ -234,7 +234,7 @@ class Stories:
         buyers.append(story)
         if len(buyers) > 1:
             self._verdict.oversold += 1
-            names = " and ".join(buyer.about for buyer in buyers)
+            names = ", ".join(buyer.about for buyer in buyers)
             self._verdict.breach(3, f"token {word.token_id}", f"sold to {names}: {self._where('tokens', place)}")
 
     def _check_refusal(self, place: int, story: Story, row: Row) -> None:

@@ -306,6 +306,68 @@ SPANISH: Final = {
     ),
     "{} is no bench's folder: take another one with --out": "{0} no es una carpeta de medidas: toma otra con --out",
     "audit: lost {}, doubled {}, oversold {}": "auditoría: perdidas {0}, dobles {1}, vendidas de más {2}",
+    # bench
+    "starting RabbitMQ ...": "arrancando RabbitMQ ...",
+    "starting a shop ...": "arrancando una tienda ...",
+    "{}: {} (warming up)": "{0}: {1} (calentando)",
+    "latency at {}/s ...": "latencia a {0}/s ...",
+    "purchases so far: {}": "compras hasta ahora: {0}",
+    "{} started in {} s": "{0} arrancó en {1} s",
+    "FastStream is not installed: `make bench` does it": "FastStream no está instalado: lo instala `make bench`",
+    "{}, {} processors, {}, Python {}.": "{0}, {1} procesadores, {2}, Python {3}.",
+    "figure": "medida",
+    "against": "frente a",
+    "goal": "meta",
+    "measured": "medido",
+    "ours": "lo nuestro",
+    "baseline": "lo otro",
+    "to": "a",
+    "missed": "no llega",
+    "the same": "lo mismo",
+    "the same, p99": "lo mismo, p99",
+    "purchases, POST to `registrada`": "compras, del POST a `registrada`",
+    "raw relay on aiormq's public API": "un relevo desnudo, con el API público de aiormq",
+    "raw relay that batches its writes": "un relevo desnudo que escribe por lotes",
+    "`POST /compras`, in the journal when answered": "`POST /compras`, en el diario al contestar",
+    "bare front door": "una entrada desnuda",
+    "draining transacciones, answers published": "vaciar la cola de transacciones, publicadas las respuestas",
+    "raw drain on aiormq's public API": "un vaciado desnudo, con el API público de aiormq",
+    "raw drain that batches its writes": "un vaciado desnudo que escribe por lotes",
+    "FastStream, same safety": "FastStream, igual de seguro",
+    "latency POST to `registrada` at a third of the top rate, p50": (
+        "latencia del POST a `registrada` a un tercio del ritmo máximo, p50"
+    ),
+    "`GET /tokens`, 1,000 tokens": "`GET /tokens`, 1.000 tokens",
+    "route that returns ready bytes": "una ruta que devuelve bytes ya hechos",
+    "CPU per purchase, all processes, at the top rate": "CPU por compra, todos los procesos, al ritmo máximo",
+    "at a third of it": "a un tercio de él",
+    "CPU per purchase, late": "CPU por compra, al final",
+    "early": "al principio",
+    "memory of the largest service then": "memoria del servicio más grande entonces",
+    "start of the slowest service with all that behind it": "arranque del servicio más lento con todo eso hecho",
+    "CPU per buyer, all on one token": "CPU por comprador, todos por un token",
+    "a hundred buyers on each": "cien compradores por cada uno",
+    "backlog {}": "{0} en espera",
+    "{}/s for {} s": "{0}/s durante {1} s",
+    "{} buyers": "{0} compradores",
+    "{} purchases": "{0} compras",
+    "the {}th against the {}th": "la {0}ª frente a la {1}ª",
+    "CPU per purchase in µs:": "CPU por compra en µs:",
+    "all": "todos",
+    "zoco, at the top rate": "zoco, al ritmo máximo",
+    "zoco, at a third of it": "zoco, a un tercio de él",
+    # report
+    "Requests a second": "Peticiones por segundo",
+    "due": "debidas",
+    "unanswered or 503": "sin respuesta o 503",
+    "Latency, from the instant at which a request was due": "Latencia, desde el instante en que tocaba la petición",
+    "202, median": "202, mediana",
+    "end, median": "final, mediana",
+    "end, 99 %": "final, 99 %",
+    "Backlog: due, and not at its end": "En camino: debidas, y sin su final",
+    "Red lines: the faults; rest the pointer on one to read it.": (
+        "Líneas rojas: los fallos; deja el puntero sobre una para leerla."
+    ),
     "starting a shop of its own ...": "arrancando una tienda propia ...",
     "registering buyers and tokens ...": "dando de alta compradores y tokens ...",
     "auditing ...": "auditando ...",
@@ -318,6 +380,7 @@ SPANISH: Final = {
     "{}: accepted {}, rejected {}": "{0}: aceptadas {1}, devueltas {2}",
     "finished": "terminadas",
     "sold {}, refused {}, not finished {}": "vendidas {0}, rechazadas {1}, sin terminar {2}",
+    "POST to 202": "POST al 202",
     "POST to end": "POST al final",
     "backlog": "en camino",
     "at most {}, drained {} s after the last request": "a lo más {0}, vacío {1} s después de la última petición",
@@ -393,7 +456,7 @@ SPANISH: Final = {
     "accepted {}, sold {}, refused {}": "aceptadas {0}, vendidas {1}, rechazadas {2}",
     "lost {}, doubled {}, oversold {}": "perdidas {0}, dobles {1}, vendidas de más {2}",
     "promise {}: {} more": "promesa {0}: {1} más",
-    "promise {}: {}: {}": "promesa {0}: {1}: {2}",
+    "promise {}: {}: {}": "promesa {0}: {1:say}: {2:say}",
     "money: balances and the prices of what was sold are what was there and what was added": (
         "dinero: los saldos y los precios de lo vendido son lo que había y lo que se añadió"
     ),
@@ -414,6 +477,71 @@ SPANISH: Final = {
     "what each client was told agrees with the books": "lo que se dijo a cada cliente está de acuerdo con los libros",
     "who asked before the winner was refused for a reason of their own, or found the line full": (
         "quien pidió antes que el ganador fue rechazado por un motivo propio, o halló la fila llena"
+    ),
+    # What the books say against each other.
+    "user {}": "usuario {0}",
+    "record {}": "registro {0}",
+    "no journal has it": "no está en ningún diario",
+    "nothing": "nada",
+    "both": "las dos cosas",
+    "that it is sold": "que está vendida",
+    "that it is refused": "que está rechazada",
+    "compras has it as {}, and tokens said {}: {}": "compras la tiene como {0}, y tokens dijo {1:say}: {2:say}",
+    "confirmed, and token {} is not sold to it: {}": "confirmada, y el token {0} no está vendido a ella: {1:say}",
+    "tokens held it at {} and sold it for {}, and usuarios took {}: {}": (
+        "tokens lo apartó a {0} y lo vendió por {1}, y usuarios cobró {2}: {3:say}"
+    ),
+    "paid {}, and tokens never confirmed it: {}": "pagó {0}, y tokens nunca la confirmó: {1:say}",
+    "usuarios refused it as {}, and tokens as {}: {}": "usuarios la rechazó por {0}, y tokens por {1}: {2:say}",
+    "had {}, has {}, and bought for {} in tokens' book": "tenía {0}, tiene {1}, y en el libro de tokens compró por {2}",
+    "bought for {}, and usuarios has no such user": "compró por {0}, y usuarios no tiene a nadie así",
+    "confirmed, and not in the book of sales: {}": "confirmada, y no está en el libro de ventas: {0:say}",
+    "record {} is of a purchase never confirmed: {}": "el registro {0} es de una compra nunca confirmada: {1:say}",
+    "is {} purchases' number": "es el número de {0} compras",
+    "is missing in the numbering": "falta en la numeración",
+    "{} acted on {}, which nobody said: {}": "{0} actuó por {1}, que nadie dijo: {2:say}",
+    "{} acted on {}, which compras never said": "{0} actuó por {1}, que compras nunca dijo",
+    "usuarios acted on {}, which compras never said: {}": "usuarios actuó por {0}, que compras nunca dijo: {1}",
+    "asked for token {} before {}, who got it, and was told {}: {}; {}": (
+        "pidió el token {0} antes que {1}, que se lo llevó, y se le dijo {2:say}: {3:say}; {4:say}"
+    ),
+    "was refused as token-vendido, and nobody bought it: {}": (
+        "se rechazó por token-vendido, y nadie lo compró: {0:say}"
+    ),
+    "was refused as {}, would pay {}, and the price was {}: {}": (
+        "se rechazó por {0}, pagaría {1}, y el precio era {2}: {3}"
+    ),
+    "was refused as saldo-insuficiente with {} for a price of {}: {}": (
+        "se rechazó por saldo-insuficiente con {0} para un precio de {1}: {2}"
+    ),
+    "compras accepted {}, and {} never heard of it": "compras aceptó {0}, y {1} nunca lo oyó",
+    "is only in the journal": "solo está en el diario",
+    "is not in the journal": "no está en el diario",
+    "{} is {}, in the journal {}": "{0} es {1}, en el diario {2}",
+    "the key {} of user {} is {}: {}": "la clave {0} del usuario {1} es {2}: {3}",
+    "answered {}, and compras has no such purchase: {}": "se contestó {0}, y compras no tiene esa compra: {1}",
+    "was told that its key is used, and no purchase has it: {}": (
+        "se le dijo que su clave ya se usó, y ninguna compra la tiene: {0}"
+    ),
+    "was told that its key is used for something else, and it is this: {}": (
+        "se le dijo que su clave ya se usó para otra cosa, y es para esta: {0}"
+    ),
+    "asked for {}, and the book has {}: {}": "se pidió {0}, y el libro tiene {1}: {2:say}",
+    "was told {} {}, and it is {}: {}": "se le dijo {0} {1}, y es {2}: {3:say}",
+    "was told {}, and it never was: {}": "se le dijo {0}, y nunca lo fue: {1:say}",
+    "{} acted twice on {}: {}": "{0} actuó dos veces por {1}: {2}",
+    "{} decided {} twice: {}": "{0} decidió {1} dos veces: {2}",
+    "compras has user {} and token {}, {} user {} and token {}: {}": (
+        "compras tiene al usuario {0} y el token {1}; {2} al usuario {3} y el token {4}: {5}"
+    ),
+    "sold to {}: {}": "se vendió a {0}: {1}",
+    "had {}, and with {} has {}: {}": "tenía {0}, y con {1} tiene {2}: {3}",
+    "has {}: {}": "tiene {0}: {1}",
+    "{} dead letters: `zoco dead-letters list` shows why": (
+        "{0} cartas muertas: `zoco dead-letters list` dice por qué"
+    ),
+    "{} is no record that this audit knows: it has no {}": (
+        "{0} no es un apunte que esta auditoría conozca: le falta {1}"
     ),
     "there is no journal in {}: name the data folder with --data": "en {0} no hay diario: di la carpeta con --data",
     "{} answered {}: give the operator's token of this shop": (

@@ -28,7 +28,7 @@ def in_spanish() -> bool:
 
 def say(text: str) -> str:
     """The same for the reader: the text itself, or its Spanish form."""
-    return _spanish(text) if in_spanish() else text
+    return spanish(text) if in_spanish() else text
 
 
 class Speaker(Console):
@@ -49,22 +49,24 @@ class _Found(str):
     """What stood in a `{}`: `{0:say}` in the Spanish form puts it into Spanish, too."""
 
     def __format__(self, spec: str) -> str:
-        return _spanish(self) if spec == "say" else str(self)
+        return spanish(self) if spec == "say" else str(self)
 
 
-def _spanish(text: str) -> str:
+def spanish(text: str) -> str:
+    """The Spanish form, or the text itself."""
     if text in SPANISH:
         return SPANISH[text]
-    for pattern, spanish in _patterns():
+    for pattern, form in _patterns():
         if found := pattern.fullmatch(text):
-            return spanish.format(*map(_Found, found.groups()))
+            return form.format(*map(_Found, found.groups()))
     return text
 
 
 @functools.cache
 def _patterns() -> list[tuple[re.Pattern[str], str]]:
-    """The sentences with something to fill in; those with the most words of their own first."""
-    filled = sorted((english for english in SPANISH if "{}" in english), key=lambda text: -len(text))
+    """The sentences with something to fill in: first those with a beginning of their own, then by their length."""
+    filled = [english for english in SPANISH if "{}" in english]
+    filled.sort(key=lambda text: (text.startswith("{}"), -len(text)))
     return [
         (re.compile("(.*?)".join(map(re.escape, english.split("{}"))), re.DOTALL), SPANISH[english])
         for english in filled

@@ -14,7 +14,7 @@ import typer
 
 from loadgen.commands import Unusable
 from services.options import JsonOption
-from services.words import Speaker
+from services.words import Speaker, say
 
 FOLDER: Final = Path(".bench")
 
@@ -58,7 +58,7 @@ def bench(
     if as_json:
         out.print_json(json.dumps({**findings.as_json(), "audit": verdict.as_json()}, ensure_ascii=False))
     else:
-        out.print(table.markdown(findings), markup=False)
+        out.print(table.markdown(findings, say), markup=False)
         out.print(f"audit: lost {verdict.lost}, doubled {verdict.doubled}, oversold {verdict.oversold}")
     if not verdict.holds:
         raise typer.Exit(1)

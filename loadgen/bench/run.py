@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
 from statistics import median
+from typing import Final
 
 from broker.messages import SERVICES
 from loadgen.bench.figures import Findings
@@ -71,6 +72,9 @@ LONG = Plan(backlog=100_000, behind=1_000_000)
 SHELF_TOKENS = 1_000
 # A virtual host for each side.
 VHOSTS = ("door", "drain", "shop", "relay-public", "relay-batched", "fast-stream")
+# Whose CPU is looked at again later.
+TOP: Final = "zoco, at the top rate"
+THIRD: Final = "zoco, at a third of it"
 # Buyers on each token that a crowd on one token is compared with.
 FEW = 100
 
@@ -108,9 +112,10 @@ async def in_turn(plan: Plan, tell: Tell, sides: Mapping[str, tuple[Side, int]])
     for number in range(plan.warming + plan.rounds):
         for name, (measure, count) in sides.items():
             sample = await measure(count)
-            counts = number >= plan.warming
-            tell(f"{name}: {sample.value:,.0f}" + ("" if counts else " (warming up)"))
-            if counts:
+            if number < plan.warming:
+                tell(f"{name}: {sample.value:,.0f} (warming up)")
+            else:
+                tell(f"{name}: {sample.value:,.0f}")
                 found[name].append(sample)
     return found
 
@@ -160,7 +165,8 @@ async def _purchases(plan: Plan, place: Place, shop: Shop, findings: Findings, t
             other = await stack.enter_async_context(fast_stream(place, plan.fast_stream * rounds))
             sides["FastStream"] = (other.measure, plan.fast_stream)
         else:
-            findings.missing["faststream"] = "FastStream is not installed: `make bench` does it"
+            says = "FastStream is not installed: `make bench` does it"
+            findings.missing["faststream"] = says
         found = await in_turn(plan, tell, sides)
     ours = found["purchases/s"]
     findings.compare("relay", ours, found["relay, public"])
@@ -168,7 +174,7 @@ async def _purchases(plan: Plan, place: Place, shop: Shop, findings: Findings, t
     if "FastStream" in found:
         findings.compare("faststream", ours, found["FastStream"])
     for who, samples in found.items():
-        findings.spent("zoco, at the top rate" if samples is ours else who, samples)
+        findings.spent(TOP if samples is ours else who, samples)
 
 
 async def _latency(plan: Plan, folder: Path, shop: Shop, findings: Findings, tell: Tell) -> None:
@@ -191,8 +197,8 @@ async def _latency(plan: Plan, folder: Path, shop: Shop, findings: Findings, tel
     note = f"{rate:,.0f}/s for {plan.latency_seconds:.0f} s"
     findings.note("p50", [seconds["p50"] * 1000], note=note)
     findings.note("p99", [seconds["p99"] * 1000], note=note)
-    findings.spent("zoco, at a third of it", [slow])
-    fast = findings.cpu["zoco, at the top rate"]
+    findings.spent(THIRD, [slow])
+    fast = findings.cpu[TOP]
     findings.note("cpu", [sum(fast.values())], [sum(slow.cpu.values())])
 
 
@@ -205,12 +211,13 @@ async def _crowds(plan: Plan, shop: Shop, findings: Findings, tell: Tell) -> Non
         f"{FEW} buyers on each": (lambda buyers: shop.crowd(buyers, tokens), plan.buyers),
     }
     one, few = (await in_turn(plan, tell, sides)).values()
-    findings.compare("crowd", one, few, f"{plan.buyers:,} buyers")
+    note = f"{plan.buyers:,} buyers"
+    findings.compare("crowd", one, few, note)
 
 
 async def _behind(plan: Plan, shop: Shop, findings: Findings, tell: Tell) -> None:
     """What a purchase costs after all those before it, by the same measurement as at the beginning."""
-    early = _total(findings.cpu["zoco, at the top rate"])
+    early = _total(findings.cpu[TOP])
     first = plan.purchases * plan.rounds
     while (left := plan.behind - shop.bought) > 0:
         tell(f"purchases so far: {shop.bought:,}")
@@ -219,9 +226,11 @@ async def _behind(plan: Plan, shop: Shop, findings: Findings, tell: Tell) -> Non
     await shop.stock(plan.purchases * plan.rounds, _money(first))
     late = [_total((await shop.measure(plan.purchases)).cpu) for _ in range(plan.rounds)]
     behind = await shop.ended()
-    findings.note("flat", late, [early] * len(late), f"the {behind:,}th against the {first:,}th")
+    note = f"the {behind:,}th against the {first:,}th"
+    findings.note("flat", late, [early] * len(late), note)
     largest = max(memory_bytes(shop.running.pids[name]) for name in SERVICES)
-    findings.note("memory", [largest / 1e6], note=f"{behind:,} purchases")
+    note = f"{behind:,} purchases"
+    findings.note("memory", [largest / 1e6], note=note)
 
 
 async def _starts(place: Place, shop: Shop, url: str, findings: Findings, tell: Tell) -> None:

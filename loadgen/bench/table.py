@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import platform
+from collections.abc import Callable
 from datetime import date
 from html import escape
 from math import log2
@@ -18,39 +19,40 @@ END: Final = "<!-- and ends here -->"
 WIDTH, BAR, LABEL = 760, 22, 400
 
 
-def markdown(findings: Findings) -> str:
-    """The machine, the table of figures, and who spent which CPU."""
+def markdown(findings: Findings, say: Callable[[str], str] = str) -> str:
+    """The machine, the table of figures, and who spent which CPU. `say` puts what is said into another language."""
+    headings = map(say, ("figure", "against", "goal", "measured", "ours", "baseline"))
     lines = [
-        f"{date.today()}, {os.cpu_count()} processors, {platform.system()}, Python {platform.python_version()}.",
+        say(f"{date.today()}, {os.cpu_count()} processors, {platform.system()}, Python {platform.python_version()}."),
         "",
-        "| figure | against | goal | measured | ours | baseline |",
+        f"| {' | '.join(headings)} |",
         "| --- | --- | --- | --- | --- | --- |",
     ]
-    lines += [_row(findings.results[name]) for name in FIGURES if name in findings.results]
-    lines += [
-        f"| {FIGURES[name].what} | {FIGURES[name].against} | | {why} | | |" for name, why in findings.missing.items()
-    ]
+    lines += [_row(findings.results[name], say) for name in FIGURES if name in findings.results]
+    for name, why in findings.missing.items():
+        cells = [say(FIGURES[name].what), say(FIGURES[name].against or ""), "", say(why), "", ""]
+        lines.append(f"| {' | '.join(cells)} |")
     processes = list(next(iter(findings.cpu.values()), {}))
-    lines += ["", "CPU per purchase in µs:", "", "| | " + " | ".join([*processes, "all"]) + " |"]
+    lines += ["", say("CPU per purchase in µs:"), "", f"| | {' | '.join([*processes, say('all')])} |"]
     lines += ["| --- |" + " --- |" * (len(processes) + 1)]
     for who, spent in findings.cpu.items():
         cells = [f"{spent[process]:,.0f}" for process in processes]
-        lines.append(f"| {who} | " + " | ".join([*cells, f"{sum(spent.values()):,.0f}"]) + " |")
+        lines.append(f"| {say(who)} | {' | '.join([*cells, f'{sum(spent.values()):,.0f}'])} |")
     return "\n".join(lines)
 
 
-def _row(result: Result) -> str:
+def _row(result: Result, say: Callable[[str], str]) -> str:
     figure = result.figure
-    what = f"{figure.what} ({result.note})" if result.note else figure.what
+    what = say(figure.what) + (f" ({say(result.note)})" if result.note else "")
     sign = "≤" if figure.at_most else "≥"
     unit = "" if result.base else f" {figure.unit}"
     low, high = min(result.each), max(result.each)
-    spread = f" ({_number(low)} to {_number(high)})" if len(result.each) > 1 else ""
-    mark = "" if result.reached else " **missed**"
+    spread = f" ({_number(low)} {say('to')} {_number(high)})" if len(result.each) > 1 else ""
+    mark = "" if result.reached else f" **{say('missed')}**"
     base = f"{_number(median(result.base))} {figure.unit}" if result.base else ""
     cells = [
         what,
-        figure.against or "",
+        say(figure.against or ""),
         f"{sign} {figure.goal:g}{unit}",
         f"{_number(result.value)}{unit}{spread}{mark}",
         f"{_number(median(result.ours))} {figure.unit}",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 import zlib
 from collections.abc import Callable, Iterator
@@ -16,9 +17,11 @@ from broker.messages import compra_id
 from loadgen import books
 from loadgen.audit import Books, audit, purchase_id
 from loadgen.books import SERVICES, Unreadable
-from loadgen.verdict import Verdict
+from loadgen.verdict import Breach, Verdict
+from services import words
 
 PURCHASES = 400
+ENGLISH = re.compile(r"\b(the|and|was|has|had|is|it|of|to|not|nothing|both|promise|user)\b")
 Record = dict[str, Any]
 
 
@@ -41,7 +44,14 @@ def folder(whole: Path, tmp_path: Path) -> Path:
 
 def audited(folder: Path, **more: Any) -> Verdict:
     journals = {name: books.from_folder(folder, name) for name in SERVICES}
-    return audit(Books(**journals, clients=books.client_journal(folder / "client.jsonl"), **more))
+    verdict = audit(Books(**journals, clients=books.client_journal(folder / "client.jsonl"), **more))
+    assert [english for english in map(in_spanish, verdict.breaches) if ENGLISH.search(english)] == []
+    return verdict
+
+
+def in_spanish(breach: Breach) -> str:
+    """As `zoco audit` prints it to who reads Spanish, without the places in files."""
+    return re.sub(r"/\S+", "", words.spanish(f"promise {breach.promise}: {breach.about}: {breach.says}"))
 
 
 def journal(folder: Path, service: str) -> Path:

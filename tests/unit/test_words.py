@@ -15,8 +15,12 @@ from pathlib import Path
 import pytest
 import typer
 
+from loadgen.bench.figures import Findings
+from loadgen.bench.table import markdown
 from loadgen.faults import SCENARIOS
+from loadgen.meter import Meter
 from loadgen.mixes import MIXES
+from loadgen.report import html
 from loadgen.verdict import PROMISES
 from services import words
 from services.cli import app
@@ -27,23 +31,25 @@ FILES = [
     *(f"services/{name}.py" for name in ("cli", "doctor", "kube", "local", "options")),
     *(
         f"loadgen/{name}.py"
-        for name in ("audit", "books", "certificate", "client", "commands", "drill", "footprint", "pods", "shop")
+        for name in ("audit", "books", "certificate", "client", "commands", "drill", "footprint", "pods", "report")
     ),
+    *(f"loadgen/{name}.py" for name in ("shop", "stories")),
     *("loadgen/faults.py", "loadgen/target.py"),
-    "loadgen/bench/command.py",
+    *(f"loadgen/bench/{name}.py" for name in ("command", "figures", "run", "table")),
     "broker/node.py",
 ]
 # Whoever raises one of these, or calls one of those, says something to a person.
 ERRORS = {"LocalError", "NodeError", "KubeError", "Unreadable", "NotQuiet", "Unusable", "FaultFailed"}
-SAYING = {"fromkeys", "fail", "say", "table", "tell", "print", "Finding"}
+SAYING = {"fromkeys", "fail", "say", "table", "tell", "print", "Finding", "Figure"}
+SAYING |= {"breach", "_twice", "map"}
 # Functions that put together what is said elsewhere.
 MAKING = {
     *("_welcome", "_load_rows", "_line", "_left", "_quiet", "rows", "reasons", "_control_rows", "_recovery_rows"),
-    *("spread", "meaning"),
+    *("spread", "meaning", "_curves", "where"),
 }
 # What is said as it is: names, and what is made of nothing but figures or of what others say.
 AS_IT_IS = {
-    *("RabbitMQ", "Zoco", "zoco up", "p50", "p99", "max", "POST to 202"),
+    *("RabbitMQ", "Zoco", "zoco up", "p50", "p99", "max", "ms", "MB", "token {}"),
     "  curl -s {}/compras -H 'Content-Type: application/json' -H 'Prefer: wait=5' "
     '-d \'{"usuarioId": 1, "tokenId": 101}\'',
     *("  .venv/bin/zoco kill transacciones --for 20", "  .venv/bin/zoco queues --watch"),
@@ -61,11 +67,11 @@ def said(tree: ast.AST) -> Iterator[str]:
                     yield from literals(text)
             case ast.keyword(arg="help", value=text):
                 yield from literals(text)
-            case ast.Assign(targets=[ast.Name(id="says" | "left")], value=text):
+            case ast.Assign(targets=[ast.Name(id="says" | "left" | "note")], value=text):
                 yield from literals(text)
             case ast.Assign(targets=[ast.Subscript(value=ast.Attribute(attr="unchecked"))], value=text):
                 yield from literals(text)
-            case ast.AnnAssign(target=ast.Name(id="HELP"), value=ast.Constant() as text):
+            case ast.AnnAssign(target=ast.Name(id="HELP" | "TOP" | "THIRD"), value=ast.Constant() as text):
                 yield from literals(text)
             case ast.FunctionDef(name=name) | ast.AsyncFunctionDef(name=name) if name in MAKING:
                 for part in node.body[bool(ast.get_docstring(node)) :]:
@@ -82,9 +88,9 @@ def literals(node: ast.AST) -> Iterator[str]:
                 if isinstance(part, ast.FormattedValue):
                     yield from literals(part.value)
         # What is looked up, compared or given to something else is not said.
-        case ast.Subscript() | ast.Compare() | ast.Lambda():
+        case ast.Subscript() | ast.Compare() | ast.Lambda() | ast.Call(func=ast.Name(id="getattr")):
             pass
-        case ast.Call(func=ast.Attribute(attr="get" | "join" | "summary" | "dumps"), args=args):
+        case ast.Call(func=ast.Attribute(attr="get" | "join" | "summary" | "dumps" | "_where"), args=args):
             for one in args:
                 if not isinstance(one, ast.Constant):
                     yield from literals(one)
@@ -126,7 +132,7 @@ def test_a_spanish_form_has_the_same_things_filled_in() -> None:
         assert sorted(map(int, places)) == list(range(english.count("{}"))), english
         things = [f"thing{number}" for number in range(english.count("{}"))]
         # And no other sentence's pattern takes it for its own.
-        assert words._spanish(english.format(*things)) == SPANISH[english].replace(":say", "").format(*things)
+        assert words.spanish(english.format(*things)) == SPANISH[english].replace(":say", "").format(*things)
 
 
 # Runs the command with each of these arguments, and prints what came of it: a process for each would take seconds.
@@ -223,6 +229,23 @@ def test_the_language_is_the_terminals(env: dict[str, str], spanish: bool, monke
     words.in_spanish.cache_clear()
     assert words.in_spanish() is spanish
     words.in_spanish.cache_clear()
+
+
+def test_a_report_and_the_tables_of_the_bench_are_in_the_readers_language(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("LC_ALL", "es_ES.UTF-8")
+    words.in_spanish.cache_clear()
+    meter = Meter()
+    meter.second(0)
+    page = html("zoco drill", meter, [], [("lost", "0"), ("money", "exact")])
+    findings = Findings()
+    findings.note("p50", [20.5], note="500/s for 15 s")
+    tables = markdown(findings, words.say)
+    words.in_spanish.cache_clear()
+    assert "<html lang=es>" in page and "<td>dinero</td><td>exacto</td>" in page
+    assert "Peticiones por segundo" in page and "202, mediana" in page
+    assert not re.search(r"\b(the|second|due|median|lost)\b", page)
+    assert "a un tercio del ritmo máximo, p50 (500/s durante 15 s) |  | ≤ 20 ms | 20.5 ms **no llega**" in tables
+    assert not re.search(r"\b(the|of|against|goal|missed)\b", tables)
 
 
 def test_json_is_the_same_in_every_language(tmp_path: Path) -> None:
