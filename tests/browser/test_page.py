@@ -231,8 +231,8 @@ async def test_nothing_flickers_at_two_hundred_events_a_second(shop: Any, opened
         await client.quiet()
     assert (after - before) / seconds > 200
     assert (seen["added"], seen["removed"]) == ([], [])
-    # Chromium calls 0.1 good. Something that comes and goes with each event is over it in a second.
-    assert seen["shifts"] < 0.05, seen["moved"]
+    # Chromium calls 0.1 good. It is 0 here, also on a busy machine; a margin that jumps with each event is over it.
+    assert seen["shifts"] < 0.005, seen["moved"]
     # A page that stands still for longer is seen to.
     assert seen["blocked"] < 500
 
