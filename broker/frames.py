@@ -12,6 +12,7 @@ import asyncio
 import contextlib
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import UTC, datetime
+from functools import lru_cache
 from struct import Struct
 from typing import Any, Final, NamedTuple, SupportsIndex
 
@@ -132,11 +133,8 @@ class Delivered:
     def _value(self, wanted: str) -> bytes | None:
         """The bytes of a property, its length included; None when it is not there."""
         properties = self._properties
-        flags = int.from_bytes(properties[:2], "big")
         at = 2
-        for flag, name, kind in PROPERTIES:
-            if not flags & flag:
-                continue
+        for name, kind in _present(properties[:2]):
             if kind == "s":
                 end = at + 1 + properties[at]
             elif kind == "t":
@@ -147,6 +145,13 @@ class Delivered:
                 return properties[at:end]
             at = end
         return None
+
+
+@lru_cache
+def _present(flags: bytes) -> list[tuple[str, str]]:
+    """The names and kinds of the properties that a message has, in their order."""
+    number = int.from_bytes(flags, "big")
+    return [(name, kind) for flag, name, kind in PROPERTIES if number & flag]
 
 
 class Line(TransportFactory):
@@ -381,17 +386,19 @@ class Publisher(_Channel):
             self._finish()
 
 
-def properties(
-    headers: Mapping[str, str], *, about: str, message_id: str, type_name: str, app_id: str, timestamp: int
-) -> bytes:
-    """The properties of a message of ours, as they travel. `timestamp` in seconds since 1970."""
-    table = b"".join([short(name) + b"S" + _long(value) for name, value in headers.items()])
+def table(headers: Mapping[str, str]) -> bytes:
+    """Headers as they travel; two tables, one behind the other, are one."""
+    return b"".join([_name(name) + _long(value) for name, value in headers.items()])
+
+
+def properties(headers: bytes, *, about: str, message_id: str, type_name: str, app_id: str, timestamp: int) -> bytes:
+    """The properties of a message of ours, as they travel. `headers`: a `table`; `timestamp`: seconds since 1970."""
     return b"".join(
         (
             _OURS,
-            short("application/json"),
-            len(table).to_bytes(4, "big"),
-            table,
+            _JSON,
+            len(headers).to_bytes(4, "big"),
+            headers,
             _PERSISTENT,
             short(about),
             short(message_id),
@@ -406,6 +413,15 @@ def short(text: str) -> bytes:
     """At most 255 bytes. Raises OverflowError."""
     data = text.encode()
     return len(data).to_bytes(1, "big") + data
+
+
+@lru_cache
+def _name(name: str) -> bytes:
+    """A header's name, and that text follows."""
+    return short(name) + b"S"
+
+
+_JSON: Final = short("application/json")
 
 
 def _long(text: str) -> bytes:

@@ -16,7 +16,6 @@ from pydantic import (
     BaseModel,
     ConfigDict,
     Field,
-    PrivateAttr,
     StringConstraints,
     ValidationError,
 )
@@ -87,18 +86,20 @@ class Message(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid", alias_generator=to_camel, validate_by_name=True)
 
+    # It does not travel. As a private attribute of Pydantic's it would cost as much as reading the message.
+    __slots__ = ("_hora",)
+
     type: ClassVar[str]
     fecha: Fecha
-    _hora: str = PrivateAttr(default="")
 
     @property
     def hora(self) -> str:
         """When this service received it (UTC, RFC 3339), or "". It never travels."""
-        return self._hora
+        return getattr(self, "_hora", "")
 
     def received(self, hora: str) -> Self:
         """Stamp the message with when it was received."""
-        self._hora = hora
+        object.__setattr__(self, "_hora", hora)
         return self
 
     @property

@@ -51,7 +51,7 @@ def message(type_name: str, key: str = "bench", token: int = 100_000) -> Message
 def outgoing(url: str, found: Message) -> Outgoing:
     """As the service that says it would send it."""
     speaker = SAID_BY[type(found)][0]
-    return Bus(url, speaker, now=utc_now).outgoing(found)
+    return Bus(url, speaker, now=utc_now).outgoing(found, utc_now())
 
 
 def answers(url: str, service: Service) -> dict[str, Outgoing]:

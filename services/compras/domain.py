@@ -129,11 +129,12 @@ def avanzar(compra: Compra, message: CompraMessage) -> Compra:
 
 def paso(compra: Compra, estado: Estado, hora: str, **known: Any) -> Compra:
     """Put a state into the history at its place, and what is known by it into its fields."""
-    historia = sorted((*compra.historia, Paso(estado, hora)), key=lambda paso: ORDEN[paso.estado])
-    estados = {paso.estado for paso in historia}
-    after = replace(compra, estado=historia[-1].estado, historia=tuple(historia), **known)
-    refused = "rechazada" in estados or after.motivo is not None
-    assert not (refused and estados & VENDIDA), f"{compra.id} was both sold and refused"
+    historia = (*compra.historia, Paso(estado, hora))
+    if ORDEN[compra.estado] > ORDEN[estado]:
+        historia = tuple(sorted(historia, key=lambda paso: ORDEN[paso.estado]))
+    after = replace(compra, estado=historia[-1].estado, historia=historia, **known)
+    refused = after.estado == "rechazada" or after.motivo is not None
+    assert not (refused and any(paso.estado in VENDIDA for paso in historia)), f"{compra.id} was both sold and refused"
     return after
 
 

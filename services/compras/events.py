@@ -12,6 +12,7 @@ from collections import OrderedDict
 from collections.abc import AsyncIterator
 from typing import Final
 
+import msgspec
 import pydantic_core
 from fastapi.sse import KEEPALIVE_COMMENT, format_sse_event
 
@@ -173,4 +174,4 @@ async def _happens(event: asyncio.Event, seconds: float) -> bool:
 
 
 def _event(kind: str, data: object, seq: int) -> bytes:
-    return format_sse_event(event=kind, data_str=pydantic_core.to_json(data).decode(), id=str(seq))
+    return format_sse_event(event=kind, data_str=msgspec.json.encode(data).decode(), id=str(seq))

@@ -21,8 +21,7 @@ class Book:
         return len(self._places)
 
     def add(self, user: int, token: int, place: int) -> None:
-        self._users = _joined(self._users, _column([user]))
-        self._tokens = _joined(self._tokens, _column([token]))
+        self._users, self._tokens = _appended(self._users, user), _appended(self._tokens, token)
         self._places.append(place)
 
     def extend(self, other: Book) -> None:
@@ -61,6 +60,14 @@ class Book:
 
 def _column(ids: Sequence[int]) -> array[int]:
     return array("I" if max(ids, default=0) < NARROW_LIMIT else "Q", ids)
+
+
+def _appended(column: array[int], number: int) -> array[int]:
+    """The column, or a wider copy if it needs to be wider, with one more behind it."""
+    if number >= NARROW_LIMIT:
+        return _joined(column, array("Q", (number,)))
+    column.append(number)
+    return column
 
 
 def _joined(column: array[int], more: array[int]) -> array[int]:

@@ -13,6 +13,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, Final
 
+import msgspec
 import pydantic_core
 
 from services.shared.disk import Disk
@@ -69,7 +70,7 @@ def sealed(raw: bytes) -> bool:
 
 def header(service: str, segment: Segment) -> bytes:
     return seal(
-        pydantic_core.to_json(
+        msgspec.json.encode(
             {
                 "format": FORMAT,
                 "service": service,

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from http import HTTPStatus
 from typing import Annotated, Any, TypeVar
 
-import pydantic_core
+import msgspec
 from fastapi import Depends, FastAPI, Request, Response
 from fastapi.exceptions import RequestValidationError
 from pydantic import BaseModel, ValidationError
@@ -43,7 +43,7 @@ class Problem(Exception):
         }
         if self.errors:
             body["errors"] = self.errors
-        return Response(pydantic_core.to_json(body), self.status, self.headers, MEDIA_TYPE)
+        return Response(msgspec.json.encode(body), self.status, self.headers, MEDIA_TYPE)
 
 
 def unavailable(detail: str, retry_seconds: int = 1) -> Problem:

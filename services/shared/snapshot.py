@@ -14,6 +14,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
+import msgspec
 import pydantic_core
 
 from services.shared.book import Book
@@ -58,7 +59,7 @@ async def write_snapshot(
     """Write down what all before `segment` comes to. Raises OSError."""
     keys = array("Q", (half for key in touched for half in (key >> 64, key & HALF)))
     parts = (
-        pydantic_core.to_json(rows),
+        msgspec.json.encode(rows),
         keys.tobytes(),
         array("Q", touched.values()).tobytes(),
         *book.columns(),
@@ -73,7 +74,7 @@ async def write_snapshot(
         "sizes": [len(part) for part in parts],
         "body": zlib.crc32(body),
     }
-    await disk.replace(snapshot_name(segment.name), seal(pydantic_core.to_json(head)[:-1]) + body)
+    await disk.replace(snapshot_name(segment.name), seal(msgspec.json.encode(head)[:-1]) + body)
 
 
 def read_snapshots(disk: Disk, segments: Sequence[Segment]) -> Snapshot | None:

@@ -17,7 +17,7 @@ from functools import lru_cache
 from hashlib import blake2b
 from typing import Any, Final, Generic, TypeVar
 
-import pydantic_core
+import msgspec
 
 from broker.messages import BIT, Message, encode_word, from_word
 from services.shared import journal
@@ -264,7 +264,7 @@ class JsonStore(Generic[Row]):
         at = line.offset + raw.rindex(WORDS) + len(WORDS)
         for word in record["words"]:
             words.append((word["compraId"] if "compraId" in word else word["altaId"], at, self._book_line(word)))
-            at += len(pydantic_core.to_json(word)) + 1
+            at += len(msgspec.json.encode(word)) + 1
         return _Entry(about, type_name, record["row"], row, change_at, words)
 
     def _book_line(self, word: dict[str, Any]) -> tuple[int, int] | None:
@@ -362,7 +362,8 @@ class JsonStore(Generic[Row]):
         pending.entries.append(entry)
         pending.rows[key] = decision.row
         pending.words.pop(name, None)
-        pending.words.update((memory_key(word.about), word) for word in decision.messages)
+        for word in decision.messages:
+            pending.words[memory_key(word.about)] = word
         return Answer(decision.messages)
 
     def _last_words(self, name: int, known: int, pending: _Batch[Row]) -> tuple[Message, ...]:
@@ -393,7 +394,7 @@ class JsonStore(Generic[Row]):
         )
         start = self._end + pending.size
         change_at = start + len(body) + len(CHANGE) if change is not None else None
-        body += CHANGE + (pydantic_core.to_json(change) if change is not None else b"null") + WORDS
+        body += CHANGE + (msgspec.json.encode(change) if change is not None else b"null") + WORDS
         words, pieces, at = [], [], start + len(body)
         for word in messages:
             piece = encode_word(word)

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any, Final, Generic, Protocol, TypeVar
 
 import aiofiles
+import msgspec
 import pydantic_core
 
 from broker.messages import Message
@@ -36,7 +37,7 @@ class RowsView(Generic[Row]):
         """The rows as a JSON array, encoded once per change."""
         if self._seq != self._store.seq:
             shown = [seen for row in self._store.rows.values() if (seen := self._public(row)) is not None]
-            self._body = array(pydantic_core.to_json(row) for row in shown)
+            self._body = array(msgspec.json.encode(row) for row in shown)
             self._seq = self._store.seq
         return self._body
 
@@ -67,7 +68,7 @@ class BookView(Generic[Row]):
     def lines(self, numbers: list[int]) -> list[bytes]:
         """These lines of the book, as the public sees them."""
         book, word = self._store.book, self._store.word
-        return [pydantic_core.to_json(self._public(word(book.place(number)))) for number in numbers]
+        return [msgspec.json.encode(self._public(word(book.place(number)))) for number in numbers]
 
     async def write(self) -> None:
         if self._lines < 0:

@@ -15,7 +15,7 @@ from pamqp.body import ContentBody
 from pamqp.header import ContentHeader
 from pamqp.heartbeat import Heartbeat
 
-from broker.frames import Consumer, Delivered, Line, Outgoing, Publisher, Unroutable, _Reader, properties
+from broker.frames import Consumer, Delivered, Line, Outgoing, Publisher, Unroutable, _Reader, properties, table
 
 SHORT = st.text(max_size=60).filter(lambda text: len(text.encode()) < 256)
 SEVEN = 7
@@ -72,7 +72,7 @@ def test_our_properties_are_what_pamqp_reads(
     about: str, message_id: str, type_name: str, app_id: str, timestamp: int, headers: dict[str, str]
 ) -> None:
     packed = properties(
-        headers, about=about, message_id=message_id, type_name=type_name, app_id=app_id, timestamp=timestamp
+        table(headers), about=about, message_id=message_id, type_name=type_name, app_id=app_id, timestamp=timestamp
     )
     found = commands.Basic.Properties()
     found.unmarshal(int.from_bytes(packed[:2], "big"), packed[2:])
@@ -84,7 +84,7 @@ def test_our_properties_are_what_pamqp_reads(
 
 def test_a_property_too_long_for_the_wire_is_refused() -> None:
     with pytest.raises(OverflowError):
-        properties({}, about="x" * 256, message_id="", type_name="", app_id="", timestamp=0)
+        properties(b"", about="x" * 256, message_id="", type_name="", app_id="", timestamp=0)
 
 
 @given(
@@ -166,7 +166,7 @@ def test_properties_that_nobody_can_read_harm_nobody() -> None:
 
 
 def outgoing(body: bytes = b"{}") -> Outgoing:
-    packed = properties({}, about="a", message_id="m", type_name="t", app_id="compras", timestamp=1)
+    packed = properties(b"", about="a", message_id="m", type_name="t", app_id="compras", timestamp=1)
     return Outgoing("zoco", "compra.solicitada", packed, body)
 
 
