@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
+import logging
 import os
 import sys
 import time
@@ -51,14 +52,16 @@ ServiceArgument = Annotated[str, typer.Argument(help=f"One of {', '.join(SERVICE
 
 def main() -> None:
     """The entry point: errors that a user can mend are one sentence and exit code 2."""
+    # It says on stderr, too, what it raises.
+    logging.getLogger("aiormq").addHandler(logging.NullHandler())
     try:
         _command()()
     except (LocalError, NodeError, KubeError, books.Unreadable, NotQuiet, commands.Unusable) as error:
         fail(str(error))
-    except UNKNOWN as error:
-        fail(f"the broker or a service does not answer ({str(error) or type(error).__name__}): see `zoco doctor`")
     except aiohttp.ClientError as error:
         fail(f"the front door does not answer ({error}): is `zoco up` running?")
+    except UNKNOWN as error:
+        fail(f"the broker or a service does not answer ({str(error) or type(error).__name__}): see `zoco doctor`")
 
 
 def _command() -> Any:

@@ -410,7 +410,8 @@ class Local:
                 ),
                 title="Zoco",
                 expand=False,
-            )
+            ),
+            soft_wrap=False,
         )
 
     def _say(self, text: str) -> None:

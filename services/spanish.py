@@ -258,7 +258,9 @@ SPANISH: Final = {
     ),
     "its disk is full, and a batch waits for room": "su disco está lleno, y un lote espera sitio",
     "the broker: {}": "RabbitMQ: {0}",
-    "{}, {} records": "{0}, {1} apuntes",
+    "{}, {} records": "{0:say}, {1} apuntes",
+    "writer": "escribe",
+    "follower": "sigue",
     "broker": "RabbitMQ",
     "no connection ({}): `zoco kill rabbitmq` starts it anew": (
         "sin conexión ({0}): `zoco kill rabbitmq` lo arranca de nuevo"

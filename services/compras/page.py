@@ -41,8 +41,11 @@ async def page(request: Request) -> Response:
 
 
 def language(request: Request) -> str:
-    """Spanish for who asks for it first, else English."""
-    return "es" if request.headers.get("accept-language", "").lower().startswith("es") else "en"
+    """Spanish for who would rather have it, else English (RFC 9110, section 12.5.4)."""
+    told = request.headers.get("accept-language", "").lower()
+    asked = re.findall(r"(?:^|,)\s*(es|en)\b[^,;]*(?:;\s*q=([01](?:\.\d{0,3})?))?", told)
+    best: str = max(asked, key=lambda one: float(one[1] or 1), default=("en", ""))[0]
+    return best
 
 
 @routes.get("/web/{file}", summary="A part of the page", response_class=FileResponse, responses={404: {}})

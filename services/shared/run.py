@@ -27,7 +27,6 @@ from fastapi.openapi.docs import get_swagger_ui_html
 from fastapi.responses import JSONResponse, StreamingResponse
 from pydantic import ValidationError
 from starlette.staticfiles import StaticFiles
-from swagger_ui_bundle import swagger_ui_path
 
 from broker.bus import Bus, BusOptions, BusRefused
 from broker.messages import Message
@@ -344,7 +343,7 @@ def create_app(service: Service[Row]) -> FastAPI:
     handle_problems(app)
     app.include_router(service.routes)
     app.include_router(_common)
-    app.mount("/swagger", StaticFiles(directory=swagger_ui_path), name="swagger")
+    app.mount("/swagger", StaticFiles(packages=[("fastapi_swagger", "resources")]), name="swagger")
     return app
 
 

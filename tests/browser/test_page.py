@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import asyncio
+import re
 import time
 from collections.abc import Callable
 from typing import Any
+from uuid import uuid4
 
 import aiohttp
 import pytest
 from browser_builders import POOR, RICH, Opened, lost_answers
-from playwright.async_api import expect
+from playwright.async_api import Browser, expect
 from shop_builders import replica
 
 from loadgen.client import Client
@@ -134,6 +136,11 @@ async def test_the_page_says_that_the_front_door_is_away_and_recovers_with_what_
     here: Opened = await opened()
     here.shop.kill("compras", 4)
     await expect(here.page.locator("#away")).to_be_visible()
+    await expect(here.page.locator(".service[data-name=compras]")).to_have_attribute("data-state", "down")
+    # Nobody knows how the others are, and the page does not blame them.
+    await expect(here.page.locator(".service[data-state=unknown]")).to_have_count(4)
+    await here.page.evaluate("document.dispatchEvent(new Event('visibilitychange'))")
+    await expect(here.page.locator("#shop-trouble")).to_be_hidden()
     await here.buy(RICH, token)
     await expect(here.life(token).locator(".why")).to_contain_text("Guardada aquí")
     await here.axe()
@@ -161,6 +168,101 @@ async def test_knocked_down_it_queues_and_drains_and_the_verdict_holds(entered: 
     await here.page.click("#check")
     await expect(here.page.locator("#promises li[data-holds=yes]")).to_have_count(5)
     await expect(here.page.locator("#short")).to_have_text("0 perdidas · 0 dobles")
+
+
+async def test_the_front_door_knocks_itself_down_and_says_so_until_it_is_back(shop: Any, opened: Open) -> None:
+    here: Opened = await opened(operator=True)
+    row, note = here.page.locator(".service[data-name=compras]"), here.page.locator("#knock-note")
+    await expect(here.page.locator("#load-says")).to_contain_text("con compradores de prueba")
+    await expect(row.locator("code")).to_have_text("zoco kill compras --for 10")
+    await row.locator("button").click()
+    await expect(note).to_contain_text("compras cayó (pid")
+    await expect(row).to_have_attribute("data-state", "down")
+    await expect(row).to_have_attribute("data-state", "up")
+    await expect(note).to_contain_text("Cada botón")
+
+
+async def test_what_cannot_be_knocked_down_is_said_in_the_readers_words(shop: Any, opened: Open) -> None:
+    here: Opened = await opened(operator=True)
+    note = here.page.locator("#knock-note")
+    async with lost_answers(here.page, "**/derribos/tokens"):
+        await here.page.locator(".service[data-name=tokens] button").click()
+        await expect(note).to_contain_text("mira en su fila si tokens cayó")
+    await here.page.route("**/derribos/usuarios", lambda route: route.fulfill(status=503, json={"detail": "is down"}))
+    await here.page.locator(".service[data-name=usuarios] button").click()
+    await expect(note).to_contain_text("ya está caído, y vuelve solo")
+    await expect(note).to_contain_text("Cada botón")
+    await expect(here.page.locator(".service[data-name=tokens]")).to_have_attribute("data-state", "up")
+
+
+async def test_a_top_up_whose_answer_is_lost_counts_once(entered: Open, opened: Open) -> None:
+    await entered()
+    here: Opened = await opened(operator=True)
+    async with here.shop.client() as client:
+        before = (await client.get(f"/usuarios/{RICH}"))["saldo"]
+        async with lost_answers(here.page, "**/recargas"):
+            await here.page.locator(f".person[data-id='{RICH}'] button").click()
+            await expect(here.page.locator("#shop-says")).to_contain_text("aún sin respuesta")
+            await expect(here.page.locator(f".person[data-id='{RICH}'] button")).to_be_disabled()
+        await expect(here.page.locator("#shop-says")).to_have_text("Marta: 100 más.")
+        await client.quiet()
+        assert (await client.get(f"/usuarios/{RICH}"))["saldo"] == before + 100
+
+
+async def test_a_purchase_that_a_new_shop_does_not_know_is_named_and_let_go(entered: Open, opened: Open) -> None:
+    token = await entered()
+    here: Opened = await opened()
+    gone = {"key": "gone", "id": str(uuid4()), "usuarioId": RICH, "tokenId": token, "hora": int(time.time() * 1000)}
+    await here.page.evaluate("kept => localStorage.setItem('zoco.compras', JSON.stringify(kept))", [gone])
+    await here.page.reload()
+    life = here.life(token)
+    await expect(life.locator(".why")).to_contain_text("La tienda ya no conoce esta compra")
+    await expect(here.page.locator("#short")).to_have_text("1 perdidas · 0 dobles")
+    await here.axe()
+    await life.locator(".why button").click()
+    await expect(life).to_have_count(0)
+    await here.page.click("#check")
+    await expect(here.page.locator("#short")).to_have_text("0 perdidas · 0 dobles")
+    await here.buy(RICH, token)
+    await here.reaches(token, "registrada")
+
+
+async def test_what_happens_out_of_sight_shows_at_the_edge(entered: Open, opened: Open) -> None:
+    token = await entered()
+    here: Opened = await opened(viewport={"width": 1280, "height": 400})
+    await here.choose(POOR)
+    await here.button(token).scroll_into_view_if_needed()
+    await here.button(token).click()
+    await expect(here.page.locator("#latest")).to_contain_text("No alcanza el saldo")
+    await here.page.evaluate("scrollTo(0, 0)")
+    await expect(here.page.locator("#latest")).to_be_hidden()
+
+
+async def test_the_load_is_as_fast_as_the_answers(shop: Any, opened: Open) -> None:
+    here: Opened = await opened(operator=True)
+    await here.page.evaluate("""() => {
+      const answer = () => new Response("{}", { status: 202, headers: { "Content-Type": "application/json" } });
+      const real = window.fetch;
+      window.fetch = async (path, how) => (["PUT", "POST"].includes(how.method) ? answer() : real(path, how));
+    }""")
+    await here.page.click("[data-speed='200']")
+    await expect(here.page.locator("#load-says")).to_have_text(re.compile(r"ritmo (1[6-9]\d|2[0-4]\d)/s$"))
+    await here.page.click("[data-speed='0']")
+
+
+@pytest.mark.parametrize("name", ["compras", "tokens", "usuarios", "transacciones"])
+async def test_the_reference_shows_every_operation(shop: Any, browser: Browser, name: str) -> None:
+    page = await browser.new_page()
+    asked: list[str] = []
+    page.on("request", lambda request: asked.append(request.url))
+    await page.goto(shop.running.urls[name] + "/docs")
+    async with shop.client() as client, client.http.get(shop.running.urls[name] + "/openapi.json") as answer:
+        paths = (await answer.json())["paths"]
+    await expect(page.locator(".opblock")).to_have_count(sum(map(len, paths.values())))
+    # All of it from here: it works without the Internet, too.
+    assert {url.split("/")[2] for url in asked if not url.startswith("data:")} == {
+        shop.running.urls[name].removeprefix("http://")
+    }
 
 
 async def test_before_all_books_were_read_the_verdict_claims_nothing(shop: Any, opened: Open) -> None:
@@ -256,13 +358,15 @@ async def test_two_replicas_show_the_same_purchase(entered: Open, opened: Open) 
 
 async def test_only_the_operator_knocks_down(shop: Any, opened: Open) -> None:
     here: Opened = await opened()
+    await expect(here.page.locator("#load-says")).to_contain_text("solo para el operador")
     await here.page.locator(".service[data-name=tokens] button").click()
     await expect(here.page.locator("#key")).to_be_visible()
     await here.axe()
-    await here.page.fill("#token", "wrong")
-    await here.page.click("#enter")
-    await expect(here.page.locator("#key-says")).to_have_text("Esa clave no es.")
-    await expect(here.page.locator("#token")).to_have_value("wrong")
+    for wrong in ("ñandú €", "wrong"):
+        await here.page.fill("#token", wrong)
+        await here.page.click("#enter")
+        await expect(here.page.locator("#key-says")).to_have_text("Esa clave no es.")
+        await expect(here.page.locator("#token")).to_have_value(wrong)
     await here.page.fill("#token", shop.running.operator_token)
     await here.page.keyboard.press("Enter")
     await expect(here.page.locator("#key")).to_be_hidden()
@@ -308,7 +412,7 @@ async def test_curl_gets_a_text_that_says_what_to_type(shop: Any) -> None:
             text = await answer.text()
             assert answer.headers["Content-Type"].startswith("text/plain")
             assert f"curl {shop.front}/tokens" in text
-        async with http.get(shop.front, headers={"Accept-Language": "es"}) as answer:
+        async with http.get(shop.front, headers={"Accept-Language": "en;q=0.5, ca, es-MX;q=0.9"}) as answer:
             assert "Qué se vende" in await answer.text()
         async with http.get(f"{shop.front}/web/page.es.txt") as answer:
             assert answer.status == 404

@@ -61,6 +61,11 @@ function linked(state) {
 }
 
 async function enter(token) {
+  // Anything else cannot be sent in a header.
+  if (!/^[\x21-\x7e]+$/.test(token)) {
+    write($("#key-says"), t("claveMal"));
+    return false;
+  }
   operator.token = token;
   try {
     await ask("/operador", { asOperator: true });
@@ -89,8 +94,8 @@ function dialog() {
 async function keyFromAddress() {
   const found = /^#operador=(.+)$/.exec(location.hash);
   if (!found) return;
-  history.replaceState(null, "", location.pathname);
-  await enter(decodeURIComponent(found[1]));
+  if (await enter(found[1])) history.replaceState(null, "", location.pathname);
+  else $("#key").showModal();
 }
 
 async function start() {
@@ -108,6 +113,7 @@ async function start() {
   verdict.start();
   room.onState(verdict.look);
   room.onState(room.links);
+  room.onState(purchases.know);
   purchases.start(shop);
   listen({
     state: linked,
@@ -123,6 +129,7 @@ async function start() {
   });
   await keyFromAddress();
   drawTools();
+  load.draw();
   await Promise.all([shop.start(), room.start()]);
 }
 

@@ -53,14 +53,20 @@ function stop(error) {
 function tick() {
   if (!speed || !ready) return;
   owed = Math.min(owed + (speed * TICK_MS) / 1000, speed);
-  while (owed >= 1 && flying < AT_ONCE) {
+  go();
+  draw();
+}
+
+// As many as are owed, and as many at once as there is room for.
+function go() {
+  while (speed && owed >= 1 && flying < AT_ONCE) {
     owed -= 1;
     flying += 1;
     one().finally(() => {
       flying -= 1;
+      go();
     });
   }
-  draw();
 }
 
 async function one() {
@@ -90,5 +96,7 @@ export function draw() {
   const since = Date.now() - 2000;
   while (times.length && times[0] < since) times.shift();
   const figures = t("cargaDice", { a: number(asked), b: number(accepted), r: number(Math.round(times.length / 2)) });
-  write($("#load-says"), asked ? [figures, trouble].filter(Boolean).join(" · ") : trouble || t(operator.token ? "cargaNota" : "cargaOperador"));
+  // All that is owed and cannot be sent: the browser, or the machine, does not get that far.
+  const slow = speed && owed >= speed ? t("cargaTope", { n: number(speed) }) : "";
+  write($("#load-says"), asked ? [figures, slow, trouble].filter(Boolean).join(" · ") : trouble || t(operator.token ? "cargaNota" : "cargaOperador"));
 }

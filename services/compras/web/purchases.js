@@ -29,6 +29,8 @@ const told = new Map(); // key -> ids that it was answered: two would be a doubl
 const nodes = new Map(); // what is shown -> its element
 let shop = null;
 let rate = 0;
+let seen = true; // whether the newest purchase is on screen
+let brokerAway = false;
 
 const keep = () => localStorage.setItem(STORED, JSON.stringify(mine.slice(0, KEPT)));
 const finished = (life) => life.estado === "registrada" || life.estado === "rechazada";
@@ -40,6 +42,11 @@ export const answers = { told, get lost() { return [...lives.values()].filter((l
 export function start(theShop) {
   shop = theShop;
   for (const entry of mine) if (!entry.id && !entry.refusal) send(entry);
+  // The list's title, and room for a purchase below it.
+  new IntersectionObserver(([title]) => {
+    seen = title.isIntersecting;
+    drawLatest();
+  }, { rootMargin: "0px 0px -100px 0px" }).observe($("#purchases-title"));
   again();
   setInterval(watch, LINE_MS);
 }
@@ -47,25 +54,42 @@ export function start(theShop) {
 // After a break of unknown length: how all that is shown stands now.
 export async function again() {
   const ids = [...mine.filter((entry) => entry.id).map((entry) => entry.id), ...others];
-  await Promise.allSettled(ids.map((id) => ask(`/compras/${id}`).then(heard).catch((error) => lose(id, error))));
+  // What was known already is no news to a listener.
+  const tell = (life) => heard(life, lives.has(life.id));
+  await Promise.allSettled(ids.map((id) => ask(`/compras/${id}`).then(tell).catch((error) => lose(id, error))));
 }
 
 function lose(id, error) {
   const entry = entryOf(id);
-  // Only a shop that was reset forgets a purchase; that is said, and counted.
+  // Only a shop that was reset forgets a purchase; that is said, and counted, until whoever asked for it lets it go.
   if (error instanceof Problem && error.status === 404 && entry) lives.set(id, { ...entry, lost: true });
   draw();
+  shop.draw();
+}
+
+function forget(key) {
+  const [entry] = mine.splice(mine.findIndex((one) => one.key === key), 1);
+  lives.delete(entry.id);
+  told.delete(key);
+  keep();
+  draw();
+}
+
+// Whether RabbitMQ is there: it is what a purchase waits for when it is not.
+export function know(state) {
+  brokerAway = Boolean(state) && !state.broker.conectado;
 }
 
 export const asking = (usuarioId, tokenId) =>
   mine.some((entry) => {
     if (entry.usuarioId !== usuarioId || entry.tokenId !== tokenId || entry.refusal) return false;
-    return !entry.id || !lives.has(entry.id) || !finished(lives.get(entry.id));
+    const life = lives.get(entry.id);
+    return !life || !(life.lost || finished(life));
   });
 
 export function buy(usuarioId, token) {
   if (asking(usuarioId, token.id)) return;
-  const entry = { key: crypto.randomUUID?.() ?? fallbackKey(), usuarioId, tokenId: token.id, precioMaximo: token.precio, hora: Date.now() };
+  const entry = { key: newKey(), usuarioId, tokenId: token.id, precioMaximo: token.precio, hora: Date.now() };
   mine.unshift(entry);
   keep();
   draw();
@@ -73,6 +97,7 @@ export function buy(usuarioId, token) {
 }
 
 // crypto.randomUUID exists on https and localhost only.
+export const newKey = () => crypto.randomUUID?.() ?? fallbackKey();
 const fallbackKey = () => [...crypto.getRandomValues(new Uint8Array(16))].map((byte) => byte.toString(16).padStart(2, "0")).join("");
 
 async function send(entry, pause = FIRST_MS) {
@@ -97,7 +122,7 @@ async function send(entry, pause = FIRST_MS) {
 }
 
 // News of a purchase: an event, or an answer. What is older than what is known changes nothing.
-export function heard(life) {
+export function heard(life, aloud = true) {
   const known = lives.get(life.id);
   if (known && !known.lost && known.historia.length > life.historia.length) return;
   // What an answer is still awaited for may be this one: an event can be faster.
@@ -109,7 +134,7 @@ export function heard(life) {
     for (const gone of others.splice(OTHERS)) lives.delete(gone);
   }
   lives.set(life.id, { ...life, line: known?.line });
-  if (own && life.estado !== known?.estado) say(life);
+  if (aloud && own && life.estado !== known?.estado) say(life);
   draw();
   shop.heard(life);
 }
@@ -144,11 +169,12 @@ const stands = (life) => Date.now() - Date.parse(life.historia.at(-1).fecha);
 
 function explain(entry, life) {
   if (!life) return entry.refusal ? t(...entry.refusal) : t(entry.trouble ?? "pidiendo");
-  if (life.lost) return t("token-inexistente");
+  if (life.lost) return t("olvidada");
   if (life.estado === "rechazada") return t(life.motivo);
   if (life.estado === "registrada") return t("anotada", { n: number(life.transaccionId) });
   if (life.line) return life.line > 1 ? t("enFila", { n: number(life.line) }) : t("primeraFila");
   if (stands(life) < SLOW_MS) return "";
+  if (brokerAway) return t("esperaBroker");
   return { solicitada: t("esperaTokens"), reservada: t("esperaPago"), pagada: t("esperaLibro"), confirmada: t("esperaLibro") }[life.estado];
 }
 
@@ -157,7 +183,7 @@ export const draw = once(() => {
   for (const id of others.slice(0, Math.max(0, SHOWN - shown.length))) shown.push([id, null, lives.get(id)]);
   const list = $("#lives");
   const rows = shown.filter(([, entry, life]) => entry || life).map(([key, entry, life]) => {
-    if (!nodes.has(key)) nodes.set(key, row());
+    if (!nodes.has(key)) nodes.set(key, row(key));
     fill(nodes.get(key), entry ?? life, life);
     return nodes.get(key);
   });
@@ -171,31 +197,35 @@ export const draw = once(() => {
   drawLatest();
 });
 
-// On a phone the list is far below: the newest purchase shows at the screen's edge until it has been over for a while.
+// Where the list is out of sight the newest purchase shows at the screen's edge, until it has been over for a while.
 function drawLatest() {
   const [entry] = mine;
   const life = entry && lives.get(entry.id);
-  const fresh = entry && (!life || life.lost || !finished(life) || stands(life) < LATEST_MS) && Date.now() - entry.hora < STALE_MS;
-  show($("#latest"), Boolean(fresh));
+  const fresh = entry && !life?.lost && (!life || !finished(life) || stands(life) < LATEST_MS) && Date.now() - entry.hora < STALE_MS;
+  show($("#latest"), Boolean(fresh) && !seen);
   if (!fresh) return;
-  $("#latest img").src = shop.picture(entry.tokenId);
+  paint($("#latest img"), entry.tokenId);
   write($("#latest b"), t("compraDe", { token: shop.tokenName(entry.tokenId), quien: shop.buyerName(entry.usuarioId) }));
   write($("#latest small"), explain(entry, life) || t(life.estado));
 }
 
-function row() {
+function paint(img, tokenId) {
+  const picture = shop.picture(tokenId);
+  if (!picture) img.removeAttribute("src");
+  else if (img.getAttribute("src") !== picture) img.src = picture;
+}
+
+function row(key) {
   const steps = make("ol", { className: "steps" }, ...STEPS.map((step) => make("li", { data: { step } }, make("span"), make("b"))));
   return make("li", { className: "life" },
     make("img", { alt: "", width: 44, height: 44 }),
     make("p", { className: "what" }, make("span"), make("time")),
     steps,
-    make("p", { className: "why" }));
+    make("p", { className: "why" }, make("span"), make("button", { type: "button", className: "small", onclick: () => forget(key) })));
 }
 
 function fill(element, entry, life) {
-  const picture = shop.picture(entry.tokenId);
-  const img = $("img", element);
-  if (picture && img.getAttribute("src") !== picture) img.src = picture;
+  paint($("img", element), entry.tokenId);
   write($(".what span", element), t("compraDe", { token: shop.tokenName(entry.tokenId), quien: shop.buyerName(entry.usuarioId) }));
   write($("time", element), time(life?.fecha ?? entry.hora));
   const historia = life?.historia ?? [];
@@ -207,14 +237,16 @@ function fill(element, entry, life) {
     const paso = historia.find((one) => one.estado === name);
     step.toggleAttribute("data-done", Boolean(paso) && name !== "rechazada");
     step.toggleAttribute("data-refused", name === "rechazada");
-    step.toggleAttribute("data-now", Boolean(life) && !refused && !paso && place === reached.length);
+    step.toggleAttribute("data-now", Boolean(life) && !life.lost && !refused && !paso && place === reached.length);
     write($("span", step), refused && !paso ? "" : t(name));
     write($("b", step), paso && place > 0 ? span(Date.parse(paso.fecha) - start) : "");
   }
   const because = explain(entry, life);
-  write($(".why", element), because);
+  write($(".why span", element), because);
+  write($(".why button", element), t("olvidar"));
+  show($(".why button", element), Boolean(life?.lost));
   show($(".why", element), because !== "");
-  element.dataset.end = refused || entry.refusal ? "rechazada" : life?.estado === "registrada" ? "registrada" : because ? "wait" : "";
+  element.dataset.end = refused || entry.refusal ? "rechazada" : life?.estado === "registrada" ? "registrada" : life?.lost ? "rechazada" : because ? "wait" : "";
 }
 
 const span = (ms) => (ms < 1000 ? `+${Math.max(0, ms)} ms` : `+${number(Math.round(ms / 100) / 10)} s`);

@@ -1,6 +1,6 @@
 // The control room: who runs, what waits, how fast it goes, and the buttons that knock them down.
 
-import { ask, operator, why } from "./api.js";
+import { ask, operator, Problem, why } from "./api.js";
 import { $, make, once, show, write } from "./dom.js";
 import * as purchases from "./purchases.js";
 import { buyerName, tokenName } from "./shop.js";
@@ -14,6 +14,7 @@ const BROKER = "rabbitmq";
 const NAMES = ["compras", "tokens", "usuarios", "transacciones", BROKER];
 const WIDTH = 104;
 const HEIGHT = 30;
+const SAID_MS = 10_000;
 
 const depths = Object.fromEntries(NAMES.map((name) => [name, []]));
 const records = new Map();
@@ -24,6 +25,7 @@ let state = null;
 let heardOf = false; // whether there was any state yet
 let booked = false;
 let says = "";
+let commands = null; // what a person would type instead of each button, as last told
 let fallen = null; // what was knocked down last, until it is back: { name, seen down }
 
 export const onState = (hear) => after.push(hear);
@@ -41,6 +43,7 @@ export function start() {
 async function look() {
   try {
     state = await ask("/estado");
+    commands = state.tumbar;
     heardOf = true;
     for (const name of NAMES) {
       const queue = depths[name];
@@ -89,7 +92,7 @@ function row(name) {
   const button = make("button", { type: "button", onclick: () => knock(name) });
   return make("li", { className: "service", data: { name } },
     make("div", {}, make("strong", {}, make("span", { className: "dot" }), make("span", { className: "name", textContent: name })), make("small")),
-    chart, button);
+    chart, button, make("code", { hidden: true }));
 }
 
 async function knock(name) {
@@ -102,11 +105,21 @@ async function knock(name) {
     says = t("tumbado", { nombre: name, quien: told.quien });
     fallen = { name, down: false };
   } catch (error) {
-    // The front door that knocks itself down has no time to say so.
-    says = name === "compras" && error instanceof TypeError ? t("tumbado", { nombre: name, quien: "SIGKILL" }) : t("noTumbado", { detalle: why(error) });
+    says = unanswered(name, error);
   }
   write($("#heard"), says);
   draw();
+}
+
+function unanswered(name, error) {
+  if (error instanceof TypeError && name === "compras") {
+    // The front door that knocks itself down has no time to say so.
+    fallen = { name, down: false };
+    return t("tumbado", { nombre: name, quien: `pid ${state?.servicios.compras.pid ?? "?"}` });
+  }
+  setTimeout(quiet, SAID_MS);
+  if (error instanceof TypeError) return t("tumbadoQuiza", { nombre: name });
+  return error.status === 503 ? t("yaCaido", { nombre: name }) : t("noTumbado", { detalle: why(error) });
 }
 
 const draw = once(() => {
@@ -119,15 +132,8 @@ const draw = once(() => {
 });
 
 function drawNote() {
-  const knocks = state?.tumbar;
-  const command = knocks?.transacciones ?? "zoco kill transacciones";
-  const kind = !knocks ? "tumbarApagado" : operator.token ? "tumbarOrden" : "tumbarOperador";
-  const note = $("#knock-note");
-  const text = says || t(kind, { orden: "\u0000" });
-  if (note.dataset.said === text + command) return;
-  note.dataset.said = text + command;
-  const [before, behind] = text.split("\u0000");
-  note.replaceChildren(before, ...(behind === undefined ? [] : [make("code", { textContent: command }), behind]));
+  const kind = state && !state.tumbar ? "tumbarApagado" : operator.token ? "tumbarOrden" : "tumbarOperador";
+  write($("#knock-note"), says || t(kind));
 }
 
 export function quiet() {
@@ -138,23 +144,27 @@ export function quiet() {
 function fill(element, name) {
   const service = name === BROKER ? null : state?.servicios[name];
   const up = name === BROKER ? state?.broker.conectado : name === "compras" ? Boolean(state) : service?.role != null;
-  const standing = !heardOf ? "start" : !up ? "down" : service && !service.ready ? "start" : "up";
+  // The front door tells how the others are: without it nobody knows.
+  const standing = !heardOf ? "start" : !state && name !== "compras" ? "unknown" : !up ? "down" : service && !service.ready ? "start" : "up";
   if (element.dataset.state !== standing) element.dataset.state = standing;
   if (fallen?.name === name && standing !== "up") fallen.down = true;
   if (fallen?.name === name && standing === "up" && fallen.down) quiet();
   write($("small", element), describe(name, service, standing));
+  $("small", element).title = (name === BROKER && state?.broker.problema) || "";
   if (name !== BROKER) chart(element, name);
   const button = $("button", element);
   write(button, t("tumbar"));
   button.ariaLabel = t("tumbarEtiqueta", { nombre: name });
-  button.title = state?.tumbar?.[name] ?? "";
+  show($("code", element), Boolean(commands?.[name]));
+  write($("code", element), commands?.[name] ?? "");
   const off = !state?.tumbar?.[name] || !up;
   if (button.disabled !== off) button.disabled = off;
 }
 
 function describe(name, service, standing) {
   if (!heardOf) return t("conectando");
-  if (standing === "down") return name === BROKER && state?.broker.problema ? `${t("abajo")}: ${state.broker.problema}` : t("abajo");
+  if (standing === "down") return t("abajo");
+  if (standing === "unknown") return t("noSeSabe");
   if (name === BROKER) {
     const dead = Object.entries(state.colas ?? {}).filter(([queue]) => queue.endsWith(".muertos")).reduce((sum, [, depth]) => sum + depth.messages, 0);
     return `${t("arriba")} · ${dead ? t("muertas", { n: number(dead) }) : t("sinCartas")}`;
@@ -172,9 +182,10 @@ function chart(element, name) {
   const line = points.length ? `M${points.join("L")}` : "";
   $(".line", element).setAttribute("d", line);
   $(".area", element).setAttribute("d", line && `${line}L${WIDTH} ${HEIGHT}L${from.toFixed(1)} ${HEIGHT}Z`);
-  const now = queue.at(-1) ?? 0;
-  $("svg", element).setAttribute("aria-label", t("colaDe", { nombre: name, n: number(now), m: number(Math.max(0, ...queue)) }));
-  write($(".chart span", element), t("esperan", { n: number(now) }));
+  const now = state?.colas ? queue.at(-1) ?? 0 : null;
+  const n = now === null ? "–" : number(now);
+  $("svg", element).setAttribute("aria-label", t("colaDe", { nombre: name, n, m: number(Math.max(0, ...queue)) }));
+  write($(".chart span", element), t("esperan", { n }));
   $(".chart", element).toggleAttribute("data-busy", now > 0);
 }
 

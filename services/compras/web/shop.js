@@ -1,6 +1,6 @@
 // The shop: who buys, what is for sale, and what has become of it.
 
-import { ask, operator, why } from "./api.js";
+import { ask, operator, Problem, why } from "./api.js";
 import { $, make, once, show, write } from "./dom.js";
 import * as purchases from "./purchases.js";
 import { number, t } from "./texts.js";
@@ -12,6 +12,8 @@ const BUYERS = 12;
 export const TEST_IDS = 900_000;
 const REFRESH_MS = 5000;
 const LOOK_MS = 120;
+const AGAIN_MS = 1000;
+const SAID_MS = 8000;
 
 // The rest of the pictures, for the operator to publish.
 const COLLECTION = [
@@ -29,7 +31,8 @@ const users = new Map();
 const cards = new Map();
 const looks = new Set();
 let buyer = Number(localStorage.getItem(BUYER)) || null;
-let total = 0;
+let more = false; // tokens that there is no room for here
+let said = null;
 
 const unknown = (id) => (id < TEST_IDS ? `n.º ${id}` : t("prueba", { n: id % 100_000 }));
 export const tokenName = (id) => tokens.get(id)?.nombre ?? unknown(id);
@@ -43,12 +46,17 @@ export function start() {
 }
 
 export async function refresh() {
-  const [list, people] = await Promise.allSettled([ask(`/tokens?limite=${SHOWN}`), ask(`/usuarios?limite=${BUYERS}`)]);
-  if (list.status === "fulfilled") take(tokens, list.value.filter((token) => token.id < TEST_IDS));
+  const [list, people] = await Promise.allSettled([ask(`/tokens?limite=${SHOWN + 1}`), ask(`/usuarios?limite=${BUYERS}`)]);
+  if (list.status === "fulfilled") {
+    const sold = list.value.filter((token) => token.id < TEST_IDS);
+    more = sold.length > SHOWN;
+    take(tokens, sold);
+  }
   if (people.status === "fulfilled") take(users, people.value.filter((user) => user.id < TEST_IDS));
-  const failed = [list, people].find((result) => result.status === "rejected");
+  // With the front door away nobody knows how the others are, and the page says that elsewhere.
+  const failed = [list, people].find((result) => result.reason instanceof Problem);
   show($("#shop-trouble"), Boolean(failed));
-  if (failed) write($("#shop-trouble"), t("caido", { nombre: list.status === "rejected" ? "tokens" : "usuarios" }));
+  if (failed) write($("#shop-trouble"), t("caido", { nombre: failed === list ? "tokens" : "usuarios" }));
   if (!users.has(buyer)) buyer = users.keys().next().value ?? buyer;
   draw();
   purchases.draw();
@@ -89,20 +97,40 @@ function own(row) {
 
 async function publish() {
   $("#collection button").disabled = true;
-  await Promise.allSettled(COLLECTION.map(([id, nombre, imagen, precio]) =>
+  const found = await Promise.allSettled(COLLECTION.map(([id, nombre, imagen, precio]) =>
     ask(`/tokens/${id}`, { method: "PUT", body: { nombre, imagen, precio }, asOperator: true, headers: { Prefer: "wait=5" } })));
   $("#collection button").disabled = false;
+  const failed = found.find((one) => one.status === "rejected");
+  if (failed) tell(t("noPublicado", { detalle: why(failed.reason) }));
   await refresh();
 }
 
-async function topUp(user) {
-  try {
-    await ask(`/usuarios/${user.id}/recargas`, { method: "POST", body: { monto: 100 }, asOperator: true, headers: { Prefer: "wait=5" } });
-    looks.add(`/usuarios/${user.id}`);
-    await look();
-  } catch (error) {
-    write($("#heard"), why(error));
+function tell(text) {
+  write($("#shop-says"), text);
+  show($("#shop-says"), true);
+  clearTimeout(said);
+  said = setTimeout(() => show($("#shop-says"), false), SAID_MS);
+}
+
+// One click, one key: it is sent until there is an answer, and counts once.
+async function topUp(user, button) {
+  const headers = { Prefer: "wait=3", "Idempotency-Key": purchases.newKey() };
+  const quien = user.nombre;
+  button.disabled = true;
+  for (let done = false; !done;) {
+    try {
+      const told = await ask(`/usuarios/${user.id}/recargas`, { method: "POST", body: { monto: 100 }, asOperator: true, headers });
+      tell(t(told.estado === "aplicada" ? "recargado" : "recargaEspera", { quien }));
+      done = true;
+    } catch (error) {
+      done = error instanceof Problem && error.status !== 503;
+      tell(done ? t("noRecargado", { quien, detalle: why(error) }) : t("recargaSinRespuesta", { quien }));
+      if (!done) await new Promise((resolve) => setTimeout(resolve, AGAIN_MS));
+    }
   }
+  button.disabled = false;
+  looks.add(`/usuarios/${user.id}`);
+  await look();
 }
 
 export const draw = once(() => {
@@ -118,6 +146,8 @@ export const draw = once(() => {
       if (looks.size === 1) setTimeout(look, LOOK_MS);
     }
   }
+  show($("#more"), more);
+  write($("#more"), t("masTokens", { n: SHOWN }));
   show($("#collection"), Boolean(operator.token) && tokens.size > 0 && !COLLECTION.some(([id]) => tokens.has(id)));
 });
 
@@ -129,7 +159,7 @@ function drawBuyers() {
       const id = `buyer-${user.id}`;
       const input = make("input", { type: "radio", name: "buyer", id, value: user.id, onchange: () => choose(user.id) });
       const label = make("label", { htmlFor: id }, make("span", { className: "face", aria: { hidden: true } }), make("span", {}, make("span"), make("small")));
-      const add = make("button", { className: "small", type: "button", onclick: () => topUp(users.get(user.id)) });
+      const add = make("button", { className: "small", type: "button", onclick: () => topUp(users.get(user.id), add) });
       person = make("div", { className: "person", data: { id: user.id } }, input, label, add);
       group.append(person);
     }
