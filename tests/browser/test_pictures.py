@@ -22,16 +22,19 @@ async def test_the_pictures_show_a_purchase_that_waits_for_a_service_that_is_dow
     shop = start(tmp_path_factory.mktemp("pictures"))
     folder = FOLDER if os.environ.get("PICTURES") else shop.data.parent
     try:
-        here: Opened = await opened(of=shop, operator=True, locale="en-GB", color_scheme="light")
+        size = {"width": 1280, "height": 1040}
+        here: Opened = await opened(of=shop, operator=True, locale="en-GB", color_scheme="light", viewport=size)
         await here.page.click("#collection button")
         await expect(here.page.locator(".card[data-id='114']")).to_be_visible()
         await here.buy(1, 101)
         await expect(here.page.locator(".life").first.locator("li[data-step='registrada'][data-done]")).to_be_visible()
+        await expect(here.page.locator("#short")).to_have_text("0 lost · 0 doubled")
         await here.page.locator(".service[data-name=transacciones] button").click()
         await here.buy(2, 110)
         await expect(here.page.locator(".life").first.locator("li[data-step='confirmada'][data-done]")).to_be_visible()
         await here.buy(1, 112)
         await expect(here.page.locator(".life").first.locator("[data-refused]")).to_be_visible()
+        await expect(here.page.locator(".life").nth(1).locator(".why")).to_contain_text("its record waits in the queue")
         row = here.page.locator(".service[data-name=transacciones]")
         await expect(row.locator(".chart span")).to_have_text("1 queued")
         await expect(row).to_have_attribute("data-state", "down")
