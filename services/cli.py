@@ -84,6 +84,8 @@ def _translated(error: Any) -> Any:
 
 def _translate(command: Any) -> None:
     command.help = say(command.help)
+    for name in ("options_metavar", "subcommand_metavar"):
+        setattr(command, name, say(getattr(command, name, "")))
     usage = command.get_usage
     command.get_usage = lambda ctx: say(usage(ctx))
     for option in (*command.params, command.get_help_option(typer.Context(command))):

@@ -8,6 +8,8 @@ from typing import Final
 # What Typer, not Zoco, says: around the help, and when a command is typed wrong.
 TYPER_SAYS: Final = {
     "Usage: {}": "Uso: {0}",
+    "[OPTIONS]": "[OPCIONES]",
+    "COMMAND [ARGS]...": "ORDEN [ARGUMENTOS]...",
     "Arguments": "Argumentos",
     "Options": "Opciones",
     "Commands": "Órdenes",
