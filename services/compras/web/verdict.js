@@ -8,6 +8,7 @@ import { number, t, time } from "./texts.js";
 const EVERY_MS = 5000;
 // At most so many pages of 1,000 purchases, and of 10,000 records.
 const PAGES = 20;
+const PURCHASES = 1000 * PAGES;
 const PROMISES = [1, 2, 3, 4, 5];
 
 let quietSince = 0;
@@ -58,15 +59,23 @@ async function check(byHand) {
 async function read() {
   const before = await ask("/estado");
   if (before.sinTerminar > 0) return "enCamino";
+  const { records } = before.servicios.compras;
+  if (before.servicios.transacciones.records > PURCHASES) return tooMany(records);
   const [usuarios, tokens, transacciones, compras] = await Promise.all([
     ask("/usuarios"), ask("/tokens"), whole("/transacciones?limite=10000", PAGES), whole("/compras?limite=1000", PAGES),
   ]);
-  if (!transacciones || !compras) return "demasiadas";
+  if (!transacciones || !compras) return tooMany(records);
   const after = await ask("/estado");
-  if (after.servicios.compras.records !== before.servicios.compras.records) return "enCamino";
-  lastRecords = after.servicios.compras.records;
+  if (after.servicios.compras.records !== records) return "enCamino";
+  lastRecords = records;
   result = { hora: new Date(), count: compras.length, ...judge(usuarios, tokens, transacciones, compras) };
   return "comprobado";
+}
+
+// There is no use in reading it all again before there is something new.
+function tooMany(records) {
+  lastRecords = records;
+  return "demasiadas";
 }
 
 function judge(usuarios, tokens, transacciones, compras) {
