@@ -96,7 +96,7 @@ export function draw() {
   const since = Date.now() - 2000;
   while (times.length && times[0] < since) times.shift();
   const figures = t("cargaDice", { a: number(asked), b: number(accepted), r: number(Math.round(times.length / 2)) });
-  // All that is owed and cannot be sent: the browser, or the machine, does not get that far.
+  // More is owed than can be sent: four connections do not carry more at this latency.
   const slow = speed && owed >= speed ? t("cargaTope", { n: number(speed) }) : "";
   write($("#load-says"), asked ? [figures, slow, trouble].filter(Boolean).join(" · ") : trouble || t(operator.token ? "cargaNota" : "cargaOperador"));
 }
