@@ -55,6 +55,13 @@ SOURCES: Final = {
         "transaccion.registrada": "transacciones",
     },
 }
+# What tokens may have said of a purchase's end.
+DECISIONS: Final = {
+    0: "nothing",
+    CONFIRMED: "that it is sold",
+    REFUSED: "that it is refused",
+    CONFIRMED | REFUSED: "both",
+}
 ENTRIES: Final = {"usuario.registrado": "usuarios", "saldo.recargado": "usuarios", "token.publicado": "tokens"}
 
 
@@ -117,9 +124,7 @@ def _ends(verdict: Verdict, stories: Stories) -> None:
         elif story.estado == "rechazada" and decided == REFUSED:
             verdict.refused += 1
         else:
-            says = "both" if decided == CONFIRMED | REFUSED else "nothing"
-            if decided in (CONFIRMED, REFUSED):
-                says = "that it is sold" if decided == CONFIRMED else "that it is refused"
+            says = DECISIONS[decided]
             verdict.breach(
                 4, story.about, f"compras has it as {story.estado}, and tokens said {says}: {stories.where(story)}"
             )

@@ -86,11 +86,7 @@ async def _service(name: str, url: str) -> Finding:
     broker: dict[str, Any] = state["broker"] or {}
     if trouble := broker.get("trouble"):
         return Finding(name, False, f"the broker: {trouble}")
-    return Finding(
-        name,
-        bool(state["ready"]),
-        f"{'writer' if state['role'] == 'writer' else 'follower'}, {state['records']} records",
-    )
+    return Finding(name, bool(state["ready"]), f"{state['role']}, {state['records']} records")
 
 
 async def _broker(running: Running) -> list[Finding]:

@@ -174,7 +174,7 @@ async def test_a_service_that_is_down_is_a_clear_503_and_buying_goes_on(shop: Sh
 async def test_every_service_explains_itself(shop: Shop) -> None:
     async with aiohttp.ClientSession() as http:
         for name, url in shop.running.urls.items():
-            for path in ("/livez", "/readyz", "/metrics", "/docs", "/openapi.json"):
+            for path in ("/livez", "/readyz", "/metrics", "/docs", "/openapi.json", "/swagger/swagger-ui-bundle.js"):
                 async with http.get(url + path) as answer:
                     assert answer.status == 200, (name, path)
                     text = await answer.text()

@@ -15,6 +15,7 @@ from pathlib import Path
 import pytest
 import typer
 
+from loadgen.audit import DECISIONS
 from loadgen.bench.figures import Findings
 from loadgen.bench.table import markdown
 from loadgen.faults import SCENARIOS
@@ -40,8 +41,9 @@ FILES = [
 ]
 # Whoever raises one of these, or calls one of those, says something to a person.
 ERRORS = {"LocalError", "NodeError", "KubeError", "Unreadable", "NotQuiet", "Unusable", "FaultFailed"}
-SAYING = {"fromkeys", "fail", "say", "table", "tell", "print", "Finding", "Figure"}
-SAYING |= {"breach", "_twice", "map"}
+SAYING = {"fromkeys", "fail", "say", "table", "tell", "print", "Finding", "Figure", "breach", "_twice", "map"}
+# What a service says of its role, and the doctor passes on.
+ROLES = {"writer", "follower"}
 # Functions that put together what is said elsewhere.
 MAKING = {
     *("_welcome", "_load_rows", "_line", "_left", "_quiet", "rows", "reasons", "_control_rows", "_recovery_rows"),
@@ -103,7 +105,7 @@ def literals(node: ast.AST) -> Iterator[str]:
 
 def wanted() -> set[str]:
     found = {text for file in FILES for text in said(ast.parse((ROOT / file).read_text(encoding="utf-8")))}
-    found |= set(helps(app))
+    found |= {*helps(app), *ROLES, *DECISIONS.values()}
     found |= {*PROMISES.values(), *(mix.says for mix in MIXES.values()), *(one.says for one in SCENARIOS.values())}
     return {text for text in found - AS_IT_IS if re.search("[A-Za-z]{2}", text.replace("{}", ""))}
 

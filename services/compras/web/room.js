@@ -1,6 +1,6 @@
 // The control room: who runs, what waits, how fast it goes, and the buttons that knock them down.
 
-import { ask, operator, Problem, why } from "./api.js";
+import { ask, operator, why } from "./api.js";
 import { $, make, once, show, write } from "./dom.js";
 import * as purchases from "./purchases.js";
 import { buyerName, tokenName } from "./shop.js";
