@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import Generic, TypeVar
+from typing import Any, Generic, TypeVar
 
 from broker.messages import Message, Service
 
@@ -30,10 +30,13 @@ class Domain(Generic[Row]):
     decide: Callable[[Row | None, Message], Decision[Row]]
     # Which row a message is about.
     key: Callable[[Message], str]
-    # A row that will hardly change again leaves memory; it is read from the journal when it is asked for.
+    # A row that will hardly change again, and in whose lines nobody waits, leaves memory; it is read from the journal
+    # when it is asked for.
     finished: Callable[[Row], bool] = lambda row: False
     # The message that adds a line to the service's book (its list of purchases, its list of sales).
     book: type[Message] | None = None
+    # What the public sees of a row, whose key is its number then; None: nothing.
+    shown: Callable[[Row], Mapping[str, Any] | None] = lambda row: None
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -1,8 +1,8 @@
 """Snapshots: what the journal before a segment comes to, so that a start need not read it. See docs/journal.md.
 
-Each holds all live rows, but of the memory of purchases only what changed since the snapshot before it: writing one
-costs the same however many purchases were ever made. They only save time: without them, or with one damaged, the
-journal is read from its beginning.
+Each holds all live rows, but of the memory of purchases and of what the public sees only what changed since the
+snapshot before it: writing one costs the same however many purchases were ever made. They only save time: without
+them, or with one damaged, the journal is read from its beginning.
 """
 
 from __future__ import annotations
@@ -20,8 +20,9 @@ import pydantic_core
 from services.shared.book import Book
 from services.shared.disk import Disk
 from services.shared.journal import Segment, seal, sealed
+from services.shared.shelf import Shelf
 
-FORMAT: Final = 1
+FORMAT: Final = 2
 HALF: Final = (1 << 64) - 1
 
 
@@ -32,6 +33,7 @@ class Snapshot:
     rows: dict[str, dict[str, Any]]
     memory: dict[int, int]
     book: Book
+    shelf: Shelf
     segments: int
 
 
@@ -42,6 +44,7 @@ class _File:
     keys: bytes
     values: bytes
     book: Book
+    shelf: tuple[bytes, bytes, bytes]
 
 
 def snapshot_name(segment: str) -> str:
@@ -55,6 +58,7 @@ async def write_snapshot(
     rows: Mapping[str, Mapping[str, Any]],
     touched: Mapping[int, int],
     book: Book,
+    shelf: tuple[bytes, bytes, bytes],
 ) -> None:
     """Write down what all before `segment` comes to. Raises OSError."""
     keys = array("Q", (half for key in touched for half in (key >> 64, key & HALF)))
@@ -63,6 +67,7 @@ async def write_snapshot(
         keys.tobytes(),
         array("Q", touched.values()).tobytes(),
         *book.columns(),
+        *shelf,
     )
     body = b"".join(parts)
     head = {
@@ -92,13 +97,14 @@ def read_snapshots(disk: Disk, segments: Sequence[Segment]) -> Snapshot | None:
         files.append(file)
         name = file.previous
     memory: dict[int, int] = {}
-    book = Book()
+    book, shelf = Book(), Shelf()
     for file in reversed(files):
         halves = array("Q", file.keys)
         keys = ((high << 64) | low for high, low in zip(halves[::2], halves[1::2], strict=True))
         memory.update(zip(keys, array("Q", file.values), strict=True))
         book.extend(file.book)
-    return Snapshot(pydantic_core.from_json(files[0].rows), memory, book, numbers[names[-1]])
+        shelf.extend(*file.shelf)
+    return Snapshot(pydantic_core.from_json(files[0].rows), memory, book, shelf, numbers[names[-1]])
 
 
 def _read(disk: Disk, segment: Segment) -> _File | None:
@@ -120,7 +126,8 @@ def _read(disk: Disk, segment: Segment) -> _File | None:
         for size in read["sizes"]:
             parts.append(body[at : at + size])
             at += size
-        rows, keys, values, users, tokens, places = parts
-        return _File(read["previous"], rows, keys, values, Book(users, tokens, places))
+        rows, keys, values, users, tokens, places, *shelf = parts
+        ids, standing, lines = shelf
+        return _File(read["previous"], rows, keys, values, Book(users, tokens, places), (ids, standing, lines))
     except (OSError, ValueError, KeyError, TypeError):
         return None

@@ -26,6 +26,7 @@ from services.shared.decision import Domain
 from services.shared.disk import Disk
 from services.shared.journal import Line, Segment
 from services.shared.rows import Rows
+from services.shared.shelf import Shelf
 from services.shared.snapshot import read_snapshots, write_snapshot
 from services.shared.store import Answer, Damaged, Fenced, StoreBroken
 
@@ -117,6 +118,7 @@ class JsonStore(Generic[Row]):
     def _forget(self) -> None:
         self.rows: dict[str, Row] = {}
         self.book = Book()
+        self.shelf = Shelf()
         self.seq = 0
         # When the last record was written, as its writer's clock had it.
         self.time = ""
@@ -138,7 +140,7 @@ class JsonStore(Generic[Row]):
         row = self.rows.get(key)
         if row is not None:
             return row
-        place = self._memory.get(memory_key(key), 0) >> SEEN_BITS
+        place = self.shelf.place(key) or self._memory.get(memory_key(key), 0) >> SEEN_BITS
         if not place:
             return None
         word = self._read(place)
@@ -200,6 +202,7 @@ class JsonStore(Generic[Row]):
         if snapshot is not None:
             self._memory = snapshot.memory
             self.book = snapshot.book
+            self.shelf = snapshot.shelf
             self.rows = {key: self._codec.changed(None, row) for key, row in snapshot.rows.items()}
             self._segments = segments[: snapshot.segments]
             self.seq = segments[snapshot.segments - 1].first - 1
@@ -412,15 +415,17 @@ class JsonStore(Generic[Row]):
         if new is None or new is old:
             return None
         change = self._codec.change(old, new)
-        # A finished row leaves memory, so its record holds all of it.
-        return self._codec.change(None, new) if change and self.domain.finished(new) else change or None
+        if change and self.domain.finished(new):
+            # It leaves memory, so its record holds all of it; and who left a line that is empty now.
+            return {**self._codec.change(None, new), **change}
+        return change or None
 
     def _remember(self, entry: _Entry[Row], segment: int, memory: dict[int, int]) -> None:
         """Note what was seen, and where the last words lie now. A silent decision leaves nothing to repeat."""
         about = memory_key(entry.about)
         known = memory.get(about) or self._memory.get(about, 0)
         place = 0
-        if entry.row is not None and self.domain.finished(entry.row):
+        if entry.row is not None and entry.key == entry.about and self.domain.finished(entry.row):
             place = known >> SEEN_BITS if entry.change_at is None else (segment << OFFSET_BITS) | entry.change_at
         memory[about] = (place << SEEN_BITS) | (known & SEEN) | BIT[entry.type]
         for told, at, _ in entry.words:
@@ -434,10 +439,14 @@ class JsonStore(Generic[Row]):
     def _apply(self, entry: _Entry[Row], segment: int) -> None:
         """Let everybody see what a record did, now that it is on the disk."""
         if entry.row is not None:
-            if self.domain.finished(entry.row):
+            finished = self.domain.finished(entry.row)
+            if finished:
                 self.rows.pop(entry.key, None)
             else:
                 self.rows[entry.key] = entry.row
+            if entry.change_at is not None and (shown := self.domain.shown(entry.row)) is not None:
+                place = (segment << OFFSET_BITS) | entry.change_at if finished else 0
+                self.shelf.put(int(entry.key), msgspec.json.encode(shown), place)
         for _, at, line in entry.words:
             if line is not None:
                 self.book.add(*line, (segment << OFFSET_BITS) | at)
@@ -517,6 +526,7 @@ class JsonStore(Generic[Row]):
                 {key: self._codec.change(None, row) for key, row in self.rows.items()},
                 self._touched,
                 self.book.since(self._book_in_snapshot),
+                self.shelf.changes(),
             )
         except OSError:
             # Snapshots only save time: the next one, after as much again, holds what this one would have.
@@ -524,6 +534,7 @@ class JsonStore(Generic[Row]):
             return
         self._snapshot, self._book_in_snapshot = name, len(self.book)
         self._touched, self._since_snapshot = {}, 0
+        self.shelf.saved()
 
 
 # It is asked several times for each message.

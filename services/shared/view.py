@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Mapping
-from heapq import nsmallest
 from pathlib import Path
 from typing import Any, Final, Generic, Protocol, TypeVar
 
@@ -13,12 +12,12 @@ import msgspec
 import pydantic_core
 
 from broker.messages import Message
+from services.shared.shelf import BETWEEN, END
 from services.shared.store_json import JsonStore
 
 Row = TypeVar("Row")
 # So many new lines of a book are written at a time.
 CHUNK: Final = 5_000
-END: Final = b"]\n"
 
 
 class View(Protocol):
@@ -26,34 +25,20 @@ class View(Protocol):
         """Bring the file up to date. Raises OSError."""
 
 
-class RowsView(Generic[Row]):
-    """All rows that the public sees. The file is written anew, and a reader sees the old one or the new one."""
+class ShelfView:
+    """All that the public sees of the rows. The file is written anew, and a reader sees the old one or the new one."""
 
-    def __init__(self, store: JsonStore[Row], file: Path, public: Callable[[Row], Mapping[str, Any] | None]) -> None:
-        self._store, self._file, self._public = store, file, public
-        self._seq, self._body, self._written = -1, b"", -1
-
-    def body(self) -> bytes:
-        """The rows as a JSON array, encoded once per change."""
-        if self._seq != self._store.seq:
-            shown = [seen for row in self._store.rows.values() if (seen := self._public(row)) is not None]
-            self._body = array(msgspec.json.encode(row) for row in shown)
-            self._seq = self._store.seq
-        return self._body
-
-    def first(self, limite: int) -> list[Mapping[str, Any]]:
-        """What the public sees of the rows with the lowest ids, in their order."""
-        rows = self._store.rows
-        chosen = (rows[str(number)] for number in nsmallest(limite, map(int, rows)))
-        return [seen for row in chosen if (seen := self._public(row)) is not None]
+    def __init__(self, store: JsonStore[Any], file: Path) -> None:
+        self._store, self._file = store, file
+        self._written = -1
 
     async def write(self) -> None:
         if self._written == self._store.seq:
             return
-        seq = self._store.seq
+        seq, body = self._store.seq, self._store.shelf.body()
         new = self._file.with_name(f".{self._file.name}.new")
         async with aiofiles.open(new, "wb") as file:
-            await file.write(self.body())
+            await file.write(body)
         os.replace(new, self._file)  # noqa: PTH105
         self._written = seq
 
@@ -78,7 +63,7 @@ class BookView(Generic[Row]):
             added = self.lines(list(range(self._lines + 1, last + 1)))
             async with aiofiles.open(self._file, "r+b") as file:
                 await file.seek(-len(END), os.SEEK_END)
-                await file.write((b",\n " if self._lines else b"") + b",\n ".join(added) + END)
+                await file.write((BETWEEN if self._lines else b"") + BETWEEN.join(added) + END)
             self._lines = last
 
     async def _resume(self) -> int:
@@ -101,4 +86,4 @@ class BookView(Generic[Row]):
 
 def array(items: Any) -> bytes:
     """JSON values as an array, one to a line."""
-    return b"[" + b",\n ".join(items) + END
+    return b"[" + BETWEEN.join(items) + END

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
-from typing import Final, TypeAlias
+from typing import Any, Final, TypeAlias
 
 from broker.messages import (
     AltaAplicada,
@@ -159,6 +159,17 @@ def rechazar(compra: CompraMessage, motivo: Motivo) -> CompraRechazada:
     )
 
 
+def public(token: Token) -> dict[str, Any]:
+    """A token in the seed's format."""
+    return {
+        "id": token.id,
+        "nombre": token.nombre,
+        "imagen": token.imagen,
+        "precio": token.precio,
+        "vendido": token.vendido,
+    }
+
+
 def _asked(token: Token, espera: Espera) -> CompraSolicitada:
     """What the one who waits asked for."""
     return CompraSolicitada(
@@ -186,4 +197,6 @@ def _key(message: Message) -> str:
     return str(message.token_id)
 
 
-DOMAIN: Final = Domain(name="tokens", rows=(Token,), decide=decide, key=_key)
+DOMAIN: Final = Domain(
+    name="tokens", rows=(Token,), decide=decide, key=_key, finished=lambda token: token.vendido, shown=public
+)

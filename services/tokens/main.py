@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Final, Literal
+from typing import Final, Literal
 
 from fastapi import APIRouter, Request, Response
 from fastapi.responses import FileResponse
@@ -15,8 +15,8 @@ from broker.messages import Id, Imagen, Message, Money, Nombre, TokenPublicado
 from services.shared.problems import Problem
 from services.shared.run import Limite, Runtime, Service, create_app, json_bytes, runtime_of
 from services.shared.seed import SEED_FECHA, seed_id
-from services.shared.view import RowsView
-from services.tokens.domain import DOMAIN, Token
+from services.shared.view import ShelfView
+from services.tokens.domain import DOMAIN, Token, public
 
 IMAGENES: Final = Path(__file__).with_name("imagenes")
 
@@ -48,24 +48,13 @@ def seed(raw: bytes) -> Sequence[Message]:
     ]
 
 
-def public(token: Token) -> dict[str, Any]:
-    """A token in the seed's format."""
-    return {
-        "id": token.id,
-        "nombre": token.nombre,
-        "imagen": token.imagen,
-        "precio": token.precio,
-        "vendido": token.vendido,
-    }
-
-
 routes = APIRouter()
 
 
 @routes.get("/tokens", summary="Every token, as in the seed")
 async def tokens(request: Request, limite: Limite = None) -> Response:
-    view = runtime_of(request).view
-    return json_bytes(view.body() if limite is None else view.first(limite))
+    shelf = runtime_of(request).store.shelf
+    return json_bytes(shelf.body() if limite is None else shelf.first(limite))
 
 
 @routes.get("/tokens/{token_id}", summary="One token: who holds it and who waits, too", responses={404: {}})
@@ -95,7 +84,7 @@ app = create_app(
         routes=routes,
         seed=seed,
         seed_file=Path(__file__).with_name("tokens.json"),
-        view=lambda store, file: RowsView(store, file, public),
+        view=ShelfView,
         straight={("GET", "/tokens"): tokens},
     )
 )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import Final, TypeAlias
+from typing import Any, Final, TypeAlias
 
 from broker.messages import (
     AltaAplicada,
@@ -111,9 +111,16 @@ def rechazar(reserva: TokenReservado, motivo: MotivoSaldo) -> SaldoRechazado:
     )
 
 
+def public(usuario: Usuario) -> dict[str, Any] | None:
+    """A user in the seed's format; None while nobody is registered under the number."""
+    if usuario.nombre is None:
+        return None
+    return {"id": usuario.id, "nombre": usuario.nombre, "saldo": usuario.saldo}
+
+
 def _key(message: Message) -> str:
     assert isinstance(message, TokenReservado | UsuarioRegistrado | SaldoRecargado)
     return str(message.usuario_id)
 
 
-DOMAIN: Final = Domain(name="usuarios", rows=(Usuario,), decide=decide, key=_key)
+DOMAIN: Final = Domain(name="usuarios", rows=(Usuario,), decide=decide, key=_key, shown=public)

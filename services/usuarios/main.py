@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 from fastapi import APIRouter, Request, Response
 from pydantic import BaseModel, ConfigDict, TypeAdapter
@@ -13,8 +12,8 @@ from broker.messages import Id, Message, Money, Nombre, UsuarioRegistrado
 from services.shared.problems import Problem
 from services.shared.run import Limite, Runtime, Service, create_app, json_bytes, runtime_of
 from services.shared.seed import SEED_FECHA, seed_id
-from services.shared.view import RowsView
-from services.usuarios.domain import DOMAIN, Usuario
+from services.shared.view import ShelfView
+from services.usuarios.domain import DOMAIN, Usuario, public
 
 
 class SeedUsuario(BaseModel):
@@ -41,20 +40,13 @@ def seed(raw: bytes) -> Sequence[Message]:
     ]
 
 
-def public(usuario: Usuario) -> dict[str, Any] | None:
-    """A user in the seed's format; None while nobody is registered under the number."""
-    if usuario.nombre is None:
-        return None
-    return {"id": usuario.id, "nombre": usuario.nombre, "saldo": usuario.saldo}
-
-
 routes = APIRouter()
 
 
 @routes.get("/usuarios", summary="Every user, as in the seed")
 async def usuarios(request: Request, limite: Limite = None) -> Response:
-    view = runtime_of(request).view
-    return json_bytes(view.body() if limite is None else view.first(limite))
+    shelf = runtime_of(request).store.shelf
+    return json_bytes(shelf.body() if limite is None else shelf.first(limite))
 
 
 @routes.get("/usuarios/{usuario_id}", summary="One user", responses={404: {}})
@@ -73,6 +65,6 @@ app = create_app(
         routes=routes,
         seed=seed,
         seed_file=Path(__file__).with_name("usuarios.json"),
-        view=lambda store, file: RowsView(store, file, public),
+        view=ShelfView,
     )
 )

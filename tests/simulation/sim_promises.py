@@ -388,3 +388,5 @@ def equal(what: str, one: Any, other: Any) -> None:
     for name in ("seq", "rows", "_memory"):
         require(getattr(one, name) == getattr(other, name), "8", f"{what}: {name} differs")
     require(one.book.columns() == other.book.columns(), "8", f"{what}: the book differs")
+    # The same rows in the same order; how much room each has differs.
+    require(json.loads(one.shelf.body()) == json.loads(other.shelf.body()), "8", f"{what}: what is shown differs")

@@ -166,8 +166,8 @@ def records_numbered_with_gaps(patch: pytest.MonkeyPatch) -> None:
 def snapshot_without_memory(patch: pytest.MonkeyPatch) -> None:
     write = store_json.write_snapshot
 
-    async def forgetful(disk: Any, name: str, previous: Any, rows: Any, touched: Any, book: Any) -> None:
-        await write(disk, name, previous, rows, {}, book)
+    async def forgetful(disk: Any, name: str, previous: Any, rows: Any, touched: Any, *rest: Any) -> None:
+        await write(disk, name, previous, rows, {}, *rest)
 
     patch.setattr(store_json, "write_snapshot", forgetful)
 
@@ -216,8 +216,18 @@ def failed_sync_believed(patch: pytest.MonkeyPatch) -> None:
 def snapshot_without_rows(patch: pytest.MonkeyPatch) -> None:
     write = store_json.write_snapshot
 
-    async def forgetful(disk: Any, name: str, previous: Any, rows: Any, touched: Any, book: Any) -> None:
-        await write(disk, name, previous, {}, touched, book)
+    async def forgetful(disk: Any, name: str, previous: Any, rows: Any, *rest: Any) -> None:
+        await write(disk, name, previous, {}, *rest)
+
+    patch.setattr(store_json, "write_snapshot", forgetful)
+
+
+def snapshot_without_shelf(patch: pytest.MonkeyPatch) -> None:
+    write = store_json.write_snapshot
+
+    async def forgetful(*columns: Any) -> None:
+        *others, _ = columns
+        await write(*others, (b"", b"", b""))
 
     patch.setattr(store_json, "write_snapshot", forgetful)
 
@@ -272,6 +282,7 @@ MUTANTS: dict[Patch, set[str]] = {
     waiting_top_up_lost: {"1"},
     records_numbered_with_gaps: {"5"},
     snapshot_without_memory: {"4", "8", "9"},
+    snapshot_without_shelf: {"8"},
     snapshot_without_rows: {"6", "8", "not damaged"},
     takeover_without_a_sync: {"durable", "not damaged"},
     takeover_with_a_sync_only: {"durable", "not damaged"},

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import shutil
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager
@@ -127,7 +128,7 @@ def reader(folder: Path, domain: Domain[Any], *, to_the_end: bool = False) -> It
 
 def state(store: JsonStore[Any]) -> tuple[Any, ...]:
     """All that a store knows, fit for ==."""
-    return dict(store.rows), dict(store._memory), store.book.columns(), store.seq
+    return dict(store.rows), dict(store._memory), store.book.columns(), json.loads(store.shelf.body()), store.seq
 
 
 def contents(folder: Path) -> dict[str, bytes]:

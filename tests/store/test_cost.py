@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import gc
+import json
 import tracemalloc
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 import pytest
-from store_builders import confirmada, life, publicado, solicitada, writer
+from store_builders import confirmada, life, pagado, publicado, reader, solicitada, writer
 
 from broker.messages import Message
 from services.compras.domain import DOMAIN as COMPRAS
@@ -22,6 +23,7 @@ PURCHASES = 100_000
 BATCH = 5_000
 # A key, a number and a hash table's place for them; three numbers in the book.
 MAX_BYTES = 150
+TOKENS_SOLD = 1_000
 
 
 def sale(number: int) -> Sequence[Message]:
@@ -61,6 +63,38 @@ async def test_a_finished_purchase_leaves_little_in_memory(
         touched = store._touched.__sizeof__() / PURCHASES
         print(f"{domain.name}: {size:.0f} bytes a purchase, and {touched:.0f} until the next snapshot")
         assert size <= MAX_BYTES
+
+
+async def test_a_sold_token_leaves_memory_and_no_snapshot_holds_it_twice(tmp_path: Path) -> None:
+    async with writer(tmp_path, TOKENS, snapshot_bytes=1_000_000) as store:
+
+        async def sell(first: int) -> None:
+            tokens = range(first, first + TOKENS_SOLD)
+            await store.once([publicado(token) for token in tokens])
+            await store.once([solicitada(token, token=token) for token in tokens])
+            await store.once([pagado(solicitada(token, token=token)) for token in tokens])
+
+        await sell(1)
+        first_sold = store.row("1")
+        for number in range(1, 10):
+            await sell(1 + number * TOKENS_SOLD)
+        sizes = [file.stat().st_size for file in sorted(tmp_path.glob("*.snapshot"))]
+        shelf = store.shelf
+        size = sum(total_size(part) for part in (shelf._text, shelf._numbers, shelf._starts, shelf._places))
+        print(f"{size / len(shelf):.0f} bytes for a sold token; snapshots of {sizes} bytes")
+        assert (len(store.rows), len(shelf)) == (0, 10 * TOKENS_SOLD)
+        assert size <= MAX_BYTES * len(shelf)
+        assert len(sizes) > 5
+        assert max(sizes[2:]) < 1.2 * min(sizes[2:])
+        # It is all there, and whoever comes later hears that it is sold.
+        assert first_sold is not None
+        assert store.row("1") == first_sold
+        assert first_sold.vendido
+        (answer,) = await store.once([solicitada(2, token=1, key="late")])
+        assert [word.type for word in answer.messages] == ["compra.rechazada"]
+    with reader(tmp_path, TOKENS) as again:
+        assert (again.row("1"), len(again.rows)) == (first_sold, 0)
+        assert json.loads(again.shelf.body()) == json.loads(shelf.body())
 
 
 def total_size(part: Any) -> int:
