@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 import re
+from collections import Counter
 from pathlib import Path as File
 from typing import Annotated, Any, Final
 from uuid import uuid4, uuid5
@@ -10,7 +12,7 @@ from uuid import uuid4, uuid5
 from fastapi import APIRouter, Path, Query, Request, Response
 from fastapi.responses import StreamingResponse
 from fastapi.sse import EventSourceResponse
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, Field, RootModel
 from pydantic.alias_generators import to_camel
 
 from broker.messages import (
@@ -37,6 +39,8 @@ from services.shared.run import Runtime, Service, create_app, json_bytes, page, 
 
 MAX_KEY: Final = 255
 MAX_LIMITE: Final = 1_000
+# So many tokens are put up for sale by one request; as text they fill most of what a body may be.
+MAX_CATALOGO: Final = 100
 # By then a follower has read of whatever its writer has answered.
 NEWS_SECONDS: Final = 2.0
 
@@ -68,6 +72,14 @@ class AltaToken(Body):
     nombre: Nombre
     imagen: Imagen
     precio: Money
+
+
+class TokenDeCatalogo(AltaToken):
+    id: Id
+
+
+class Catalogo(RootModel[Annotated[list[TokenDeCatalogo], Field(min_length=1, max_length=MAX_CATALOGO)]]):
+    """Tokens to be put up for sale together."""
 
 
 routes = APIRouter()
@@ -274,13 +286,56 @@ async def alta_token(request: Request, token_id: EntityId, _: Operator) -> Respo
     )
 
 
+@routes.post(
+    "/tokens",
+    status_code=202,
+    summary="Put up to 100 tokens up for sale, or change what is shown of them (operator)",
+    openapi_extra=documented(Catalogo),
+)
+async def alta_catalogo(request: Request, _: Operator) -> Response:
+    """As many PUTs, answered once all of them are on the disk. After a 503 some may be: send the same again."""
+    catalogo = await read_body(request, Catalogo)
+    ((token_id, times),) = Counter(token.id for token in catalogo.root).most_common(1)
+    if times > 1:
+        raise Problem(422, f"token {token_id} is in the list twice: say once what is to be shown of it")
+    key = idempotency_key(request)
+    if (answer := await door_of(request).at_the_writer(request, key)) is not None:
+        return answer
+    altas = await asyncio.gather(
+        *(
+            _entered(
+                request,
+                key,
+                f"catalogo:{key}:{token.id}",
+                f"/tokens/{token.id}",
+                TokenPublicado,
+                token_id=token.id,
+                nombre=token.nombre,
+                imagen=token.imagen,
+                precio=token.precio,
+            )
+            for token in catalogo.root
+        )
+    )
+    last = max(altas, key=lambda alta: alta.status_code)
+    headers = {name: last.headers[name] for name in ("retry-after", "preference-applied") if name in last.headers}
+    body = b"[" + b",".join(bytes(alta.body) for alta in altas) + b"]"
+    return json_bytes(body, last.status_code, {"Idempotency-Key": key, **headers})
+
+
 async def _alta(request: Request, model: type[AltaMessage], **fields: Any) -> Response:
     key = idempotency_key(request)
     if (answer := await door_of(request).at_the_writer(request, key)) is not None:
         return answer
-    alta_id = str(uuid5(NAMESPACE, f"operador:{key}"))
-    fecha = door_of(request).fecha_alta(request.url.path.removesuffix("/recargas"))
-    return await accepted(request, model(alta_id=alta_id, fecha=fecha, **fields), "altas", key)
+    return await _entered(request, key, f"operador:{key}", request.url.path.removesuffix("/recargas"), model, **fields)
+
+
+async def _entered(
+    request: Request, key: str, name: str, whose: str, model: type[AltaMessage], **fields: Any
+) -> Response:
+    """One entry, which has its id by `name`, about the user or token with the path `whose`."""
+    fecha = door_of(request).fecha_alta(whose)
+    return await accepted(request, model(alta_id=str(uuid5(NAMESPACE, name)), fecha=fecha, **fields), "altas", key)
 
 
 routes.include_router(page_routes)

@@ -31,6 +31,7 @@ HEADERS: Final = {
 routes = APIRouter()
 
 
+@routes.head("/", include_in_schema=False)
 @routes.get("/", summary="The page; plain text for who does not ask for HTML", response_class=Response)
 async def page(request: Request) -> Response:
     headers = {**HEADERS, "Vary": "Accept, Accept-Language"}

@@ -65,7 +65,11 @@ async def read_body(request: Request, model: type[Body]) -> Body:
 
 def documented(model: type[BaseModel]) -> dict[str, Any]:
     """What `/docs` says of a body that `read_body` reads."""
-    content = {"application/json": {"schema": model.model_json_schema(by_alias=True)}}
+    schema = model.model_json_schema(by_alias=True)
+    if parts := schema.pop("$defs", None):
+        # A list of one kind of object; OpenAPI would look for its definition elsewhere.
+        (schema["items"],) = parts.values()
+    content = {"application/json": {"schema": schema}}
     return {"requestBody": {"required": True, "content": content}}
 
 

@@ -87,9 +87,10 @@ async def test_what_is_not_there_is_not_found(shop: Shop, path: str, status: int
         ("PUT", "/usuarios/5", {"nombre": "Eva", "saldo": 5}),
         ("POST", "/usuarios/5/recargas", {"monto": 5}),
         ("PUT", "/tokens/5", {"nombre": "Sol", "imagen": "sol.jpg", "precio": 5}),
+        ("POST", "/tokens", [{"id": 5, "nombre": "Sol", "imagen": "sol.jpg", "precio": 5}]),
     ],
 )
-async def test_only_the_operator_may_enter_anything(shop: Shop, method: str, path: str, body: dict[str, Any]) -> None:
+async def test_only_the_operator_may_enter_anything(shop: Shop, method: str, path: str, body: Any) -> None:
     for headers in ({}, {"Authorization": "Bearer wrong"}, {"Authorization": "Basic x"}):
         status, problem, _ = await ask(shop, method, path, json=body, headers=headers)
         assert status == 401, problem
@@ -112,6 +113,53 @@ async def test_the_operators_entries_count_once_and_in_their_order(shop: Shop, n
     assert (await ask(shop, "GET", f"/usuarios/{first}"))[1] == {"id": first, "nombre": "Evita", "saldo": 12}
     status, problem, _ = await ask(shop, "POST", f"/usuarios/{first}/recargas", json={"monto": 8}, headers=key)
     assert status == 422, problem
+
+
+def sol(token: int, **other: Any) -> dict[str, Any]:
+    return {"id": token, "nombre": f"Sol {token}", "imagen": "sol.jpg", "precio": 5, **other}
+
+
+async def test_many_tokens_are_put_up_for_sale_by_one_request_once(shop: Shop, numbers: Iterator[int]) -> None:
+    tokens = [sol(next(numbers)) for _ in range(100)]
+    headers = {
+        "Authorization": f"Bearer {shop.running.operator_token}",
+        "Idempotency-Key": f"catalogo-{tokens[0]['id']}",
+    }
+    status, first, answered = await ask(shop, "POST", "/tokens", json=tokens, headers=headers)
+    assert (status, len(first), answered["Idempotency-Key"]) == (202, 100, headers["Idempotency-Key"])
+    status, told, answered = await ask(shop, "POST", "/tokens", json=tokens, headers={**headers, "Prefer": "wait=10"})
+    assert (status, answered["Preference-Applied"]) == (200, "wait=10")
+    assert {alta["estado"] for alta in told} == {"aplicada"}
+    assert [alta["id"] for alta in told] == [alta["id"] for alta in first]
+    for token in (tokens[0], tokens[-1]):
+        shown = (await ask(shop, "GET", f"/tokens/{token['id']}"))[1]
+        assert shown == {**token, "vendido": False, "reserva": None, "cola": []}
+    # The key stands for this list: a change needs another one.
+    tokens[0]["precio"] = 6
+    status, problem, _ = await ask(shop, "POST", "/tokens", json=tokens, headers=headers)
+    assert (status, "another key" in problem["detail"]) == (422, True)
+
+
+@pytest.mark.parametrize(
+    ("tokens", "status", "says"),
+    [
+        ([], 422, "at least 1"),
+        ([sol(number) for number in range(1, 102)], 422, "at most 100"),
+        ([sol(7), sol(8), sol(7, precio=6)], 422, "token 7 is in the list twice"),
+        ([sol(7), {"nombre": "Sol"}], 422, "/1/imagen"),
+        ([sol(7, vendido=False)], 422, "/0/vendido"),
+        (sol(7), 422, "array"),
+        ([sol(number, nombre="S" * 200) for number in range(1, 101)], 413, "16384 bytes"),
+    ],
+)
+async def test_a_list_with_anything_wrong_puts_nothing_up_for_sale(
+    shop: Shop, tokens: Any, status: int, says: str
+) -> None:
+    headers = {"Authorization": f"Bearer {shop.running.operator_token}"}
+    got, problem, _ = await ask(shop, "POST", "/tokens", json=tokens, headers=headers)
+    assert got == status, problem
+    assert says in problem["detail"]
+    assert (await ask(shop, "GET", "/tokens/7"))[0] == 404
 
 
 @pytest.mark.parametrize(

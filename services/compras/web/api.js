@@ -5,6 +5,8 @@ import { t } from "./texts.js";
 const TOKEN = "zoco.operador";
 const AGAIN_MS = 1000;
 const ASK_MS = 8000;
+const FIRST_MS = 500;
+const LONGEST_MS = 5000;
 
 // An answer that is an error, in the API's own words (RFC 9457).
 export class Problem extends Error {
@@ -40,6 +42,24 @@ export async function ask(path, { method = "GET", body, headers = {}, asOperator
   if (!answer.ok) throw new Problem(answer.status, told.detail ?? answer.statusText);
   return Object.assign(told, { [NEXT]: /<([^>]+)>; rel="next"/.exec(answer.headers.get("Link") ?? "")?.[1] });
 }
+
+// Asked with one key until there is an answer: it counts once, however often it is sent. `meanwhile(error)` hears why
+// there is none yet. Throws Problem when the answer is that it will never do.
+export async function insist(path, { key, headers = {}, meanwhile, ...options }) {
+  for (let pause = FIRST_MS; ; pause = Math.min(2 * pause, LONGEST_MS)) {
+    try {
+      return await ask(path, { method: "POST", ...options, headers: { ...headers, "Idempotency-Key": key } });
+    } catch (error) {
+      if (error instanceof Problem && error.status !== 503) throw error;
+      meanwhile(error);
+      await new Promise((again) => setTimeout(again, pause));
+    }
+  }
+}
+
+// crypto.randomUUID exists on https and localhost only.
+export const newKey = () => crypto.randomUUID?.() ?? fallbackKey();
+const fallbackKey = () => [...crypto.getRandomValues(new Uint8Array(16))].map((byte) => byte.toString(16).padStart(2, "0")).join("");
 
 const NEXT = Symbol("next page");
 

@@ -1,4 +1,4 @@
-// Buying without a pause: publishes a token and buys it, so many times a second. For the operator.
+// Buying without a pause: publishes tokens and buys them, one by one, so many a second. For the operator.
 
 import { ask, operator, Problem, why } from "./api.js";
 import { $, write } from "./dom.js";
@@ -6,15 +6,19 @@ import { PICTURES, TEST_IDS } from "./shop.js";
 import { number, t } from "./texts.js";
 
 const TICK_MS = 100;
-// A browser opens six connections: one listens, and one is for who buys by hand.
-const AT_ONCE = 4;
+// A browser opens six connections, and one of them listens.
+const AT_ONCE = 5;
+// Tokens are published at least so many at a time, before the last ones are bought.
+const LOT = 5;
 const BUYERS = 5;
 const SALDO = 10 ** 9;
 
 let speed = 0;
 let owed = 0;
 let flying = 0;
+let publishing = false;
 let next = Date.now() * 1000;
+const stock = [];
 let asked = 0;
 let accepted = 0;
 let trouble = "";
@@ -59,31 +63,50 @@ function tick() {
 
 // As many as are owed, and as many at once as there is room for.
 function go() {
-  while (speed && owed >= 1 && flying < AT_ONCE) {
+  if (speed && owed >= 1 && stock.length < lot() / 2 && !publishing) publish();
+  while (speed && owed >= 1 && flying < AT_ONCE && stock.length) {
     owed -= 1;
     flying += 1;
-    one().finally(() => {
+    one(stock.shift()).finally(() => {
       flying -= 1;
       go();
     });
   }
 }
 
-async function one() {
-  const tokenId = (next += 1);
-  const usuarioId = TEST_IDS + (tokenId % BUYERS);
-  const imagen = PICTURES[tokenId % PICTURES.length];
-  const key = `carga-${tokenId}`;
+const lot = () => Math.max(LOT, speed / 4);
+
+async function publish() {
+  publishing = true;
+  const tokens = Array.from({ length: lot() }, () => {
+    const id = (next += 1);
+    return { id, nombre: `Prueba ${id % 100_000}`, imagen: PICTURES[id % PICTURES.length], precio: 1 };
+  });
+  const published = await tried("/tokens", { body: tokens, asOperator: true });
+  if (published) stock.push(...tokens.map((token) => token.id));
+  publishing = false;
+  // After trouble the next tick is soon enough.
+  if (published) go();
+}
+
+async function one(tokenId) {
   asked += 1;
+  const body = { usuarioId: TEST_IDS + (tokenId % BUYERS), tokenId };
+  if (!await tried("/compras", { body, headers: { "Idempotency-Key": `carga-${tokenId}` } })) return;
+  accepted += 1;
+  times.push(Date.now());
+}
+
+// Whether it was accepted.
+async function tried(path, options) {
   try {
-    await ask(`/tokens/${tokenId}`, { method: "PUT", body: { nombre: `Prueba ${tokenId % 100000}`, imagen, precio: 1 }, asOperator: true });
-    await ask("/compras", { method: "POST", body: { usuarioId, tokenId }, headers: { "Idempotency-Key": key } });
-    accepted += 1;
-    times.push(Date.now());
+    await ask(path, { method: "POST", ...options });
+    return true;
   } catch (error) {
     // Away or full: the next ones go on trying, at the same speed. Anything else would fail for ever.
     if (error instanceof Problem && error.status !== 503) stop(error);
     else trouble = why(error);
+    return false;
   }
 }
 
@@ -96,7 +119,7 @@ export function draw() {
   const since = Date.now() - 2000;
   while (times.length && times[0] < since) times.shift();
   const figures = t("cargaDice", { a: number(asked), b: number(accepted), r: number(Math.round(times.length / 2)) });
-  // More is owed than can be sent: four connections do not carry more at this latency.
+  // More is owed than can be sent: five connections do not carry more at this latency.
   const slow = speed && owed >= speed ? t("cargaTope", { n: number(speed) }) : "";
   write($("#load-says"), asked ? [figures, slow, trouble].filter(Boolean).join(" · ") : trouble || t(operator.token ? "cargaNota" : "cargaOperador"));
 }

@@ -3,7 +3,7 @@
 // What this browser asked for lies in localStorage until it is old. An entry without an id has had no answer yet: it
 // is sent again, with its key, after a reload too, and the front door makes one purchase of it however often it comes.
 
-import { ask, Problem, why } from "./api.js";
+import { ask, insist, newKey, Problem, why } from "./api.js";
 import { make, once, show, write, $ } from "./dom.js";
 import { number, t, time } from "./texts.js";
 
@@ -13,8 +13,6 @@ const SHOWN = 10;
 const OTHERS = 4;
 // Past so many a second, those of others are counted instead of shown.
 const CROWD = 5;
-const FIRST_MS = 500;
-const LONGEST_MS = 5000;
 // A purchase takes tens of milliseconds: who stands still for longer is in line, or waits for a service.
 const SLOW_MS = 700;
 const LINE_MS = 1500;
@@ -96,29 +94,25 @@ export function buy(usuarioId, token) {
   send(entry);
 }
 
-// crypto.randomUUID exists on https and localhost only.
-export const newKey = () => crypto.randomUUID?.() ?? fallbackKey();
-const fallbackKey = () => [...crypto.getRandomValues(new Uint8Array(16))].map((byte) => byte.toString(16).padStart(2, "0")).join("");
-
-async function send(entry, pause = FIRST_MS) {
+async function send(entry) {
   const body = { usuarioId: entry.usuarioId, tokenId: entry.tokenId, precioMaximo: entry.precioMaximo };
-  try {
-    const life = await ask("/compras", { method: "POST", body, headers: { "Idempotency-Key": entry.key } });
-    told.set(entry.key, (told.get(entry.key) ?? new Set()).add(life.id));
-    Object.assign(entry, { id: life.id, trouble: undefined });
-    keep();
-    heard(life);
-  } catch (error) {
-    if (error instanceof Problem && error.status !== 503) {
-      entry.refusal = error.status === 422 ? ["problema422"] : ["problema", { detalle: why(error) }];
-    } else {
-      entry.trouble = error instanceof Problem ? "problema503" : "guardada";
-      setTimeout(send, pause, entry, Math.min(2 * pause, LONGEST_MS));
-    }
+  const note = (changes) => {
+    Object.assign(entry, changes);
     keep();
     draw();
     shop.draw();
+  };
+  const meanwhile = (error) => note({ trouble: error instanceof Problem ? "problema503" : "guardada" });
+  let life;
+  try {
+    life = await insist("/compras", { key: entry.key, body, meanwhile });
+  } catch (error) {
+    note({ refusal: error.status === 422 ? ["problema422"] : ["problema", { detalle: why(error) }] });
+    return;
   }
+  told.set(entry.key, (told.get(entry.key) ?? new Set()).add(life.id));
+  note({ id: life.id, trouble: undefined });
+  heard(life);
 }
 
 // News of a purchase: an event, or an answer. What is older than what is known changes nothing.

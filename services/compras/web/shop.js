@@ -1,6 +1,6 @@
 // The shop: who buys, what is for sale, and what has become of it.
 
-import { ask, operator, Problem, why } from "./api.js";
+import { ask, insist, newKey, operator, Problem, why } from "./api.js";
 import { $, make, once, show, write } from "./dom.js";
 import * as purchases from "./purchases.js";
 import { number, t } from "./texts.js";
@@ -12,7 +12,6 @@ const BUYERS = 12;
 export const TEST_IDS = 900_000;
 const REFRESH_MS = 5000;
 const LOOK_MS = 120;
-const AGAIN_MS = 1000;
 const SAID_MS = 8000;
 
 // The rest of the pictures, for the operator to publish.
@@ -97,11 +96,13 @@ function own(row) {
 
 async function publish() {
   $("#collection button").disabled = true;
-  const found = await Promise.allSettled(COLLECTION.map(([id, nombre, imagen, precio]) =>
-    ask(`/tokens/${id}`, { method: "PUT", body: { nombre, imagen, precio }, asOperator: true, headers: { Prefer: "wait=5" } })));
+  const body = COLLECTION.map(([id, nombre, imagen, precio]) => ({ id, nombre, imagen, precio }));
+  try {
+    await ask("/tokens", { method: "POST", body, asOperator: true, headers: { Prefer: "wait=5" } });
+  } catch (error) {
+    tell(t("noPublicado", { detalle: why(error) }));
+  }
   $("#collection button").disabled = false;
-  const failed = found.find((one) => one.status === "rejected");
-  if (failed) tell(t("noPublicado", { detalle: why(failed.reason) }));
   await refresh();
 }
 
@@ -114,19 +115,14 @@ function tell(text) {
 
 // One click, one key: it is sent until there is an answer, and counts once.
 async function topUp(user, button) {
-  const headers = { Prefer: "wait=3", "Idempotency-Key": purchases.newKey() };
   const quien = user.nombre;
+  const asked = { key: newKey(), body: { monto: 100 }, asOperator: true, headers: { Prefer: "wait=3" } };
   button.disabled = true;
-  for (let done = false; !done;) {
-    try {
-      const told = await ask(`/usuarios/${user.id}/recargas`, { method: "POST", body: { monto: 100 }, asOperator: true, headers });
-      tell(t(told.estado === "aplicada" ? "recargado" : "recargaEspera", { quien }));
-      done = true;
-    } catch (error) {
-      done = error instanceof Problem && error.status !== 503;
-      tell(done ? t("noRecargado", { quien, detalle: why(error) }) : t("recargaSinRespuesta", { quien }));
-      if (!done) await new Promise((resolve) => setTimeout(resolve, AGAIN_MS));
-    }
+  try {
+    const told = await insist(`/usuarios/${user.id}/recargas`, { ...asked, meanwhile: () => tell(t("recargaSinRespuesta", { quien })) });
+    tell(t(told.estado === "aplicada" ? "recargado" : "recargaEspera", { quien }));
+  } catch (error) {
+    tell(t("noRecargado", { quien, detalle: why(error) }));
   }
   button.disabled = false;
   looks.add(`/usuarios/${user.id}`);
