@@ -41,6 +41,10 @@ class Rows(Generic[Row]):
                 changed[name] = _line(*moved)
         return changed
 
+    def whole(self, change: dict[str, Any]) -> bool:
+        """Whether this change makes a row by itself."""
+        return any(shape.required <= change.keys() <= shape.hints.keys() for shape in self._shapes.values())
+
     def changed(self, old: Row | None, change: dict[str, Any]) -> Row:
         """The row that `change` makes of `old`. Raises ValueError when it makes none."""
         if old is not None:

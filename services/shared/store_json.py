@@ -69,8 +69,9 @@ class _Entry(Generic[Row]):
     type: str
     key: str
     row: Row | None
-    # Where the change of the row stands, if it has one.
+    # Where the change of the row stands, if it has one, and whether it is all of a row that may leave memory.
     change_at: int | None
+    whole: bool
     # Whom each word is about, where it stands, and the book's line for it.
     words: list[tuple[str, int, tuple[int, int] | None]]
 
@@ -259,16 +260,18 @@ class JsonStore(Generic[Row]):
         record, raw = line.record, line.raw
         about, type_name = record["id"].rsplit(":", 1)
         row = self.row(record["row"])
-        change_at = None
+        change_at, whole = None, False
         if record["change"] is not None:
             row = self._codec.changed(row, record["change"])
             change_at = line.offset + raw.index(CHANGE) + len(CHANGE)
+            # A version before this one wrote no more of a sold token than had changed: that one stays in memory.
+            whole = self.domain.finished(row) and self._codec.whole(record["change"])
         words = []
         at = line.offset + raw.rindex(WORDS) + len(WORDS)
         for word in record["words"]:
             words.append((word["compraId"] if "compraId" in word else word["altaId"], at, self._book_line(word)))
             at += len(msgspec.json.encode(word)) + 1
-        return _Entry(about, type_name, record["row"], row, change_at, words)
+        return _Entry(about, type_name, record["row"], row, change_at, whole, words)
 
     def _book_line(self, word: dict[str, Any]) -> tuple[int, int] | None:
         book = self.domain.book
@@ -409,7 +412,8 @@ class JsonStore(Generic[Row]):
         line_bytes = journal.seal(body + b",".join(pieces) + b"]")
         pending.lines.append(line_bytes)
         pending.size += len(line_bytes)
-        return _Entry(message.about, message.type, key, new, change_at, words)
+        whole = new is not None and change is not None and self.domain.finished(new)
+        return _Entry(message.about, message.type, key, new, change_at, whole, words)
 
     def _change(self, old: Row | None, new: Row | None) -> dict[str, Any] | None:
         if new is None or new is old:
@@ -438,14 +442,13 @@ class JsonStore(Generic[Row]):
 
     def _apply(self, entry: _Entry[Row], segment: int) -> None:
         """Let everybody see what a record did, now that it is on the disk."""
-        if entry.row is not None:
-            finished = self.domain.finished(entry.row)
-            if finished:
+        if entry.row is not None and entry.change_at is not None:
+            if entry.whole:
                 self.rows.pop(entry.key, None)
             else:
                 self.rows[entry.key] = entry.row
-            if entry.change_at is not None and (shown := self.domain.shown(entry.row)) is not None:
-                place = (segment << OFFSET_BITS) | entry.change_at if finished else 0
+            if (shown := self.domain.shown(entry.row)) is not None:
+                place = (segment << OFFSET_BITS) | entry.change_at if entry.whole else 0
                 self.shelf.put(int(entry.key), msgspec.json.encode(shown), place)
         for _, at, line in entry.words:
             if line is not None:

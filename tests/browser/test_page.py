@@ -134,7 +134,7 @@ async def test_the_page_says_that_the_front_door_is_away_and_recovers_with_what_
 ) -> None:
     token = await entered()
     here: Opened = await opened()
-    here.shop.kill("compras", 4)
+    here.shop.kill("compras", 8)
     await expect(here.page.locator("#away")).to_be_visible()
     await expect(here.page.locator(".service[data-name=compras]")).to_have_attribute("data-state", "down")
     # Nobody knows how the others are, and the page does not blame them.
@@ -277,9 +277,11 @@ async def test_before_all_books_were_read_the_verdict_claims_nothing(shop: Any, 
     await expect(here.page.locator("#short")).to_have_text("0 perdidas · 0 dobles")
 
 
-async def test_the_load_buys_for_real_and_stops(entered: Open, opened: Open) -> None:
+async def test_the_load_buys_for_real_and_stops(shop: Any, entered: Open, opened: Open) -> None:
     await entered()
     here: Opened = await opened(operator=True)
+    asked: list[str] = []
+    here.page.on("request", lambda request: asked.append(f"{request.method} {request.url.removeprefix(shop.front)}"))
     async with here.shop.client() as client:
         before = (await client.get("/estado"))["servicios"]["transacciones"]["records"]
         await here.page.click("[data-speed='50']")
@@ -289,6 +291,9 @@ async def test_the_load_buys_for_real_and_stops(entered: Open, opened: Open) -> 
                 await asyncio.sleep(0.1)
         await here.page.click("[data-speed='0']")
         await client.quiet()
+    # A browser has six connections: what a purchase needs beside itself is shared by many.
+    assert asked.count("POST /compras") >= max(30, 5 * asked.count("POST /tokens")) > 0
+    assert not any(one.startswith("PUT /tokens") for one in asked)
     assert await here.page.locator(".life").count() == 0
     await here.page.click("#check")
     await expect(here.page.locator("#promises li[data-holds=yes]")).to_have_count(5)

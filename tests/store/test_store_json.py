@@ -13,7 +13,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -510,3 +510,25 @@ def test_a_frozen_writer_that_wakes_up_says_nothing_that_is_not_in_the_books(tmp
     written = {f"{word.usuario_id} {word.transaccion_id}" for word in sold}  # type: ignore[attr-defined]
     told = [line for log in logs for line in said(log) if not line.startswith("fenced")]
     assert set(told) <= written and len(told) == len(set(told)) >= 60
+
+
+async def test_a_token_that_an_older_version_sold_stays_until_a_record_holds_all_of_it(
+    tmp_path: Path,
+) -> None:
+    # It wrote of a sale what had changed, and no token ever left its memory.
+    older = replace(TOKENS, finished=lambda row: False)
+    async with writer(tmp_path, older) as store:
+        await store.once([publicado(101), publicado(102), solicitada(1), solicitada(2), pagado(solicitada(1))])
+    async with writer(tmp_path, TOKENS) as store:
+        assert {key: row.vendido for key, row in store.rows.items()} == {"101": True, "102": False}
+        (late,) = await store.once([solicitada(3)])
+        assert [word.type for word in late.messages] == ["compra.rechazada"]
+        sold = store.row("101")
+        assert sold is not None
+        assert store.rows["101"] == sold
+        later = publicado(101, precio=70).model_copy(update={"alta_id": "later", "fecha": "2030-01-01T00:00:00Z"})
+        await store.once([later])
+        assert "101" not in store.rows
+    with reader(tmp_path, TOKENS) as again:
+        assert [*again.rows] == ["102"]
+        assert again.row("101") == replace(sold, precio=70, publicado=later.fecha)
