@@ -102,6 +102,19 @@ async def test_a_key_used_for_something_else_is_said_in_the_readers_language(ent
     assert await here.purchases(other) == []
 
 
+async def test_a_whole_class_can_buy(shop: Any, entered: Open, opened: Open) -> None:
+    token = await entered()
+    async with shop.client() as client:
+        await client.prepare(users=range(500, 525), tokens=[], saldo=100, precio=1)
+    here: Opened = await opened(viewport={"width": 390, "height": 844})
+    await here.buy(524, token)
+    await here.reaches(token, "registrada")
+    await here.page.goto("about:blank")
+    await here.page.goto(here.shop.front)
+    await expect(here.page.locator("label[for=buyer-524]")).to_be_in_viewport(ratio=1)
+    await here.axe()
+
+
 async def test_a_double_click_buys_once(entered: Open, opened: Open) -> None:
     token = await entered()
     here: Opened = await opened()

@@ -7,7 +7,6 @@ import { number, t } from "./texts.js";
 
 const BUYER = "zoco.comprador";
 const SHOWN = 48;
-const BUYERS = 12;
 // Test buyers and test tokens have higher ids, and are not for sale by hand.
 export const TEST_IDS = 900_000;
 const REFRESH_MS = 5000;
@@ -30,7 +29,7 @@ const users = new Map();
 const cards = new Map();
 const looks = new Set();
 let buyer = Number(localStorage.getItem(BUYER)) || null;
-let more = false; // tokens that there is no room for here
+let more = false; // tokens or buyers that there is no room for here
 let said = null;
 
 const unknown = (id) => (id < TEST_IDS ? `n.º ${id}` : t("prueba", { n: id % 100_000 }));
@@ -45,13 +44,10 @@ export function start() {
 }
 
 export async function refresh() {
-  const [list, people] = await Promise.allSettled([ask(`/tokens?limite=${SHOWN + 1}`), ask(`/usuarios?limite=${BUYERS}`)]);
-  if (list.status === "fulfilled") {
-    const sold = list.value.filter((token) => token.id < TEST_IDS);
-    more = sold.length > SHOWN;
-    take(tokens, sold);
-  }
-  if (people.status === "fulfilled") take(users, people.value.filter((user) => user.id < TEST_IDS));
+  const [list, people] = await Promise.allSettled([ask(`/tokens?limite=${SHOWN + 1}`), ask(`/usuarios?limite=${SHOWN + 1}`)]);
+  const found = [list, people].map((told) => (told.value ?? []).filter((row) => row.id < TEST_IDS));
+  more ||= found.some((rows) => rows.length > SHOWN);
+  [tokens, users].forEach((known, place) => take(known, found[place].slice(0, SHOWN)));
   // With the front door away nobody knows how the others are, and the page says that elsewhere.
   const failed = [list, people].find((result) => result.reason instanceof Problem);
   show($("#shop-trouble"), Boolean(failed));
@@ -132,7 +128,7 @@ async function topUp(user, button) {
 export const draw = once(() => {
   drawBuyers();
   const list = $("#cards");
-  const shown = [...tokens.values()].sort((a, b) => a.id - b.id).slice(0, SHOWN);
+  const shown = [...tokens.values()].sort((a, b) => a.id - b.id);
   for (const token of shown) {
     if (!cards.has(token.id)) list.append(cards.set(token.id, card(token)).get(token.id));
     fill(cards.get(token.id), token);
@@ -143,12 +139,13 @@ export const draw = once(() => {
     }
   }
   show($("#more"), more);
-  write($("#more"), t("masTokens", { n: SHOWN }));
+  write($("#more"), t("hayMas", { n: SHOWN }));
   show($("#collection"), Boolean(operator.token) && tokens.size > 0 && !COLLECTION.some(([id]) => tokens.has(id)));
 });
 
 function drawBuyers() {
   const group = $("#buyers .people");
+  let chosen = null;
   for (const user of users.values()) {
     let person = $(`[data-id="${user.id}"]`, group);
     if (!person) {
@@ -158,6 +155,7 @@ function drawBuyers() {
       const add = make("button", { className: "small", type: "button", onclick: () => topUp(users.get(user.id), add) });
       person = make("div", { className: "person", data: { id: user.id } }, input, label, add);
       group.append(person);
+      if (user.id === buyer) chosen = person;
     }
     $("input", person).checked = user.id === buyer;
     write($(".face", person), [...user.nombre][0]);
@@ -168,6 +166,8 @@ function drawBuyers() {
     write(add, t("recargar"));
     add.ariaLabel = t("recargarEtiqueta", { quien: user.nombre });
   }
+  // Who bought last time is in sight.
+  if (chosen) group.scrollTop = chosen.offsetTop - group.firstChild.offsetTop;
 }
 
 function choose(id) {
