@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
 from axe_playwright_python.base import AXE_FILE_PATH
-from playwright.async_api import Page, expect
+from playwright.async_api import Page, Route, expect
 
 CHROMIUM = os.environ.get("ZOCO_CHROMIUM", "/usr/bin/chromium")
 AXE = Path(AXE_FILE_PATH).read_text(encoding="utf-8")
@@ -59,11 +59,16 @@ class Opened:
             assert not says, (theme, json.dumps(says, indent=1)[:3000])
 
 
+def answered(status: int, detail: str) -> Callable[[Route], Awaitable[None]]:
+    """What answers a request with this problem."""
+    return lambda route: route.fulfill(status=status, json={"detail": detail})
+
+
 @asynccontextmanager
 async def lost_answers(page: Page, path: str) -> AsyncIterator[None]:
     """The requests arrive, and their answers do not."""
 
-    async def lose(route: Any) -> None:
+    async def lose(route: Route) -> None:
         await route.fetch()
         await route.abort()
 

@@ -11,7 +11,7 @@ from uuid import uuid4
 
 import aiohttp
 import pytest
-from browser_builders import POOR, RICH, Opened, lost_answers
+from browser_builders import POOR, RICH, Opened, answered, lost_answers
 from playwright.async_api import Browser, expect
 from shop_builders import replica
 
@@ -201,9 +201,10 @@ async def test_what_cannot_be_knocked_down_is_said_in_the_readers_words(shop: An
     async with lost_answers(here.page, "**/derribos/tokens"):
         await here.page.locator(".service[data-name=tokens] button").click()
         await expect(note).to_contain_text("mira en su fila si tokens cayó")
-    await here.page.route("**/derribos/usuarios", lambda route: route.fulfill(status=503, json={"detail": "is down"}))
-    await here.page.locator(".service[data-name=usuarios] button").click()
-    await expect(note).to_contain_text("ya está caído, y vuelve solo")
+    for status, says in ((503, "si ya está caído, vuelve solo. La tienda dijo: «is down»"), (403, "lo tiene apagado")):
+        await here.page.route("**/derribos/usuarios", answered(status, "is down"))
+        await here.page.locator(".service[data-name=usuarios] button").click()
+        await expect(note).to_contain_text(says)
     await expect(note).to_contain_text("Cada botón")
     await expect(here.page.locator(".service[data-name=tokens]")).to_have_attribute("data-state", "up")
 
@@ -220,6 +221,16 @@ async def test_a_top_up_whose_answer_is_lost_counts_once(entered: Open, opened: 
         await expect(here.page.locator("#shop-says")).to_have_text("Marta: 100 más.")
         await client.quiet()
         assert (await client.get(f"/usuarios/{RICH}"))["saldo"] == before + 100
+
+
+async def test_a_key_that_is_no_longer_good_is_said_in_the_readers_language(entered: Open, opened: Open) -> None:
+    await entered()
+    here: Opened = await opened(operator=True)
+    await here.page.evaluate("sessionStorage.setItem('zoco.operador', 'of-yesterday')")
+    for says in ("No se recargó a Marta. La clave del operador ya no vale", "not topped up. The operator’s key is no"):
+        await here.page.locator(f".person[data-id='{RICH}'] button").click()
+        await expect(here.page.locator("#shop-says")).to_contain_text(says)
+        await here.page.click("#language")
 
 
 async def test_a_purchase_that_a_new_shop_does_not_know_is_named_and_let_go(entered: Open, opened: Open) -> None:
@@ -309,6 +320,11 @@ async def test_the_load_buys_for_real_and_stops(shop: Any, entered: Open, opened
         async with asyncio.timeout(30):
             while (await client.get("/estado"))["servicios"]["transacciones"]["records"] < before + 30:
                 await asyncio.sleep(0.1)
+        # A front door that is away for a moment is named as long as it is away.
+        await here.page.route("**/compras", lambda route: route.abort())
+        await expect(here.page.locator("#load-says")).to_contain_text("no contesta")
+        await here.page.unroute("**/compras")
+        await expect(here.page.locator("#load-says")).not_to_contain_text("no contesta")
         await here.page.click("[data-speed='0']")
         await client.quiet()
     # A browser has six connections: what a purchase needs beside itself is shared by many.

@@ -77,7 +77,8 @@ export async function whole(path, pages) {
 
 // Why a request did not do what it should, in the reader's words.
 export function why(error) {
-  return error instanceof Problem ? error.message : t("fuera");
+  if (!(error instanceof Problem)) return t("sinRespuesta");
+  return t({ 401: "dijo401", 403: "dijo403", 503: "dijo503" }[error.status] ?? "dijo", { detalle: error.message });
 }
 
 // Events, for ever: `on.event(kind, data)`, `on.state("live" | "away")`, `on.start()` when what came before is unknown.

@@ -105,6 +105,7 @@ async function one(tokenId) {
 async function tried(path, options) {
   try {
     await ask(path, { method: "POST", ...options });
+    trouble = "";
     return true;
   } catch (error) {
     // Away or full: the next ones go on trying, at the same speed. Anything else would fail for ever.

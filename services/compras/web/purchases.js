@@ -3,7 +3,7 @@
 // What this browser asked for lies in localStorage until it is old. An entry without an id has had no answer yet: it
 // is sent again, with its key, after a reload too, and the front door makes one purchase of it however often it comes.
 
-import { ask, insist, newKey, Problem, why } from "./api.js";
+import { ask, insist, newKey, Problem } from "./api.js";
 import { make, once, show, write, $ } from "./dom.js";
 import { number, t, time } from "./texts.js";
 
@@ -107,7 +107,7 @@ async function send(entry) {
   try {
     life = await insist("/compras", { key: entry.key, body, meanwhile });
   } catch (error) {
-    note({ refusal: error.status === 422 ? ["problema422"] : ["problema", { detalle: why(error) }] });
+    note({ refusal: error.status === 422 ? ["problema422"] : ["problema", { detalle: error.message }] });
     return;
   }
   told.set(entry.key, (told.get(entry.key) ?? new Set()).add(life.id));

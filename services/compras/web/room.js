@@ -119,7 +119,7 @@ function unanswered(name, error) {
   }
   setTimeout(quiet, SAID_MS);
   if (error instanceof TypeError) return t("tumbadoQuiza", { nombre: name });
-  return error.status === 503 ? t("yaCaido", { nombre: name }) : t("noTumbado", { detalle: why(error) });
+  return error.status === 503 ? t("yaCaido", { nombre: name, detalle: error.message }) : t("noTumbado", { detalle: why(error) });
 }
 
 const draw = once(() => {
