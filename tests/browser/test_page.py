@@ -140,6 +140,13 @@ async def test_the_keyboard_alone_buys(entered: Open, opened: Open) -> None:
     await here.page.keyboard.press("Enter")
     await here.reaches(token, "registrada")
     await expect(here.page.locator("#heard")).to_have_text(f"Prueba {token}: registrada")
+    # Off, and still where the keyboard is: it does nothing.
+    await expect(here.button(token)).to_be_disabled()
+    await expect(here.button(token)).to_be_focused()
+    await here.page.keyboard.press("Enter")
+    await here.page.keyboard.press("Shift+Tab")
+    await expect(here.button(token)).to_have_attribute("disabled", "")
+    assert len(await here.purchases(token)) == 1
 
 
 async def test_the_page_says_that_the_front_door_is_away_and_recovers_with_what_was_asked(

@@ -108,6 +108,8 @@ async function start() {
     drawTheme();
   };
   dark.onchange = drawTheme;
+  // What is off does nothing, also where it keeps the focus.
+  document.addEventListener("click", (event) => event.target.closest("[data-off]") && event.stopPropagation(), true);
   dialog();
   load.start();
   verdict.start();

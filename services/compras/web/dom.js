@@ -20,6 +20,15 @@ export function show(element, visible) {
   if (element.hidden === visible) element.hidden = !visible;
 }
 
+// A browser takes the focus from a button that is `disabled`, and who works by keyboard loses their place: the one that
+// has the focus is only called so, until it is left.
+export function off(button, whether) {
+  const kept = whether && button === document.activeElement;
+  button.toggleAttribute("data-off", whether);
+  if (button.disabled !== (whether && !kept)) button.disabled = whether && !kept;
+  if ((button.ariaDisabled === "true") !== kept) button.ariaDisabled = String(kept);
+}
+
 // A reader takes in no more than ten pictures a second. One with each frame cost the browser a third more at 200
 // purchases a second, and it shares the machine with the services.
 const STANDS_MS = 100;

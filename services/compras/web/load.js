@@ -1,7 +1,7 @@
 // Buying without a pause: publishes tokens and buys them, one by one, so many a second. For the operator.
 
 import { ask, operator, Problem, why } from "./api.js";
-import { $, once, write } from "./dom.js";
+import { $, off, once, write } from "./dom.js";
 import { PICTURES, TEST_IDS } from "./shop.js";
 import { number, t } from "./texts.js";
 
@@ -119,7 +119,7 @@ export const draw = once(() => {
   for (const button of document.querySelectorAll(".speeds button")) {
     const mine = Number(button.dataset.speed);
     if (mine) button.setAttribute("aria-pressed", String(mine === speed));
-    else button.disabled = !speed;
+    else off(button, !speed);
   }
   const since = Date.now() - 2000;
   while (times.length && times[0] < since) times.shift();

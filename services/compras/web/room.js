@@ -1,7 +1,7 @@
 // The control room: who runs, what waits, how fast it goes, and the buttons that knock them down.
 
 import { ask, operator, why } from "./api.js";
-import { $, make, once, show, write } from "./dom.js";
+import { $, make, off, once, show, write } from "./dom.js";
 import * as purchases from "./purchases.js";
 import { buyerName, tokenName } from "./shop.js";
 import { number, t, time } from "./texts.js";
@@ -157,8 +157,7 @@ function fill(element, name) {
   button.ariaLabel = t("tumbarEtiqueta", { nombre: name });
   show($("code", element), Boolean(commands?.[name]));
   write($("code", element), commands?.[name] ?? "");
-  const off = !state?.tumbar?.[name] || !up;
-  if (button.disabled !== off) button.disabled = off;
+  off(button, !state?.tumbar?.[name] || !up);
 }
 
 function describe(name, service, standing) {
@@ -178,7 +177,7 @@ function chart(element, name) {
   const most = Math.max(10, ...queue);
   const step = WIDTH / (SECONDS - 1);
   const from = WIDTH - (queue.length - 1) * step;
-  const points = queue.map((n, place) => `${(from + place * step).toFixed(1)} ${(HEIGHT - 2 - (n / most) * (HEIGHT - 4)).toFixed(1)}`);
+  const points = queue.map((n, place) => `${(from + place * step).toFixed(1)} ${(HEIGHT - (n / most) * (HEIGHT - 2)).toFixed(1)}`);
   const line = points.length ? `M${points.join("L")}` : "";
   $(".line", element).setAttribute("d", line);
   $(".area", element).setAttribute("d", line && `${line}L${WIDTH} ${HEIGHT}L${from.toFixed(1)} ${HEIGHT}Z`);

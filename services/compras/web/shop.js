@@ -1,7 +1,7 @@
 // The shop: who buys, what is for sale, and what has become of it.
 
 import { ask, insist, newKey, operator, Problem, why } from "./api.js";
-import { $, make, once, show, write } from "./dom.js";
+import { $, make, off, once, show, write } from "./dom.js";
 import * as purchases from "./purchases.js";
 import { number, t } from "./texts.js";
 
@@ -91,14 +91,14 @@ function own(row) {
 }
 
 async function publish() {
-  $("#collection button").disabled = true;
+  off($("#collection button"), true);
   const body = COLLECTION.map(([id, nombre, imagen, precio]) => ({ id, nombre, imagen, precio }));
   try {
     await ask("/tokens", { method: "POST", body, asOperator: true, headers: { Prefer: "wait=5" } });
   } catch (error) {
     tell(t("noPublicado", { detalle: why(error) }));
   }
-  $("#collection button").disabled = false;
+  off($("#collection button"), false);
   await refresh();
 }
 
@@ -113,14 +113,14 @@ function tell(text) {
 async function topUp(user, button) {
   const quien = user.nombre;
   const asked = { key: newKey(), body: { monto: 100 }, asOperator: true, headers: { Prefer: "wait=3" } };
-  button.disabled = true;
+  off(button, true);
   try {
     const told = await insist(`/usuarios/${user.id}/recargas`, { ...asked, meanwhile: () => tell(t("recargaSinRespuesta", { quien })) });
     tell(t(told.estado === "aplicada" ? "recargado" : "recargaEspera", { quien }));
   } catch (error) {
     tell(t("noRecargado", { quien, detalle: why(error) }));
   }
-  button.disabled = false;
+  off(button, false);
   looks.add(`/usuarios/${user.id}`);
   await look();
 }
@@ -193,8 +193,7 @@ function fill(element, token) {
   show(badge, state !== "free");
   write(badge, state === "held" ? t("apartado") : token.owner ? t("vendidoA", { quien: buyerName(token.owner) }) : t("vendido"));
   const button = $("button", element);
-  const off = token.vendido || asking || !buyer;
-  if (button.disabled !== off) button.disabled = off;
+  off(button, token.vendido || asking || !buyer);
   write(button, token.vendido ? t("vendido") : asking ? t("pidiendo") : t("comprar", { n: number(token.precio) }));
   const label = token.vendido || asking ? null : t("comprarEtiqueta", { token: token.nombre, n: number(token.precio), quien: buyerName(buyer) });
   if (button.ariaLabel !== label) button.ariaLabel = label;
