@@ -10,6 +10,7 @@ import os
 import sys
 import time
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Any, Final, NoReturn
 
@@ -90,8 +91,13 @@ def _translate(command: Any) -> None:
     command.get_usage = lambda ctx: say(usage(ctx))
     for option in (*command.params, command.get_help_option(typer.Context(command))):
         option.help = option.help and say(option.help)
+        option.display_type_rich = partial(_said, option.display_type_rich)
     for inner in getattr(command, "commands", {}).values():
         _translate(inner)
+
+
+def _said(kind: Any, ctx: Any) -> Any:
+    return say(kind(ctx=ctx))
 
 
 def fail(sentence: str) -> NoReturn:

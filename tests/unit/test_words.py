@@ -173,6 +173,7 @@ def test_the_help_of_every_command_is_spanish_and_none_of_it_english() -> None:
     for command, (_, english, _), (_, spanish, _) in told:
         assert "Usage: zoco" in english and "Opciones" not in english
         assert "Uso: zoco" in spanish and "Options" not in spanish, command
+        assert not re.search(r"<(bool|int|float|path|str)\b", spanish), command
         for text, form in SPANISH.items():
             if " " in text and text in english and text != form:
                 assert text not in spanish, (command, text)
