@@ -286,6 +286,8 @@ async def test_the_load_is_as_fast_as_the_answers_on_a_busy_machine_too(shop: An
     await here.page.evaluate("window.late = 300")
     await expect(here.page.locator("#load-says")).to_contain_text("200/s no se alcanzan")
     await here.page.click("[data-speed='0']")
+    over = re.compile(r"^Pedidas (\S+) · aceptadas \1 · ritmo 0/s$")
+    await expect(here.page.locator("#load-says")).to_have_text(over)
 
 
 @pytest.mark.parametrize("name", ["compras", "tokens", "usuarios", "transacciones"])

@@ -59,10 +59,12 @@ function stop(error) {
 function tick() {
   const passed = performance.now() - ticked;
   ticked += passed;
-  if (!speed || !ready) return;
-  owed = Math.min(owed + (speed * passed) / 1000, speed);
-  go();
-  draw();
+  if (speed && ready) {
+    owed = Math.min(owed + (speed * passed) / 1000, speed);
+    go();
+  }
+  // Until what was still on its way is counted, and the rate has come down.
+  if (speed || times.length) draw();
 }
 
 // As many as are owed, and as many at once as there is room for.
