@@ -126,7 +126,7 @@ export const draw = once(() => {
   const since = Date.now() - 2000;
   while (times.length && times[0] < since) times.shift();
   const figures = t("cargaDice", { a: number(asked), b: number(accepted), r: number(Math.round(times.length / 2)) });
-  // Half a second behind: five connections do not carry more at this latency.
+  // Half a second behind: five connections carry no more at this latency.
   const slow = speed && owed > speed / 2 ? t("cargaTope", { n: number(speed) }) : "";
   write($("#load-says"), asked ? [figures, slow, trouble].filter(Boolean).join(" · ") : trouble || t(operator.token ? "cargaNota" : "cargaOperador"));
 });
