@@ -17,6 +17,9 @@ from typing import Protocol
 LOCK = "lock"
 # Old segments are read for old words, one at a time: a few handles serve them all.
 MAX_READING = 8
+# So long everything else waits for a sync. A fast disk takes a tenth of it; the way back from a thread, which has to
+# wait for its turn, takes longer than that.
+MOMENT_SECONDS = 0.001
 
 
 class Disk(Protocol):
@@ -71,7 +74,7 @@ class LocalDisk:
         self._writing: dict[str, int] = {}
         self._reading: OrderedDict[str, int] = OrderedDict()
         self._lock: int | None = None
-        # One thread: syncs keep their order, and the event loop goes on meanwhile.
+        # One thread: syncs keep their order, and the event loop goes on meanwhile if they take long.
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="disk")
 
     def close(self) -> None:
@@ -114,7 +117,11 @@ class LocalDisk:
     async def sync(self, name: str) -> None:
         if name not in self._writing:
             self._writing[name] = self._opened(name)
-        await asyncio.get_running_loop().run_in_executor(self._thread, _sync, self._writing[name])
+        done = self._thread.submit(_sync, self._writing[name])
+        try:
+            done.result(MOMENT_SECONDS)
+        except TimeoutError:
+            await asyncio.wrap_future(done)
 
     def rewrite(self, name: str, offset: int, data: bytes) -> None:
         # A handle of its own: one that appends would write at the end, wherever it is told to.
