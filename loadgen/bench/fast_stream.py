@@ -20,6 +20,7 @@ from uuid import uuid4
 from fastapi import FastAPI, Request, Response
 from faststream import AckPolicy
 from faststream.rabbit import Channel, ExchangeType, QueueType, RabbitBroker, RabbitExchange, RabbitMessage, RabbitQueue
+from msgspec import Struct
 
 from broker.messages import (
     CompraSolicitada,
@@ -46,7 +47,7 @@ from services.tokens.domain import DOMAIN as TOKENS
 from services.transacciones.domain import DOMAIN as TRANSACCIONES
 from services.usuarios.domain import DOMAIN as USUARIOS
 
-Row = TypeVar("Row")
+Row = TypeVar("Row", bound=Struct)
 exchange: Final = RabbitExchange(EXCHANGE, type=ExchangeType.TOPIC, durable=True, declare=False)
 
 

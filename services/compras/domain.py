@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
 from typing import Any, Final, Literal, TypeAlias
+
+from msgspec import Struct
+from msgspec.structs import replace
 
 from broker.messages import (
     AltaAplicada,
@@ -38,16 +40,14 @@ ORDEN: Final[dict[Estado, int]] = {
 VENDIDA: Final[set[Estado]] = {"pagada", "confirmada", "registrada"}
 
 
-@dataclass(frozen=True, slots=True)
-class Paso:
+class Paso(Struct, frozen=True):
     """A state, and when the front door heard of it."""
 
     estado: Estado
     fecha: str
 
 
-@dataclass(frozen=True, slots=True)
-class Compra:
+class Compra(Struct, frozen=True):
     """A purchase. `historia` has its states in their order."""
 
     id: str
@@ -62,8 +62,7 @@ class Compra:
     transaccion_id: int | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Alta:
+class Alta(Struct, frozen=True):
     """An operator's entry: the message that asks for it, as it is sent again until it is applied."""
 
     id: str

@@ -184,7 +184,7 @@ async def compras(
 ) -> Response:
     store = runtime_of(request).store
     found, headers = page("/compras", store.book.lines(after=desde, user=usuarioId), limite, usuarioId=usuarioId)
-    rows = (store.row(store.word(store.book.place(line)).about) for line in found)
+    rows = (store.row(store.word(store.book.place(line))["compraId"]) for line in found)
     return json_bytes([vista(row) for row in rows], headers=headers)
 
 

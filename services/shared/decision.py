@@ -6,14 +6,15 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Generic, TypeVar
 
+from msgspec import Struct
+
 from broker.messages import Message, Service
 
-Row = TypeVar("Row")
+Row = TypeVar("Row", bound=Struct)
 Item = TypeVar("Item")
 
 
-@dataclass(frozen=True, slots=True)
-class Decision(Generic[Row]):
+class Decision(Struct, Generic[Row], frozen=True):
     """The row as it is now (None: there still is none), and the facts to tell."""
 
     row: Row | None

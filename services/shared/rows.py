@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-from dataclasses import MISSING, fields, replace
-from typing import Any, Generic, TypeVar, get_args, get_origin, get_type_hints
+from typing import Any, Generic, TypeVar, get_args, get_origin
 
-from pydantic import TypeAdapter
+from msgspec import Struct, convert
+from msgspec.structs import fields, replace
 
 from services.shared.decision import Fila
 
-Row = TypeVar("Row")
+Row = TypeVar("Row", bound=Struct)
 
 
 class Rows(Generic[Row]):
-    """For rows of these frozen dataclasses. A change is a dict of the fields that have a new value.
+    """For rows of these frozen structs. A change is a dict of the fields that have a new value.
 
     A line (`Fila`) changes by `{"left": how many left at its front, "joined": who joined at its end}`.
     """
@@ -49,7 +49,7 @@ class Rows(Generic[Row]):
         """The row that `change` makes of `old`. Raises ValueError when it makes none."""
         if old is not None:
             read = self._shapes[type(old)].read
-            return replace(old, **{name: read(name, value, old) for name, value in change.items()})  # type: ignore[type-var]
+            return replace(old, **{name: read(name, value, old) for name, value in change.items()})
         for cls, shape in self._shapes.items():
             if shape.required <= change.keys() <= shape.hints.keys():
                 return cls(**{name: shape.read(name, value, None) for name, value in change.items()})
@@ -57,22 +57,16 @@ class Rows(Generic[Row]):
 
 
 class _Shape:
-    def __init__(self, cls: type[Any]) -> None:
-        self.hints = get_type_hints(cls)
-        self.required = {
-            field.name for field in fields(cls) if field.default is MISSING and field.default_factory is MISSING
-        }
-        self.lines = {name for name, hint in self.hints.items() if get_origin(hint) is Fila}
-        self._adapters: dict[str, TypeAdapter[Any]] = {
-            name: TypeAdapter(list[get_args(hint)[0]] if name in self.lines else hint)  # type: ignore[arg-type,misc]
-            for name, hint in self.hints.items()
-        }
+    def __init__(self, cls: type[Struct]) -> None:
+        self.hints = {field.name: field.type for field in fields(cls)}
+        self.required = {field.name for field in fields(cls) if field.required}
+        self.lines = {name: get_args(hint)[0] for name, hint in self.hints.items() if get_origin(hint) is Fila}
 
     def read(self, name: str, value: Any, old: Any) -> Any:
         if name not in self.lines:
-            return self._adapters[name].validate_python(value)
+            return convert(value, self.hints[name])
         line: Fila[Any] = Fila() if old is None else getattr(old, name)
-        return line.left(value["left"]).joined(*self._adapters[name].validate_python(value["joined"]))
+        return line.left(value["left"]).joined(*convert(value["joined"], list[self.lines[name]]))  # type: ignore[name-defined]
 
 
 def _line(left: int, joined: list[Any]) -> dict[str, Any]:

@@ -25,6 +25,7 @@ import structlog
 from fastapi import APIRouter, FastAPI, Query, Request, Response
 from fastapi.openapi.docs import get_swagger_ui_html
 from fastapi.responses import JSONResponse, StreamingResponse
+from msgspec import Struct
 from pydantic import ValidationError
 from starlette.staticfiles import StaticFiles
 
@@ -43,7 +44,7 @@ from services.shared.store_json import JsonStore
 from services.shared.straight import Endpoint, StraightApp
 from services.shared.view import View
 
-Row = TypeVar("Row")
+Row = TypeVar("Row", bound=Struct)
 # How many rows of a list somebody wants to see.
 Limite = Annotated[int | None, Query(ge=1, le=10_000, description="The first so many by id; unless told, all")]
 log = structlog.get_logger()

@@ -11,7 +11,7 @@ import errno
 import json
 import re
 from bisect import bisect_right
-from collections.abc import Awaitable, Callable, Iterator, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from hashlib import blake2b
@@ -30,7 +30,7 @@ from services.shared.shelf import Shelf
 from services.shared.snapshot import read_snapshots, write_snapshot
 from services.shared.store import Answer, Damaged, Fenced, StoreBroken
 
-Row = TypeVar("Row")
+Row = TypeVar("Row", bound=msgspec.Struct)
 
 # A place in the journal, and what was seen, in one integer: segment number | offset in bytes | types seen.
 SEEN_BITS: Final = 11
@@ -52,8 +52,7 @@ CHANGE: Final = b',"change":'
 WORDS: Final = b',"words":['
 
 
-@dataclass(frozen=True, slots=True)
-class Change(Generic[Row]):
+class Change(msgspec.Struct, Generic[Row], frozen=True):
     """What one record did, for whoever watches the store."""
 
     type: str
@@ -61,8 +60,7 @@ class Change(Generic[Row]):
     row: Row | None
 
 
-@dataclass(slots=True)
-class _Entry(Generic[Row]):
+class _Entry(msgspec.Struct, Generic[Row]):
     """One record: made by a decision, or read from the journal. Offsets are within its segment, in bytes."""
 
     about: str
@@ -156,9 +154,20 @@ class JsonStore(Generic[Row]):
         """The file that is written, or followed, now."""
         return self._segments[-1].name if self._segments else None
 
-    def word(self, place: int) -> Message:
-        """The message that stands at a place of the book."""
-        return from_word(self._read(place))
+    def word(self, place: int) -> dict[str, Any]:
+        """What stands at a place of the book: a message as the journal keeps it. Raises StoreBroken, Damaged."""
+        return self._read(place)
+
+    def in_book(self, word: Mapping[str, Any]) -> bool:
+        """Whether a word of the journal is one that makes a line of the book."""
+        return self.domain.book is not None and word["type"] == self.domain.book.type
+
+    def seq_at(self, place: int) -> int:
+        """The sequence number of the record that this place is in. Raises Damaged."""
+        name = self._segments[place >> OFFSET_BITS].name
+        start, end = journal.line_around(self.disk, name, place & ((1 << OFFSET_BITS) - 1))
+        seq: int = msgspec.json.decode(self.disk.read(name, start, end - start))["seq"]
+        return seq
 
     def records(self, after: int) -> Iterator[bytes]:
         """The raw lines of the journal whose sequence number is above `after`, as far as they are on the disk."""
@@ -274,8 +283,7 @@ class JsonStore(Generic[Row]):
         return _Entry(about, type_name, record["row"], row, change_at, whole, words)
 
     def _book_line(self, word: dict[str, Any]) -> tuple[int, int] | None:
-        book = self.domain.book
-        return (word["usuarioId"], word["tokenId"]) if book and word["type"] == book.type else None
+        return (word["usuarioId"], word["tokenId"]) if self.in_book(word) else None
 
     # Writing
 

@@ -10,14 +10,14 @@ from typing import Any, Final, Generic, Protocol, TypeVar
 import aiofiles
 import msgspec
 import pydantic_core
+from msgspec import Struct
 
-from broker.messages import Message
 from services.shared.shelf import BETWEEN, END
 from services.shared.store_json import JsonStore
 
-Row = TypeVar("Row")
-# So many new lines of a book are written at a time.
-CHUNK: Final = 5_000
+Row = TypeVar("Row", bound=Struct)
+# So much of the journal is read for new lines at a time: the others wait for some milliseconds meanwhile.
+CHUNK_BYTES: Final = 256 * 1024
 
 
 class View(Protocol):
@@ -46,9 +46,12 @@ class ShelfView:
 class BookView(Generic[Row]):
     """A book that only grows. New lines are written over the closing bracket, in one write, whatever its length."""
 
-    def __init__(self, store: JsonStore[Row], file: Path, public: Callable[[Message], Mapping[str, Any]]) -> None:
+    def __init__(
+        self, store: JsonStore[Row], file: Path, public: Callable[[Mapping[str, Any]], Mapping[str, Any]]
+    ) -> None:
         self._store, self._file, self._public = store, file, public
-        self._lines = -1
+        # How many lines the file has, and the record that the last of them is in.
+        self._lines, self._seq = -1, 0
 
     def lines(self, numbers: list[int]) -> list[bytes]:
         """These lines of the book, as the public sees them."""
@@ -58,13 +61,15 @@ class BookView(Generic[Row]):
     async def write(self) -> None:
         if self._lines < 0:
             self._lines = await self._resume()
-        while self._lines < len(self._store.book):
-            last = min(self._lines + CHUNK, len(self._store.book))
-            added = self.lines(list(range(self._lines + 1, last + 1)))
-            async with aiofiles.open(self._file, "r+b") as file:
-                await file.seek(-len(END), os.SEEK_END)
-                await file.write((BETWEEN if self._lines else b"") + BETWEEN.join(added) + END)
-            self._lines = last
+            self._seq = self._store.seq_at(self._store.book.place(self._lines)) if self._lines else 0
+        while records := self._store.some_records(self._seq, CHUNK_BYTES):
+            words = (word for record in records for word in msgspec.json.decode(record)["words"])
+            added = [msgspec.json.encode(self._public(word)) for word in words if self._store.in_book(word)]
+            if added:
+                async with aiofiles.open(self._file, "r+b") as file:
+                    await file.seek(-len(END), os.SEEK_END)
+                    await file.write((BETWEEN if self._lines else b"") + BETWEEN.join(added) + END)
+            self._lines, self._seq = self._lines + len(added), self._seq + len(records)
 
     async def _resume(self) -> int:
         """How many lines the file has; a file that a crash left unfinished is begun anew."""

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, replace
 from typing import Any, Final, TypeAlias
+
+from msgspec import Struct, field
+from msgspec.structs import replace
 
 from broker.messages import (
     AltaAplicada,
@@ -25,8 +27,7 @@ from services.shared.decision import Decision, Domain, Fila
 MAX_COLA: Final = 10_000
 
 
-@dataclass(frozen=True, slots=True)
-class Reserva:
+class Reserva(Struct, frozen=True):
     """Who holds the token, at which price. Once it is sold, who bought it."""
 
     compra_id: str
@@ -35,8 +36,7 @@ class Reserva:
     precio: int
 
 
-@dataclass(frozen=True, slots=True)
-class Espera:
+class Espera(Struct, frozen=True):
     """Who waits for the token, and what they are willing to pay at the most."""
 
     compra_id: str
@@ -45,8 +45,7 @@ class Espera:
     precio_maximo: int | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Token:
+class Token(Struct, frozen=True):
     """A one-of-a-kind token. `publicado` is the `fecha` of the entry that it shows."""
 
     id: int

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Final, TypeAlias
+
+from msgspec import Struct
 
 from broker.messages import CompraConfirmada, Message, TransaccionRegistrada
 from services.shared.decision import Decision, Domain
 
 
-@dataclass(frozen=True, slots=True)
-class Libro:
+class Libro(Struct, frozen=True):
     """The number of the last record. The records themselves are what transacciones has said: its words."""
 
     ultimo: int = 0

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Final
 
 import pydantic_core
 from fastapi import APIRouter, Query, Request, Response
 
-from broker.messages import MAX_ID, Message, TransaccionRegistrada
+from broker.messages import MAX_ID, Message
 from services.shared.problems import Problem
 from services.shared.run import Runtime, Service, create_app, json_bytes, page, runtime_of
 from services.shared.view import BookView, array
@@ -25,10 +25,9 @@ def seed(raw: bytes) -> Sequence[Message]:
     return []
 
 
-def public(word: Message) -> dict[str, Any]:
-    """A record of the book."""
-    assert isinstance(word, TransaccionRegistrada)
-    return {"id": word.transaccion_id, "usuarioId": word.usuario_id, "tokenId": word.token_id, "fecha": word.fecha}
+def public(word: Mapping[str, Any]) -> dict[str, Any]:
+    """A record of the book, of what transacciones said of it."""
+    return {"id": word["transaccionId"], **{name: word[name] for name in ("usuarioId", "tokenId", "fecha")}}
 
 
 routes = APIRouter()

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
 from typing import Any, Final, TypeAlias
+
+from msgspec import Struct
+from msgspec.structs import replace
 
 from broker.messages import (
     AltaAplicada,
@@ -19,8 +21,7 @@ from broker.messages import (
 from services.shared.decision import Decision, Domain
 
 
-@dataclass(frozen=True, slots=True)
-class Recarga:
+class Recarga(Struct, frozen=True):
     """A top-up that came before its user was registered."""
 
     alta_id: str
@@ -28,8 +29,7 @@ class Recarga:
     monto: int
 
 
-@dataclass(frozen=True, slots=True)
-class Usuario:
+class Usuario(Struct, frozen=True):
     """A buyer. Without a `nombre`, nobody is registered yet and top-ups wait in `esperan`.
 
     `registrado` is the `fecha` of the entry that gave the name.

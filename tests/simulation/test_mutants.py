@@ -5,10 +5,10 @@ from __future__ import annotations
 import contextlib
 import errno
 from collections.abc import Callable
-from dataclasses import replace
 from typing import Any
 
 import pytest
+from msgspec.structs import replace
 from sim_broker import Broken
 from sim_disk import SimDisk
 from sim_world import simulate

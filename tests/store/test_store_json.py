@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from msgspec import structs
 from store_builders import (
     FIRST,
     Clock,
@@ -506,8 +507,8 @@ def test_a_frozen_writer_that_wakes_up_says_nothing_that_is_not_in_the_books(tmp
             process.wait()
     with reader(folder, TRANSACCIONES, to_the_end=True) as books:
         sold = [books.word(books.book.place(number)) for number in range(1, len(books.book) + 1)]
-    assert [word.transaccion_id for word in sold] == list(range(1, len(sold) + 1))  # type: ignore[attr-defined]
-    written = {f"{word.usuario_id} {word.transaccion_id}" for word in sold}  # type: ignore[attr-defined]
+    assert [word["transaccionId"] for word in sold] == list(range(1, len(sold) + 1))
+    written = {f"{word['usuarioId']} {word['transaccionId']}" for word in sold}
     told = [line for log in logs for line in said(log) if not line.startswith("fenced")]
     assert set(told) <= written and len(told) == len(set(told)) >= 60
 
@@ -531,4 +532,4 @@ async def test_a_token_that_an_older_version_sold_stays_until_a_record_holds_all
         assert "101" not in store.rows
     with reader(tmp_path, TOKENS) as again:
         assert [*again.rows] == ["102"]
-        assert again.row("101") == replace(sold, precio=70, publicado=later.fecha)
+        assert again.row("101") == structs.replace(sold, precio=70, publicado=later.fecha)

@@ -7,9 +7,10 @@ decision can break. (`tests/simulation/` does the same with the production store
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field
 from typing import Any
 
+from msgspec.structs import fields
 from unit_builders import fecha
 
 from broker.messages import (

@@ -1,0 +1,81 @@
+"""The readable view of a book: `transacciones.json` as the journal has it, whatever was written before."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from store_builders import confirmada, reader, solicitada, writer
+
+from services.shared.store_json import JsonStore
+from services.shared.view import BookView
+from services.transacciones.domain import DOMAIN
+from services.transacciones.main import public
+
+
+def view_of(store: JsonStore[Any], folder: Path) -> BookView[Any]:
+    return BookView(store, folder / "transacciones.json", public)
+
+
+def shown(folder: Path) -> list[dict[str, Any]]:
+    rows: list[dict[str, Any]] = json.loads((folder / "transacciones.json").read_text(encoding="utf-8"))
+    return rows
+
+
+def expected(count: int) -> list[dict[str, Any]]:
+    return [
+        {"id": number, "usuarioId": number, "tokenId": 101, "fecha": solicitada().fecha}
+        for number in range(1, count + 1)
+    ]
+
+
+async def sell(store: JsonStore[Any], first: int, last: int) -> None:
+    # Every sale is repeated: a repeated one leaves a record in nobody's book.
+    for number in range(first, last + 1):
+        await store.once([confirmada(solicitada(number)), confirmada(solicitada(number))])
+
+
+@pytest.mark.parametrize("snapshot_bytes", [1, 1000, 1_000_000])
+async def test_the_view_of_a_book_has_each_sale_once_and_in_order(tmp_path: Path, snapshot_bytes: int) -> None:
+    async with writer(tmp_path, DOMAIN, snapshot_bytes=snapshot_bytes) as store:
+        view = view_of(store, tmp_path)
+        await view.write()
+        assert shown(tmp_path) == []
+        for last in (1, 2, 9, 9, 20):
+            await sell(store, len(store.book) + 1, last)
+            await view.write()
+            assert shown(tmp_path) == expected(last)
+    async with writer(tmp_path, DOMAIN, snapshot_bytes=snapshot_bytes) as store:
+        await sell(store, 21, 30)
+        await view_of(store, tmp_path).write()
+        assert shown(tmp_path) == expected(30)
+
+
+@pytest.mark.parametrize("left", [b"", b"[]\n", b'[{"id":1,"usua', b'[{"id":7}]\n', b"no JSON"])
+async def test_a_view_that_a_crash_left_unfinished_is_begun_anew(tmp_path: Path, left: bytes) -> None:
+    async with writer(tmp_path, DOMAIN) as store:
+        await sell(store, 1, 5)
+        (tmp_path / "transacciones.json").write_bytes(left)
+        await view_of(store, tmp_path).write()
+        assert shown(tmp_path) == expected(5)
+
+
+async def test_a_view_of_a_large_book_is_written_piece_by_piece(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("services.shared.view.CHUNK_BYTES", 1)
+    async with writer(tmp_path, DOMAIN) as store:
+        await sell(store, 1, 5)
+        await view_of(store, tmp_path).write()
+        assert shown(tmp_path) == expected(5)
+
+
+async def test_a_line_is_shown_as_it_is_in_the_view(tmp_path: Path) -> None:
+    async with writer(tmp_path, DOMAIN) as store:
+        await sell(store, 1, 5)
+    with reader(tmp_path, DOMAIN, to_the_end=True) as follower:
+        assert [json.loads(line) for line in view_of(follower, tmp_path).lines([2, 5])] == [
+            expected(5)[n - 1] for n in (2, 5)
+        ]
