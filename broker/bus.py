@@ -64,6 +64,8 @@ class BusOptions:
     """Times in seconds. The defaults are measured; tests use shorter ones."""
 
     prefetch: int = PREFETCH
+    # What comes within so long of a delivery is read together with the next one.
+    gather_seconds: float = 0.004
     # Publishes that wait for their confirm: a batch of the loop, each of which may say two things.
     window: int = 1000
     connect_seconds: float = 10
@@ -89,7 +91,7 @@ class QueueDepth:
     consumers: int
 
 
-@dataclass(frozen=True, slots=True, eq=False)
+@dataclass(slots=True, eq=False)
 class Delivery:
     """What came from the queue: a message, or the reason why it is poison."""
 
@@ -209,7 +211,7 @@ class Bus:
             URL(self._url).update_query(heartbeat=options.heartbeat_seconds),
             client_properties={"connection_name": f"{self._service}-{role}"},
         )
-        line = self._lines[role] = Line()
+        line = self._lines[role] = Line(options.gather_seconds if role == "consume" else 0.0)
         connection.kwargs["transport_factory"] = line
         await connection.connect(timeout=options.connect_seconds)
         return connection
@@ -560,7 +562,7 @@ def _type(raw: Delivered) -> str:
     key = raw.routing_key
     if raw.exchange != EXCHANGE:
         return raw.type or key
-    if raw.type not in (None, key):
+    if not raw.says(key):
         raise Poison(f"it came as {key!r} and says that it is {raw.type!r}")
     return key
 

@@ -86,8 +86,8 @@ class Message(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid", alias_generator=to_camel, validate_by_name=True)
 
-    # It does not travel. As a private attribute of Pydantic's it would cost as much as reading the message.
-    __slots__ = ("_hora",)
+    # They do not travel. As private attributes of Pydantic's they would cost as much as reading the message.
+    __slots__ = ("_body", "_hora")
 
     type: ClassVar[str]
     fecha: Fecha
@@ -264,8 +264,14 @@ class Poison(Exception):
 
 
 def encode(message: Message) -> bytes:
-    """The JSON body of a message, as it travels."""
-    return message.model_dump_json(by_alias=True, exclude_none=True).encode()
+    """The JSON body of a message, as it travels. It is asked for twice, for the journal and for the broker."""
+    try:
+        # Not `message._body`: for what is not there, Pydantic looks in many places.
+        body: bytes = object.__getattribute__(message, "_body")
+    except AttributeError:
+        body = message.model_dump_json(by_alias=True, exclude_none=True).encode()
+        object.__setattr__(message, "_body", body)
+    return body
 
 
 def decode(type_name: str, body: bytes, hora: str = "") -> Message:

@@ -34,6 +34,13 @@ PLUGINS: Final = "[rabbitmq_management,rabbitmq_prometheus]."
 # A quorum queue's log in memory and on disk; RabbitMQ's own 512 MiB is meant for a server.
 WAL_BYTES: Final = 64 * 1024 * 1024
 CONSOLE_LINES: Final = 15
+# Half of the cores: those who use it need the others, and on two cores a second scheduler cost a fifth more CPU.
+SCHEDULERS: Final = max(1, (os.cpu_count() or 2) // 2)
+# The first keeps the distribution from listening on all interfaces, those of +sbwt from spinning while idle.
+ERL_ARGS: Final = (
+    "-kernel inet_dist_use_interface {127,0,0,1} +sbwt none +sbwtdcpu none +sbwtdio none "
+    f"+S {SCHEDULERS}:{SCHEDULERS}"
+)
 
 
 class NodeError(Exception):
@@ -227,8 +234,7 @@ class Node:
             "RABBITMQ_DEFAULT_PASS": self.password,
             "ERL_EPMD_PORT": str(self._epmd_port),
             "ERL_EPMD_ADDRESS": "127.0.0.1",
-            # Without the first the distribution listens on all interfaces; the second does not spin while idle.
-            "RABBITMQ_SERVER_ADDITIONAL_ERL_ARGS": "-kernel inet_dist_use_interface {127,0,0,1} +sbwt none",
+            "RABBITMQ_SERVER_ADDITIONAL_ERL_ARGS": ERL_ARGS,
         }
 
     @property

@@ -17,12 +17,14 @@ from aiormq.channel import Channel
 from pamqp.commands import Basic
 from pamqp.header import ContentHeader
 
+from broker.bus import BusOptions
 from broker.frames import Consumer, Delivered, Line, Outgoing, Publisher
 from services.shared.loop import BATCH_LIMIT, LINGER_SECONDS
 from services.shared.settings import Settings
 
 # As ours.
 PREFETCH: Final = int(Settings.model_fields["prefetch"].default)
+GATHER_SECONDS: Final = BusOptions().gather_seconds
 # Publishes that await their confirm on aiormq's public API; measured: 64 to 256 are best.
 WINDOW: Final = 128
 CONFIRM_SECONDS: Final = 60.0
@@ -143,7 +145,7 @@ class BatchedWire(_Arriving):
     _consumer: Consumer
 
     async def open(self, url: str, queue: str | None) -> None:
-        lines = Line(), Line()
+        lines = Line(), Line(GATHER_SECONDS)
         self._connections = [await aiormq.connect(url, transport_factory=line) for line in lines]
         publishing, consuming = self._connections
         self._out = await publishing.channel(publisher_confirms=True)

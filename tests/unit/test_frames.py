@@ -14,6 +14,7 @@ from pamqp import commands
 from pamqp.body import ContentBody
 from pamqp.header import ContentHeader
 from pamqp.heartbeat import Heartbeat
+from yarl import URL
 
 from broker.frames import Consumer, Delivered, Line, Outgoing, Publisher, Unroutable, _Reader, properties, table
 
@@ -80,6 +81,46 @@ def test_our_properties_are_what_pamqp_reads(
     assert (found.correlation_id, found.message_id, found.message_type) == (about, message_id, type_name)
     assert (found.app_id, found.headers) == (app_id, headers)
     assert found.timestamp == datetime.fromtimestamp(timestamp, UTC)
+
+
+async def test_what_comes_soon_after_a_message_is_read_in_one_go() -> None:
+    sent, ended = asyncio.Event(), asyncio.Event()
+
+    async def broker(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        for tag in range(1, 11):
+            writer.write(delivery(b"{}", tag))
+            await writer.drain()
+            # By itself each of them would wake the other side.
+            await asyncio.sleep(0.001)
+        sent.set()
+        await reader.read()
+        writer.close()
+        await writer.wait_closed()
+        ended.set()
+
+    server = await asyncio.start_server(broker, "127.0.0.1", 0)
+    url = URL(f"amqp://127.0.0.1:{server.sockets[0].getsockname()[1]}")
+    turns: dict[int, list[int | None]] = {}
+    turn = 0
+    line = Line(gather_seconds=0.2)
+    Consumer(line, SEVEN, lambda came: turns.setdefault(turn, []).append(came.tag))
+
+    class NoTls:
+        async def get_context(self) -> None: ...
+
+    _, writer = await line.create(url, ssl_context_provider=NoTls())
+    while sum(map(len, turns.values())) < 10:
+        await asyncio.sleep(0.001)
+        turn += 1
+    first, *others = turns.values()
+    assert sent.is_set()
+    assert [*first, *(tag for some in others for tag in some)] == list(range(1, 11))
+    assert len(first) < 10
+    assert len(others) == 1
+    writer.close()
+    await ended.wait()
+    server.close()
+    await server.wait_closed()
 
 
 def test_a_property_too_long_for_the_wire_is_refused() -> None:
