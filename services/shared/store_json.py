@@ -142,7 +142,7 @@ class JsonStore(Generic[Row]):
         place = self.shelf.place(key) or self._memory.get(memory_key(key), 0) >> SEEN_BITS
         if not place:
             return None
-        word = self._read(place)
+        word = self.word(place)
         return None if "type" in word else self._codec.changed(None, word)
 
     def knows(self, about: str) -> bool:
@@ -153,10 +153,6 @@ class JsonStore(Generic[Row]):
     def segment(self) -> str | None:
         """The file that is written, or followed, now."""
         return self._segments[-1].name if self._segments else None
-
-    def word(self, place: int) -> dict[str, Any]:
-        """What stands at a place of the book: a message as the journal keeps it. Raises StoreBroken, Damaged."""
-        return self._read(place)
 
     def in_book(self, word: Mapping[str, Any]) -> bool:
         """Whether a word of the journal is one that makes a line of the book."""
@@ -189,7 +185,8 @@ class JsonStore(Generic[Row]):
         start = journal.place_of(self.disk, segment.name, segment.header_bytes, end, after + 1)
         return journal.whole_lines(self.disk, segment.name, start, end, size_bytes)[: self.seq - after]
 
-    def _read(self, place: int) -> dict[str, Any]:
+    def word(self, place: int) -> dict[str, Any]:
+        """What stands at a place of the journal: a word, or a row that left memory. Raises StoreBroken, Damaged."""
         segment = self._segments[place >> OFFSET_BITS]
         at = place & ((1 << OFFSET_BITS) - 1)
         raw = self.disk.read(segment.name, at, WORD_BYTES)
@@ -385,7 +382,7 @@ class JsonStore(Generic[Row]):
             return (pending.words[name],) if name in pending.words else ()
         if not known >> SEEN_BITS:
             return ()
-        word = self._read(known >> SEEN_BITS)
+        word = self.word(known >> SEEN_BITS)
         return (from_word(word),) if "type" in word else ()
 
     def _record(
