@@ -15,18 +15,18 @@ from typing import Annotated, Any, Final
 import typer
 from rich.live import Live
 
-from loadgen.certificate import spread
-from loadgen.client import Client
-from loadgen.controls import CONTROLS
-from loadgen.drill import JOURNAL, Order, prepared
-from loadgen.drill import drill as run_drill
-from loadgen.faults import SCENARIOS
-from loadgen.load import Load
-from loadgen.meter import Meter
-from loadgen.mixes import MIXES, Stock, asks
-from loadgen.reconcile import reconcile, reconcile_cluster
-from loadgen.report import html
-from loadgen.verdict import LISTED, PROMISES, Verdict
+from loadgen.audit.verdict import LISTED, PROMISES, Verdict
+from loadgen.drill.certificate import spread
+from loadgen.drill.controls import CONTROLS
+from loadgen.drill.drill import JOURNAL, Order, prepared
+from loadgen.drill.drill import drill as run_drill
+from loadgen.drill.faults import SCENARIOS
+from loadgen.drill.reconcile import reconcile, reconcile_cluster
+from loadgen.drill.report import html
+from loadgen.load.client import Client
+from loadgen.load.load import Load
+from loadgen.load.meter import Meter
+from loadgen.load.mixes import MIXES, Stock, asks
 from services.kube import NAMESPACE, Cluster
 from services.local import Running
 from services.options import DATA, DataOption, JsonOption, KubeOption, NamespaceOption

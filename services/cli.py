@@ -23,9 +23,10 @@ from broker.bus import UNKNOWN
 from broker.letters import Letters
 from broker.messages import SERVICES, Service
 from broker.node import NodeError
-from loadgen import books, commands
+from loadgen import commands
+from loadgen.audit import books
 from loadgen.bench.command import bench
-from loadgen.client import NotQuiet
+from loadgen.load.client import NotQuiet
 from services import doctor as doctoring
 from services import local
 from services.kube import NAMESPACE, Cluster, KubeError

@@ -19,9 +19,9 @@ import aiohttp
 
 from broker.node import Node, find_rabbitmq
 from broker.process import free_port
-from loadgen.client import Client
-from loadgen.reconcile import reconcile
-from loadgen.verdict import Verdict
+from loadgen.audit.verdict import Verdict
+from loadgen.drill.reconcile import reconcile
+from loadgen.load.client import Client
 from services import local
 from services.local import LocalError, Running
 

@@ -13,20 +13,20 @@ from statistics import median
 from typing import Final
 
 from broker.messages import SERVICES
+from loadgen.audit.verdict import Verdict
 from loadgen.bench.figures import Findings
 from loadgen.bench.place import BenchFailed, Place, Sample, Watch, opened, until
 from loadgen.bench.relay import FRONT
 from loadgen.bench.sample import PRECIO, USUARIO
 from loadgen.bench.sides import Backlog, Shop, doors, fast_stream, relay, shelves
-from loadgen.client import Client
-from loadgen.drill import JOURNAL
-from loadgen.footprint import memory_bytes
-from loadgen.load import Load
-from loadgen.meter import Meter
-from loadgen.mixes import Ask
-from loadgen.reconcile import reconcile
-from loadgen.shop import own_shop
-from loadgen.verdict import Verdict
+from loadgen.drill.drill import JOURNAL
+from loadgen.drill.footprint import memory_bytes
+from loadgen.drill.reconcile import reconcile
+from loadgen.drill.shop import own_shop
+from loadgen.load.client import Client
+from loadgen.load.load import Load
+from loadgen.load.meter import Meter
+from loadgen.load.mixes import Ask
 from services.local import Running
 
 Side = Callable[[int], Awaitable[Sample]]

@@ -15,10 +15,10 @@ from browser_builders import POOR, RICH, Opened, answered, lost_answers
 from playwright.async_api import Browser, expect
 from shop_builders import replica
 
-from loadgen.client import Client
-from loadgen.load import Load
-from loadgen.meter import Meter
-from loadgen.mixes import Ask, Stock
+from loadgen.load.client import Client
+from loadgen.load.load import Load
+from loadgen.load.meter import Meter
+from loadgen.load.mixes import Ask, Stock
 
 STEPS = ["solicitada", "reservada", "pagada", "confirmada", "registrada"]
 MAX_BYTES = 150_000

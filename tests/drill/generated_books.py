@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from broker.messages import HEARD_BY, CompraSolicitada, Message, TokenPublicado, UsuarioRegistrado, compra_id
-from loadgen.mixes import MIXES, Stock, asks
+from loadgen.load.mixes import MIXES, Stock, asks
 from services.compras.domain import DOMAIN as COMPRAS
 from services.compras.main import vista
 from services.shared.disk import LocalDisk

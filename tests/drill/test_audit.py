@@ -14,10 +14,10 @@ import pytest
 from generated_books import generate
 
 from broker.messages import compra_id
-from loadgen import books
-from loadgen.audit import Books, audit, purchase_id
-from loadgen.books import SERVICES, Unreadable
-from loadgen.verdict import Breach, Verdict
+from loadgen.audit import books
+from loadgen.audit.audit import Books, audit, purchase_id
+from loadgen.audit.books import SERVICES, Unreadable
+from loadgen.audit.verdict import Breach, Verdict
 from services import words
 
 PURCHASES = 400

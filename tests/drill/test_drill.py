@@ -11,10 +11,10 @@ from typing import Any
 
 import pytest
 
-from loadgen import faults
-from loadgen.controls import CONTROLS
-from loadgen.faults import SCENARIOS
-from loadgen.shop import own_shop
+from loadgen.drill import faults
+from loadgen.drill.controls import CONTROLS
+from loadgen.drill.faults import SCENARIOS
+from loadgen.drill.shop import own_shop
 
 # The longest drill takes minutes, and longer on a busy machine.
 PATIENCE_SECONDS = 900

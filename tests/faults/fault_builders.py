@@ -11,8 +11,8 @@ from pathlib import Path
 from shop_builders import Shop, start
 
 from broker.messages import HEARD_BY, SAID_BY, SERVICES
-from loadgen.client import Client
-from loadgen.verdict import Verdict
+from loadgen.audit.verdict import Verdict
+from loadgen.load.client import Client
 
 HERE = Path(__file__).parent
 # What each service hears: from its queue, and by HTTP.

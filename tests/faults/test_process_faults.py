@@ -11,7 +11,7 @@ import pytest
 from fault_builders import faulty
 from shop_builders import Shop, replica, start
 
-from loadgen.client import Client
+from loadgen.load.client import Client
 
 
 async def prepared(client: Client, first: int, tokens: int, saldo: int = 10_000) -> None:

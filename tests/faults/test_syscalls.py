@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 from fault_builders import FaultyShop, faulty
 
-from loadgen.client import Client
+from loadgen.load.client import Client
 
 pytestmark = pytest.mark.long
 

@@ -22,12 +22,12 @@ from uuid import uuid4
 import aiohttp
 
 from broker.credentials import BROKER
-from loadgen.client import Client
-from loadgen.load import Load as Requests
-from loadgen.meter import Meter
-from loadgen.mixes import Ask
-from loadgen.reconcile import reconcile_cluster
-from loadgen.verdict import Verdict
+from loadgen.audit.verdict import Verdict
+from loadgen.drill.reconcile import reconcile_cluster
+from loadgen.load.client import Client
+from loadgen.load.load import Load as Requests
+from loadgen.load.meter import Meter
+from loadgen.load.mixes import Ask
 from services.kube import Cluster
 
 ROOT: Final = Path(__file__).parents[2]

@@ -10,7 +10,7 @@ import aiohttp
 import pytest
 from k8s_builders import KubeShop, loaded
 
-from loadgen.client import Client
+from loadgen.load.client import Client
 from services.kube import KubeError
 
 

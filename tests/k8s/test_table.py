@@ -16,7 +16,7 @@ from pathlib import Path
 import aio_pika
 from k8s_builders import ROLLOUT, SERVICES, KubeShop, loaded, longest_pause, until
 
-from loadgen.client import Client
+from loadgen.load.client import Client
 
 
 async def test_transacciones_is_deleted_and_nobody_notices(shop: KubeShop, numbers: Iterator[int]) -> None:

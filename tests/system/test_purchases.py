@@ -9,9 +9,9 @@ import pytest
 from shop_builders import Shop, start
 
 from broker.messages import SERVICES
-from loadgen.books import Unreadable
-from loadgen.client import Client
-from loadgen.reconcile import reconcile_running
+from loadgen.audit.books import Unreadable
+from loadgen.drill.reconcile import reconcile_running
+from loadgen.load.client import Client
 
 
 async def buy_all(client: Client, first: int, count: int, *, pause_seconds: float = 0.01) -> list[str]:

@@ -11,9 +11,9 @@ from pathlib import Path
 
 import pytest
 
-from loadgen import controls
-from loadgen.controls import CONTROLS
-from loadgen.verdict import PROMISES
+from loadgen.audit.verdict import PROMISES
+from loadgen.drill import controls
+from loadgen.drill.controls import CONTROLS
 from services.shared.disk import LocalDisk
 
 APP = "services.tokens.main:app"
@@ -73,7 +73,7 @@ async def test_without_the_journal_it_is_on_the_disk_later(disk: LocalDisk, monk
 @pytest.mark.parametrize("arguments", [[], ["dedupe"], ["none", APP], ["dedupe,none", APP]])
 def test_a_control_that_is_not_known_is_refused_and_the_known_are_named(arguments: list[str]) -> None:
     run = subprocess.run(
-        [sys.executable, "-m", "loadgen.controls", *arguments], capture_output=True, text=True, check=False
+        [sys.executable, "-m", "loadgen.drill.controls", *arguments], capture_output=True, text=True, check=False
     )
     assert run.returncode == 2
     assert all(name in run.stderr for name in CONTROLS)

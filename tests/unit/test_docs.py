@@ -11,7 +11,7 @@ from fastapi import APIRouter
 from prometheus_client import Metric
 
 from broker.messages import TokenPublicado
-from loadgen.verdict import PROMISES
+from loadgen.audit.verdict import PROMISES
 from services.cli import app
 from services.compras.domain import DOMAIN as COMPRAS
 from services.compras.front import FrontDoor

@@ -17,8 +17,8 @@ from pathlib import Path
 import pytest
 
 from broker.process import RANGE, Process, free_port, is_free, is_ours
-from loadgen.faults import Fault, carry_out
-from loadgen.target import LocalTarget
+from loadgen.drill.faults import Fault, carry_out
+from loadgen.drill.target import LocalTarget
 from services import local
 from services.local import Local, LocalError, Running
 

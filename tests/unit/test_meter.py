@@ -9,12 +9,12 @@ from pathlib import Path
 
 import pytest
 
-from loadgen.certificate import Certificate, meaning, quantiles, upper_bound
-from loadgen.faults import Fault, Happened
-from loadgen.footprint import Footprint, Sample, held
-from loadgen.meter import Latency, Meter
-from loadgen.report import html
-from loadgen.verdict import Verdict
+from loadgen.audit.verdict import Verdict
+from loadgen.drill.certificate import Certificate, meaning, quantiles, upper_bound
+from loadgen.drill.faults import Fault, Happened
+from loadgen.drill.footprint import Footprint, Sample, held
+from loadgen.drill.report import html
+from loadgen.load.meter import Latency, Meter
 
 
 def bought(meter: Meter, about: str, due: float, accepted: float, ended: float, *, sold: bool = True) -> None:

@@ -6,9 +6,9 @@ from collections import Counter
 
 import pytest
 
-from loadgen import faults
-from loadgen.faults import SCENARIOS
-from loadgen.mixes import MIXES, NOBODY, asks
+from loadgen.drill import faults
+from loadgen.drill.faults import SCENARIOS
+from loadgen.load.mixes import MIXES, NOBODY, asks
 
 COUNT = 2_000
 

@@ -8,7 +8,7 @@ from contextlib import asynccontextmanager
 
 import pytest
 
-from loadgen.proxy import Proxy
+from loadgen.drill.proxy import Proxy
 
 
 @asynccontextmanager

@@ -15,14 +15,14 @@ from pathlib import Path
 import pytest
 import typer
 
-from loadgen.audit import DECISIONS
+from loadgen.audit.audit import DECISIONS
+from loadgen.audit.verdict import PROMISES
 from loadgen.bench.figures import Findings
 from loadgen.bench.table import markdown
-from loadgen.faults import SCENARIOS
-from loadgen.meter import Meter
-from loadgen.mixes import MIXES
-from loadgen.report import html
-from loadgen.verdict import PROMISES
+from loadgen.drill.faults import SCENARIOS
+from loadgen.drill.report import html
+from loadgen.load.meter import Meter
+from loadgen.load.mixes import MIXES
 from services import words
 from services.cli import app
 from services.spanish import SPANISH, TYPER_FILLS, TYPER_SAYS
@@ -30,12 +30,12 @@ from services.spanish import SPANISH, TYPER_FILLS, TYPER_SAYS
 ROOT = Path(__file__).parents[2]
 FILES = [
     *(f"services/{name}.py" for name in ("cli", "doctor", "kube", "local", "options")),
+    *(f"loadgen/audit/{name}.py" for name in ("audit", "books", "stories")),
     *(
-        f"loadgen/{name}.py"
-        for name in ("audit", "books", "certificate", "client", "commands", "drill", "footprint", "pods", "report")
+        f"loadgen/drill/{name}.py"
+        for name in ("certificate", "drill", "faults", "footprint", "pods", "report", "shop", "target")
     ),
-    *(f"loadgen/{name}.py" for name in ("shop", "stories")),
-    *("loadgen/faults.py", "loadgen/target.py"),
+    *("loadgen/commands.py", "loadgen/load/client.py"),
     *(f"loadgen/bench/{name}.py" for name in ("command", "figures", "run", "table")),
     "broker/node.py",
 ]

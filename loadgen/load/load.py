@@ -8,10 +8,10 @@ from collections.abc import AsyncIterator, Iterable
 from contextlib import asynccontextmanager, suppress
 from typing import Final
 
-from loadgen.client import Client
-from loadgen.follow import Follower
-from loadgen.meter import Meter
-from loadgen.mixes import Ask
+from loadgen.load.client import Client
+from loadgen.load.follow import Follower
+from loadgen.load.meter import Meter
+from loadgen.load.mixes import Ask
 
 # A buyer who gets no answer, or a 503, asks again after so long, or once others are answered, and gives up at last.
 PAUSE_SECONDS: Final = 0.2

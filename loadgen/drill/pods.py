@@ -10,7 +10,7 @@ from typing import Final
 import aiohttp
 
 from broker.process import free_port
-from loadgen.faults import Fault, FaultFailed, kill_when_there
+from loadgen.drill.faults import Fault, FaultFailed, kill_when_there
 from services.kube import PORT, Cluster, KubeError
 
 # A pod of RabbitMQ takes half a minute to be back, and longer on a busy cluster.

@@ -12,13 +12,13 @@ from services.local import Local
 
 
 def main() -> None:
-    """python -m loadgen.zoco_without DATA CONTROL"""
+    """python -m loadgen.drill.zoco_without DATA CONTROL"""
     data, control = sys.argv[1:]
     shop = Local(
         Path(data),
         0,
         broker_url=os.environ.get("ZOCO_RABBITMQ_URL"),
-        program=lambda name: ("-m", "loadgen.controls", control, f"services.{name}.main:app"),
+        program=lambda name: ("-m", "loadgen.drill.controls", control, f"services.{name}.main:app"),
     )
     asyncio.run(shop.run())
 

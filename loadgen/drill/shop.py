@@ -15,7 +15,7 @@ import aiohttp
 
 from broker.node import Node
 from broker.process import Process
-from loadgen.proxy import Proxy
+from loadgen.drill.proxy import Proxy
 from services.local import LocalError, Running
 
 READY_SECONDS: Final = 120.0
@@ -63,7 +63,7 @@ async def own_shop(
 
 def _command(data: Path, without: str | None) -> list[str]:
     if without:
-        return [sys.executable, "-m", "loadgen.zoco_without", str(data), without]
+        return [sys.executable, "-m", "loadgen.drill.zoco_without", str(data), without]
     return [str(Path(sys.executable).with_name("zoco")), "up", "--data", str(data), "--port", "0"]
 
 

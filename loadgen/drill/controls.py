@@ -1,7 +1,7 @@
 """The negative controls: a service with one guarantee really gone, so that an audit that passes it is seen to be blind.
 
-`python -m loadgen.controls NAME[,NAME] services.tokens.main:app [uvicorn's options]` runs a service as uvicorn would,
-after it has put a broken part in the place of a real one. The services themselves have no switch for it.
+`python -m loadgen.drill.controls NAME[,NAME] services.tokens.main:app [uvicorn's options]` runs a service as uvicorn
+would, after it has put a broken part in the place of a real one. The services themselves have no switch for it.
 """
 
 from __future__ import annotations
@@ -229,7 +229,7 @@ def _start_second_writer() -> Process:
     arguments = sys.argv[1:]
     arguments[arguments.index("--port") + 1] = port
     env = {**os.environ, SECOND: "1", "ZOCO_PUBLIC_URL": f"http://127.0.0.1:{port}"}
-    return Process([sys.executable, "-m", "loadgen.controls", *arguments], env, sys.stderr.fileno())
+    return Process([sys.executable, "-m", "loadgen.drill.controls", *arguments], env, sys.stderr.fileno())
 
 
 def main(arguments: Sequence[str]) -> None:
@@ -239,7 +239,9 @@ def main(arguments: Sequence[str]) -> None:
     if len(arguments) < 2 or strangers:
         known = ", ".join(CONTROLS)
         wrong = f"{strangers[0]!r} is no control: known are {known}" if strangers else f"controls: {known}"
-        sys.exit(_usage(f"{wrong}\nusage: python -m loadgen.controls NAME[,NAME] services.tokens.main:app [options]"))
+        sys.exit(
+            _usage(f"{wrong}\nusage: python -m loadgen.drill.controls NAME[,NAME] services.tokens.main:app [options]")
+        )
     for name in names:
         CONTROLS[name].take_away(arguments[1])
     uvicorn.main(list(arguments[1:]))

@@ -13,8 +13,8 @@ from pathlib import Path
 from typing import Final
 
 from broker.process import is_ours
-from loadgen.faults import BROKER, POLL_SECONDS, Fault, FaultFailed, kill_when_there
-from loadgen.proxy import Proxy
+from loadgen.drill.faults import BROKER, POLL_SECONDS, Fault, FaultFailed, kill_when_there
+from loadgen.drill.proxy import Proxy
 from services import local
 from services.local import LocalError, Running
 

@@ -13,20 +13,20 @@ from typing import Any, Final
 
 import aiohttp
 
-from loadgen import faults
-from loadgen.books import Unreadable
-from loadgen.certificate import Certificate
-from loadgen.client import Client
-from loadgen.faults import SCENARIOS, Fault, Happened, Target
-from loadgen.footprint import Footprint
-from loadgen.load import Load
-from loadgen.meter import Meter
-from loadgen.mixes import MIXES, Ask, Stock, asks
-from loadgen.pods import KubeTarget, front_door
-from loadgen.reconcile import reconcile, reconcile_cluster
-from loadgen.shop import own_shop
-from loadgen.target import LocalTarget
-from loadgen.verdict import Verdict
+from loadgen.audit.books import Unreadable
+from loadgen.audit.verdict import Verdict
+from loadgen.drill import faults
+from loadgen.drill.certificate import Certificate
+from loadgen.drill.faults import SCENARIOS, Fault, Happened, Target
+from loadgen.drill.footprint import Footprint
+from loadgen.drill.pods import KubeTarget, front_door
+from loadgen.drill.reconcile import reconcile, reconcile_cluster
+from loadgen.drill.shop import own_shop
+from loadgen.drill.target import LocalTarget
+from loadgen.load.client import Client
+from loadgen.load.load import Load
+from loadgen.load.meter import Meter
+from loadgen.load.mixes import MIXES, Ask, Stock, asks
 from services.kube import Cluster
 from services.local import Running
 

@@ -11,10 +11,10 @@ from rich.console import Group
 from rich.panel import Panel
 from rich.table import Table
 
-from loadgen.faults import BROKER, Happened
-from loadgen.footprint import Footprint
-from loadgen.meter import Meter
-from loadgen.verdict import PROMISES, Verdict
+from loadgen.audit.verdict import PROMISES, Verdict
+from loadgen.drill.faults import BROKER, Happened
+from loadgen.drill.footprint import Footprint
+from loadgen.load.meter import Meter
 from services.words import say
 
 

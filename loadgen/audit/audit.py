@@ -13,8 +13,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 from uuid import NAMESPACE_URL, uuid5
 
-from loadgen.books import SERVICES, Journal, Told
-from loadgen.stories import (
+from loadgen.audit.books import SERVICES, Journal, Told
+from loadgen.audit.stories import (
     ASKED,
     CONFIRMED,
     DENIED,
@@ -27,7 +27,7 @@ from loadgen.stories import (
     Story,
     bit,
 )
-from loadgen.verdict import Verdict
+from loadgen.audit.verdict import Verdict
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -8,8 +8,8 @@ from html import escape
 from math import log10
 from typing import Final
 
-from loadgen.faults import Happened
-from loadgen.meter import Meter, Point
+from loadgen.drill.faults import Happened
+from loadgen.load.meter import Meter, Point
 from services.words import in_spanish, say
 
 WIDTH: Final = 900

@@ -10,7 +10,7 @@ from typing import Final
 
 import aiohttp
 
-from loadgen.client import Client
+from loadgen.load.client import Client
 
 # Each question costs the front door about a millisecond.
 POLL_SECONDS: Final = 0.2

@@ -12,8 +12,8 @@ from typing import Any, Final, TypeAlias
 
 from msgspec import UNSET
 
-from loadgen.books import SERVICES, Change, Journal, Record, Unreadable, Word
-from loadgen.verdict import Verdict
+from loadgen.audit.books import SERVICES, Change, Journal, Record, Unreadable, Word
+from loadgen.audit.verdict import Verdict
 
 TYPES: Final = (
     "compra.solicitada",

@@ -10,9 +10,9 @@ from typing import Any
 
 import aiohttp
 
-from loadgen import books
-from loadgen.audit import Books, audit
-from loadgen.verdict import Verdict
+from loadgen.audit import books
+from loadgen.audit.audit import Books, audit
+from loadgen.audit.verdict import Verdict
 from services.kube import Cluster
 from services.local import LocalError, Running
 
