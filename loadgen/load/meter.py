@@ -1,192 +1,323 @@
-"""What a load measures. Latency counts from the instant at which a request was due, so that an outage cannot hide."""
+"""What a load measures. Latency counts from the instant at which a request was due, so that an outage cannot hide; and
+the client measures itself, as what it is too slow for would look like the shop's latency.
+"""
 
 from __future__ import annotations
 
-from bisect import bisect_left
-from collections import Counter, deque
-from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from collections import Counter
+from dataclasses import asdict
 from itertools import pairwise
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
-from hdrh.histogram import HdrHistogram
+import msgspec
 
-# A microsecond to ten minutes, to two digits.
-LONGEST_MICROSECONDS: Final = 600_000_000
-PERCENTILES: Final = (50.0, 90.0, 99.0, 99.9)
+from loadgen.load.latency import Latency, spread
+from loadgen.load.points import backlog, points
 
-
-class Latency:
-    """A histogram of seconds, and one of what came since the last `recent`."""
-
-    def __init__(self) -> None:
-        self._all = HdrHistogram(1, LONGEST_MICROSECONDS, 2)
-        self._recent = HdrHistogram(1, LONGEST_MICROSECONDS, 2)
-
-    def record(self, seconds: float) -> None:
-        microseconds = min(max(1, round(seconds * 1e6)), LONGEST_MICROSECONDS)
-        self._all.record_value(microseconds)
-        self._recent.record_value(microseconds)
-
-    def recent(self) -> tuple[float, float] | None:
-        """Median and 99th percentile, in seconds, of what was recorded since the last call; None if nothing was."""
-        if not self._recent.get_total_count():
-            return None
-        found = (self._recent.get_value_at_percentile(50) / 1e6, self._recent.get_value_at_percentile(99) / 1e6)
-        self._recent.reset()
-        return found
-
-    def summary(self) -> dict[str, float]:
-        """Seconds at PERCENTILES and the longest; nothing when nothing was recorded."""
-        if not self._all.get_total_count():
-            return {}
-        found = {f"p{p:g}": self._all.get_value_at_percentile(p) / 1e6 for p in PERCENTILES}
-        return {**found, "max": self._all.get_max_value() / 1e6}
+# Past one of these the client was too slow, and latencies would be its own: this share of the rate not reached, or
+# this late with one request in a hundred.
+MISSED_RATE: Final = 0.05
+LATE_SECONDS: Final = 0.05
 
 
-@dataclass(frozen=True, slots=True)
-class Point:
-    """One second of a load. Rates are per second, latencies in seconds: (median, 99th percentile) or None."""
+class Request(msgspec.Struct, gc=False):
+    """One request of a load. Instants are those of the load's clock; millions of these are no work for the collector.
 
-    at_seconds: float
-    arrived: int
-    accepted: int
-    finished: int
-    unanswered: int
-    backlog: int
-    accept: tuple[float, float] | None
-    end: tuple[float, float] | None
+    `sent`: its first try. `unanswered`: tries that had no answer, or a 503. `done`: accepted, rejected or given up.
+    `purchase`: the id, once it is accepted.
+    """
+
+    due: float
+    sent: float | None = None
+    unanswered: int = 0
+    done: float | None = None
+    purchase: str | None = None
+
+
+class Purchase(NamedTuple):
+    """One purchase of a load, whichever of its requests came first: POSTed, accepted (answered), and at its end."""
+
+    posted: float
+    accepted: float
+    end: float | None
+    sold: bool
+
+
+class Report(msgspec.Struct):
+    """What a meter knows when all its requests are answered, for the meter of another process."""
+
+    requests: list[Request]
+    rejected: int
+    strange: int
+    abandoned: int
+    out_of_descriptors: int
+    statuses: list[tuple[int | None, int]]
+    wrong: list[str]
+    accept: bytes
+    lag: bytes
 
 
 class Meter:
-    """Counts one load. Instants are those of `time.time()`."""
+    """Counts one load: its own requests and purchases, whatever else happens in the shop."""
 
     def __init__(self) -> None:
-        self.arrived = 0
+        # Requests a second that were asked for; None: no load has begun.
+        self.rate: float | None = None
+        self.requests: list[Request] = []
         self.accepted = 0
         self.sold = 0
         self.refused = 0
         # Requests that were answered with an error of their own: right for bad ones and for keys with another body.
         self.rejected = 0
+        # Accepted with an answer that nobody can read: see `wrong`.
+        self.strange = 0
         # Given up after all patience: asked again and again, and never accepted.
         self.abandoned = 0
+        # Tries for which the client had no descriptor left. They never left it.
+        self.out_of_descriptors = 0
         # Answers, also to requests that were sent again. None: no answer came.
         self.statuses: Counter[int | None] = Counter()
         # What should never be: bad input accepted, or an error that is the shop's own.
         self.wrong: list[str] = []
         self.accept = Latency()
         self.end = Latency()
-        self.points: list[Point] = []
-        # Requests that are due and have not reached their end: unanswered, or accepted and on their way.
-        self.backlog = 0
-        self.backlog_peak = 0
-        self.started: float | None = None
-        self.last_arrival = 0.0
-        self.last_end = 0.0
-        self._waiting: dict[str, list[tuple[float, float]]] = {}
-        # Ends that were seen before the answer to their request.
-        self._ended: dict[str, float] = {}
-        self._sales: list[tuple[float, float]] = []
-        self._before = (0, 0, 0, 0)
+        # How late each request was sent, against the instant at which it was due.
+        self.lag = Latency()
+        # Of each purchase of this load, its requests.
+        self._ours: dict[str, list[Request]] = {}
+        # Ends, of other loads' purchases, too: one may be seen before the answer to its request. When, and whether
+        # sold.
+        self._ended: dict[str, tuple[float, bool]] = {}
+        self._unended = 0
+
+    @property
+    def arrived(self) -> int:
+        return len(self.requests)
+
+    @property
+    def bought(self) -> int:
+        """Purchases that were accepted. A key that was sent twice is one."""
+        return len(self._ours)
 
     @property
     def unfinished(self) -> int:
         """Purchases that were accepted and whose end was not seen."""
-        return len(self._waiting)
+        return self._unended
 
-    def arrives(self, now: float) -> None:
+    @property
+    def backlog(self) -> int:
+        """Requests that are due and have not reached their end: unanswered, or accepted and on their way."""
+        return sum(self.over_at(request) is None for request in self.requests)
+
+    @property
+    def started(self) -> float | None:
+        """When the first request was due."""
+        return min((request.due for request in self.requests), default=None)
+
+    def arrives(self, due: float) -> Request:
         """A request is due."""
-        if self.started is None:
-            self.started = now
-        self.arrived += 1
-        self.last_arrival = now
-        self.backlog += 1
-        self.backlog_peak = max(self.backlog_peak, self.backlog)
+        request = Request(due)
+        self.requests.append(request)
+        return request
 
-    def rejects(self) -> None:
+    def sends(self, request: Request, now: float) -> None:
+        """A request is on its way; sent again, it changes nothing."""
+        if request.sent is None:
+            request.sent = now
+            self.lag.record(now - request.due)
+
+    def fails(self, request: Request, status: int | None) -> None:
+        """A try had no answer, or a 503."""
+        request.unanswered += 1
+        self.statuses[status] += 1
+
+    def rejects(self, request: Request, now: float) -> None:
         """A request was answered with an error of its own."""
         self.rejected += 1
-        self.backlog -= 1
+        request.done = now
 
-    def abandons(self) -> None:
+    def puzzles(self, request: Request, now: float) -> None:
+        """A request was accepted, and nobody can tell which purchase it is."""
+        self.strange += 1
+        request.done = now
+
+    def abandons(self, request: Request, now: float) -> None:
         """Nobody accepted a request, however often it was sent."""
         self.abandoned += 1
-        self.backlog -= 1
+        request.done = now
 
-    def accepts(self, about: str, due: float, now: float) -> None:
-        """A request that was due then is now answered: it is this purchase."""
-        self.accepted += 1
-        self.accept.record(now - due)
-        if about in self._ended:
-            self.backlog -= 1
-            self.end.record(max(now, self._ended[about]) - due)
-        else:
-            self._waiting.setdefault(about, []).append((due, now))
+    def accepts(self, request: Request, purchase: str, now: float) -> None:
+        """A request is answered: it is this purchase."""
+        request.done, request.purchase = now, purchase
+        self.accept.record(now - request.due)
+        self._joins(request, purchase)
 
-    def ends(self, about: str, now: float, *, sold: bool) -> None:
+    def ends(self, purchase: str, now: float, *, sold: bool) -> None:
         """A purchase has reached its end. Told again it changes nothing."""
-        if about in self._ended:
+        if purchase in self._ended:
             return
-        self._ended[about] = now
-        self.last_end = max(self.last_end, now)
-        if sold:
-            self.sold += 1
-        else:
-            self.refused += 1
-        for due, accepted in self._waiting.pop(about, ()):
-            self.backlog -= 1
-            self.end.record(now - due)
-            if sold:
-                self._sales.append((accepted, now))
+        self._ended[purchase] = now, sold
+        if purchase in self._ours:
+            self._unended -= 1
+            self._counts(sold)
+            for request in self._ours[purchase]:
+                self.end.record(now - request.due)
 
-    def second(self, now: float) -> Point:
-        """Close a second: what came in it becomes a point."""
-        counts = (self.arrived, self.accepted, self.sold + self.refused, self.statuses[None] + self.statuses[503])
-        arrived, accepted, finished, unanswered = (new - old for new, old in zip(counts, self._before, strict=True))
-        self._before = counts
-        at = now - (self.started or now)
-        latencies = self.accept.recent(), self.end.recent()
-        point = Point(at, arrived, accepted, finished, unanswered, self.backlog, *latencies)
-        self.points.append(point)
-        return point
+    def is_ours(self, purchase: str) -> bool:
+        return purchase in self._ours
 
-    def recoveries(self, kills: Sequence[float]) -> list[float | None]:
-        """Seconds from each of these instants to the end of the first sale that was accepted after it."""
-        sales = sorted(self._sales)
-        best: deque[float] = deque()
-        for _, end in reversed(sales):
-            best.appendleft(min(end, best[0]) if best else end)
-        ends = list(best)
-        starts = [accepted for accepted, _ in sales]
-        places = [bisect_left(starts, kill) for kill in kills]
-        return [ends[place] - kill if place < len(ends) else None for place, kill in zip(places, kills, strict=True)]
+    def end_of(self, request: Request) -> float | None:
+        """When the purchase of an accepted request was at its end, for who waited for both; None: not seen."""
+        if request.purchase is None or request.done is None or request.purchase not in self._ended:
+            return None
+        return max(request.done, self._ended[request.purchase][0])
+
+    def over_at(self, request: Request) -> float | None:
+        """When nothing more was to come of a request; None: not yet."""
+        return request.done if request.purchase is None else self.end_of(request)
+
+    def report(self) -> Report:
+        return Report(
+            requests=self.requests,
+            rejected=self.rejected,
+            strange=self.strange,
+            abandoned=self.abandoned,
+            out_of_descriptors=self.out_of_descriptors,
+            statuses=list(self.statuses.items()),
+            wrong=self.wrong,
+            accept=self.accept.encoded(),
+            lag=self.lag.encoded(),
+        )
+
+    def merge(self, report: Report) -> None:
+        """What another process of the same load measured counts here, too. Ends are seen here, for all."""
+        self.requests += report.requests
+        self.rejected += report.rejected
+        self.strange += report.strange
+        self.abandoned += report.abandoned
+        self.out_of_descriptors += report.out_of_descriptors
+        self.statuses.update(dict(report.statuses))
+        self.wrong += report.wrong
+        self.accept.add(report.accept)
+        self.lag.add(report.lag)
+        for request in report.requests:
+            if request.purchase is not None:
+                self._joins(request, request.purchase)
+
+    def purchases(self) -> dict[str, Purchase]:
+        """Those of this load, by id."""
+        found = {}
+        for purchase, requests in self._ours.items():
+            posted = min(request.due if request.sent is None else request.sent for request in requests)
+            accepted = min(request.done for request in requests if request.done is not None)
+            end, sold = self._ended.get(purchase, (None, False))
+            found[purchase] = Purchase(posted, accepted, end, sold)
+        return found
+
+    @property
+    def reached_rate(self) -> float:
+        """Requests a second that were really sent, from the first that was due to the last that was sent."""
+        sent = [request.sent for request in self.requests if request.sent is not None]
+        if self.started is None or self.rate is None or not sent:
+            return 0.0
+        return len(sent) / (max(sent) - self.started + 1 / self.rate)
+
+    @property
+    def too_slow(self) -> str | None:
+        """Why this client was too slow for what was asked of it; None: it was not."""
+        if self.rate is None or not self.requests:
+            return None
+        if self.reached_rate < (1 - MISSED_RATE) * self.rate:
+            return f"the client was too slow: {self.reached_rate:,.0f} requests a second of {self.rate:,g}"
+        if self.lag.at(99) > LATE_SECONDS:
+            return f"the client was too slow: one request in 100 was sent {self.lag.at(99) * 1000:,.0f} ms late, or more"
+        return None
+
+    @property
+    def limits(self) -> list[str]:
+        """What the client was not able to do. With any of them, no latency is claimed."""
+        found = [] if self.too_slow is None else [self.too_slow]
+        if self.out_of_descriptors:
+            found.append(
+                f"the client ran out of descriptors, {self.out_of_descriptors:,} times: raise `ulimit -n`, lower the "
+                "rate, or spread the load with --workers"
+            )
+        return found
+
+    @property
+    def claims(self) -> bool:
+        """Whether what was measured is the shop's."""
+        return not self.limits
+
+    @property
+    def accept_seconds(self) -> dict[str, float] | None:
+        """From due to 202; None: not claimed."""
+        return self.accept.summary() if self.claims else None
+
+    @property
+    def end_seconds(self) -> dict[str, float] | None:
+        """From due to the end; None: not claimed."""
+        return self.end.summary() if self.claims else None
 
     @property
     def longest_pause_seconds(self) -> float | None:
         """The longest time from the end of one sale to the end of the next; None with fewer than two."""
-        ends = sorted(end for _, end in self._sales)
+        ends = sorted(end for _, _, end, sold in self.purchases().values() if end is not None and sold)
         return max((after - before for before, after in pairwise(ends)), default=None)
 
     @property
     def drain_seconds(self) -> float:
         """From the last request to the last end."""
-        return max(0.0, self.last_end - self.last_arrival)
+        last_end = max((end for _, _, end, _ in self.purchases().values() if end is not None), default=0.0)
+        return max(0.0, last_end - max((request.due for request in self.requests), default=0.0))
+
+    def client_row(self) -> str:
+        """What the client says of itself."""
+        rate = f"{self.reached_rate:,.4g} requests a second of {self.rate or 0:,g}"
+        return f"{rate}, sent late by {spread(self.lag.summary())}"
 
     def as_json(self) -> dict[str, Any]:
+        pause = self.longest_pause_seconds if self.claims else None
         return {
             "arrived": self.arrived,
             "accepted": self.accepted,
+            "purchases": self.bought,
             "sold": self.sold,
             "refused": self.refused,
             "rejected": self.rejected,
+            "strange": self.strange,
             "abandoned": self.abandoned,
             "unfinished": self.unfinished,
             "statuses": {str(status or "no answer"): count for status, count in self.statuses.items()},
             "wrong": self.wrong,
-            "backlogPeak": self.backlog_peak,
-            "longestPauseSeconds": self.longest_pause_seconds,
+            "rate": self.rate,
+            "reachedRate": round(self.reached_rate, 3),
+            "lagSeconds": self.lag.summary(),
+            "outOfDescriptors": self.out_of_descriptors,
+            "tooSlow": self.too_slow,
+            "claims": self.claims,
+            "backlogPeak": backlog(self).peak,
+            "longestPauseSeconds": pause,
             "drainSeconds": round(self.drain_seconds, 3),
-            "acceptSeconds": self.accept.summary(),
-            "endSeconds": self.end.summary(),
-            "seconds": [asdict(point) for point in self.points],
+            "acceptSeconds": self.accept_seconds,
+            "endSeconds": self.end_seconds,
+            "seconds": [asdict(point) for point in points(self)],
         }
+
+    def _joins(self, request: Request, purchase: str) -> None:
+        self.accepted += 1
+        if purchase not in self._ours:
+            self._ours[purchase] = []
+            if purchase in self._ended:
+                self._counts(self._ended[purchase][1])
+            else:
+                self._unended += 1
+        self._ours[purchase].append(request)
+        if (end := self.end_of(request)) is not None:
+            self.end.record(end - request.due)
+
+    def _counts(self, sold: bool) -> None:
+        if sold:
+            self.sold += 1
+        else:
+            self.refused += 1
