@@ -1,4 +1,4 @@
-"""The time of a load: seconds since 1970 that never jump, the same for all its processes."""
+"""The clock of a load: seconds since 1970 that never jump, whatever is done to the wall clock meanwhile."""
 
 from __future__ import annotations
 
@@ -7,22 +7,19 @@ from datetime import UTC, datetime
 
 
 class Clock:
-    """The wall's time once, at the start, and from then on the machine's monotonic clock, which nobody sets.
+    """The wall clock is asked once; from then on the monotonic clock counts, which all processes of a machine share."""
 
-    That clock is the machine's, not the process's: processes that are given the same `epoch` tell the same time.
-    """
-
-    def __init__(self, epoch: float | None = None) -> None:
-        self.epoch = time.time() - time.monotonic() if epoch is None else epoch
+    def __init__(self) -> None:
+        self.ahead_seconds = time.time() - time.monotonic()
 
     def now(self) -> float:
-        return self.at(time.monotonic())
+        """Seconds since 1970."""
+        return self.ahead_seconds + time.monotonic()
 
-    def at(self, monotonic: float) -> float:
-        """The instant at which `time.monotonic()` said this."""
-        return self.epoch + monotonic
+    def utc(self) -> str:
+        """Now, as RFC 3339 has it."""
+        return datetime.fromtimestamp(self.now(), UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
 
-def rfc3339(instant: float) -> str:
-    """In UTC, to a millisecond."""
-    return datetime.fromtimestamp(instant, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+# One for the process. A worker sets it by that of the process which started it.
+CLOCK = Clock()

@@ -1,323 +1,258 @@
-"""What a load measures. Latency counts from the instant at which a request was due, so that an outage cannot hide; and
-the client measures itself, as what it is too slow for would look like the shop's latency.
-"""
+"""What a load measures. Latency counts from the instant at which a request was due, so that an outage cannot hide, and
+is claimed only if the client itself kept up."""
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from collections import Counter
-from dataclasses import asdict
-from itertools import pairwise
-from typing import Any, Final, NamedTuple
+from collections.abc import Iterable, Sequence
+from dataclasses import asdict, dataclass
+from itertools import accumulate, pairwise
+from typing import Any, Final
 
-import msgspec
+from loadgen.load.latency import Latency
+from loadgen.load.points import Instants, Point
 
-from loadgen.load.latency import Latency, spread
-from loadgen.load.points import backlog, points
-
-# Past one of these the client was too slow, and latencies would be its own: this share of the rate not reached, or
-# this late with one request in a hundred.
-MISSED_RATE: Final = 0.05
-LATE_SECONDS: Final = 0.05
+# A client that reaches less than this part of its rate, or sends later than this (p99) than it should, measures itself.
+LEAST_OF_RATE: Final = 0.95
+LAG_SECONDS: Final = 0.05
+# In a load that is shorter, a lag that is well alone makes so much of the rate: there only the lag counts.
+JUDGED_SECONDS: Final = 1.0
 
 
-class Request(msgspec.Struct, gc=False):
-    """One request of a load. Instants are those of the load's clock; millions of these are no work for the collector.
-
-    `sent`: its first try. `unanswered`: tries that had no answer, or a 503. `done`: accepted, rejected or given up.
-    `purchase`: the id, once it is accepted.
-    """
+@dataclass(slots=True)
+class Purchase:
+    """One purchase of this load, and the instants at which its first request was due, was accepted, and ended."""
 
     due: float
-    sent: float | None = None
-    unanswered: int = 0
-    done: float | None = None
-    purchase: str | None = None
-
-
-class Purchase(NamedTuple):
-    """One purchase of a load, whichever of its requests came first: POSTed, accepted (answered), and at its end."""
-
-    posted: float
     accepted: float
-    end: float | None
-    sold: bool
-
-
-class Report(msgspec.Struct):
-    """What a meter knows when all its requests are answered, for the meter of another process."""
-
-    requests: list[Request]
-    rejected: int
-    strange: int
-    abandoned: int
-    out_of_descriptors: int
-    statuses: list[tuple[int | None, int]]
-    wrong: list[str]
-    accept: bytes
-    lag: bytes
+    ended: float | None = None
+    sold: bool = False
 
 
 class Meter:
-    """Counts one load: its own requests and purchases, whatever else happens in the shop."""
+    """Counts one load, or the part of one process in it. Instants are those of `clock.py`."""
 
     def __init__(self) -> None:
-        # Requests a second that were asked for; None: no load has begun.
-        self.rate: float | None = None
-        self.requests: list[Request] = []
-        self.accepted = 0
+        self.asked_rate: float | None = None
         self.sold = 0
         self.refused = 0
         # Requests that were answered with an error of their own: right for bad ones and for keys with another body.
         self.rejected = 0
-        # Accepted with an answer that nobody can read: see `wrong`.
-        self.strange = 0
         # Given up after all patience: asked again and again, and never accepted.
         self.abandoned = 0
-        # Tries for which the client had no descriptor left. They never left it.
-        self.out_of_descriptors = 0
+        # Accepted, with an answer by which nobody can find the purchase.
+        self.strange = 0
         # Answers, also to requests that were sent again. None: no answer came.
         self.statuses: Counter[int | None] = Counter()
         # What should never be: bad input accepted, or an error that is the shop's own.
         self.wrong: list[str] = []
+        # What the client, not the shop, ran out of, and how often.
+        self.ran_out: Counter[str] = Counter()
         self.accept = Latency()
         self.end = Latency()
-        # How late each request was sent, against the instant at which it was due.
         self.lag = Latency()
-        # Of each purchase of this load, its requests.
-        self._ours: dict[str, list[Request]] = {}
-        # Ends, of other loads' purchases, too: one may be seen before the answer to its request. When, and whether
-        # sold.
+        self.purchases: dict[str, Purchase] = {}
+        # How far the load's other processes are, until their meters are added.
+        self.elsewhere: dict[int, Any] = {}
+        self.started: float | None = None
+        self.sent_count = 0
+        self.last_sent = 0.0
+        self._waiting: dict[str, list[tuple[float, float]]] = {}
+        # All ends that were seen, also of purchases that are not of this load, or not yet.
         self._ended: dict[str, tuple[float, bool]] = {}
-        self._unended = 0
+        self._at = Instants()
 
     @property
     def arrived(self) -> int:
-        return len(self.requests)
+        return len(self._at.due)
 
     @property
-    def bought(self) -> int:
-        """Purchases that were accepted. A key that was sent twice is one."""
-        return len(self._ours)
+    def accepted(self) -> int:
+        """Requests, not purchases."""
+        return len(self._at.accepted)
 
     @property
     def unfinished(self) -> int:
         """Purchases that were accepted and whose end was not seen."""
-        return self._unended
+        return len(self._waiting)
 
     @property
     def backlog(self) -> int:
         """Requests that are due and have not reached their end: unanswered, or accepted and on their way."""
-        return sum(self.over_at(request) is None for request in self.requests)
+        return len(self._at.due) - len(self._at.done)
 
     @property
-    def started(self) -> float | None:
-        """When the first request was due."""
-        return min((request.due for request in self.requests), default=None)
+    def backlog_peak(self) -> int:
+        return self._at.backlog_peak
 
-    def arrives(self, due: float) -> Request:
+    def arrives(self, due: float) -> None:
         """A request is due."""
-        request = Request(due)
-        self.requests.append(request)
-        return request
+        self.started = due if self.started is None else min(due, self.started)
+        self._at.due.append(due)
 
-    def sends(self, request: Request, now: float) -> None:
-        """A request is on its way; sent again, it changes nothing."""
-        if request.sent is None:
-            request.sent = now
-            self.lag.record(now - request.due)
+    def sends(self, due: float, now: float) -> None:
+        """A request that was due then is sent for the first time."""
+        self.sent_count += 1
+        self.last_sent = max(self.last_sent, now)
+        self.lag.record(now - due)
 
-    def fails(self, request: Request, status: int | None) -> None:
-        """A try had no answer, or a 503."""
-        request.unanswered += 1
+    def answers(self, status: int | None, now: float) -> None:
+        """Something, or nothing (None), came back."""
         self.statuses[status] += 1
+        if status in (None, 503):
+            self._at.unanswered.append(now)
 
-    def rejects(self, request: Request, now: float) -> None:
+    def rejects(self, now: float) -> None:
         """A request was answered with an error of its own."""
         self.rejected += 1
-        request.done = now
+        self._at.done.append(now)
 
-    def puzzles(self, request: Request, now: float) -> None:
-        """A request was accepted, and nobody can tell which purchase it is."""
-        self.strange += 1
-        request.done = now
-
-    def abandons(self, request: Request, now: float) -> None:
+    def abandons(self, now: float) -> None:
         """Nobody accepted a request, however often it was sent."""
         self.abandoned += 1
-        request.done = now
+        self._at.done.append(now)
 
-    def accepts(self, request: Request, purchase: str, now: float) -> None:
-        """A request is answered: it is this purchase."""
-        request.done, request.purchase = now, purchase
-        self.accept.record(now - request.due)
-        self._joins(request, purchase)
+    def loses_sight(self, now: float) -> None:
+        """A request was accepted, and nobody can tell which purchase it is."""
+        self.strange += 1
+        self._at.done.append(now)
 
-    def ends(self, purchase: str, now: float, *, sold: bool) -> None:
-        """A purchase has reached its end. Told again it changes nothing."""
-        if purchase in self._ended:
-            return
-        self._ended[purchase] = now, sold
-        if purchase in self._ours:
-            self._unended -= 1
-            self._counts(sold)
-            for request in self._ours[purchase]:
-                self.end.record(now - request.due)
+    def accepts(self, about: str, due: float, now: float) -> None:
+        """A request that was due then is now answered: it is this purchase."""
+        self.accept.record(now - due)
+        self._at.accepted.append(now)
+        self._at.accept_by_due.extend((due, now - due))
+        self._joins(about, due, now)
 
-    def is_ours(self, purchase: str) -> bool:
-        return purchase in self._ours
+    def _joins(self, about: str, due: float, accepted: float) -> None:
+        purchase = self.purchases.setdefault(about, Purchase(due, accepted))
+        purchase.due, purchase.accepted = min(purchase.due, due), min(purchase.accepted, accepted)
+        self._waiting.setdefault(about, []).append((due, accepted))
+        if about in self._ended:
+            self._closes(about)
 
-    def end_of(self, request: Request) -> float | None:
-        """When the purchase of an accepted request was at its end, for who waited for both; None: not seen."""
-        if request.purchase is None or request.done is None or request.purchase not in self._ended:
-            return None
-        return max(request.done, self._ended[request.purchase][0])
+    def ends(self, about: str, now: float, *, sold: bool) -> None:
+        """A purchase, perhaps of this load, has reached its end. Told again it changes nothing."""
+        if about not in self._ended:
+            self._ended[about] = now, sold
+            if about in self._waiting:
+                self._closes(about)
 
-    def over_at(self, request: Request) -> float | None:
-        """When nothing more was to come of a request; None: not yet."""
-        return request.done if request.purchase is None else self.end_of(request)
+    def _closes(self, about: str) -> None:
+        ended, sold = self._ended[about]
+        purchase = self.purchases[about]
+        if purchase.ended is None:
+            purchase.ended, purchase.sold = ended, sold
+            self._at.finished.append(ended)
+            self.sold += sold
+            self.refused += not sold
+        for due, accepted in self._waiting.pop(about):
+            done = max(accepted, ended)
+            self._at.done.append(done)
+            self.end.record(done - due)
+            self._at.end_by_due.extend((due, done - due))
 
-    def report(self) -> Report:
-        return Report(
-            requests=self.requests,
-            rejected=self.rejected,
-            strange=self.strange,
-            abandoned=self.abandoned,
-            out_of_descriptors=self.out_of_descriptors,
-            statuses=list(self.statuses.items()),
-            wrong=self.wrong,
-            accept=self.accept.encoded(),
-            lag=self.lag.encoded(),
-        )
-
-    def merge(self, report: Report) -> None:
-        """What another process of the same load measured counts here, too. Ends are seen here, for all."""
-        self.requests += report.requests
-        self.rejected += report.rejected
-        self.strange += report.strange
-        self.abandoned += report.abandoned
-        self.out_of_descriptors += report.out_of_descriptors
-        self.statuses.update(dict(report.statuses))
-        self.wrong += report.wrong
-        self.accept.add(report.accept)
-        self.lag.add(report.lag)
-        for request in report.requests:
-            if request.purchase is not None:
-                self._joins(request, request.purchase)
-
-    def purchases(self) -> dict[str, Purchase]:
-        """Those of this load, by id."""
-        found = {}
-        for purchase, requests in self._ours.items():
-            posted = min(request.due if request.sent is None else request.sent for request in requests)
-            accepted = min(request.done for request in requests if request.done is not None)
-            end, sold = self._ended.get(purchase, (None, False))
-            found[purchase] = Purchase(posted, accepted, end, sold)
-        return found
+    def add(self, other: Meter) -> None:
+        """What another process of the same load has counted. The ends are followed by one meter: this one."""
+        if other._ended:
+            raise ValueError("ends were followed twice")
+        self.rejected += other.rejected
+        self.abandoned += other.abandoned
+        self.strange += other.strange
+        self.sent_count += other.sent_count
+        self.last_sent = max(self.last_sent, other.last_sent)
+        self.statuses += other.statuses
+        self.ran_out += other.ran_out
+        self.wrong += other.wrong
+        self.accept.add(other.accept)
+        self.lag.add(other.lag)
+        self._at.add(other._at)
+        if other.started is not None:
+            self.started = other.started if self.started is None else min(self.started, other.started)
+        for about, requests in other._waiting.items():
+            for due, accepted in requests:
+                self._joins(about, due, accepted)
 
     @property
-    def reached_rate(self) -> float:
-        """Requests a second that were really sent, from the first that was due to the last that was sent."""
-        sent = [request.sent for request in self.requests if request.sent is not None]
-        if self.started is None or self.rate is None or not sent:
-            return 0.0
-        return len(sent) / (max(sent) - self.started + 1 / self.rate)
-
-    @property
-    def too_slow(self) -> str | None:
-        """Why this client was too slow for what was asked of it; None: it was not."""
-        if self.rate is None or not self.requests:
+    def rate(self) -> float | None:
+        """Requests a second that were sent, by the time in which they were; None: none was, or no rate was asked."""
+        if not self.sent_count or not self.asked_rate or self.started is None:
             return None
-        if self.reached_rate < (1 - MISSED_RATE) * self.rate:
-            return f"the client was too slow: {self.reached_rate:,.0f} requests a second of {self.rate:,g}"
-        if self.lag.at(99) > LATE_SECONDS:
-            return f"the client was too slow: one request in 100 was sent {self.lag.at(99) * 1000:,.0f} ms late, or more"
-        return None
+        return self.sent_count / (self.last_sent - self.started + 1 / self.asked_rate)
 
     @property
     def limits(self) -> list[str]:
-        """What the client was not able to do. With any of them, no latency is claimed."""
-        found = [] if self.too_slow is None else [self.too_slow]
-        if self.out_of_descriptors:
-            found.append(
-                f"the client ran out of descriptors, {self.out_of_descriptors:,} times: raise `ulimit -n`, lower the "
-                "rate, or spread the load with --workers"
-            )
+        """Why no latency is claimed: it would be the client's own. Nothing when the client kept up."""
+        found = [f"{what} ({count:,} times)" for what, count in self.ran_out.items()]
+        rate, asked = self.rate, self.asked_rate
+        long_enough = asked is not None and self.sent_count / asked >= JUDGED_SECONDS
+        if rate is not None and asked is not None and long_enough and rate < LEAST_OF_RATE * asked:
+            found.append(f"the client was too slow: it reached {rate:,.1f} of {asked:,.1f} requests a second")
+        if (lag := self.lag.at(99)) > LAG_SECONDS:
+            found.append(f"the client was too slow: it sent {lag * 1000:,.0f} ms (p99) later than it should")
         return found
 
     @property
-    def claims(self) -> bool:
-        """Whether what was measured is the shop's."""
-        return not self.limits
+    def points(self) -> list[Point]:
+        """Each second from the first request to the last end."""
+        return self._at.points(claims=not self.limits)
 
-    @property
-    def accept_seconds(self) -> dict[str, float] | None:
-        """From due to 202; None: not claimed."""
-        return self.accept.summary() if self.claims else None
+    def latest(self, now: float) -> tuple[int, float | None]:
+        """See Instants."""
+        return self._at.latest(now)
 
-    @property
-    def end_seconds(self) -> dict[str, float] | None:
-        """From due to the end; None: not claimed."""
-        return self.end.summary() if self.claims else None
+    def recoveries(self, instants: Sequence[float]) -> list[float | None]:
+        """For each of these, the end of the first sale that was accepted after it, and ended first; None: there is
+        none."""
+        return self._first_ends(instants, (one for one in self.purchases.values() if one.sold))
+
+    def next_ends(self, instants: Sequence[float]) -> list[float | None]:
+        """The same of any purchase, sold or refused."""
+        return self._first_ends(instants, self.purchases.values())
+
+    def _first_ends(self, instants: Sequence[float], purchases: Iterable[Purchase]) -> list[float | None]:
+        found = sorted((one.accepted, one.ended) for one in purchases if one.ended is not None)
+        ends = list(accumulate((end for _, end in reversed(found)), min))[::-1]
+        starts = [accepted for accepted, _ in found]
+        places = [bisect_left(starts, instant) for instant in instants]
+        return [ends[place] if place < len(ends) else None for place in places]
 
     @property
     def longest_pause_seconds(self) -> float | None:
         """The longest time from the end of one sale to the end of the next; None with fewer than two."""
-        ends = sorted(end for _, _, end, sold in self.purchases().values() if end is not None and sold)
+        ends = sorted(one.ended for one in self.purchases.values() if one.sold and one.ended is not None)
         return max((after - before for before, after in pairwise(ends)), default=None)
 
     @property
     def drain_seconds(self) -> float:
         """From the last request to the last end."""
-        last_end = max((end for _, _, end, _ in self.purchases().values() if end is not None), default=0.0)
-        return max(0.0, last_end - max((request.due for request in self.requests), default=0.0))
-
-    def client_row(self) -> str:
-        """What the client says of itself."""
-        rate = f"{self.reached_rate:,.4g} requests a second of {self.rate or 0:,g}"
-        return f"{rate}, sent late by {spread(self.lag.summary())}"
+        return max(0.0, max(self._at.finished, default=0.0) - max(self._at.due, default=0.0))
 
     def as_json(self) -> dict[str, Any]:
-        pause = self.longest_pause_seconds if self.claims else None
+        limits = self.limits
         return {
             "arrived": self.arrived,
             "accepted": self.accepted,
-            "purchases": self.bought,
+            "purchases": len(self.purchases),
             "sold": self.sold,
             "refused": self.refused,
             "rejected": self.rejected,
-            "strange": self.strange,
             "abandoned": self.abandoned,
+            "strange": self.strange,
             "unfinished": self.unfinished,
             "statuses": {str(status or "no answer"): count for status, count in self.statuses.items()},
             "wrong": self.wrong,
-            "rate": self.rate,
-            "reachedRate": round(self.reached_rate, 3),
-            "lagSeconds": self.lag.summary(),
-            "outOfDescriptors": self.out_of_descriptors,
-            "tooSlow": self.too_slow,
-            "claims": self.claims,
-            "backlogPeak": backlog(self).peak,
-            "longestPauseSeconds": pause,
-            "drainSeconds": round(self.drain_seconds, 3),
-            "acceptSeconds": self.accept_seconds,
-            "endSeconds": self.end_seconds,
-            "seconds": [asdict(point) for point in points(self)],
+            "client": {
+                "askedRate": self.asked_rate,
+                "rate": self.rate,
+                "lagSeconds": self.lag.summary(),
+                "limits": limits,
+            },
+            "backlogPeak": self.backlog_peak,
+            "longestPauseSeconds": None if limits else self.longest_pause_seconds,
+            "drainSeconds": None if limits else round(self.drain_seconds, 3),
+            "acceptSeconds": None if limits else self.accept.summary(),
+            "endSeconds": None if limits else self.end.summary(),
+            "seconds": [asdict(point) for point in self.points],
         }
-
-    def _joins(self, request: Request, purchase: str) -> None:
-        self.accepted += 1
-        if purchase not in self._ours:
-            self._ours[purchase] = []
-            if purchase in self._ended:
-                self._counts(self._ended[purchase][1])
-            else:
-                self._unended += 1
-        self._ours[purchase].append(request)
-        if (end := self.end_of(request)) is not None:
-            self.end.record(end - request.due)
-
-    def _counts(self, sold: bool) -> None:
-        if sold:
-            self.sold += 1
-        else:
-            self.refused += 1

@@ -1,117 +1,108 @@
-"""A load second by second. A request belongs to the second in which it was due, whenever it was answered."""
+"""A load second by second. What a request took belongs to the second in which it was due."""
 
 from __future__ import annotations
 
-from bisect import bisect_right
+from array import array
+from bisect import bisect_left, bisect_right
+from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from dataclasses import dataclass, field, fields
+from itertools import accumulate
 
-from loadgen.load.latency import quantiles
-
-if TYPE_CHECKING:
-    from loadgen.load.meter import Meter
+from loadgen.load.latency import quantile
 
 
 @dataclass(frozen=True, slots=True)
 class Point:
-    """The second that begins at `at_seconds` of the load. Latencies are (median, 99th percentile) in seconds, or None.
-
-    `arrived` are the requests that were due in it; of these `accepted` were accepted at last, `finished` had an end
-    that was seen; `unanswered` is how often they were sent in vain: no answer, or 503. `ended` are the purchases whose
-    end came in this second, whenever they were due. `backlog` at its end: due, and not at their end.
-    """
+    """One second of a load, from `at_seconds` on. Latencies are those of the requests that were due in it, in seconds:
+    (median, 99th percentile), None if there are none or none is claimed. Counted are those due in it (`arrived`), and
+    the answers and ends that came in it. `backlog` is that of its end."""
 
     at_seconds: int
     arrived: int
     accepted: int
     finished: int
     unanswered: int
-    ended: int
     backlog: int
     accept: tuple[float, float] | None
     end: tuple[float, float] | None
 
 
+def _instants() -> array[float]:
+    return array("d")
+
+
 @dataclass(slots=True)
-class _Second:
-    arrived: int = 0
-    unanswered: int = 0
-    ended: int = 0
-    accept: list[float] = field(default_factory=list)
-    end: list[float] = field(default_factory=list)
+class Instants:
+    """When what happened, by `clock.py`: one number for each request, answer, or end.
 
+    `done`: requests that were answered for good, or whose purchase ended. `finished`: purchases that ended.
+    """
 
-def points(meter: Meter) -> list[Point]:
-    """From the first request's second to the last one in which something was due or came to its end."""
-    if meter.started is None:
-        return []
-    start = meter.started
-    seconds: dict[int, _Second] = {}
-    for request in meter.requests:
-        second = seconds.setdefault(_second(request.due, start), _Second())
-        second.arrived += 1
-        second.unanswered += request.unanswered
-        if request.purchase is not None and request.done is not None:
-            second.accept.append(request.done - request.due)
-            if (end := meter.end_of(request)) is not None:
-                second.end.append(end - request.due)
-    for one in meter.purchases().values():
-        if one.end is not None:
-            seconds.setdefault(_second(one.end, start), _Second()).ended += 1
-    depth = backlog(meter)
-    return [
-        Point(
-            at_seconds=at,
-            arrived=found.arrived,
-            accepted=len(found.accept),
-            finished=len(found.end),
-            unanswered=found.unanswered,
-            ended=found.ended,
-            backlog=depth.at(start + at + 1),
-            accept=_two(found.accept) if meter.claims else None,
-            end=_two(found.end) if meter.claims else None,
-        )
-        for at in range(max(seconds) + 1)
-        for found in [seconds.get(at, _Second())]
-    ]
+    due: array[float] = field(default_factory=_instants)
+    accepted: array[float] = field(default_factory=_instants)
+    unanswered: array[float] = field(default_factory=_instants)
+    finished: array[float] = field(default_factory=_instants)
+    done: array[float] = field(default_factory=_instants)
+    # Pairs: the instant at which a request was due, and the seconds that it took to be accepted, or to its end.
+    accept_by_due: array[float] = field(default_factory=_instants)
+    end_by_due: array[float] = field(default_factory=_instants)
 
-
-@dataclass(frozen=True, slots=True)
-class Backlog:
-    """How many requests are due, and not at their end: since these instants, in order, this many."""
-
-    instants: Sequence[float]
-    depths: Sequence[int]
+    def add(self, other: Instants) -> None:
+        for one in fields(self):
+            getattr(self, one.name).extend(getattr(other, one.name))
 
     @property
-    def peak(self) -> int:
-        return max(self.depths, default=0)
+    def backlog_peak(self) -> int:
+        """The most requests that were due and not done."""
+        steps = sorted([(due, -1) for due in self.due] + [(done, 1) for done in self.done])
+        return max(accumulate(-step for _, step in steps), default=0)
 
-    def at(self, instant: float) -> int:
-        place = bisect_right(self.instants, instant)
-        return self.depths[place - 1] if place else 0
+    def points(self, *, claims: bool) -> list[Point]:
+        """Each second from the first request to the last of all that happened. No latencies unless one `claims` them.
 
+        Requests that were due before the second began are in its backlog, those that are due at its end are not.
+        """
+        if not self.due:
+            return []
+        start = min(self.due)
+        last = max(max(instants, default=start) for instants in (self.due, self.done, self.finished, self.unanswered))
+        arrived, accepted, finished, unanswered = (
+            Counter(_second(instant, start) for instant in instants)
+            for instants in (self.due, self.accepted, self.finished, self.unanswered)
+        )
+        accept, end = (_by_second(pairs, start) if claims else {} for pairs in (self.accept_by_due, self.end_by_due))
+        due, done = sorted(self.due), sorted(self.done)
+        return [
+            Point(
+                at,
+                arrived[at],
+                accepted[at],
+                finished[at],
+                unanswered[at],
+                bisect_left(due, start + at + 1) - bisect_left(done, start + at + 1),
+                accept.get(at),
+                end.get(at),
+            )
+            for at in range(_second(last, start) + 1)
+        ]
 
-def backlog(meter: Meter) -> Backlog:
-    changes = [(request.due, 1) for request in meter.requests]
-    changes += [(over, -1) for request in meter.requests if (over := meter.over_at(request)) is not None]
-    # Who comes in the instant in which another one leaves finds them still there.
-    changes.sort(key=lambda change: (change[0], -change[1]))
-    depths, depth = [], 0
-    for _, step in changes:
-        depth += step
-        depths.append(depth)
-    return Backlog([instant for instant, _ in changes], depths)
+    def latest(self, now: float) -> tuple[int, float | None]:
+        """Of the last second: requests that were due, and the 99th percentile of those accepted, if any was."""
+        took = sorted(self.accept_by_due[2 * bisect_right(self.accepted, now - 1) + 1 :: 2])
+        return len(self.due) - bisect_right(self.due, now - 1), quantile(took, 99) if took else None
 
 
 def _second(instant: float, start: float) -> int:
-    # A due instant is a sum of floats: 2.9999999 is the third second's beginning.
+    # An instant is a sum of floats: 2.9999999 is the beginning of the third second. The shop's clock may be behind.
     return max(0, int(instant - start + 1e-6))
 
 
-def _two(values: Sequence[float]) -> tuple[float, float] | None:
-    if not values:
-        return None
-    found = quantiles(values)
-    return found["p50"], found["p99"]
+def _by_second(pairs: Sequence[float], start: float) -> dict[int, tuple[float, float]]:
+    """Median and 99th percentile of the seconds that the requests of each second took."""
+    seconds: dict[int, list[float]] = {}
+    for due, took in zip(pairs[::2], pairs[1::2], strict=True):
+        seconds.setdefault(_second(due, start), []).append(took)
+    for found in seconds.values():
+        found.sort()
+    return {at: (quantile(found, 50), quantile(found, 99)) for at, found in seconds.items()}
