@@ -69,7 +69,7 @@ class Certificate:
         return exposure.exposed(self.met, self.meter)
 
     @cached_property
-    def kinds(self) -> dict[str, Exposed]:
+    def kinds(self) -> dict[tuple[str, str], Exposed]:
         return exposure.by_kind(self.met, self.meter)
 
     @property
@@ -157,12 +157,12 @@ class Certificate:
             },
             "faults": [_fault_json(happened, met.get(id(happened)), claims=claims) for happened in self.faults],
             "kinds": {
-                kind: {
+                f"{kind} {who}": {
                     "faults": found.faults,
                     "purchases": found.purchases,
                     "atMost": upper_bound(found.purchases) if self.holds else None,
                 }
-                for kind, found in self.kinds.items()
+                for (kind, who), found in self.kinds.items()
             },
             "recoverySeconds": [
                 {
@@ -229,10 +229,15 @@ class Certificate:
     def _met_rows(self) -> list[Row]:
         """What the faults met."""
         rows = [("under way", f"{self.exposed.purchases:,} purchases, while a fault lasted or until the shop was back")]
-        for kind, found in self.kinds.items():
+        for (kind, who), found in self.kinds.items():
             bound = upper_bound(found.purchases) if self.holds else None
             most = "" if bound is None else f", so at most {bound:.3%}"
-            rows.append((kind, f"{found.faults:,} times, {found.purchases:,} purchases under way{most}"))
+            rows.append(
+                (
+                    "of these",
+                    f"{kind}, {who}, {found.faults:,} times: {found.purchases:,} purchases under way{most}",
+                )
+            )
         if self.met_none:
             rows.append(("proved nothing", f"{len(self.met_none):,} faults met no purchase"))
         if self.not_back:

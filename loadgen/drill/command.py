@@ -67,8 +67,7 @@ def drill(  # noqa: PLR0913, PLR0917
     folder: FolderOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Load, faults, quiet, audit: a verdict. Exit code 1 when a promise was broken, or when nothing was proved; with
-    --without, 3 when the guarantee was not missed by its own promise."""
+    """Load, faults, quiet, audit: a verdict. Exit code 1: it failed; 3: a guarantee was gone, and was not missed."""
     control = None
     if without is not None:
         one_of("control", without, CONTROLS)

@@ -5,16 +5,13 @@ from __future__ import annotations
 
 from bisect import bisect_left, bisect_right
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import groupby
 from math import inf
-from typing import Final
 
-from loadgen.drill.faults import BROKER, NETWORK, Happened
+from loadgen.drill import faults
+from loadgen.drill.faults import Happened
 from loadgen.load.meter import Meter, Purchase
-
-# Whom a fault is done to: RabbitMQ takes seconds to be back, a service half of one.
-WHO: Final = {BROKER: "RabbitMQ", NETWORK: NETWORK}
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,22 +19,42 @@ class Met:
     """A fault, and how many purchases it met: under way (due, which is when they are POSTed, and not at their end) at
     any instant from its beginning until the shop was back.
 
-    The shop is back (`back`, an instant of `clock.py`) at the end of the first sale that was accepted after the fault
-    was over; of several that were, of the one that ended first. Where the mix has nothing left to sell, any purchase's
-    end will do. None: there was none, and the fault counts until the end of the drill.
+    The shop is back at the end of the first sale that was accepted after the fault was over (`sale`; of all of these,
+    the one that ended first). That sale is what shows it, and is not counted if it was due after the fault was over: it
+    may have come long after. Where the mix has nothing left to sell, any purchase's end will do. None: there was none,
+    and the fault counts until the end of the drill.
     """
 
     happened: Happened
-    back: float | None
+    sale: Purchase | None
     purchases: int
 
     @property
-    def who(self) -> str:
-        return WHO.get(self.happened.fault.victim, "services")
+    def back(self) -> float | None:
+        """The instant at which the shop was back, by `clock.py`."""
+        return None if self.sale is None else self.sale.ended
 
     @property
-    def kind(self) -> str:
-        return f"{self.happened.fault.kind} {self.who}"
+    def span(self) -> tuple[float, float]:
+        return self.happened.began, inf if self.back is None else self.back
+
+    def only_shows(self, purchase: Purchase) -> bool:
+        """Whether this purchase shows that the shop is back, and met nothing of the fault."""
+        return purchase is self.sale and purchase.due > self.happened.over
+
+    @property
+    def who(self) -> str:
+        """RabbitMQ takes seconds to be back, a service half of one: they are counted apart."""
+        match self.happened.fault.victim:
+            case faults.BROKER:
+                return "RabbitMQ"
+            case faults.NETWORK:
+                return "the network"
+        return "services"
+
+    @property
+    def kind(self) -> tuple[str, str]:
+        return self.happened.fault.kind, self.who
 
     @property
     def seconds(self) -> float | None:
@@ -53,28 +70,41 @@ class Exposed:
     purchases: int
 
 
-def meetings(faults: Sequence[Happened], meter: Meter, *, by_sales: bool = True) -> list[Met]:
+def meetings(happened: Sequence[Happened], meter: Meter, *, by_sales: bool = True) -> list[Met]:
     """What each fault met. What did not happen met nothing, and is left out."""
-    happened = [fault for fault in faults if not fault.trouble]
+    happened = [fault for fault in happened if not fault.trouble]
     over = [fault.over for fault in happened]
-    backs = meter.recoveries(over) if by_sales else meter.next_ends(over)
+    sales = meter.recoveries(over, by_sales=by_sales)
     due = sorted(purchase.due for purchase in meter.purchases.values())
     ended = sorted(purchase.ended for purchase in meter.purchases.values() if purchase.ended is not None)
-    return [
-        Met(fault, back, bisect_right(due, inf if back is None else back) - bisect_left(ended, fault.began))
-        for fault, back in zip(happened, backs, strict=True)
-    ]
+    found = []
+    for fault, sale in zip(happened, sales, strict=True):
+        met = Met(fault, sale, 0)
+        began, back = met.span
+        count = bisect_right(due, back) - bisect_left(ended, began)
+        found.append(replace(met, purchases=count - (sale is not None and met.only_shows(sale))))
+    return found
 
 
 def exposed(met: Sequence[Met], meter: Meter) -> Exposed:
     """By all of these faults together."""
-    spans = _joined([(one.happened.began, inf if one.back is None else one.back) for one in met])
+    spans = _joined([one.span for one in met])
     starts = [start for start, _ in spans]
-    count = sum(_touches(purchase, spans, starts) for purchase in meter.purchases.values())
+    shows = {id(one.sale) for one in met}
+    count = sum(
+        any(_meets(one, purchase) for one in met) if id(purchase) in shows else _touches(purchase, spans, starts)
+        for purchase in meter.purchases.values()
+    )
     return Exposed(len(met), count)
 
 
-def by_kind(met: Sequence[Met], meter: Meter) -> dict[str, Exposed]:
+def _meets(one: Met, purchase: Purchase) -> bool:
+    began, back = one.span
+    under_way = purchase.due <= back and (purchase.ended is None or purchase.ended >= began)
+    return under_way and not one.only_shows(purchase)
+
+
+def by_kind(met: Sequence[Met], meter: Meter) -> dict[tuple[str, str], Exposed]:
     """The same of each kind of fault, services and RabbitMQ apart."""
     ordered = sorted(met, key=lambda one: one.kind)
     return {kind: exposed(list(found), meter) for kind, found in groupby(ordered, key=lambda one: one.kind)}

@@ -27,12 +27,6 @@ IDLE_SECONDS: Final = 3.0
 ENTRIES: Final = 256
 # For record 1 of a shop's journal.
 SHOP_SECONDS: Final = 5.0
-# What the system says when this process, and not the shop, has come to its end.
-OWN_LIMITS: Final = {
-    errno.EMFILE: "the client ran out of descriptors",
-    errno.ENFILE: "the client ran out of descriptors",
-    errno.EADDRNOTAVAIL: "the client ran out of ports",
-}
 
 
 class NotQuiet(Exception):
@@ -100,7 +94,7 @@ class Client:
             async with self.http.post(f"{self.url}/compras", data=body, headers=headers) as answer:
                 status, told = answer.status, answer_of(await answer.read())
         except (aiohttp.ClientError, TimeoutError, OSError) as error:
-            if limit := OWN_LIMITS.get(getattr(error, "errno", None) or 0):
+            if limit := _own_limit(error):
                 self._lost(number, limit)
                 raise ClientLimit(limit) from error
             self._lost(number, type(error).__name__)
@@ -207,3 +201,13 @@ class Client:
                 pass
             await asyncio.sleep(RETRY_SECONDS)
         raise NotQuiet(f"not quiet after {seconds:.0f} s: {left}")
+
+
+def _own_limit(error: BaseException) -> str | None:
+    """What this process, and not the shop, has run out of, if that is what the error says."""
+    match getattr(error, "errno", None):
+        case errno.EMFILE | errno.ENFILE:
+            return "the client ran out of descriptors"
+        case errno.EADDRNOTAVAIL:
+            return "the client ran out of ports"
+    return None

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from bisect import bisect_left
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from itertools import accumulate, pairwise
 from typing import Any, Final
@@ -202,21 +202,15 @@ class Meter:
         """See Instants."""
         return self._at.latest(now)
 
-    def recoveries(self, instants: Sequence[float]) -> list[float | None]:
-        """For each of these, the end of the first sale that was accepted after it, and ended first; None: there is
-        none."""
-        return self._first_ends(instants, (one for one in self.purchases.values() if one.sold))
-
-    def next_ends(self, instants: Sequence[float]) -> list[float | None]:
-        """The same of any purchase, sold or refused."""
-        return self._first_ends(instants, self.purchases.values())
-
-    def _first_ends(self, instants: Sequence[float], purchases: Iterable[Purchase]) -> list[float | None]:
-        found = sorted((one.accepted, one.ended) for one in purchases if one.ended is not None)
-        ends = list(accumulate((end for _, end in reversed(found)), min))[::-1]
-        starts = [accepted for accepted, _ in found]
+    def recoveries(self, instants: Sequence[float], *, by_sales: bool = True) -> list[Purchase | None]:
+        """For each of these, the first sale that was accepted after it: of all of them, the one that ended first. None:
+        there is none. Not `by_sales`: any purchase, sold or refused."""
+        ended = (one for one in self.purchases.values() if one.ended is not None and (one.sold or not by_sales))
+        found = sorted(ended, key=lambda one: one.accepted)
+        first: list[Purchase] = list(accumulate(reversed(found), _sooner))[::-1]
+        starts = [one.accepted for one in found]
         places = [bisect_left(starts, instant) for instant in instants]
-        return [ends[place] if place < len(ends) else None for place in places]
+        return [first[place] if place < len(first) else None for place in places]
 
     @property
     def longest_pause_seconds(self) -> float | None:
@@ -256,3 +250,8 @@ class Meter:
             "endSeconds": None if limits else self.end.summary(),
             "seconds": [asdict(point) for point in self.points],
         }
+
+
+def _sooner(one: Purchase, other: Purchase) -> Purchase:
+    """Of two that ended, the one that did so first."""
+    return other if (other.ended or 0) < (one.ended or 0) else one

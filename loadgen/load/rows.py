@@ -12,10 +12,9 @@ def measured(meter: Meter) -> list[Row]:
     rows = [("client", _client_says(meter)), *(("NO LATENCY", limit) for limit in meter.limits)]
     if meter.limits:
         return [*rows, ("backlog", f"at most {meter.backlog_peak:,}")]
-    drained = f"drained {meter.drain_seconds:.1f} s after the last request"
     return [
         *rows,
-        ("backlog", f"at most {meter.backlog_peak:,}, {drained}"),
+        ("backlog", f"at most {meter.backlog_peak:,}, drained {meter.drain_seconds:.1f} s after the last request"),
         ("POST to 202", spread(meter.accept.summary())),
         ("POST to end", spread(meter.end.summary())),
     ]
