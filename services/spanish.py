@@ -487,6 +487,50 @@ SPANISH: Final = {
     "promise {} is broken: {}": "la promesa {0} está rota: {1:say}",
     "promise {} was not checked: {}": "la promesa {0} no se comprobó: {1:say}",
     "{} ({} times)": "{0:say} ({1} veces)",
+    "Porcupine (needs Go) judges what clients were told, too.": (
+        "Porcupine (necesita Go) juzga también lo que se dijo a los clientes."
+    ),
+    "not checked by Porcupine: {}": "Porcupine no lo comprobó: {0:say}",
+    "{} histories that cannot be true": "{0} historias que no pueden ser ciertas",
+    "{} purchases of {} tokens: what each client was told can be true": (
+        "{0} compras de {1} tokens: lo que se dijo a cada cliente puede ser cierto"
+    ),
+    "Go is missing: install it (https://go.dev/dl)": "falta Go: instálalo (https://go.dev/dl)",
+    "it cannot be built: {}": "no se puede construir: {0:say}",
+    "it ended with exit code {}: {}": "terminó con el código {0}: {1:say}",
+    "no reason given": "sin decir por qué",
+    "{} cannot be opened: name a client's journal": "no se puede abrir {0}: di el diario de un cliente",
+    "{} has a newer format than Porcupine's reader knows": (
+        "{0} tiene un formato más nuevo que el que conoce el lector de Porcupine"
+    ),
+    "{} is of another shop than the journals before it": "{0} es de otra tienda que los diarios anteriores",
+    "{}, line {} is no whole line of a client's journal": (
+        "{0}, línea {1} no es una línea entera del diario de un cliente"
+    ),
+    "purchase {} was told two ends: {}": "a la compra {0} se le dijeron dos finales: {1}",
+    "purchase {} was told its end before it was asked for": (
+        "a la compra {0} se le dijo su final antes de que se pidiera"
+    ),
+    "token {}: purchase {} was told {} before anybody asked for {}, which was told {}: that cannot both be true": (
+        "token {0}: a la compra {1} se le dijo {2} antes de que nadie pidiera {3}, a la que se le dijo {4}: "
+        "no puede ser cierto lo uno y lo otro"
+    ),
+    "token {}: purchase {} was told {}, which fits none of the {} purchases of this token": (
+        "token {0}: a la compra {1} se le dijo {2}, lo que no encaja con ninguna de las {3} compras de este token"
+    ),
+    "{} ends early, at line {}: its client may have asked for more": (
+        "{0} acaba antes de tiempo, en la línea {1}: su cliente pudo pedir más"
+    ),
+    "{} tokens, which was too much for it, as token {} with {} purchases": (
+        "{0} tokens, que fueron demasiado para él, como el token {1} con {2} compras"
+    ),
+    "no client asked for anything": "ningún cliente pidió nada",
+    "Let Porcupine judge what the clients of one shop were told.": (
+        "Deja que Porcupine juzgue lo que se dijo a los clientes de una tienda."
+    ),
+    "Each client's journal.": "El diario de cada cliente.",
+    "Nobody else ever asked for their tokens.": "Nadie más pidió nunca sus tokens.",
+    "the end of {} of {} purchases was not seen": "no se vio el final de {0} de {1} compras",
     "nothing was sold, so nothing was proved": "no se vendió nada, así que nada quedó probado",
     "the books cannot be read: {}": "los libros no se pueden leer: {0:say}",
     "not quiet after {} s: {}": "sin calma tras {0} s: {1:say}",

@@ -9,6 +9,7 @@ from typing import Annotated, Final
 import typer
 
 from loadgen.commands import print_breaches
+from loadgen.drill import porcupine
 from loadgen.drill.controls import CONTROLS
 from loadgen.drill.drill import Order
 from loadgen.drill.drill import drill as run_drill
@@ -61,6 +62,9 @@ def drill(  # noqa: PLR0913, PLR0917
     patience: Annotated[
         float | None, typer.Option(min=1, help="Seconds to wait for quiet in the end: 120; with --without 30.")
     ] = None,
+    with_porcupine: Annotated[
+        bool, typer.Option("--porcupine", help="Porcupine (needs Go) judges what clients were told, too.")
+    ] = False,
     data: DataOption = DATA,
     namespace: NamespaceOption = NAMESPACE,
     workers: WorkersOption = 1,
@@ -107,6 +111,8 @@ def drill(  # noqa: PLR0913, PLR0917
         without=without,
         must_break=control.promises if control else frozenset(),
         workers=workers,
+        # Others may buy in a shop that is not the drill's own.
+        judges=[porcupine.judge(alone=not (here or kube))] if with_porcupine else [],
     )
     with Progress(as_json) as progress:
         certificate = asyncio.run(run_drill(order, progress.tell))
