@@ -147,11 +147,14 @@ async def test_a_worker_that_dies_is_an_error_and_not_fewer_requests(tmp_path: P
 
 async def test_where_to_stop_may_be_said_while_the_load_is_sent_and_all_workers_hear_it(tmp_path: Path) -> None:
     meter = Meter()
-    async with front_door() as url, Client(url, None) as client:
-        async with crew(plan(100_000, 100, 2), tmp_path, url, "operator") as workers:
-            sending = asyncio.create_task(workers.send(Load(client, meter)))
-            while not meter.arrived:
-                await asyncio.sleep(0.02)
-            workers.stop_at(200)
-            await sending
+    async with (
+        front_door() as url,
+        Client(url, None) as client,
+        crew(plan(100_000, 100, 2), tmp_path, url, "operator") as workers,
+    ):
+        sending = asyncio.create_task(workers.send(Load(client, meter)))
+        while not meter.arrived:
+            await asyncio.sleep(0.02)
+        workers.stop_at(200)
+        await sending
     assert meter.arrived == 200
