@@ -74,8 +74,14 @@ SPANISH: Final = {
     "Load, faults, quiet, audit: a verdict. Exit code 1: it failed; 3: a guarantee was gone, and was not missed.": (
         "Carga, fallos, calma, auditoría: un veredicto. Sale con 1: falló; con 3: quitó una garantía, y no se notó."
     ),
-    "Check the thirteen promises of the design by the books. Exit code 1 when one is broken.": (
-        "Comprueba con los libros las trece promesas del diseño. Sale con 1 si hay alguna rota."
+    "Check the thirteen promises of the design by the books.\n\n"
+    "Exit code 1 when one is broken, 3 when the books cannot be read.": (
+        "Comprueba con los libros las trece promesas del diseño.\n\n"
+        "Sale con 1 si alguna está rota, con 3 si los libros no se pueden leer."
+    ),
+    "What was looked at, and each breach in full.": "Qué se miró, y cada rotura entera.",
+    "The folder of the seed's files: what it gave is checked, too.": (
+        "La carpeta de los archivos de la semilla: se comprueba también lo que dio."
     ),
     "Measure Zoco beside the least that could do the same, in turn. Exit code 1 when the audit finds a breach.": (
         "Mide Zoco al lado de lo mínimo que haría lo mismo, por turnos. Sale con 1 si la auditoría halla algo roto."
@@ -126,7 +132,9 @@ SPANISH: Final = {
     "Seconds to wait for quiet in the end: 120; with --without 30.": (
         "Segundos de espera a la calma del final: 120; con --without, 30."
     ),
-    "What a client was told: its journal.": "Lo que se le dijo a un cliente: su diario.",
+    "What a client was told: its journal. For several clients again and again.": (
+        "Lo que se dijo a un cliente: su diario. Con varios clientes, una y otra vez."
+    ),
     "A minute and a half; rough.": "En minuto y medio; a ojo.",
     "With 1,000,000 purchases behind it.": "Con 1.000.000 de compras hechas antes.",
     "Put the tables into this file, and a plot beside it.": "Pone las tablas en este archivo, y al lado un dibujo.",
@@ -584,86 +592,136 @@ SPANISH: Final = {
     "who asked before the winner was refused for a reason of their own, or found the line full": (
         "quien pidió antes que el ganador fue rechazado por un motivo propio, o halló la fila llena"
     ),
-    # What the books say against each other.
+    "not checked in part: {}": "sin comprobar en parte: {0:say}",
+    "records decided again": "apuntes decididos otra vez",
+    "fields compared": "campos comparados",
+    "reasons proved": "motivos probados",
+    "answers compared": "respuestas comparadas",
+    "rows compared": "filas comparadas",
+    "about": "sobre",
+    "why": "por qué",
+    "book": "libro",
+    "where": "dónde",
+    "field": "campo",
+    "stands": "dice",
+    "rules": "reglas",
+    # What an audit finds.
     "user {}": "usuario {0}",
-    "record {}": "registro {0}",
-    "no journal has it": "no está en ningún diario",
-    "nothing": "nada",
-    "both": "las dos cosas",
-    "that it is sold": "que está vendida",
-    "that it is refused": "que está rechazada",
-    "compras has it as {}, and tokens said {}: {}": "compras la tiene como {0}, y tokens dijo {1:say}: {2:say}",
-    "confirmed, and token {} is not sold to it: {}": "confirmada, y el token {0} no está vendido a ella: {1:say}",
-    "tokens held it at {} and sold it for {}, and usuarios took {}: {}": (
-        "tokens lo apartó a {0} y lo vendió por {1}, y usuarios cobró {2}: {3:say}"
+    "event {}": "evento {0}",
+    "{}: {} is {}, by the rules {}": "{0:say}: {1} es {2}, según las reglas {3}",
+    "{}: {} is {}, by the rules {}, see {}": "{0:say}: {1} es {2}, según las reglas {3}, véase {4}",
+    "{}, see {}": "{0:say}, véase {1}",
+    "this record makes no sense": "este apunte no tiene sentido",
+    "this record is about another row": "este apunte va de otra fila",
+    "no seed can bring this": "ninguna semilla puede traer esto",
+    "no correct shop acts on this: {}": "ninguna tienda correcta actúa por esto: {0:say}",
+    "nobody holds this token": "nadie tiene apartado este token",
+    "another purchase holds this token": "otra compra tiene apartado este token",
+    "this token is sold already": "este token ya está vendido",
+    "the price that was paid is not the one at which it was held": "el precio pagado no es el de cuando se apartó",
+    "nobody asked for this": "nadie lo pidió",
+    "no such request is accepted": "ninguna petición así se acepta",
+    "it was paid and refused": "se pagó y se rechazó",
+    "it was sold and refused": "se vendió y se rechazó",
+    "the record does something else than its message": "el apunte hace otra cosa que su mensaje",
+    "no clock of this shop showed that time then": "ningún reloj de esta tienda daba esa hora entonces",
+    "it was acted on before": "ya se había actuado por ello",
+    "it was decided before": "ya se había decidido",
+    "it was sold before": "ya se había vendido",
+    "the balance is below zero": "el saldo está bajo cero",
+    "nobody said this": "nadie lo dijo",
+    "this was acted on before anybody had said it": "se actuó por ello antes de que nadie lo dijera",
+    "this was said, and who should hear it never acted on it": "se dijo, y quien debía oírlo nunca actuó por ello",
+    "an operator's entry was never applied": "un alta del operador nunca se aplicó",
+    "it was accepted, and has no end": "se aceptó, y no tiene final",
+    "its end is not what tokens decided": "su final no es lo que decidió tokens",
+    "what was given is not what is there and what was spent": "lo que se dio no es lo que hay y lo que se gastó",
+    "the seed has something else": "la semilla tiene otra cosa",
+    "what the seed gave is believed: name its files with --seed": (
+        "lo que dio la semilla se cree: di sus archivos con --seed"
     ),
-    "paid {}, and tokens never confirmed it: {}": "pagó {0}, y tokens nunca la confirmó: {1:say}",
-    "usuarios refused it as {}, and tokens as {}: {}": "usuarios la rechazó por {0}, y tokens por {1}: {2:say}",
-    "had {}, has {}, and bought for {} in tokens' book": "tenía {0}, tiene {1}, y en el libro de tokens compró por {2}",
-    "bought for {}, and usuarios has no such user": "compró por {0}, y usuarios no tiene a nadie así",
-    "confirmed, and not in the book of sales: {}": "confirmada, y no está en el libro de ventas: {0:say}",
-    "record {} is of a purchase never confirmed: {}": "el registro {0} es de una compra nunca confirmada: {1:say}",
-    "is {} purchases' number": "es el número de {0} compras",
-    "is missing in the numbering": "falta en la numeración",
-    "{} acted on {}, which nobody said: {}": "{0} actuó por {1}, que nadie dijo: {2:say}",
-    "{} acted on {}, which compras never said": "{0} actuó por {1}, que compras nunca dijo",
-    "usuarios acted on {}, which compras never said: {}": "usuarios actuó por {0}, que compras nunca dijo: {1}",
-    "asked for token {} before {}, who got it, and was told {}: {}; {}": (
-        "pidió el token {0} antes que {1}, que se lo llevó, y se le dijo {2:say}: {3:say}; {4:say}"
+    "there are dead letters: `zoco dead-letters list` shows why": (
+        "hay cartas muertas: `zoco dead-letters list` dice por qué"
     ),
-    "was refused as token-vendido, and nobody bought it: {}": (
-        "se rechazó por token-vendido, y nadie lo compró: {0:say}"
+    # What services show, and what clients were told.
+    "nobody was asked for {}": "a nadie se le preguntó por {0}",
+    "it is shown twice": "se muestra dos veces",
+    "it is shown, and is not in the journal": "se muestra, y no está en el diario",
+    "it is in the journal, and is not shown": "está en el diario, y no se muestra",
+    "another value is shown than the journal has": "se muestra otro valor que el del diario",
+    "another event is shown than the journal has": "se muestra otro evento que el del diario",
+    "they are not shown in their order": "no se muestran en su orden",
+    "a client's journal ends early: what came later is not known": (
+        "el diario de un cliente acaba antes de tiempo: no se sabe lo que vino después"
     ),
-    "was refused as {}, would pay {}, and the price was {}: {}": (
-        "se rechazó por {0}, pagaría {1}, y el precio era {2}: {3}"
+    "the clients' journals are empty": "los diarios de los clientes están vacíos",
+    "no client says what it was promised: a purchase that compras forgot is not seen": (
+        "ningún cliente dice lo que se le prometió: no se ve una compra que compras olvidara"
     ),
-    "was refused as saldo-insuficiente with {} for a price of {}: {}": (
-        "se rechazó por saldo-insuficiente con {0} para un precio de {1}: {2}"
+    "bad input was not refused": "no se rechazó una mala petición",
+    "a good request was answered with an error": "a una buena petición se contestó con un error",
+    "a good request was accepted with a strange answer": "una buena petición se aceptó con una respuesta extraña",
+    "it was told that its key is used, and no purchase has it": (
+        "se le dijo que su clave ya se usó, y ninguna compra la tiene"
     ),
-    "compras accepted {}, and {} never heard of it": "compras aceptó {0}, y {1} nunca lo oyó",
-    "is only in the journal": "solo está en el diario",
-    "is not in the journal": "no está en el diario",
-    "{} is {}, in the journal {}": "{0} es {1}, en el diario {2}",
-    "the key {} of user {} is {}: {}": "la clave {0} del usuario {1} es {2}: {3}",
-    "answered {}, and compras has no such purchase: {}": "se contestó {0}, y compras no tiene esa compra: {1}",
-    "was told that its key is used, and no purchase has it: {}": (
-        "se le dijo que su clave ya se usó, y ninguna compra la tiene: {0}"
+    "it was told that its key is used for something else, and it is this": (
+        "se le dijo que su clave ya se usó para otra cosa, y es para esta"
     ),
-    "was told that its key is used for something else, and it is this: {}": (
-        "se le dijo que su clave ya se usó para otra cosa, y es para esta: {0}"
-    ),
-    "asked for {}, and the book has {}: {}": "se pidió {0}, y el libro tiene {1}: {2:say}",
-    "was told {} {}, and it is {}: {}": "se le dijo {0} {1}, y es {2}: {3:say}",
-    "was told {}, and it never was: {}": "se le dijo {0}, y nunca lo fue: {1:say}",
-    "{} acted twice on {}: {}": "{0} actuó dos veces por {1}: {2}",
-    "{} decided {} twice: {}": "{0} decidió {1} dos veces: {2}",
-    "compras has user {} and token {}, {} user {} and token {}: {}": (
-        "compras tiene al usuario {0} y el token {1}; {2} al usuario {3} y el token {4}: {5}"
-    ),
-    "sold to {}: {}": "se vendió a {0}: {1}",
-    "had {}, and with {} has {}: {}": "tenía {0}, y con {1} tiene {2}: {3}",
-    "has {}: {}": "tiene {0}: {1}",
-    "{} dead letters: `zoco dead-letters list` shows why": (
-        "{0} cartas muertas: `zoco dead-letters list` dice por qué"
-    ),
-    "{} is no record that this audit knows: it has no {}": (
-        "{0} no es un apunte que esta auditoría conozca: le falta {1}"
-    ),
-    "there is no journal in {}: name the data folder with --data": "en {0} no hay diario: di la carpeta con --data",
+    "this key of this buyer makes another purchase": "esa clave de quien compra hace otra compra",
+    "it was accepted, and compras has no such purchase": "se aceptó, y compras no tiene esa compra",
+    "its end was seen, and compras has no such purchase": "se vio su final, y compras no tiene esa compra",
+    "its end was seen, and the book has another": "se vio su final, y el libro tiene otro",
+    "the book has something else than was asked for": "el libro tiene otra cosa que lo pedido",
+    "200 is for what is over, 202 for what is under way": "200 es para lo acabado, 202 para lo que sigue en curso",
+    "no purchase looks like this": "ninguna compra es así",
+    "it was told what never was": "se le dijo lo que nunca fue",
+    "it was told less than before": "se le dijo menos que antes",
+    # What cannot be read.
     "{} answered {}: give the operator's token of this shop": (
         "{0} contestó {1}: da la clave del operador de esta tienda"
     ),
     "{} ended inside a record: ask again": "{0} acabó a mitad de un apunte: pídelo otra vez",
-    "{}, line {} is damaged: its checksum is wrong": "{0}, la línea {1} está dañada: su suma no cuadra",
+    "{} is damaged: its checksum is wrong": "{0} está dañado: su suma no cuadra",
     "{} is no record that this audit knows: {}": "{0} no es un apunte que esta auditoría conozca: {1}",
-    "{} ends inside a record at byte {}: it is damaged": "{0} acaba a mitad de un apunte, en el byte {1}: está dañado",
+    "{}:1 is damaged: its checksum is wrong": "{0}:1 está dañado: su suma no cuadra",
+    "{}:1 is no header that this audit knows: {}": "{0}:1 no es una cabecera que esta auditoría conozca: {1}",
     "{} has no header, and the journal goes on behind it": "{0} no tiene cabecera, y el diario sigue detrás",
     "{} has format {}; this audit reads {}": "{0} tiene el formato {1}; esta auditoría lee el {2}",
+    "{} has format {}; this audit reads {}: use the audit of that version": (
+        "{0} tiene el formato {1}; esta auditoría lee el {2}: usa la auditoría de esa versión"
+    ),
     "{} lacks {}": "a {0} le falta {1:say}",
     "a segment with a header": "un segmento con cabecera",
     "{} cannot be read ({}): name it with --client": "{0} no se puede leer ({1}): dilo con --client",
+    "{} cannot be read ({}): read it as who runs the shop": (
+        "{0} no se puede leer ({1}): léelo como quien lleva la tienda"
+    ),
+    "{} has none of the folders {}: name a shop's folder with --data": (
+        "{0} no tiene ninguna de las carpetas {1}: di la de una tienda con --data"
+    ),
+    "there is no journal in {}: the book is missing": "en {0} no hay diario: falta el libro",
+    "{} is missing, and {} says that it was written": "falta {0}, y {1} dice que se escribió",
+    "{} ends at byte {}, and {} bytes of it were written: it is damaged": (
+        "{0} acaba en el byte {1}, y se escribieron {2}: está dañado"
+    ),
+    "{}: the journal is not what was written": "{0:say}: el diario no es lo que se escribió",
+    "{} goes on behind record {} of {}, and the journal before it ends with record {} of {}": (
+        "{0} sigue tras el apunte {1} de {2}, y el diario antes de él acaba con el apunte {3} de {4}"
+    ),
+    "{} is record {}, and record {} is due": "{0} es el apunte {1}, y toca el {2}",
+    "{} is of batch {} and {}, and follows batch {} of {}": "{0} es del lote {1} y de {2}, y sigue al lote {3} de {4}",
+    "{} is of {}, and its batch of {}": "{0} es de {1}, y su lote de {2}",
+    "{} is the first segment, and begins behind record {}": "{0} es el primer segmento, y empieza tras el apunte {1}",
+    "{} says that it is {} of {}": "{0} dice que es {1} de {2}",
+    "{} says that it was begun at {}": "{0} dice que se empezó en {1}",
+    "{} is of another shop: its first record is of {}, and here of {}": (
+        "{0} es de otra tienda: su primer apunte es de {1}, y aquí de {2}"
+    ),
     "{}, line {} is cut off: the client died while it wrote; cut that line off": (
         "{0}, la línea {1} está cortada: el cliente murió mientras escribía; quita esa línea"
     ),
     "{}, line {} cannot be read: {}": "{0}, la línea {1} no se puede leer: {2}",
+    "{}, line {} cannot be read: it is no note of a client": (
+        "{0}, la línea {1} no se puede leer: no es un apunte de un cliente"
+    ),
 }

@@ -150,7 +150,7 @@ class Clients:
         if (line := reading.bad.pop(number, None)) is not None:
             if status in (200, 202) or (status not in SILENT and status >= 500):
                 where = f"{reading.file}:{line}"
-                self._breach(12, "a bad request", "bad input was not refused", where, "status", status)
+                self._breach(12, "POST", "bad input was not refused", where, "status", status)
             return
         request = reading.asked.pop(number)
         where = f"{reading.file}:{request.line}"
@@ -202,7 +202,7 @@ class Clients:
         self._verdict.work.answers += 1
         where = f"{reading.file}:{line}"
         if not isinstance(view, dict) or self._judge.purchase(str(view.get("id"))) is None:
-            self._breach(12, "what was shown", "no purchase looks like this", where, "answer", view)
+            self._breach(12, "GET", "no purchase looks like this", where, "answer", view)
             return
         self._told(reading, view["id"], view, 0, where)
 

@@ -27,7 +27,11 @@ SEED_FECHA: Final = "1970-01-01T00:00:00Z"
 SEEDED: Final = {"usuarios": "usuario.registrado", "tokens": "token.publicado"}
 # A bit for each type that a service hears, or says.
 HEARS: Final = {
-    service: {kind: 1 << (11 * place + number) for number, kind in enumerate(HEARD_BY)}
+    service: {
+        kind: 1 << (11 * place + number)
+        for number, (kind, hearers) in enumerate(HEARD_BY.items())
+        if service in hearers or (service == "compras" and kind in REQUESTS)
+    }
     for place, service in enumerate(SERVICES)
 }
 SAYS: Final = {kind: 1 << number for number, kind in enumerate(HEARD_BY)}
@@ -48,9 +52,17 @@ BATCHES: Final = 64
 OVER: Final = 1 << 20
 # What ends a purchase or an entry at compras.
 LAST: Final = ("transaccion.registrada", "compra.rechazada", "alta.aplicada")
-DECIDED: Final = {0: "nothing", SOLD: "sold", REFUSED: "refused", SOLD | REFUSED: "sold and refused"}
+DECIDED: Final = {
+    0: [],
+    SOLD: ["compra.confirmada"],
+    REFUSED: ["compra.rechazada"],
+    SOLD | REFUSED: ["compra.confirmada", "compra.rechazada"],
+}
 FECHA: Final = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d{1,6})?Z")
 UUID_CHARACTERS: Final = 36
+
+# What a value raises that is of another kind than the format has.
+NONSENSE: Final = (KeyError, TypeError, ValueError, AttributeError, msgspec.MsgspecError)
 
 Row = dict[str, Any]
 Message = Mapping[str, Any]
@@ -117,7 +129,7 @@ class Judge:
                 moved |= service not in running or self.verdict.work.records[service] > before
             if running and not moved:
                 self._force(running)
-        self._quiet()
+        self._unheard()
         self._money()
 
     def _decided_again(self, service: str) -> Iterator[bool]:
@@ -127,7 +139,10 @@ class Judge:
             about, _, kind = record.id.rpartition(":")
             message = pending.pop(record.id, None)
             if message is None:
-                message = self._not_said(service, about, kind, record)
+                try:
+                    message = self._not_said(service, about, kind, record)
+                except NONSENSE as error:
+                    self._nonsense(service, about, record, place, error)
                 while message is None and (service, record.id) not in self._forced:
                     self._waits[service] = (record.id, place)
                     yield True
@@ -143,11 +158,16 @@ class Judge:
                     self._as_it_stands(service, story, record, place, again=bool(again))
                 else:
                     self._judge(service, story, kind, record, place, message)
-            except (KeyError, TypeError, ValueError, AttributeError, msgspec.MsgspecError) as error:
-                self._breach(7, about, "this record makes no sense", service, place, "record", str(error))
+            except NONSENSE as error:
+                self._nonsense(service, about, record, place, error)
             done[service] += 1
             if story.row is not None and story.row.get("estado") in ENDS:
                 self._close(about, story)
+
+    def _nonsense(self, service: str, about: str, record: Record, place: int, error: Exception) -> None:
+        """A value of another kind than the format has: nothing can be decided by this record."""
+        self._forced.add((service, record.id))
+        self._breach(7, about, "this record makes no sense", service, place, "record", type(error).__name__)
 
     def _not_said(self, service: str, about: str, kind: str, record: Record) -> Message | None:
         """What a record heard that no service said: a request by HTTP, or the seed's. None: it may still be said."""
@@ -159,7 +179,9 @@ class Judge:
             self._story(about).open += 1
             return self._seed(service, about, record)
         story = self.stories.get(about)
-        if (story is not None and story.heard & HEARS[service].get(kind, 0)) or key_of(about) in self.over:
+        if story is None and key_of(about) in self.over:
+            story = self._story(about)
+        if story is not None and story.heard & HEARS[service].get(kind, 0):
             self._forced.add((service, record.id))
         return None
 
@@ -343,8 +365,8 @@ class Judge:
         """What was said waits for who is to hear it."""
         subject = record.id.rpartition(":")[0]
         for word in record.words:
-            kind, about = word.get("type", ""), word.get("compraId") or word.get("altaId")
-            if service not in SAID_BY.get(kind, ()) or not isinstance(about, str):
+            about, kind = said(service, word)
+            if not kind:
                 continue
             if kind == "compra.confirmada":
                 self._sold(about, word, place)
@@ -394,11 +416,11 @@ class Judge:
         for service, journal in self.journals.items():
             for _, record in journal.records():
                 for word in record.words:
-                    kind = word.get("type", "")
-                    if service in SAID_BY.get(kind, ()):
-                        yield hash(f"{word.get('compraId') or word.get('altaId')}:{kind}")
+                    about, kind = said(service, word)
+                    if kind:
+                        yield hash(f"{about}:{kind}")
 
-    def _quiet(self) -> None:
+    def _unheard(self) -> None:
         """All journals are read to their ends: what was said is heard, and what was begun is over."""
         for service, pending in self._pending.items():
             for what in pending:
@@ -430,7 +452,7 @@ class Judge:
             return
         verdict, estado = self.verdict, story.row.get("estado")
         if "usuario_id" not in story.row:
-            if estado != "aplicada":
+            if estado != "aplicada" and not self._waits_for_its_user(story.row):
                 self._breach(4, about, "an operator's entry was never applied", "compras", None, "estado", estado)
             return
         verdict.accepted += 1
@@ -445,6 +467,15 @@ class Judge:
         else:
             self._breach(4, about, "its end is not what tokens decided", "compras", None, "estado", estado,
                          DECIDED[decided])  # fmt: skip
+
+    def _waits_for_its_user(self, entry: Row) -> bool:
+        """A top-up of somebody who is not registered: it waits, and that may be for ever."""
+        message = entry.get("mensaje")
+        if entry.get("tipo") != "saldo.recargado" or not isinstance(message, dict):
+            return False
+        row = self.users.get(str(message.get("usuarioId")), {})
+        waiting = [top_up.get("alta_id") for top_up in row.get("esperan") or () if isinstance(top_up, dict)]
+        return row.get("nombre") is None and entry.get("id") in waiting
 
     def _money(self) -> None:
         """Promise 1, user by user, by adding up."""
@@ -471,6 +502,14 @@ def wholly(service: str, row: Row | None, change: Row) -> Row | None:
     if service == "compras" and change.get("estado", row["estado"]) in ENDS:
         return {**row, **change}
     return None
+
+
+def said(service: str, word: Message) -> tuple[str, str]:
+    """What a message is about, and its type; nothing where it is none that this service may say."""
+    kind, about = word.get("type"), word.get("compraId") or word.get("altaId")
+    if isinstance(kind, str) and isinstance(about, str) and service in SAID_BY.get(kind, ()):
+        return about, kind
+    return "", ""
 
 
 def _is_money(amount: object) -> bool:

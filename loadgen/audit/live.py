@@ -22,7 +22,7 @@ def check_live(verdict: Verdict, live: Mapping[str, list[Any]] | None, judge: Ju
         return
     missing = [name for name in NAMES if name not in live]
     if missing:
-        verdict.in_part(8, f"not asked: {', '.join(missing)}")
+        verdict.in_part(8, f"nobody was asked for {', '.join(missing)}")
     sides: dict[str, Callable[[Judge], Iterator[Row]]] = {
         "usuarios": _users,
         "tokens": _tokens,

@@ -56,6 +56,14 @@ REASONS: Final = (
     "token-disputado",
     "precio-mayor",
 )
+# What each of them carries, beside `fecha`; a purchase need not say the most that it would pay, nor an entry an amount.
+ASKED: Final = {
+    "compra.solicitada": ("compraId", "usuarioId", "tokenId", "precioMaximo"),
+    "usuario.registrado": ("altaId", "usuarioId", "nombre", "saldo"),
+    "saldo.recargado": ("altaId", "usuarioId", "monto"),
+    "token.publicado": ("altaId", "tokenId", "nombre", "imagen", "precio"),
+}
+OPTIONAL: Final = ("precioMaximo", "saldo")
 # The fields of each kind of row, as a row's first record has them.
 COMPRA: Final = (
     *("id", "usuario_id", "token_id", "fecha", "precio_maximo", "estado", "historia", "motivo", "precio"),
@@ -289,11 +297,13 @@ def transacciones(book: Row | None, sale: Message) -> Effect:
 def compras(row: Row | None, message: Message, hora: str) -> Effect:
     """Take in what came by HTTP, and say it; or what another service said at `hora`, in whatever order that comes."""
     kind = message["type"]
-    if kind == "compra.solicitada":
-        return accepted(message)
     if kind in REQUESTS:
-        new = {"id": message["altaId"], "fecha": message["fecha"], "tipo": kind, "estado": "solicitada"}
-        body = {name: value for name, value in message.items() if name != "type"}
+        if not all(sound(name, message.get(name)) for name in ("fecha", *ASKED[kind])):
+            raise Impossible("no such request is accepted")
+        body = {name: message[name] for name in ("fecha", *ASKED[kind]) if message.get(name) is not None}
+        if kind == "compra.solicitada":
+            return accepted(body), [{"type": kind, **body}]
+        new = {"id": body["altaId"], "fecha": body["fecha"], "tipo": kind, "estado": "solicitada"}
         return {**new, "mensaje": body}, [{"type": kind, **body}]
     if row is None:
         raise Impossible("nobody asked for this")
@@ -302,8 +312,8 @@ def compras(row: Row | None, message: Message, hora: str) -> Effect:
     return advanced(row, message, hora), []
 
 
-def accepted(compra: Message) -> Effect:
-    row = dict.fromkeys(COMPRA) | {
+def accepted(compra: Message) -> dict[str, Any]:
+    return dict.fromkeys(COMPRA) | {
         "id": compra["compraId"],
         "usuario_id": compra["usuarioId"],
         "token_id": compra["tokenId"],
@@ -312,7 +322,17 @@ def accepted(compra: Message) -> Effect:
         "estado": "solicitada",
         "historia": [{"estado": "solicitada", "fecha": compra["fecha"]}],
     }
-    return row, [dict(compra)]
+
+
+def sound(name: str, value: Any) -> bool:
+    """Whether a field of a request can be what was asked for: whole numbers, money that is not less than nothing."""
+    if name in OPTIONAL and value is None:
+        return True
+    if name in ("usuarioId", "tokenId", "monto"):
+        return type(value) is int and value >= 1
+    if name in ("precio", "precioMaximo", "saldo"):
+        return type(value) is int and value >= 0
+    return isinstance(value, str) and value != ""
 
 
 def advanced(compra: Row, news: Message, hora: str) -> dict[str, Any]:

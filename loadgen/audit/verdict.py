@@ -57,10 +57,9 @@ class Breach:
     @property
     def says(self) -> str:
         """In one line."""
-        place = f": {self.where}" if self.where else ""
-        if not self.field:
-            return f"{self.why}{place}"
-        return f"{self.why}: {self.field} is {text(self.stands)}, by the rules {text(self.rules)}{place}"
+        what = f"{self.why}: {self.field} is {text(self.stands)}, by the rules {text(self.rules)}"
+        says = what if self.field else self.why
+        return f"{says}, see {self.where}" if self.where else says
 
     def as_json(self) -> dict[str, Any]:
         found = {"promise": self.promise, "about": self.about, "why": self.why, "says": self.says}
