@@ -201,7 +201,7 @@ def test_the_meters_of_several_processes_come_to_what_one_would_have_counted() -
         due = 50 + number / 100
         for meter in (whole, parts[number % 2]):
             meter.arrives(due)
-            meter.sends(due, due + 0.001 * (number % 7))
+            meter.sends(due, due + (0.03 if number % 2 else 0.001))
             meter.answers(202, due + 0.1)
             meter.accepts(f"purchase {number // 3}", due, due + 0.1 + number / 1000)
         for meter in (whole, parts[0]):
