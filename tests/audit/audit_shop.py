@@ -201,7 +201,9 @@ class Shop:
     # What an operator does
 
     async def user(self, number: int, nombre: str, saldo: int | None = None) -> str:
-        return await self._enter(UsuarioRegistrado, f"/usuarios/{number}", usuario_id=number, nombre=nombre, saldo=saldo)
+        return await self._enter(
+            UsuarioRegistrado, f"/usuarios/{number}", usuario_id=number, nombre=nombre, saldo=saldo
+        )
 
     async def top_up(self, number: int, monto: int) -> str:
         return await self._enter(SaldoRecargado, f"/usuarios/{number}", usuario_id=number, monto=monto)

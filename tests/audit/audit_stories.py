@@ -79,7 +79,9 @@ async def ordinary(shop: Shop) -> None:
             for _ in range(random.randrange(1, 7))
         ]
         again = [Ask(ask.usuario, ask.token, ask.key, ask.maximo) for ask in random.sample(asked, min(2, len(asked)))]
-        changed = [Ask(ask.usuario, ask.token + 1, ask.key, ask.maximo) for ask in random.sample(asked, min(1, len(asked)))]
+        changed = [
+            Ask(ask.usuario, ask.token + 1, ask.key, ask.maximo) for ask in random.sample(asked, min(1, len(asked)))
+        ]
         asked += some
         await shop.buy(*some, *again, *changed)
         await shop.deliver(random.choice(("tokens", "usuarios", "transacciones", "compras")), random.randrange(1, 9))

@@ -151,10 +151,7 @@ def sold(books: Edited, *wanted: Wanted, skip: int = 0) -> str:
 def refused_as(books: Edited, motivo: str, skip: int = 0) -> str:
     """A purchase that tokens refused for this reason."""
     found = [
-        word["compraId"]
-        for record in books.tokens.records
-        for word in record["words"]
-        if word.get("motivo") == motivo
+        word["compraId"] for record in books.tokens.records for word in record["words"] if word.get("motivo") == motivo
     ]
     compra: str = found[skip]
     return compra

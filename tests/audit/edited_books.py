@@ -51,13 +51,11 @@ class Journal:
 
     def __init__(self, folder: Path) -> None:
         self.segments: list[Segment] = []
-        # Whether numbers, batches, ends and marks follow from the records; else they are written as they stand.
-        self.in_order = True
+        # Whether numbers and batches follow from the records, and headers from the segments; else they stay.
+        self.numbered = self.in_order = True
         # Changes of the bytes of files, by name, after all else was written; None: the file is gone.
         self.bytes: dict[str, Callable[[bytes], bytes | None]] = {}
-        self._strays = {
-            path.name: path.read_bytes() for path in folder.iterdir() if path.suffix in (".jsonl", ".torn")
-        }
+        self._strays = {path.name: path.read_bytes() for path in folder.iterdir() if path.suffix in (".jsonl", ".torn")}
         self._read()
 
     def _read(self) -> None:
@@ -111,7 +109,7 @@ class Journal:
         raise AssertionError("that record is not in this journal")
 
     def write(self, folder: Path) -> None:
-        if self.in_order:
+        if self.numbered and self.in_order:
             self._number()
         files = dict(self._strays)
         before: Segment | None = None
@@ -189,7 +187,7 @@ class Edited:
             # It is this shop, whatever its first record says now.
             first = json.loads(seal(self.compras.records[0]))
             for note in notes:
-                if "shop" in note and self.compras.in_order:
+                if "shop" in note and "seq" in first:
                     note["shop"] = {name: first[name] for name in note["shop"]}
         if notes and notes[-1].get("closed"):
             notes[-1]["lines"] = len(notes) - 1
