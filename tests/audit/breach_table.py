@@ -83,4 +83,4 @@ if __name__ == "__main__":
     with tempfile.TemporaryDirectory() as place:
         new = table(written(Path(place)))
     text = DOCUMENT.read_text(encoding="utf-8")
-    DOCUMENT.write_text(text.replace(stands(text), new), encoding="utf-8")
+    DOCUMENT.write_text(text.replace(BEGINS + stands(text) + ENDS, BEGINS + new + ENDS), encoding="utf-8")

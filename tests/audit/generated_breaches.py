@@ -100,8 +100,7 @@ LEFT_OUT: Final = {
     "a seed's name, picture, price or balance, if nothing later rests on it": "the seed file is not in the books",
     "news at compras of a state between the first and the last that is missing": "a message may be lost, and whoever "
     "has reached the end is not asked about again",
-    "an operator's entry, or a purchase, that is changed in all books and in what clients were told": "who could contradict it "
-    "agrees",
+    "an operator's entry, or a purchase, changed in all books and in what clients were told": "nobody contradicts it",
     "a purchase that no client of the journals at hand asked for": "others buy, too",
     "a client's `t`, `url`, `started`, and the words of a problem's detail": "nothing rests on them",
     "an answer's `estado` that the purchase did have, then": "the answer may have been late",
