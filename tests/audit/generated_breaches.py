@@ -13,7 +13,7 @@ from typing import Any, Final
 
 from audit_shop import CLIENT, LIVE
 from breaches import NOBODYS, Breach
-from edited_books import SERVICES, Edited, Journal, Record, at, copied, drop_at, leaves, put_at
+from edited_books import SERVICES, Edited, Journal, Record, Segment, at, copied, drop_at, leaves, put_at
 
 Path_ = tuple[str | int, ...]
 # How many records of one kind are changed in each of its fields.
@@ -27,7 +27,7 @@ PROMISES_OF: Final[dict[str, dict[str, set[int]]]] = {
         "change.usuario_id": {6, 7},
         "change.token_id": {6, 7},
         "change.fecha": {7},
-        "change.precio_maximo": {7, 13},
+        "change.precio_maximo": {7, 12, 13},
         "change.estado": {4, 7},
         "change.historia": {4, 7},
         "change.motivo": {7, 13},
@@ -41,7 +41,7 @@ PROMISES_OF: Final[dict[str, dict[str, set[int]]]] = {
         "words.usuarioId": {1, 6, 7},
         "words.tokenId": {6, 7},
         "words.fecha": {7},
-        "words.precioMaximo": {7, 13},
+        "words.precioMaximo": {7, 12, 13},
         "words.nombre": {7},
         "words.imagen": {7},
         "words.precio": {7},
@@ -57,7 +57,7 @@ PROMISES_OF: Final[dict[str, dict[str, set[int]]]] = {
         "change.vendido": {6, 7},
         "change.reserva": {6, 7},
         "change.cola": {7, 13},
-        "words.type": {6, 7},
+        "words.type": {4, 6, 7, 13},
         "words.compraId": {4, 6, 7},
         "words.altaId": {4, 7},
         "words.usuarioId": {6, 7},
@@ -72,7 +72,7 @@ PROMISES_OF: Final[dict[str, dict[str, set[int]]]] = {
         "change.saldo": {1},
         "change.registrado": {7},
         "change.esperan": {1, 7},
-        "words.type": {6, 7},
+        "words.type": {4, 6, 7, 13},
         "words.compraId": {4, 6, 7},
         "words.altaId": {4, 7},
         "words.usuarioId": {6, 7},
@@ -95,6 +95,7 @@ PROMISES_OF: Final[dict[str, dict[str, set[int]]]] = {
 # What is not in the catalogue, since a shop that keeps every promise could have written it.
 LEFT_OUT: Final = {
     "a record's `time` that is still in order": "only that service's clock knew it",
+    "a header's `time` that is later than it was": "clocks may be put back, and a header is no record",
     "a `batch` that is split, or two that are one": "only that process knew what one sync carried",
     "a state's `fecha` in the record that brings it, but for solicitada's": "only the front door's clock knew it",
     "a seed's name, picture, price or balance, if nothing later rests on it": "the seed file is not in the books",
@@ -229,7 +230,7 @@ def _another(name: str, old: str) -> str:
     choices = {
         "motivo": ("token-vendido", "precio-mayor"),
         "estado": ("confirmada", "solicitada"),
-        "type": ("compra.rechazada", "token.reservado"),
+        "type": ("saldo.rechazado", "token.reservado"),
         "tipo": ("saldo.recargado", "token.publicado"),
     }
     if name in choices:
@@ -282,6 +283,7 @@ def _other_ids(journal: Journal, record: Record) -> Iterator[tuple[str, str, set
     )
     if other:
         yield "is another's of its kind", f"{other}:{kind}", {7, 9}
+    yield "has no type", "nada", {7, 8}
     yield "is of nothing that was asked", f"{NOBODYS}:{kind}", {4, 5, 7}
     yield (
         "is of another type",
@@ -329,11 +331,13 @@ def _of_records(story: str, service: str, journal: Journal, seen: set[str]) -> I
             )
         yield from _of_said(story, service, place, record, seen)
         later = _later_of_row(records, place)
-        if later is not None and record["change"] and records[later]["change"]:
+        if later is not None and _one_rests_on_the_other(record["change"] or {}, records[later]["change"] or {}):
             pair = f"{_kind(record)} / {_kind(records[later])}"
             if (name := f"{service}: {pair}: changed places") not in seen:
                 seen.add(name)
-                promises = {"compras": {4, 7}, "tokens": {6, 7, 13}, "usuarios": {1, 7}, "transacciones": {5}}[service]
+                promises = {"compras": {4, 7, 13}, "tokens": {6, 7, 13}, "usuarios": {1, 7}, "transacciones": {5}}[
+                    service
+                ]
                 yield Breach(name, story, frozenset(promises), _swapped(service, place, later))
 
 
@@ -352,10 +356,14 @@ def _gone(service: str, record: Record) -> set[int]:
 
 
 def _no_change(service: str, record: Record) -> set[int]:
-    money = "saldo" in record["change"] and service == "usuarios"
+    change = record["change"]
     if service == "transacciones":
         return {5}
-    return {1, 4, 7} if money else {4, 6, 7}
+    if service == "usuarios":
+        return {1, 4, 7} if change.keys() & {"saldo", "esperan"} else {4, 7}
+    if service == "compras":
+        return {4, 7} if "estado" in change else {7, 13}
+    return {4, 7, 13} if "cola" in change else {4, 6, 7}
 
 
 def _record_gone(service: str, place: int) -> Callable[[Edited], None]:
@@ -378,6 +386,11 @@ def _swapped(service: str, place: int, later: int) -> Callable[[Edited], None]:
     return edit
 
 
+def _one_rests_on_the_other(change: Record, later: Record) -> bool:
+    """Records that change different fields may well have come in the other order."""
+    return bool(change.keys() & later.keys() or "id" in change)
+
+
 def _later_of_row(records: list[Record], place: int) -> int | None:
     row = records[place]["row"]
     return next((at_ for at_ in range(place + 1, len(records)) if records[at_]["row"] == row), None)
@@ -391,11 +404,11 @@ def _of_said(story: str, service: str, place: int, record: Record, seen: set[str
             "not said": (promises, lambda old, at_=number: old[:at_] + old[at_ + 1 :]),
             "said twice": (promises | {9}, lambda old, at_=number: [*old, copied(old[at_])]),
             "said of another, too": (
-                frozenset({5, 6, 7}) if "compraId" in word else frozenset({4, 7}),
+                _of_another_purchase(word),
                 lambda old, at_=number: [*old, _of_another(old[at_])],
             ),
             "with a field too many": (
-                frozenset({7}),
+                frozenset({5, 7} if service == "transacciones" else {7}),
                 lambda old, at_=number: [*old[:at_], {**old[at_], "descuento": 1}, *old[at_ + 1 :]],
             ),
         }
@@ -408,6 +421,13 @@ def _of_said(story: str, service: str, place: int, record: Record, seen: set[str
     if len(types) > 1 and (name := f"{service}: {_kind(record)}: said in another order") not in seen:
         seen.add(name)
         yield Breach(name, story, frozenset({7, 13}), _changed(service, place, ("words",), lambda old: old[::-1]))
+
+
+def _of_another_purchase(word: Record) -> frozenset[int]:
+    """Which promise it breaks that the same is said of another, too."""
+    if word["type"] in ("saldo.rechazado", "compra.rechazada"):
+        return frozenset({4, 7, 13})
+    return frozenset({5, 6, 7} if "compraId" in word else {4, 7})
 
 
 def _of_another(word: Record) -> Record:
@@ -426,7 +446,7 @@ def _of_the_chain(story: str, service: str, journal: Journal) -> Iterator[Breach
         for field, value in segment.header.items():
             if field == "crc":
                 continue
-            for what, new in _other_headers(field, value):
+            for what, new in _other_headers(field, value, number):
                 yield Breach(
                     f"{service}: {which} segment's header in {story} books: {field} {what}",
                     story,
@@ -443,13 +463,12 @@ def _of_the_chain(story: str, service: str, journal: Journal) -> Iterator[Breach
                     _of_chain(service, number, change),
                     refusable=True,
                 )
-        name = segment.name
-        for what, change_bytes in _other_bytes(segment.name == journal.segments[last].name).items():
+        for what, change_bytes in _other_bytes(segment, number == last).items():
             yield Breach(
                 f"{service}: {which} segment in {story} books: {what}",
                 story,
                 frozenset({8}),
-                _bytes(service, name, change_bytes),
+                _bytes(service, segment.name, change_bytes),
                 refusable=True,
             )
 
@@ -467,7 +486,7 @@ def _header(service: str, number: int, field: str, new: Any) -> Callable[[Edited
     return edit
 
 
-def _other_headers(field: str, value: Any) -> Iterator[tuple[str, Any]]:
+def _other_headers(field: str, value: Any, number: int) -> Iterator[tuple[str, Any]]:
     if isinstance(value, int):
         yield "one more", value + 1
         if value:
@@ -486,6 +505,8 @@ def _other_headers(field: str, value: Any) -> Iterator[tuple[str, Any]]:
         yield "none", None
     if field == "time":
         yield "no time", "ayer"
+        if number:
+            yield "before the record before it", "2001-01-01T00:00:00.000Z"
     yield "gone", GONE
 
 
@@ -520,7 +541,6 @@ def _other_records(records: list[Record]) -> Iterator[tuple[str, Callable[[list[
     yield "a record without row", lambda some: some[middle].pop("row")
     yield "a record without change", lambda some: some[middle].pop("change")
     yield "a record without words", lambda some: some[middle].pop("words")
-    yield "an id without a type", lambda some: some[middle].update(id="nada")
     yield "a row that is a number", lambda some: some[middle].update(row=7)
 
 
@@ -540,25 +560,27 @@ def _bytes(service: str, name: str, change: Callable[[bytes], bytes | None]) -> 
     return edit
 
 
-def _other_bytes(last: bool) -> dict[str, Callable[[bytes], bytes | None]]:
+def _other_bytes(segment: Segment, last: bool) -> dict[str, Callable[[bytes], bytes | None]]:
     changes: dict[str, Callable[[bytes], bytes | None]] = {
-        "one byte of a record is another": _flipped,
-        "a line is gone": lambda raw: b"".join(raw.splitlines(keepends=True)[:1] + raw.splitlines(keepends=True)[2:]),
-        "an empty line": lambda raw: raw.replace(b"\n", b"\n\n", 1),
+        "one byte of the header is another": _flipped,
         "the header is torn": lambda raw: raw[: raw.index(b"\n") - 5] + raw[raw.index(b"\n") :],
         "the file is empty": lambda raw: b"",
         "the file is gone": lambda raw: None,
     }
-    if last:
+    if segment.records:
+        changes["one byte of its first record is another"] = lambda raw: _flipped(raw, raw.index(b"\n") + 1)
+        changes["a line is gone"] = lambda raw: b"".join(raw.splitlines(True)[:1] + raw.splitlines(True)[2:])
+        changes["an empty line"] = lambda raw: raw.replace(b"\n", b"\n\n", 1)
+    if last and segment.records and not segment.behind:
         changes["its last records are gone, and the mark knows of them"] = lambda raw: b"".join(
-            raw.splitlines(keepends=True)[:-1]
+            raw.splitlines(True)[:-1]
         )
         changes["its last line is cut in the middle, and the mark knows of it"] = lambda raw: raw[:-20]
     return changes
 
 
-def _flipped(raw: bytes) -> bytes:
-    place = raw.index(b"\n") - 30
+def _flipped(raw: bytes, start: int = 0) -> bytes:
+    place = raw.index(b"\n", start) - 30
     return raw[:place] + bytes([raw[place] ^ 1]) + raw[place + 1 :]
 
 
