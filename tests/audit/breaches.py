@@ -1164,6 +1164,153 @@ def _(books: Edited) -> None:
     entered["change"] |= {"fecha": fecha, "mensaje": _text(mensaje)}
 
 
+# Whole books, and messages that nobody should have heard or said
+
+
+@breach("a purchase is dated 1999 in all books, and its client was told so", "ordinary", 7)
+def _(books: Edited) -> None:
+    compra, fecha = sold(books, skip=5), "1999-12-31T23:59:59.000Z"
+    for word in words(books, compra):
+        word["fecha"] = fecha
+    for record in (*books.tokens.records, *books.compras.records):
+        change = record["change"] or {}
+        if (change.get("reserva") or {}).get("compra_id") == compra:
+            change["reserva"]["fecha"] = fecha
+        for espera in (change.get("cola") or {"joined": []})["joined"]:
+            if espera["compra_id"] == compra:
+                espera["fecha"] = fecha
+        if record["row"] == compra and "fecha" in change:
+            change["fecha"] = fecha
+        if record["row"] == compra and "historia" in change:
+            change["historia"][0]["fecha"] = fecha
+    tell(books, compra, fecha=fecha)
+    for note in books.told():
+        answer = note.get("answer")
+        if isinstance(answer, dict) and answer.get("id") == compra:
+            answer["historia"][0]["fecha"] = fecha
+
+
+@breach("a purchase waits twice in one line", "crowded", 7, 9, 13)
+def _(books: Edited) -> None:
+    tokens = books.tokens
+    record = tokens.find(lambda one: bool(((one["change"] or {}).get("cola") or {"joined": []})["joined"]))
+    late = tokens.find(of(record["row"]), refusing("token-disputado"), after(record))
+    late["change"] = copied(record["change"])
+    late["words"] = []
+
+
+@breach("a purchase that was refused is held again", "crowded", 6, 7)
+def _(books: Edited) -> None:
+    tokens = books.tokens
+    record = tokens.find(heard("saldo.rechazado"))
+    word = record["words"][0]
+    held = {name: value for name, value in word.items() if name != "motivo"} | {"type": "token.reservado", "precio": 50}
+    record["words"] = [word, held]
+    record["change"] = {"reserva": {"compra_id": word["compraId"], "usuario_id": word["usuarioId"]}}
+    record["change"]["reserva"] |= {"fecha": word["fecha"], "precio": 50}
+
+
+@breach("a refusal to pay of who does not hold it lets the token go", "crowded", 6, 7, 13)
+def _(books: Edited) -> None:
+    tokens = books.tokens
+    one = tokens.find(heard("saldo.rechazado"))
+    other = tokens.find(heard("saldo.rechazado"), lambda record: record["row"] != one["row"])
+    tokens.swap(one, other, "id")
+
+
+@breach("charged twice for one purchase, and the balance agrees", "ordinary", 1, 6, 9)
+def _(books: Edited) -> None:
+    usuarios = books.usuarios
+    record = usuarios.find(says("saldo.reservado"))
+    again = usuarios.put(record, after=record)
+    add_to_balance(usuarios, again, -record["words"][0]["precio"])
+
+
+@breach("refused twice, for two reasons", "crowded", 9, 13)
+def _(books: Edited) -> None:
+    tokens = books.tokens
+    record = tokens.find(refusing("token-disputado"))
+    again = tokens.put(record, after=record)
+    again["words"][0]["motivo"] = "token-vendido"
+
+
+@breach("both confirmed and refused", "ordinary", 4, 6, 7)
+def _(books: Edited) -> None:
+    record = books.tokens.find(says("compra.confirmada"))
+    word = record["words"][0]
+    refusal = {name: value for name, value in word.items() if name != "precio"}
+    record["words"].append({**refusal, "type": "compra.rechazada", "motivo": "token-vendido"})
+
+
+@breach("both paid and refused", "ordinary", 6, 7, 13)
+def _(books: Edited) -> None:
+    record = books.usuarios.find(says("saldo.reservado"))
+    word = record["words"][0]
+    refusal = {name: value for name, value in word.items() if name != "precio"}
+    record["words"].append({**refusal, "type": "saldo.rechazado", "motivo": "saldo-insuficiente"})
+
+
+@breach("top-ups wait in another order than they came in", "topped up", 7)
+def _(books: Edited) -> None:
+    record = books.usuarios.find(with_field("esperan"), of("51"), skip=1)
+    record["change"]["esperan"].reverse()
+
+
+for _service, _type in {
+    "compras": "usuario.nacido",
+    "tokens": "transaccion.registrada",
+    "usuarios": "compra.confirmada",
+    "transacciones": "saldo.reservado",
+}.items():
+
+    @breach(f"{_service} acts on {_type}, which is not for it", "ordinary", 7, refusable=True)
+    def _(books: Edited, service: str = _service, kind: str = _type) -> None:
+        journal = books.book(service)
+        last = journal.records[-1]
+        compra = sold(books)
+        new = journal.put(last, after=last)
+        new |= {"id": f"{compra}:{kind}", "change": None, "words": []}
+
+
+for _service, _type in {
+    "compras": "compra.rechazada",
+    "tokens": "saldo.reservado",
+    "usuarios": "compra.confirmada",
+    "transacciones": "saldo.rechazado",
+}.items():
+
+    @breach(f"{_service} says {_type}, which is not its to say", "ordinary", 6, 7, 13, refusable=True)
+    def _(books: Edited, service: str = _service, kind: str = _type) -> None:
+        compra = sold(books)
+        record = next(one for one in books.book(service).records if one["id"].startswith(compra) and one["words"])
+        said = {name: record["words"][0][name] for name in ("fecha", "compraId", "usuarioId", "tokenId")}
+        value = {"motivo": "saldo-insuficiente"} if "rechaza" in kind else {"precio": 10}
+        record["words"].append({"type": kind, **said, **value})
+
+
+for _service, _promises in {
+    "compras": (4, 7),
+    "tokens": (4, 6, 7),
+    "usuarios": (1, 6, 7),
+    "transacciones": (5, 7),
+}.items():
+
+    @breach(f"{_service}' book is put back from an older backup", "ordinary", *_promises)
+    def _(books: Edited, service: str = _service) -> None:
+        journal = books.book(service)
+        for record in journal.records[len(journal.records) * 2 // 3 :]:
+            journal.remove(record)
+
+    @breach(f"{_service}' book is another shop's", "ordinary", *_promises, 4)
+    def _(books: Edited, service: str = _service) -> None:
+        books.journals[service] = Journal(books.story.parent / "crowded" / service)
+
+    @breach(f"{_service}' book is empty", "ordinary", *_promises, refusable=True)
+    def _(books: Edited, service: str = _service) -> None:
+        for record in books.book(service).records:
+            books.book(service).remove(record)
+
+
 # Dead letters
 
 

@@ -183,7 +183,7 @@ class Edited:
             else:
                 (folder / name).symlink_to(self.story / name)
         notes = self.told()
-        if "compras" in self.journals:
+        if "compras" in self.journals and self.compras.records:
             # It is this shop, whatever its first record says now.
             first = json.loads(seal(self.compras.records[0]))
             for note in notes:
