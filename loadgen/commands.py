@@ -10,42 +10,98 @@ from typing import Annotated
 
 import typer
 
-from loadgen.audit.verdict import LISTED, PROMISES, Verdict
+from loadgen.audit.verdict import LISTED, PROMISES, Breach, Verdict
+from loadgen.audit.verdict import text as as_text
 from loadgen.drill.reconcile import reconcile, reconcile_cluster
 from loadgen.terminal import out
 from services.kube import NAMESPACE, Cluster
 from services.options import DATA, DataOption, JsonOption, KubeOption, NamespaceOption
 from services.words import say, table
 
+ClientOption = Annotated[
+    list[Path] | None, typer.Option(help="What a client was told: its journal. For several clients again and again.")
+]
+SeedsOption = Annotated[
+    Path | None, typer.Option("--seed", help="The folder of the seed's files: what it gave is checked, too.")
+]
+ExplainOption = Annotated[bool, typer.Option("--explain", help="What was looked at, and each breach in full.")]
+
 
 def audit(
     data: DataOption = DATA,
-    client: Annotated[Path | None, typer.Option(help="What a client was told: its journal.")] = None,
+    client: ClientOption = None,
+    seeds: SeedsOption = None,
     kube: KubeOption = False,
     namespace: NamespaceOption = NAMESPACE,
+    explain: ExplainOption = False,
     as_json: JsonOption = False,
 ) -> None:
-    """Check the thirteen promises of the design by the books. Exit code 1 when one is broken."""
-    verdict = reconcile_cluster(Cluster(namespace), client) if kube else asyncio.run(reconcile(data, client))
+    """Check the thirteen promises of the design by the books.
+
+    Exit code 1 when one is broken, 3 when the books cannot be read.
+    """
+    if kube:
+        verdict = reconcile_cluster(Cluster(namespace), client or [], seeds)
+    else:
+        verdict = asyncio.run(reconcile(data, client or [], seeds))
     if as_json:
         out.print_json(json.dumps(verdict.as_json(), ensure_ascii=False))
     else:
-        _print_verdict(verdict)
+        _print_verdict(verdict, explain=explain)
     if not verdict.holds:
         raise typer.Exit(1)
 
 
-def _print_verdict(verdict: Verdict) -> None:
+def _print_verdict(verdict: Verdict, *, explain: bool) -> None:
     shown = table("", "promise", "breaches")
     for number, text in PROMISES.items():
         if reason := verdict.unchecked.get(number):
             shown.add_row(str(number), say(text), say(f"not checked: {reason}"))
         else:
             shown.add_row(str(number), say(text), str(verdict.counts[number]))
+        for reason in verdict.partly.get(number, ()):
+            shown.add_row("", "", say(f"not checked in part: {reason}"))
     out.print(shown)
-    print_breaches(verdict)
+    if explain:
+        for name, value in work_rows(verdict):
+            out.print(f"{say(name):<22} {value}", markup=False)
+        for breach in verdict.breaches:
+            out.print("")
+            for name, value in block(breach):
+                out.print(f"{say(name):<10} {value}", markup=False)
+    else:
+        print_breaches(verdict)
     out.print(f"accepted {verdict.accepted}, sold {verdict.sold}, refused {verdict.refused}")
     out.print(f"lost {verdict.lost}, doubled {verdict.doubled}, oversold {verdict.oversold}")
+
+
+def work_rows(verdict: Verdict) -> list[tuple[str, str]]:
+    """What was done to come to it."""
+    work = verdict.work
+    records = ", ".join(f"{name} {count:,}" for name, count in work.records.items())
+    reasons = ", ".join(f"{name} {count:,}" for name, count in sorted(work.reasons.items()))
+    return [
+        ("records decided again", f"{sum(work.records.values()):,} ({records})"),
+        ("fields compared", f"{work.fields:,}"),
+        ("reasons proved", f"{sum(work.reasons.values()):,} ({reasons})" if reasons else "0"),
+        ("answers compared", f"{work.answers:,}"),
+        ("rows compared", f"{work.shown:,}"),
+    ]
+
+
+def block(breach: Breach) -> list[tuple[str, str]]:
+    """One breach, for reading: which promise, whose book, where, what stands there and what the rules say."""
+    rows = [
+        ("promise", f"{breach.promise}: {say(PROMISES[breach.promise])}"),
+        ("about", breach.about),
+        ("why", say(breach.why)),
+        ("book", breach.book),
+        ("where", breach.where),
+        ("field", breach.field),
+    ]
+    if breach.field:
+        rows += [("stands", as_text(breach.stands)), ("rules", as_text(breach.rules))]
+    return [row for row in rows if row[1]]
 
 
 def print_breaches(verdict: Verdict, most: int = LISTED) -> None:

@@ -41,6 +41,8 @@ from services.words import Speaker, in_spanish, say, table
 HELP: Final = "Run the shop, buy, knock it down, and see that nothing was lost."
 # Usage, and whatever the user can mend.
 EX_USAGE: Final = 2
+# The books cannot be read, so nothing was judged.
+EX_UNREADABLE: Final = 3
 # What Typer writes around our words.
 TITLES: Final = (
     *("ARGUMENTS_PANEL_TITLE", "OPTIONS_PANEL_TITLE", "COMMANDS_PANEL_TITLE", "ERRORS_PANEL_TITLE"),
@@ -62,8 +64,10 @@ def main() -> None:
     logging.getLogger("aiormq").addHandler(logging.NullHandler())
     try:
         _command()()
-    except (LocalError, NodeError, KubeError, books.Unreadable, NotQuiet, Unusable, WorkerDied) as error:
+    except (LocalError, NodeError, KubeError, books.NotAShop, NotQuiet, Unusable, WorkerDied) as error:
         fail(str(error))
+    except books.Unreadable as error:
+        fail(str(error), EX_UNREADABLE)
     except aiohttp.ClientError as error:
         fail(f"the front door does not answer ({error}): is `zoco up` running?")
     except UNKNOWN as error:
@@ -105,9 +109,9 @@ def _said(kind: Any, ctx: Any) -> Any:
     return say(kind(ctx=ctx))
 
 
-def fail(sentence: str) -> NoReturn:
+def fail(sentence: str, code: int = EX_USAGE) -> NoReturn:
     sys.stderr.write(f"zoco: {say(sentence)}\n")
-    sys.exit(EX_USAGE)
+    sys.exit(code)
 
 
 @app.command()

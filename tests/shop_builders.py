@@ -76,7 +76,7 @@ class Shop:
             await eventually(
                 lambda: self._can_be_asked(client), "a service is away, or the broker does not tell of its queues"
             )
-        verdict = await reconcile(self.data, self.data.parent / "client.jsonl")
+        verdict = await reconcile(self.data, [self.data.parent / "client.jsonl"])
         assert verdict.holds, verdict.as_json()["breaches"]
         assert not verdict.unchecked
         return verdict

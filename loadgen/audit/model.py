@@ -362,3 +362,26 @@ def shown(row: Row) -> dict[str, Any]:
         "historia": [dict(step) for step in row["historia"]],
     }
     return {name: value for name, value in view.items() if value is not None}
+
+
+def versions(row: Row, heard: list[str]) -> list[dict[str, Any]]:
+    """A purchase as it was shown after each message that compras heard of it, from how it stands in the end."""
+    found = []
+    for count in range(1, len(heard) + 1):
+        kinds = heard[:count]
+        states = {STATES[kind] for kind in kinds if kind in STATES}
+        steps = [step for step in row["historia"] if step["estado"] in states]
+        then = {
+            **row,
+            "estado": steps[-1]["estado"] if steps else None,
+            "historia": steps,
+            "precio": row["precio"] if any("precio" in KNOWN.get(kind, {}) for kind in kinds) else None,
+            "transaccion_id": row["transaccion_id"] if "transaccion.registrada" in kinds else None,
+        }
+        found.append(shown(then))
+    return found
+
+
+def entry_shown(row: Row) -> dict[str, Any]:
+    """An operator's entry as GET answers it."""
+    return {name: row[name] for name in ("id", "tipo", "fecha", "estado")}

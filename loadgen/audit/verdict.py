@@ -113,6 +113,8 @@ class Verdict:
     accepted: int = 0
     sold: int = 0
     refused: int = 0
+    # Purchases that were accepted and have no end, or are in no book.
+    lost: int = 0
     doubled: int = 0
     oversold: int = 0
     work: Work = field(default_factory=Work)
@@ -120,22 +122,6 @@ class Verdict:
     @property
     def holds(self) -> bool:
         return not self.counts
-
-    @property
-    def lost(self) -> int:
-        """Purchases that were accepted and have no end."""
-        return self.counts[4]
-
-    def take(self, other: Verdict) -> None:
-        """What another look at the same books found, and this one did not."""
-        known = {(breach.promise, breach.about) for breach in self.breaches}
-        self.work = other.work
-        for breach in other.breaches:
-            if (breach.promise, breach.about) not in known:
-                self.breaches.append(breach)
-                self.counts[breach.promise] += 1
-        for promise, count in other.counts.items():
-            self.counts[promise] = max(self.counts[promise], count)
 
     def lists(self, promise: int) -> bool:
         """Whether one more breach of this promise would be listed."""

@@ -100,7 +100,7 @@ async def bench(plan: Plan, folder: Path, tell: Tell) -> tuple[Findings, Verdict
             tell("auditing ...")
             await until(shop.quiet, "quiet")
             told = folder / JOURNAL
-            verdict = await reconcile(folder / "shop" / "data", told if told.exists() else None)
+            verdict = await reconcile(folder / "shop" / "data", [told] if told.exists() else [])
         if plan.starts:
             await _starts(place, shop, url, findings, tell)
     return findings, verdict

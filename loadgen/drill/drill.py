@@ -20,7 +20,7 @@ from loadgen.drill.certificate import Certificate, Judged
 from loadgen.drill.faults import SCENARIOS, Fault, Happened, Target
 from loadgen.drill.footprint import Footprint
 from loadgen.drill.pods import KubeTarget, front_door
-from loadgen.drill.reconcile import reconcile, reconcile_cluster
+from loadgen.drill.reconcile import SEEDS, reconcile, reconcile_cluster
 from loadgen.drill.shop import own_shop
 from loadgen.drill.target import LocalTarget
 from loadgen.load.client import Client
@@ -166,7 +166,7 @@ async def _shop(order: Order, tell: Callable[[str, Meter | None], None]) -> Asyn
                 url,
                 cluster.operator_token(),
                 KubeTarget(cluster),
-                lambda journals: asyncio.to_thread(reconcile_cluster, cluster, journals[0]),
+                lambda journals: asyncio.to_thread(reconcile_cluster, cluster, journals),
             )
     elif order.here is not None:
         yield _of_this_machine(order.here, LocalTarget(order.here))
@@ -175,13 +175,13 @@ async def _shop(order: Order, tell: Callable[[str, Meter | None], None]) -> Asyn
         proxied = SCENARIOS[order.scenario].proxied
         async with own_shop(order.folder, without=order.without, proxied=proxied) as proxy:
             data = order.folder / "data"
-            yield _of_this_machine(data, LocalTarget(data, proxy))
+            yield _of_this_machine(data, LocalTarget(data, proxy), SEEDS)
 
 
-def _of_this_machine(data: Path, target: Target) -> Drilled:
+def _of_this_machine(data: Path, target: Target, seeds: Path | None = None) -> Drilled:
     running = Running.read(data)
     return Drilled(
-        running.urls["compras"], running.operator_token, target, lambda journals: reconcile(data, journals[0]), data
+        running.urls["compras"], running.operator_token, target, lambda journals: reconcile(data, journals, seeds), data
     )
 
 

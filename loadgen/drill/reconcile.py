@@ -4,59 +4,92 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import Mapping
+import json
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import aiohttp
+from yarl import URL
 
 from loadgen.audit import books
 from loadgen.audit.audit import Books, audit
+from loadgen.audit.clients import client_journal
 from loadgen.audit.verdict import Verdict
 from services.kube import Cluster
 from services.local import LocalError, Running
 
+# The seed of a shop that nobody gave another one.
+SEEDS: Final = Path(__file__).parents[2] / "services"
+PAGE: Final = 1_000
 
-async def reconcile(data: Path, client: Path | None) -> Verdict:
+
+async def reconcile(data: Path, clients: Sequence[Path] = (), seeds: Path | None = None) -> Verdict:
     """Audit the books in a folder, with all that a shop that runs there answers. Raises Unreadable."""
     live = dead_letters = None
     with contextlib.suppress(LocalError):
         live, dead_letters = await answers(Running.read(data).urls)
-    journals = {name: books.from_folder(data, name) for name in books.SERVICES}
-    return await _audited(journals, client, live, dead_letters)
+    read = {name: books.from_folder(data, name) for name in books.SERVICES}
+    return await _audited(read, clients, seeds, live, dead_letters)
 
 
-async def reconcile_running(urls: Mapping[str, str], operator_token: str, client: Path | None) -> Verdict:
+async def reconcile_running(
+    urls: Mapping[str, str], operator_token: str, clients: Sequence[Path] = (), seeds: Path | None = None
+) -> Verdict:
     """Audit a shop whose folders are not here. Raises Unreadable, aiohttp.ClientError."""
-    journals = {name: await books.from_service(urls[name], operator_token) for name in books.SERVICES}
-    return await _audited(journals, client, *await answers(urls))
+    read = {name: await books.from_service(urls[name], operator_token, name) for name in books.SERVICES}
+    return await _audited(read, clients, seeds, *await answers(urls))
 
 
-def reconcile_cluster(cluster: Cluster, client: Path | None) -> Verdict:
+def reconcile_cluster(cluster: Cluster, clients: Sequence[Path] = (), seeds: Path | None = None) -> Verdict:
     """Audit a shop in a cluster. Raises KubeError, Unreadable, aiohttp.ClientError."""
     with contextlib.ExitStack() as forwards:
         urls: dict[str, str] = {name: forwards.enter_context(cluster.forwarded(name)) for name in books.SERVICES}
-        return asyncio.run(reconcile_running(urls, cluster.operator_token(), client))
+        return asyncio.run(reconcile_running(urls, cluster.operator_token(), clients, seeds))
 
 
 async def _audited(
-    journals: Mapping[str, books.Journal],
-    client: Path | None,
-    live: dict[str, list[dict[str, Any]]] | None,
+    read: Mapping[str, books.Journal],
+    clients: Sequence[Path],
+    seeds: Path | None,
+    live: dict[str, list[Any]] | None,
     dead_letters: dict[str, int] | None,
 ) -> Verdict:
-    told = books.client_journal(client) if client else None
-    return await asyncio.to_thread(audit, Books(**journals, clients=told, dead_letters=dead_letters, live=live))
+    everything = Books(
+        compras=read["compras"],
+        tokens=read["tokens"],
+        usuarios=read["usuarios"],
+        transacciones=read["transacciones"],
+        clients=[client_journal(file) for file in clients],
+        dead_letters=dead_letters,
+        live=live,
+        seeds=seeded(seeds) if seeds else None,
+    )
+    return await asyncio.to_thread(audit, everything)
 
 
-async def answers(urls: Mapping[str, str]) -> tuple[dict[str, list[dict[str, Any]]], dict[str, int] | None]:
+def seeded(folder: Path) -> dict[str, list[dict[str, Any]]]:
+    """The seed's files in this folder, or each in the folder of its service. Raises NotAShop."""
+    found = {}
+    for name in ("usuarios", "tokens"):
+        file = folder / f"{name}.json"
+        file = file if file.exists() else folder / name / f"{name}.json"
+        try:
+            found[name] = json.loads(file.read_bytes())
+        except (OSError, ValueError) as error:
+            raise books.NotAShop(f"{file} is no seed ({error}): name the folder of the seed's files") from error
+    return found
+
+
+async def answers(urls: Mapping[str, str]) -> tuple[dict[str, list[Any]], dict[str, int] | None]:
     """What the services show, as arrays, and the messages in each dead-letter queue (None: the broker is away).
 
     `urls` has one for each service. Raises aiohttp.ClientError.
     """
     async with aiohttp.ClientSession() as http:
         shown = {name: await _json(http, f"{urls[name]}/{name}") for name in ("usuarios", "tokens")}
-        shown["transacciones"] = await _whole_book(http, urls["transacciones"])
+        shown["transacciones"] = await _pages(http, f"{urls['transacciones']}/transacciones")
+        shown["compras"] = await _pages(http, f"{urls['compras']}/compras")
         depths = (await _json(http, f"{urls['compras']}/estado"))["colas"]
     dead = {name: depth["messages"] for name, depth in (depths or {}).items() if name not in books.SERVICES}
     return shown, None if depths is None else dead
@@ -68,8 +101,14 @@ async def _json(http: aiohttp.ClientSession, url: str) -> Any:
         return await answer.json(content_type=None)
 
 
-async def _whole_book(http: aiohttp.ClientSession, url: str) -> list[dict[str, Any]]:
-    records: list[dict[str, Any]] = []
-    while page := await _json(http, f"{url}/transacciones?limite=10000&desde={records[-1]['id'] if records else 0}"):
-        records += page
-    return records
+async def _pages(http: aiohttp.ClientSession, url: str) -> list[Any]:
+    """All of a list that is shown in pages."""
+    rows: list[Any] = []
+    following: URL | None = URL(url) % {"limite": PAGE}
+    while following is not None:
+        async with http.get(following) as answer:
+            answer.raise_for_status()
+            rows += await answer.json(content_type=None)
+            more = answer.links.get("next")
+            following = answer.url.join(URL(str(more["url"]))) if more else None
+    return rows

@@ -13,8 +13,7 @@ from typing import Any
 import pytest
 from generated_books import generate
 
-from loadgen.audit.books import Unreadable
-from loadgen.audit.journals import SERVICES, from_folder
+from loadgen.audit.books import SERVICES, Unreadable, from_folder
 from loadgen.audit.judge import Judge
 from loadgen.audit.verdict import Verdict
 

@@ -125,7 +125,7 @@ class KubeShop:
         async with self.client() as client:
             await client.quiet(PATIENCE_SECONDS)
             await until(lambda: self._broker_answers(client), "the broker does not say what is in its queues")
-        verdict = await asyncio.to_thread(reconcile_cluster, self.cluster, self.journal)
+        verdict = await asyncio.to_thread(reconcile_cluster, self.cluster, [self.journal])
         assert verdict.holds, verdict.as_json()["breaches"]
         assert not verdict.unchecked
         return verdict

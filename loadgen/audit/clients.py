@@ -1,0 +1,266 @@
+"""What clients were told, against the books: each answer must be what the shop would have shown at some moment, and no
+later answer may know less than an earlier one.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Final
+from uuid import NAMESPACE_URL, uuid5
+
+import msgspec
+
+from loadgen.audit import model
+from loadgen.audit.books import NotAShop, Record, Unreadable
+from loadgen.audit.judge import Judge
+from loadgen.audit.verdict import UNSET, Verdict
+
+NAMESPACE: Final = uuid5(NAMESPACE_URL, "urn:zoco:compra").bytes
+FORMAT: Final = 1
+# These say nothing of what became of a purchase: no answer, come later, too many.
+SILENT: Final = (None, 503, 429)
+ENDS: Final = ("registrada", "rechazada")
+NO_JOURNAL: Final = "no client's journal was given"
+
+
+@dataclass(frozen=True, slots=True)
+class ClientJournal:
+    """One client's journal. Its notes are read anew each time, a line at a time."""
+
+    file: Path
+
+    def notes(self) -> Iterator[tuple[int, dict[str, Any]]]:
+        """Each line's number, and what it says. Raises Unreadable."""
+        try:
+            raw = self.file.open("rb")
+        except OSError as error:
+            raise NotAShop(f"{self.file} cannot be read ({error.strerror}): name it with --client") from error
+        with raw:
+            for number, line in enumerate(raw, 1):
+                if not line.endswith(b"\n"):
+                    raise Unreadable(
+                        f"{self.file}, line {number} is cut off: the client died while it wrote; cut that line off"
+                    )
+                try:
+                    note = msgspec.json.decode(line)
+                except msgspec.MsgspecError as error:
+                    raise Unreadable(f"{self.file}, line {number} cannot be read: {error}") from error
+                if not isinstance(note, dict):
+                    raise Unreadable(f"{self.file}, line {number} cannot be read: it is no note of a client")
+                yield number, note
+
+
+def client_journal(file: Path) -> ClientJournal:
+    """A client's journal, as `zoco load` and `zoco drill` write it."""
+    return ClientJournal(file)
+
+
+@dataclass(slots=True)
+class _Request:
+    """A request that has no answer yet: its line, what was asked, and how far its purchase was known to be then."""
+
+    line: int
+    key: str
+    about: str
+    usuario: int
+    token: int
+    maximo: int | None
+    floor: int
+
+
+@dataclass(slots=True)
+class _Reading:
+    """One journal on its way through the check."""
+
+    file: Path
+    asked: dict[int, _Request] = field(default_factory=dict)
+    bad: dict[int, int] = field(default_factory=dict)
+    # The latest version of a purchase that this client has seen; nothing for the first.
+    known: dict[str, int] = field(default_factory=dict)
+    requests: int = 0
+    closed: bool = False
+    lines: int = 0
+
+
+class Clients:
+    """`check` the journals of clients against what a judge found in the books."""
+
+    def __init__(self, verdict: Verdict, judge: Judge, first: Record | None) -> None:
+        """`first` is the first record at compras, by which a journal of another shop is told apart."""
+        self._verdict, self._judge, self._first = verdict, judge, first
+
+    def check(self, journals: Sequence[ClientJournal]) -> None:
+        """Raises Unreadable."""
+        asked = 0
+        for journal in journals:
+            reading = _Reading(journal.file)
+            for line, note in journal.notes():
+                try:
+                    self._note(reading, line, note)
+                except (KeyError, TypeError, ValueError, AttributeError) as error:
+                    raise Unreadable(f"{journal.file}, line {line} cannot be read: {error}") from error
+                reading.lines = line
+            asked += reading.requests
+            if reading.requests and not reading.closed:
+                for promise in (10, 12):
+                    self._verdict.in_part(promise, "a client's journal ends early: what came later is not known")
+        if not asked:
+            reason = "the clients' journals are empty" if journals else NO_JOURNAL
+            self._verdict.unchecked |= dict.fromkeys((10, 12), reason)
+            self._verdict.in_part(4, "no client says what it was promised: a purchase that compras forgot is not seen")
+
+    def _note(self, reading: _Reading, line: int, note: dict[str, Any]) -> None:
+        reading.closed = False
+        if "asks" in note:
+            self._asks(reading, line, note)
+        elif "status" in note:
+            self._status(reading, note)
+        elif "seen" in note:
+            self._shown(reading, line, note["seen"])
+        elif "ended" in note:
+            self._ended(reading, line, note)
+        elif "closed" in note:
+            reading.closed = note["lines"] == line - 1
+        elif "shop" in note and self._first is not None:
+            shop, first = note["shop"], self._first
+            if (shop["seq"], shop["time"], shop["crc"]) != (first.seq, first.time, first.crc):
+                raise NotAShop(f"{reading.file} is of another shop: its first record is of {shop['time']}, and here "
+                               f"of {first.time}")  # fmt: skip
+        elif "client" in note and note["client"] != FORMAT:
+            raise Unreadable(f"{reading.file} has format {note['client']}; this audit reads {FORMAT}")
+
+    def _asks(self, reading: _Reading, line: int, note: dict[str, Any]) -> None:
+        asks, number = note["asks"], note["n"]
+        reading.requests += 1
+        if asks is None:
+            reading.bad[number] = line
+            return
+        about = purchase_id(asks["usuarioId"], note["key"])
+        floor = reading.known.get(about, 0)
+        reading.asked[number] = _Request(
+            line, note["key"], about, asks["usuarioId"], asks["tokenId"], asks.get("precioMaximo"), floor
+        )
+
+    def _status(self, reading: _Reading, note: dict[str, Any]) -> None:
+        number, status = note["n"], note["status"]
+        self._verdict.work.answers += 1
+        if (line := reading.bad.pop(number, None)) is not None:
+            if status in (200, 202) or (status not in SILENT and status >= 500):
+                where = f"{reading.file}:{line}"
+                self._breach(12, "a bad request", "bad input was not refused", where, "status", status)
+            return
+        request = reading.asked.pop(number)
+        where = f"{reading.file}:{request.line}"
+        if status in SILENT:
+            return
+        if status == 422:
+            self._used_key(request, where)
+        elif status in (200, 202):
+            self._answered(reading, request, status, note.get("answer"), where)
+        else:
+            self._breach(12, request.about, "a good request was answered with an error", where, "status", status)
+
+    def _used_key(self, request: _Request, where: str) -> None:
+        """A 422 to a good request means that its key was used for something else."""
+        found = self._judge.purchase(request.about)
+        if found is None:
+            self._breach(10, request.about, "it was told that its key is used, and no purchase has it", where)
+        elif (request.token, request.maximo) == (found[0]["token_id"], found[0]["precio_maximo"]):
+            self._breach(
+                10, request.about, "it was told that its key is used for something else, and it is this", where
+            )
+
+    def _answered(self, reading: _Reading, request: _Request, status: int, answer: Any, where: str) -> None:
+        if not isinstance(answer, dict) or not isinstance(answer.get("id"), str):
+            self._breach(
+                12, request.about, "a good request was accepted with a strange answer", where, "answer", answer
+            )
+            return
+        if answer["id"] != request.about:
+            why = "this key of this buyer makes another purchase"
+            self._breach(10, answer["id"], why, where, "id", answer["id"], request.about)
+        found = self._judge.purchase(answer["id"])
+        if found is None:
+            self._verdict.lost += 1
+            self._breach(4, answer["id"], "it was accepted, and compras has no such purchase", where)
+            return
+        row, _ = found
+        has = (row["usuario_id"], row["token_id"], row["precio_maximo"])
+        asked = (request.usuario, request.token, request.maximo)
+        if asked != has:
+            self._breach(12, request.about, "the book has something else than was asked for", where, "asks", asked, has)
+        if (status == 200) != (answer.get("estado") in ENDS):
+            why, right = "200 is for what is over, 202 for what is under way", 200 if status == 202 else 202
+            self._breach(12, request.about, why, where, "status", status, right)
+        self._told(reading, request.about, answer, request.floor, where)
+
+    def _shown(self, reading: _Reading, line: int, view: Any) -> None:
+        """What a client was shown without asking to buy: by GET, or as an event."""
+        self._verdict.work.answers += 1
+        where = f"{reading.file}:{line}"
+        if not isinstance(view, dict) or self._judge.purchase(str(view.get("id"))) is None:
+            self._breach(12, "what was shown", "no purchase looks like this", where, "answer", view)
+            return
+        self._told(reading, view["id"], view, 0, where)
+
+    def _told(self, reading: _Reading, about: str, answer: dict[str, Any], floor: int, where: str) -> None:
+        found = self._judge.purchase(answer["id"])
+        if found is None:
+            return
+        versions = model.versions(*found)
+        matching = [number for number, version in enumerate(versions) if version == answer]
+        if not matching:
+            version = _nearest(versions, answer)
+            for name in sorted(answer.keys() | version.keys()):
+                if answer.get(name, UNSET) != version.get(name, UNSET):
+                    self._breach(12, about, "it was told what never was", where, name, answer.get(name, UNSET),
+                                 version.get(name, UNSET))  # fmt: skip
+        elif matching[-1] < floor:
+            estado, later = versions[matching[-1]]["estado"], versions[floor]["estado"]
+            self._breach(12, about, "it was told less than before", where, "estado", estado, later)
+        elif matching[0] > reading.known.get(about, 0):
+            reading.known[about] = matching[0]
+
+    def _ended(self, reading: _Reading, line: int, note: dict[str, Any]) -> None:
+        about, where = note["ended"], f"{reading.file}:{line}"
+        self._verdict.work.answers += 1
+        found = self._judge.purchase(about)
+        if found is None:
+            self._breach(4, about, "its end was seen, and compras has no such purchase", where)
+            return
+        row, heard = found
+        if note["estado"] != row["estado"] or note["estado"] not in ENDS:
+            self._breach(12, about, "its end was seen, and the book has another", where, "estado", note["estado"],
+                         row["estado"])  # fmt: skip
+        elif note["estado"] == "rechazada" and note.get("motivo") != row["motivo"]:
+            why = "its end was seen, and the book has another"
+            self._breach(12, about, why, where, "motivo", note.get("motivo"), row["motivo"])
+        else:
+            estados = [version["estado"] for version in model.versions(row, heard)]
+            reading.known[about] = estados.index(note["estado"])
+
+    def _breach(
+        self, promise: int, about: str, why: str, where: str, field: str = "", stands: Any = UNSET, rules: Any = UNSET
+    ) -> None:
+        self._verdict.breach(promise, about, why, book="clients", where=where, field=field, stands=stands, rules=rules)
+
+
+def _nearest(versions: list[dict[str, Any]], answer: dict[str, Any]) -> dict[str, Any]:
+    """The version that an answer must have meant: of those in its state the likest."""
+    return max(
+        versions,
+        key=lambda version: (
+            version["estado"] == answer.get("estado"),
+            sum(answer.get(name) == value for name, value in version.items()),
+        ),
+    )
+
+
+def purchase_id(usuario: int, key: str) -> str:
+    """The UUID, version 5, that the design makes of a buyer and a key; `uuid.uuid5` takes three times as long."""
+    digest = hashlib.sha1(NAMESPACE + f"{usuario}:{key}".encode()).hexdigest()
+    variant = "89ab"[int(digest[16], 16) & 3]
+    return f"{digest[:8]}-{digest[8:12]}-5{digest[13:16]}-{variant}{digest[17:20]}-{digest[20:32]}"

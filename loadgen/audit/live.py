@@ -1,0 +1,121 @@
+"""What each service shows over HTTP, against what its journal comes to: every row, every field, once, in its order."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any, Final
+
+from loadgen.audit import model
+from loadgen.audit.judge import Judge
+from loadgen.audit.verdict import UNSET, Verdict
+
+Row = dict[str, Any]
+# What every shop shows; `altas` and `eventos` are looked at where they are given.
+NAMES: Final = ("usuarios", "tokens", "transacciones", "compras")
+NOT_ASKED: Final = "the services were not asked"
+
+
+def check_live(verdict: Verdict, live: Mapping[str, list[Any]] | None, judge: Judge) -> None:
+    """Promise 8. `live` has a list for each service, and may lack some."""
+    if live is None:
+        verdict.unchecked[8] = NOT_ASKED
+        return
+    missing = [name for name in NAMES if name not in live]
+    if missing:
+        verdict.in_part(8, f"not asked: {', '.join(missing)}")
+    sides: dict[str, Callable[[Judge], Iterator[Row]]] = {
+        "usuarios": _users,
+        "tokens": _tokens,
+        "transacciones": _sales,
+        "compras": _purchases,
+        "altas": _entries,
+    }
+    for name, rows in sides.items():
+        if name in live:
+            _compare(verdict, name, live[name], list(rows(judge)), ordered=name in ("transacciones", "compras"))
+    if "eventos" in live:
+        _events(verdict, live["eventos"], judge)
+
+
+def _users(judge: Judge) -> Iterator[Row]:
+    for row in judge.users.values():
+        if row.get("nombre") is not None:
+            yield {name: row[name] for name in ("id", "nombre", "saldo")}
+
+
+def _tokens(judge: Judge) -> Iterator[Row]:
+    rows = {key: judge.sold_token(key) for key in judge.sold if key not in judge.tokens} | judge.tokens
+    for row in rows.values():
+        if row.get("nombre") is not None:
+            yield {name: row.get(name) for name in ("id", "nombre", "imagen", "precio", "vendido")}
+
+
+def _sales(judge: Judge) -> Iterator[Row]:
+    for _, record in judge.journals["transacciones"].records():
+        for word in record.words:
+            names = ("usuarioId", "tokenId", "fecha")
+            yield {"id": word.get("transaccionId"), **{name: word.get(name) for name in names}}
+
+
+def _purchases(judge: Judge) -> Iterator[Row]:
+    for _, record in judge.journals["compras"].records():
+        about, _, kind = record.id.rpartition(":")
+        if kind == "compra.solicitada" and (found := judge.purchase(about)) is not None:
+            yield model.shown(found[0])
+
+
+def _entries(judge: Judge) -> Iterator[Row]:
+    rows: dict[str, Row] = {}
+    for _, record in judge.journals["compras"].records():
+        change = record.change or {}
+        if "tipo" in change or record.row in rows:
+            rows[record.row] = {**rows.get(record.row, {}), **change}
+    yield from (model.entry_shown(row) for row in rows.values())
+
+
+def _compare(verdict: Verdict, name: str, shown: list[Any], rows: list[Row], *, ordered: bool) -> None:
+    due = {row["id"]: row for row in rows}
+    seen: set[Any] = set()
+    verdict.work.shown += len(shown)
+    for row in shown:
+        number = row.get("id") if isinstance(row, dict) else None
+        about = f"{name} {number}"
+        if number in seen:
+            verdict.breach(8, about, "it is shown twice", book=name)
+        elif number not in due:
+            verdict.breach(8, about, "it is shown, and is not in the journal", book=name, field="row", stands=row)
+        else:
+            for field in sorted(row.keys() | due[number].keys()):
+                stands, rules = row.get(field, UNSET), due[number].get(field, UNSET)
+                if stands != rules or type(stands) is not type(rules):
+                    why = "another value is shown than the journal has"
+                    verdict.breach(8, about, why, book=name, field=field, stands=stands, rules=rules)
+        seen.add(number)
+    for number in due.keys() - seen:
+        verdict.breach(8, f"{name} {number}", "it is in the journal, and is not shown", book=name)
+    if ordered and [row.get("id") for row in shown if isinstance(row, dict)] != list(due) and seen == due.keys():
+        verdict.breach(8, name, "they are not shown in their order", book=name)
+
+
+def _events(verdict: Verdict, shown: list[Any], judge: Judge) -> None:
+    """What `/eventos` showed: a number, the kind of event, and what it says."""
+    due: dict[int, Row] = {}
+    heard: dict[str, int] = {}
+    kinds: dict[str, str] = {}
+    for _, record in judge.journals["compras"].records():
+        change = record.change or {}
+        about = record.row
+        heard[about] = heard.get(about, 0) + 1
+        kinds.setdefault(about, str(change.get("tipo", "")))
+        found = judge.purchase(about)
+        if found is None and "estado" in change:
+            due[record.seq] = {"evento": "alta", "tipo": kinds[about], "estado": change["estado"]}
+        elif found is not None and "historia" in change:
+            due[record.seq] = {"evento": "compra", **model.versions(*found)[heard[about] - 1]}
+    for event in shown:
+        verdict.work.shown += 1
+        says = {name: value for name, value in event.items() if name != "seq"}
+        if says != due.get(event["seq"]):
+            why = "another event is shown than the journal has"
+            verdict.breach(8, f"event {event['seq']}", why, book="compras", field="event", stands=says,
+                           rules=due.get(event["seq"], UNSET))  # fmt: skip
