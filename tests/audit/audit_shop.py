@@ -45,6 +45,7 @@ from services.usuarios.domain import DOMAIN as USUARIOS
 DOMAINS: Final[dict[str, Any]] = {domain.name: domain for domain in (COMPRAS, TOKENS, USUARIOS, TRANSACCIONES)}
 CLIENT: Final = "client.jsonl"
 LIVE: Final = "live.json"
+SEEDS: Final = "seeds.json"
 BEGINNING: Final = datetime(2025, 9, 10, 17, tzinfo=UTC)
 # No story needs more rounds of asking again than this.
 NUDGES: Final = 50
@@ -111,6 +112,8 @@ class Shop:
         self._number = self._keys = 0
         self._notes: list[dict[str, Any]] = []
         self._told: set[str] = set()
+        # The seed files, with each entry as it was when it was new.
+        self._seeds: dict[str, dict[int, dict[str, Any]]] = {"usuarios": {}, "tokens": {}}
         self._followed: set[str] = set()
         for name in DOMAINS:
             await self._lead(name)
@@ -123,6 +126,8 @@ class Shop:
         for disk in self.disks.values():
             disk.close()
         (self.folder / LIVE).write_text(json.dumps(live, ensure_ascii=False), encoding="utf-8")
+        seeds = {service: list(entries.values()) for service, entries in self._seeds.items()}
+        (self.folder / SEEDS).write_text(json.dumps(seeds, ensure_ascii=False), encoding="utf-8")
         first = json.loads(self._first_segment("compras").read_bytes().splitlines()[1])
         shop = {"shop": {name: first[name] for name in ("seq", "time", "crc")}}
         begun = {"client": 1, "url": "http://127.0.0.1:8000", "started": "2025-09-10T17:00:00.000Z"}
@@ -222,6 +227,7 @@ class Shop:
         """Import a seed file, as its writer does; its answers are told to nobody."""
         messages: list[Message] = []
         for entry in entries:
+            self._seeds[service].setdefault(entry["id"], entry)
             fields = {name: value for name, value in entry.items() if name not in ("id", "vendido")}
             model, whose = (UsuarioRegistrado, "usuario_id") if service == "usuarios" else (TokenPublicado, "token_id")
             messages.append(

@@ -2,44 +2,37 @@
 
 from __future__ import annotations
 
-import inspect
 import json
 import shutil
 import tempfile
 from pathlib import Path
 from typing import Any
 
-from audit_shop import CLIENT, LIVE
+from audit_shop import CLIENT, LIVE, SEEDS
 from audit_stories import STORIES
 from breaches import Breach
 from edited_books import SERVICES, Edited
 
 from loadgen.audit.audit import Books, audit
-from loadgen.audit.books import Unreadable, client_journal, from_folder
+from loadgen.audit.books import Unreadable, from_folder
+from loadgen.audit.clients import client_journal
 from loadgen.audit.verdict import Verdict
-
-# The length of a line is told where the audit asks for it.
-ASKS_FOR_LINE = "line" in inspect.signature(Books).parameters
 
 
 def judged(folder: Path, story: str, **more: Any) -> Verdict:
     """What the audit says of these books and their client. Raises Unreadable."""
     journals = {name: from_folder(folder, name) for name in SERVICES}
     line = STORIES[story].line
-    if line and ASKS_FOR_LINE:
+    if line:
         more["line"] = line
-    return audit(Books(**journals, clients=clients(folder / CLIENT), **more))
-
-
-def clients(file: Path) -> Any:
-    told = client_journal(file)
-    return [told] if hasattr(told, "file") else told
+    return audit(Books(**journals, clients=[client_journal(folder / CLIENT)], **more))
 
 
 def whole(folder: Path, story: str) -> Verdict:
     """Of all that there is to look at, as it was written."""
     live = json.loads((folder / LIVE).read_text(encoding="utf-8"))
-    return judged(folder, story, live=live, dead_letters={f"{name}.muertos": 0 for name in SERVICES})
+    seeds = json.loads((folder / SEEDS).read_text(encoding="utf-8"))
+    return judged(folder, story, live=live, seeds=seeds, dead_letters={f"{name}.muertos": 0 for name in SERVICES})
 
 
 def found(breach: Breach, story: Path, place: Path) -> tuple[bool, str]:
