@@ -1,6 +1,6 @@
 """Books of many purchases without a broker: the four real stores, given each other's real words in batches.
 
-python tests/drill/generated_books.py FOLDER PURCHASES, and then zoco audit --data FOLDER --client FOLDER/client.jsonl
+python tests/generated_books.py FOLDER PURCHASES, and then zoco audit --data FOLDER --client FOLDER/client.jsonl
 """
 
 from __future__ import annotations
