@@ -136,11 +136,17 @@ def mutants_of(file: str) -> list[Mutant]:
     wrapper = MetadataWrapper(cst.parse_module(source))
     visitor = MutationVisitor([*mutation_operators, *OURS], IgnoredCode(set(), set(), set()))
     module = wrapper.visit(visitor)
+    pieces = [module.code_for_node(statement) for statement in module.body]
+    tail = "".join(module.code_for_node(line) for line in module.footer)
+    head = source.removesuffix("".join(pieces) + tail)
+    where = {id(node): place for place, statement in enumerate(module.body) for node in _below(statement)}
     found: dict[str, Mutant] = {}
     for mutation in visitor.mutations:
-        mutated = module.deep_replace(mutation.original_node, mutation.mutated_node)
-        assert isinstance(mutated, cst.Module)
-        code = mutated.code
+        place = where[id(mutation.original_node)]
+        # To replace a node in the whole module takes a hundred times as long.
+        mutated = module.body[place].deep_replace(mutation.original_node, mutation.mutated_node)
+        assert isinstance(mutated, cst.CSTNode)
+        code = "".join((head, *pieces[:place], module.code_for_node(mutated), *pieces[place + 1 :], tail))
         if code != source and code not in found:
             outer = mutation.contained_by_top_level_function
             function = outer.name.value if isinstance(outer, cst.FunctionDef) else ""
@@ -148,6 +154,12 @@ def mutants_of(file: str) -> list[Mutant]:
             change = _change(module.code_for_node(mutation.original_node), module.code_for_node(mutation.mutated_node))
             found[code] = Mutant(file, function, line, text, change, code)
     return sorted(found.values(), key=lambda mutant: (mutant.line, mutant.change))
+
+
+def _below(node: cst.CSTNode) -> Iterator[cst.CSTNode]:
+    yield node
+    for child in node.children:
+        yield from _below(child)
 
 
 def _first_changed(before: str, after: str) -> tuple[int, str]:
@@ -213,8 +225,8 @@ OWN_MODULES: Final = ("services", "mutant_stories", "world_books", "sim_world", 
 
 
 def _import_ours() -> None:
-    for name in ("mutant_stories", "world_books"):
-        importlib.import_module(name)
+    """The worlds only where they are needed."""
+    importlib.import_module("mutant_stories")
 
 
 def judged(mutant: Mutant | None, folder: Path) -> tuple[str, list[int]]:
@@ -224,7 +236,7 @@ def judged(mutant: Mutant | None, folder: Path) -> tuple[str, list[int]]:
             infect(mutant)
         except Exception as error:
             return f"no shop: {type(error).__name__}", []
-    for name, live in _lives():
+    for name, live in _lives(mutant):
         place = folder / name
         place.mkdir()
         if broken := live(place):
@@ -233,23 +245,28 @@ def judged(mutant: Mutant | None, folder: Path) -> tuple[str, list[int]]:
     return "survived", []
 
 
-def _lives() -> Iterator[tuple[str, Callable[[Path], list[int]]]]:
-    yield "stories", lambda place: _story("small_stories", place, short=True)
+def _lives(mutant: Mutant | None) -> Iterator[tuple[str, Callable[[Path], list[int]]]]:
+    for chapter in range(len(sys.modules["mutant_stories"].CHAPTERS)):
+        yield f"chapter {chapter}", lambda place, chapter=chapter: _story(place, chapter)  # type: ignore[misc]
+    importlib.import_module("world_books")
     for seed in range(WORLDS):
         yield f"world {seed}", lambda place, seed=seed: _world(seed, place)  # type: ignore[misc]
-    yield "a crowd", lambda place: _story("crowded", place, short=False)
+    if mutant is None or "MAX_COLA" in mutant.text:
+        yield "a crowd", lambda place: _story(place, None)
 
 
-def _story(name: str, folder: Path, *, short: bool) -> list[int]:
+def _story(folder: Path, chapter: int | None) -> list[int]:
+    """A chapter with a line that is short, or (None) as many as there may be, with the line that the shop really has."""
     stories = sys.modules["mutant_stories"]
-    tokens = sys.modules["services.tokens.domain"]
-    line, tokens.MAX_COLA = tokens.MAX_COLA, stories.SHORT_LINE if short else tokens.MAX_COLA
+    tokens: Any = sys.modules["services.tokens.domain"]
+    line, short = tokens.MAX_COLA, chapter is not None
+    tokens.MAX_COLA = stories.SHORT_LINE if short else line
     shop = stories.Shop(folder)
 
     async def tell() -> None:
         await shop.start()
         with _time_limit(stories.Hung):
-            await getattr(stories, name)(shop)
+            await (stories.told(shop, chapter) if short else stories.crowded(shop))
 
     try:
         asyncio.run(tell())
@@ -259,7 +276,7 @@ def _story(name: str, folder: Path, *, short: bool) -> list[int]:
         tokens.MAX_COLA = line
     live, client = shop.live(), shop.client_journal()
     shop.stop()
-    return audited(folder, client, live, shop.dead, line=stories.SHORT_LINE if short else 10_000)
+    return audited(folder, client, live, shop.dead, line=stories.SHORT_LINE if short else stories.WHOLE_LINE)
 
 
 def _world(seed: int, folder: Path) -> list[int]:
@@ -378,8 +395,8 @@ def main() -> None:
     parser.add_argument("--match", help="only those whose text or change has this")
     options = parser.parse_args()
     # The audit is loaded before anything is broken.
-    importlib.import_module("loadgen.audit.audit")
-    _import_ours()
+    for name in ("loadgen.audit.audit", "mutant_stories", "world_books"):
+        importlib.import_module(name)
     if options.healthy:
         with tempfile.TemporaryDirectory() as folder:
             print(json.dumps({"healthy": judged(None, Path(folder))}), flush=True)
