@@ -87,8 +87,8 @@ class Shop:
         """Read the journals, and write. Again after `stop`: then all that was in memory is read anew."""
         for name, domain in DOMAINS.items():
             self.disks[name] = LocalDisk(self.folder / name)
-            self.stores[name] = JsonStore(self.disks[name], domain, self.now)
             try:
+                self.stores[name] = JsonStore(self.disks[name], domain, self.now)
                 assert await self.stores[name].lead()
             except Exception:
                 self.down.add(name)

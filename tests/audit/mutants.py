@@ -9,7 +9,8 @@ audit judges, and it imports nothing of ours. What happens to a mutant that brea
 - a decision that never ends is stopped after some seconds, and the books are audited as they are then: what was accepted
   and has no end breaks promise 4;
 - a service whose store raises ends, and is down from then on: again promise 4, or a client's 500;
-- a service that cannot even be imported has no book: the audit refuses to judge (`no shop`), and never says that it holds.
+- a service that cannot be imported, or ends at its first message, makes no shop (`no shop`); one that writes what is no
+  record has books that the audit refuses to judge (`unreadable`). Of neither it says that it holds.
 Each prints one line of JSON.
 """
 
@@ -42,6 +43,9 @@ from libcst.metadata import MetadataWrapper
 from mutmut.mutation.file_mutation import MutationVisitor
 from mutmut.mutation.mutators import mutation_operators
 from mutmut.mutation.pragma_handling import IgnoredCode
+
+from loadgen.audit.audit import Books, audit
+from loadgen.audit.books import SERVICES, Unreadable, client_journal, from_folder
 
 HERE: Final = Path(__file__).resolve().parent
 ROOT: Final = HERE.parents[1]
@@ -221,12 +225,16 @@ def infect(mutant: Mutant) -> None:
     _import_ours()
 
 
-OWN_MODULES: Final = ("services", "mutant_stories", "world_books", "sim_world", "sim_broker", "sim_disk", "sim_loop")
+OWN_MODULES: Final = ("services", "mutant_stories", "sim_books", "sim_world", "sim_broker", "sim_disk", "sim_loop")
 
 
 def _import_ours() -> None:
     """The worlds only where they are needed."""
     importlib.import_module("mutant_stories")
+
+
+class Down(Exception):
+    """A service ends as soon as it is started, and the books of the others are in order: there is no shop to judge."""
 
 
 def judged(mutant: Mutant | None, folder: Path) -> tuple[str, list[int]]:
@@ -239,7 +247,13 @@ def judged(mutant: Mutant | None, folder: Path) -> tuple[str, list[int]]:
     for name, live in _lives(mutant):
         place = folder / name
         place.mkdir()
-        if broken := live(place):
+        try:
+            broken = live(place)
+        except Down as error:
+            return f"no shop: {error} does not run", []
+        except Unreadable as error:
+            return f"unreadable: {str(error).replace(str(folder), '')}", []
+        if broken:
             return name, broken
         shutil.rmtree(place)
     return "survived", []
@@ -248,7 +262,7 @@ def judged(mutant: Mutant | None, folder: Path) -> tuple[str, list[int]]:
 def _lives(mutant: Mutant | None) -> Iterator[tuple[str, Callable[[Path], list[int]]]]:
     for chapter in range(len(sys.modules["mutant_stories"].CHAPTERS)):
         yield f"chapter {chapter}", lambda place, chapter=chapter: _story(place, chapter)  # type: ignore[misc]
-    importlib.import_module("world_books")
+    importlib.import_module("sim_books")
     for seed in range(WORLDS):
         yield f"world {seed}", lambda place, seed=seed: _world(seed, place)  # type: ignore[misc]
     if mutant is None or "MAX_COLA" in mutant.text:
@@ -274,13 +288,17 @@ def _story(folder: Path, chapter: int | None) -> list[int]:
         pass
     finally:
         tokens.MAX_COLA = line
-    live, client = shop.live(), shop.client_journal()
+    # A service that ends again and again shows nothing.
+    live, client = None if shop.down else shop.live(), shop.client_journal()
     shop.stop()
-    return audited(folder, client, live, shop.dead, line=stories.SHORT_LINE if short else stories.WHOLE_LINE)
+    broken = audited(folder, client, live, shop.dead, line=stories.SHORT_LINE if short else stories.WHOLE_LINE)
+    if shop.down and not broken:
+        raise Down(", ".join(sorted(shop.down)))
+    return broken
 
 
 def _world(seed: int, folder: Path) -> list[int]:
-    sim, books = sys.modules["sim_world"], sys.modules["world_books"]
+    sim, books = sys.modules["sim_world"], sys.modules["sim_books"]
     stories = sys.modules["mutant_stories"]
     world = sim.World(seed)
     try:
@@ -320,11 +338,10 @@ class _time_limit:  # noqa: N801 - it reads as a statement
 
 def audited(folder: Path, client: Path, live: Any, dead: Any, *, line: int) -> list[int]:
     """The promises that these books break."""
-    from loadgen.audit.audit import Books, audit  # noqa: PLC0415 - it is imported once, and used as it was imported
-    from loadgen.audit.books import SERVICES, client_journal, from_folder  # noqa: PLC0415
-
     journals = {name: from_folder(folder, name) for name in SERVICES}
     verdict = audit(Books(**journals, clients=client_journal(client), live=live, dead_letters=dead))
+    if live is None:
+        assert 8 in verdict.unchecked, "what nobody showed counts as checked"
     if os.environ.get("SHOW"):
         for breach in verdict.breaches:
             print(breach, file=sys.stderr)
@@ -394,8 +411,8 @@ def main() -> None:
     parser.add_argument("--healthy", action="store_true", help="first the shop as it is, which must survive")
     parser.add_argument("--match", help="only those whose text or change has this")
     options = parser.parse_args()
-    # The audit is loaded before anything is broken.
-    for name in ("loadgen.audit.audit", "mutant_stories", "world_books"):
+    # All is loaded before anything is broken.
+    for name in ("mutant_stories", "sim_books"):
         importlib.import_module(name)
     if options.healthy:
         with tempfile.TemporaryDirectory() as folder:

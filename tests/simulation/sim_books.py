@@ -1,4 +1,4 @@
-"""The books of a simulated world, on a disk, as the audit reads them."""
+"""The books of a simulated world on a disk, what its clients were told and its services show, and the audit of them."""
 
 from __future__ import annotations
 
@@ -9,6 +9,9 @@ from typing import Any
 
 from sim_world import DOMAINS, EPOCH, World
 
+from loadgen.audit.audit import Books, audit
+from loadgen.audit.books import SERVICES, client_journal, from_folder
+from loadgen.audit.verdict import Verdict
 from services.compras.vista import vista
 from services.transacciones.main import public
 
@@ -61,3 +64,16 @@ def live(world: World) -> dict[str, list[dict[str, Any]]] | None:
         "transacciones": [public(sales.word(sales.book.place(n))) for n in sales.book.lines()],
         "compras": [vista(book.row(book.word(book.book.place(n))["compraId"])) for n in book.book.lines()],
     }
+
+
+def audited(world: World, folder: Path) -> Verdict:
+    """What the audit finds in a world that came to rest. Raises Unreadable."""
+    write_books(world, folder)
+    return audit(
+        Books(
+            **{name: from_folder(folder, name) for name in SERVICES},
+            clients=client_journal(folder / "client.jsonl"),
+            live=live(world),
+            dead_letters=dead_letters(world),
+        )
+    )
