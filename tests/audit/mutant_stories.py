@@ -18,9 +18,11 @@ from typing import Any, Final
 from broker.messages import (
     HEARD_BY,
     CompraConfirmada,
+    CompraRechazada,
     CompraSolicitada,
     Message,
     SaldoRecargado,
+    SaldoRechazado,
     SaldoReservado,
     TokenPublicado,
     TransaccionRegistrada,
@@ -49,6 +51,8 @@ SHORT_LINE: Final = 2
 # As many as the specification lets wait.
 WHOLE_LINE: Final = 10_000
 BATCH: Final = 500
+# More than the audit lets a request wait for its turn at compras.
+BATCHES: Final = 80
 # The stories' clock: a millisecond for each look at it.
 DAY: Final = 1_764_115_200
 Ask = tuple[int, int, int | None, str]
@@ -82,6 +86,9 @@ class Shop:
         self._ms += 1
         at = time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(DAY + self._ms // 1000))
         return f"{at}.{self._ms % 1000:03}Z"
+
+    def pass_hours(self, hours: int) -> None:
+        self._ms += hours * 3_600_000
 
     async def start(self) -> None:
         """Read the journals, and write. Again after `stop`: then all that was in memory is read anew."""
@@ -210,8 +217,8 @@ class Shop:
         shown = {"nombre": f"t{number}", "imagen": "t.jpg"} | {k: more.pop(k) for k in ("nombre", "imagen") if k in more}
         await self.enter(TokenPublicado, token_id=number, precio=precio, **shown, **more)
 
-    async def top_up(self, number: int, monto: int) -> None:
-        await self.enter(SaldoRecargado, usuario_id=number, monto=monto)
+    async def top_up(self, number: int, monto: int, **more: Any) -> None:
+        await self.enter(SaldoRecargado, usuario_id=number, monto=monto, **more)
 
     # What is looked at in the end
 
@@ -487,9 +494,7 @@ async def every_order_of_a_refusal(shop: Shop) -> None:
 
 
 async def _in_order(shop: Shop, about: str, order: Iterable[int]) -> None:
-    others = ("tokens", "usuarios", "transacciones")
-    while any(shop.queues[name] for name in others if name not in shop.down):
-        await shop.step(*others)
+    await _others(shop)
     heard, shop.queues["compras"] = shop.queues["compras"], []
     for place in order:
         if place < len(heard):
@@ -571,6 +576,62 @@ async def strays(shop: Shop) -> None:
     await shop.stray("compras", TransaccionRegistrada(compra_id=compra_id(1, "x"), token_id=1, transaccion_id=1, **lacks))
 
 
+async def paid_and_refused(shop: Shop) -> None:
+    """News that contradicts what compras has heard, whatever of it that is: both ends of one purchase."""
+    await shop.user(40, 1)
+    for place, heard in enumerate(("saldo.reservado", "compra.confirmada", "transaccion.registrada")):
+        await shop.token(440 + place, 2)
+        await shop.quiet()
+        bought = await shop.post(13, 440 + place)
+        await _only(shop, bought, heard)
+        who = {"compra_id": bought, "usuario_id": 13, "token_id": 440 + place, "fecha": shop.now()}
+        await shop.stray("compras", SaldoRechazado(motivo="saldo-insuficiente", **who))
+        await shop.stray("compras", CompraRechazada(motivo="token-vendido", **who))
+    await shop.token(449, 2)
+    for heard in ("saldo.rechazado", "compra.rechazada"):
+        await shop.quiet()
+        refused = await shop.post(40, 449)
+        await _only(shop, refused, heard)
+        who = {"compra_id": refused, "usuario_id": 40, "token_id": 449, "fecha": shop.now()}
+        await shop.stray("compras", SaldoReservado(precio=2, **who))
+        await shop.stray("compras", CompraConfirmada(precio=2, **who))
+        await shop.stray("compras", TransaccionRegistrada(transaccion_id=1, **who))
+
+
+async def _only(shop: Shop, about: str, kind: str) -> None:
+    """Let compras hear this of a purchase that is over for all others, and the rest of it later."""
+    await _others(shop)
+    later = [message for message in shop.queues["compras"] if message.type != kind]
+    shop.queues["compras"] = [message for message in shop.queues["compras"] if message.type == kind]
+    await shop.step("compras")
+    await shop.look(about)
+    shop.queues["compras"] = later
+
+
+async def _others(shop: Shop) -> None:
+    """Let all but compras hear whatever there is."""
+    others = [name for name in DOMAINS if name != "compras" and name not in shop.down]
+    while any(shop.queues[name] for name in others):
+        await shop.step(*others)
+
+
+async def a_night(shop: Shop) -> None:
+    """All is decided, and compras hears of it hours later: its history has the hours, and not those of the requests."""
+    await shop.token(450, 2)
+    await shop.token(451, 2)
+    asked = [await shop.post(*ask) for ask in ((13, 450), (95, 451))]
+    await _others(shop)
+    heard, shop.queues["compras"] = shop.queues["compras"], []
+    shop.pass_hours(12)
+    # Business goes on: a clock that was set would not have shown so many batches.
+    for _ in range(BATCHES):
+        await shop.top_up(10, 1, later=True)
+    for message in heard:
+        await shop.hear("compras", [message])
+    await shop.quiet()
+    await shop.look(*asked)
+
+
 async def after_a_restart(shop: Shop) -> None:
     """Who was sold, who is registered and what number is next are read from the journals."""
     await shop.restart()
@@ -585,8 +646,8 @@ async def after_a_restart(shop: Shop) -> None:
 CHAPTERS: Final = (
     (ordinary, refused, a_line, top_ups, sold_at_the_limit, after_a_restart),
     (renames, a_full_line, too_dear_in_line, nobody_left, price_changes, older_entries),
-    (every_order_of_a_sale, every_order_of_a_refusal),
-    (ordinary, lost_and_asked_again, told_twice, another_body, strays, after_a_restart),
+    (every_order_of_a_sale, every_order_of_a_refusal, a_night),
+    (ordinary, lost_and_asked_again, told_twice, another_body, strays, paid_and_refused, after_a_restart),
 )
 
 

@@ -156,6 +156,9 @@ def mutants_of(file: str) -> list[Mutant]:
             function = outer.name.value if isinstance(outer, cst.FunctionDef) else ""
             line, text = _first_changed(source, code)
             change = _change(module.code_for_node(mutation.original_node), module.code_for_node(mutation.mutated_node))
+            again = sum((one.function, one.text, one.change) == (function, text, change) for one in found.values())
+            # The same twice in a line.
+            change += f" ({again + 1})" * bool(again)
             found[code] = Mutant(file, function, line, text, change, code)
     return sorted(found.values(), key=lambda mutant: (mutant.line, mutant.change))
 
@@ -409,6 +412,7 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--jobs", type=int, default=2)
     parser.add_argument("--healthy", action="store_true", help="first the shop as it is, which must survive")
+    parser.add_argument("--only", type=Path, help="a JSON list of mutants, each by its name's four parts")
     parser.add_argument("--match", help="only those whose text or change has this")
     options = parser.parse_args()
     # All is loaded before anything is broken.
@@ -418,6 +422,9 @@ def main() -> None:
         with tempfile.TemporaryDirectory() as folder:
             print(json.dumps({"healthy": judged(None, Path(folder))}), flush=True)
     mutants = [mutant for file in options.files for mutant in mutants_of(file)]
+    if options.only:
+        names = {tuple(name) for name in json.loads(options.only.read_text(encoding="utf-8"))}
+        mutants = [mutant for mutant in mutants if mutant.name in names]
     if options.match:
         mutants = [mutant for mutant in mutants if options.match in f"{mutant.text} {mutant.change}"]
     if options.sample:
