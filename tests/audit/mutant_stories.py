@@ -94,8 +94,8 @@ class Shop:
         """Read the journals, and write. Again after `stop`: then all that was in memory is read anew."""
         for name, domain in DOMAINS.items():
             self.disks[name] = LocalDisk(self.folder / name)
+            self.stores[name] = JsonStore(self.disks[name], domain, self.now)
             try:
-                self.stores[name] = JsonStore(self.disks[name], domain, self.now)
                 assert await self.stores[name].lead()
             except Exception:
                 self.down.add(name)
@@ -567,10 +567,12 @@ async def strays(shop: Shop) -> None:
     for token in (420, 421, 101, 997):
         await shop.stray("tokens", SaldoReservado(compra_id=nobody, token_id=token, precio=5, **lacks))
         nobody = compra_id(11, f"nobody-{token}")
+    # Of two others, whose ids are below and above any that a purchase has.
+    for other in (f"{digit * 8}-0000-5000-8000-000000000000" for digit in "0f"):
+        await shop.stray("tokens", SaldoReservado(compra_id=other, token_id=420, precio=5, **lacks))
     # The buyer has nothing; what usuarios will say comes later, and is true.
-    shop.strays.add(f"{held}:saldo.reservado")
-    await shop.hear("tokens", [SaldoReservado(compra_id=held, token_id=420, precio=6, **lacks)])
-    shop.strays.clear()
+    for price in (4, 6):
+        await shop.stray("tokens", SaldoReservado(compra_id=held, token_id=420, precio=price, **lacks))
     await shop.quiet()
     await shop.stray("compras", CompraConfirmada(compra_id=nobody, token_id=420, precio=5, **lacks))
     await shop.stray("compras", TransaccionRegistrada(compra_id=compra_id(1, "x"), token_id=1, transaccion_id=1, **lacks))

@@ -281,7 +281,10 @@ def _story(folder: Path, chapter: int | None) -> list[int]:
     shop = stories.Shop(folder)
 
     async def tell() -> None:
-        await shop.start()
+        try:
+            await shop.start()
+        except Exception as error:
+            raise Down(type(error).__name__) from error
         with _time_limit(stories.Hung):
             await (stories.told(shop, chapter) if short else stories.crowded(shop))
 
