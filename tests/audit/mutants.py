@@ -44,11 +44,14 @@ from mutmut.mutation.file_mutation import MutationVisitor
 from mutmut.mutation.mutators import mutation_operators
 from mutmut.mutation.pragma_handling import IgnoredCode
 
-from loadgen.audit.audit import Books, audit
-from loadgen.audit.books import SERVICES, Unreadable, client_journal, from_folder
+from loadgen.audit.audit import audit
+from loadgen.audit.books import Unreadable
 
 HERE: Final = Path(__file__).resolve().parent
 ROOT: Final = HERE.parents[1]
+# As a program it finds what pytest finds.
+sys.path += [str(HERE.parent), str(HERE.parent / "simulation")]
+from books_in_folder import books_in  # noqa: E402
 FILES: Final = (
     "services/compras/domain.py",
     "services/tokens/domain.py",
@@ -295,9 +298,10 @@ def _story(folder: Path, chapter: int | None) -> list[int]:
     finally:
         tokens.MAX_COLA = line
     # A service that ends again and again shows nothing.
-    live, client = None if shop.down else shop.live(), shop.client_journal()
+    live = None if shop.down else shop.live()
+    shop.client_journal()
     shop.stop()
-    broken = audited(folder, client, live, shop.dead, line=stories.SHORT_LINE if short else stories.WHOLE_LINE)
+    broken = audited(folder, live, shop.dead, line=stories.SHORT_LINE if short else stories.WHOLE_LINE)
     if shop.down and not broken:
         raise Down(", ".join(sorted(shop.down)))
     return broken
@@ -322,7 +326,7 @@ def _world(seed: int, folder: Path) -> list[int]:
         dead = books.dead_letters(world)
     finally:
         world.loop.close()
-    return audited(folder, folder / "client.jsonl", live, dead, line=world.max_cola)
+    return audited(folder, live, dead, line=world.max_cola)
 
 
 class _time_limit:  # noqa: N801 - it reads as a statement
@@ -342,10 +346,9 @@ class _time_limit:  # noqa: N801 - it reads as a statement
         signal.alarm(0)
 
 
-def audited(folder: Path, client: Path, live: Any, dead: Any, *, line: int) -> list[int]:
+def audited(folder: Path, live: Any, dead: Any, *, line: int) -> list[int]:
     """The promises that these books break."""
-    journals = {name: from_folder(folder, name) for name in SERVICES}
-    verdict = audit(Books(**journals, clients=client_journal(client), live=live, dead_letters=dead))
+    verdict = audit(books_in(folder, live, dead, line))
     if live is None:
         assert 8 in verdict.unchecked, "what nobody showed counts as checked"
     if os.environ.get("SHOW"):
@@ -437,5 +440,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    sys.path[:0] = [str(ROOT), str(HERE), str(HERE.parent / "simulation")]
     main()

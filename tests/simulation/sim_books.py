@@ -7,10 +7,10 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+from books_in_folder import books_in
 from sim_world import DOMAINS, EPOCH, World
 
-from loadgen.audit.audit import Books, audit
-from loadgen.audit.books import SERVICES, client_journal, from_folder
+from loadgen.audit.audit import audit
 from loadgen.audit.verdict import Verdict
 from services.compras.vista import vista
 from services.transacciones.main import public
@@ -69,11 +69,4 @@ def live(world: World) -> dict[str, list[dict[str, Any]]] | None:
 def audited(world: World, folder: Path) -> Verdict:
     """What the audit finds in a world that came to rest. Raises Unreadable."""
     write_books(world, folder)
-    return audit(
-        Books(
-            **{name: from_folder(folder, name) for name in SERVICES},
-            clients=client_journal(folder / "client.jsonl"),
-            live=live(world),
-            dead_letters=dead_letters(world),
-        )
-    )
+    return audit(books_in(folder, live(world), dead_letters(world), world.max_cola))
