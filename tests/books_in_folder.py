@@ -6,7 +6,6 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from loadgen.audit import journals
 from loadgen.audit.audit import Books
 from loadgen.audit.books import SERVICES, client_journal, from_folder
 
@@ -18,6 +17,4 @@ def books_in(folder: Path, live: Any, dead_letters: Mapping[str, int], line: int
         clients=client_journal(folder / "client.jsonl"),
         live=live,
         dead_letters=dead_letters,
-        again={name: journals.from_folder(folder, name) for name in SERVICES},
-        line=line,
     )

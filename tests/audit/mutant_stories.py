@@ -1,8 +1,8 @@
 """A small shop without a broker: the four real stores, and stories that go through every branch of their decisions.
 
-What is said lies in a queue until a story lets it be heard, so that a story can lose it, turn it round or tell it twice.
-What a mutant does to it is left as it is: a delivery whose decision raises is a dead letter, a service whose store raises
-is down for good, a view that raises is a 500; then whatever books there are go to the audit.
+What is said lies in a queue until a story lets it be heard, so that a story can lose it, turn it round or tell it
+twice. What a mutant does to it is left as it is: a delivery whose decision raises is a dead letter, a service whose
+store raises is down for good, a view that raises is a 500; then whatever books there are go to the audit.
 """
 
 from __future__ import annotations
@@ -214,7 +214,9 @@ class Shop:
         await self.enter(UsuarioRegistrado, usuario_id=number, nombre=name, saldo=saldo, **more)
 
     async def token(self, number: int, precio: int, **more: Any) -> None:
-        shown = {"nombre": f"t{number}", "imagen": "t.jpg"} | {k: more.pop(k) for k in ("nombre", "imagen") if k in more}
+        shown = {"nombre": f"t{number}", "imagen": "t.jpg"} | {
+            k: more.pop(k) for k in ("nombre", "imagen") if k in more
+        }
         await self.enter(TokenPublicado, token_id=number, precio=precio, **shown, **more)
 
     async def top_up(self, number: int, monto: int, **more: Any) -> None:
@@ -250,9 +252,22 @@ class Shop:
             "usuarios": json.loads(self.stores["usuarios"].shelf.body()),
             "tokens": json.loads(self.stores["tokens"].shelf.body()),
             "transacciones": [public(sales.word(sales.book.place(n))) for n in sales.book.lines()],
-            "compras": _or_nothing(vista(book.row(book.word(book.book.place(n))["compraId"])) for n in book.book.lines()),
+            "compras": _or_nothing(
+                vista(book.row(book.word(book.book.place(n))["compraId"])) for n in book.book.lines()
+            ),
             "altas": _or_nothing(vista(book.row(about)) for about in self.altas),
+            "eventos": _or_nothing(self._events_of_entries()),
         }
+
+    def _events_of_entries(self) -> Iterator[Any]:
+        """What `/eventos` showed of the operator's entries."""
+        store = self.stores["compras"]
+        for raw in store.records(0):
+            record = json.loads(raw)
+            about = record["id"].rpartition(":")[0]
+            if about in self.altas and record["change"] is not None:
+                news = novedad(store.row(about), record["change"])
+                yield {"seq": record["seq"], "evento": news and news[0], **(news[1] if news else {})}
 
     def client_journal(self) -> Path:
         """In the format that all clients write, as to the end."""
@@ -302,7 +317,10 @@ async def seeded(shop: Shop) -> None:
             TokenPublicado(
                 alta_id=seed_id(n), fecha=SEED_FECHA, token_id=n, nombre=nombre, imagen=imagen, precio=precio
             )
-            for n, nombre, imagen, precio in ((101, "Gato Cósmico", "gato.jpg", 50), (102, "Paisaje Lunar", "luna.jpg", 70))
+            for n, nombre, imagen, precio in (
+                (101, "Gato Cósmico", "gato.jpg", 50),
+                (102, "Paisaje Lunar", "luna.jpg", 70),
+            )
         ],
     )
     # What the seed brought is said, and heard by nobody who asked.
@@ -340,7 +358,15 @@ async def refused(shop: Shop) -> None:
     await shop.user(22)
     await shop.token(210, 40)
     await shop.token(211, 0)
-    for ask in ((21, 210, None), (22, 210, 40), (99, 210, 41), (10, 210, 39), (10, 999, 1), (99, 998, None), (98, 211, 0)):
+    for ask in (
+        (21, 210, None),
+        (22, 210, 40),
+        (99, 210, 41),
+        (10, 210, 39),
+        (10, 999, 1),
+        (99, 998, None),
+        (98, 211, 0),
+    ):
         about = await shop.post(*ask)
         await shop.step("tokens", "usuarios")
         await shop.step("compras")
@@ -575,7 +601,9 @@ async def strays(shop: Shop) -> None:
         await shop.stray("tokens", SaldoReservado(compra_id=held, token_id=420, precio=price, **lacks))
     await shop.quiet()
     await shop.stray("compras", CompraConfirmada(compra_id=nobody, token_id=420, precio=5, **lacks))
-    await shop.stray("compras", TransaccionRegistrada(compra_id=compra_id(1, "x"), token_id=1, transaccion_id=1, **lacks))
+    await shop.stray(
+        "compras", TransaccionRegistrada(compra_id=compra_id(1, "x"), token_id=1, transaccion_id=1, **lacks)
+    )
 
 
 async def paid_and_refused(shop: Shop) -> None:

@@ -1,13 +1,13 @@
 """The business, broken in every way that mutmut knows and in some more, and whether the audit alone sees it.
 
-.venv/bin/python tests/audit/mutants.py [FILE ...] [--sample N --seed S] [--jobs N] [--match TEXT] [--healthy]
+.venv/bin/python tests/audit/mutants.py [FILE ...] [--sample N --seed S] [--jobs N] [--match TEXT] [--healthy all]
 
-A mutant is one change of one file: of the four `domain.py`, or of compras' views. It runs in a child of its own, through
-small stories with the real stores and then, as long as the audit sees nothing, through worlds of the simulation. Only the
-audit judges, and it imports nothing of ours. What happens to a mutant that breaks down:
+A mutant is one change of one file: of the four `domain.py`, or of compras' views. It runs in a child of its own,
+through small stories with the real stores and then, as long as the audit sees nothing, through worlds of the
+simulation. Only the audit judges, and it imports nothing of ours. What happens to a mutant that breaks down:
 - a decision that raises is a dead letter, as in production: promise 11;
-- a decision that never ends is stopped after some seconds, and the books are audited as they are then: what was accepted
-  and has no end breaks promise 4;
+- a decision that never ends is stopped after some seconds, and the books are audited as they are then: what was
+  accepted and has no end breaks promise 4;
 - a service whose store raises ends, and is down from then on: again promise 4, or a client's 500;
 - a service that cannot be imported, or ends at its first message, makes no shop (`no shop`); one that writes what is no
   record has books that the audit refuses to judge (`unreadable`). Of neither it says that it holds.
@@ -52,6 +52,7 @@ ROOT: Final = HERE.parents[1]
 # As a program it finds what pytest finds.
 sys.path += [str(HERE.parent), str(HERE.parent / "simulation")]
 from books_in_folder import books_in  # noqa: E402
+
 FILES: Final = (
     "services/compras/domain.py",
     "services/tokens/domain.py",
@@ -243,7 +244,7 @@ class Down(Exception):
     """A service ends as soon as it is started, and the books of the others are in order: there is no shop to judge."""
 
 
-def judged(mutant: Mutant | None, folder: Path) -> tuple[str, list[int]]:
+def judged(mutant: Mutant | None, folder: Path, *, only_stories: bool = False) -> tuple[str, list[int]]:
     """How the mutant (None: the healthy shop) was seen, and the promises that it broke; ("survived", [])."""
     if mutant is not None:
         try:
@@ -251,6 +252,8 @@ def judged(mutant: Mutant | None, folder: Path) -> tuple[str, list[int]]:
         except Exception as error:
             return f"no shop: {type(error).__name__}", []
     for name, live in _lives(mutant):
+        if only_stories and not name.startswith("chapter"):
+            break
         place = folder / name
         place.mkdir()
         try:
@@ -276,7 +279,7 @@ def _lives(mutant: Mutant | None) -> Iterator[tuple[str, Callable[[Path], list[i
 
 
 def _story(folder: Path, chapter: int | None) -> list[int]:
-    """A chapter with a line that is short, or (None) as many as there may be, with the line that the shop really has."""
+    """A chapter with a line that is short, or (None) as many as may wait, with the line that the shop really has."""
     stories = sys.modules["mutant_stories"]
     tokens: Any = sys.modules["services.tokens.domain"]
     line, short = tokens.MAX_COLA, chapter is not None
@@ -417,7 +420,7 @@ def main() -> None:
     parser.add_argument("--sample", type=int)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--jobs", type=int, default=2)
-    parser.add_argument("--healthy", action="store_true", help="first the shop as it is, which must survive")
+    parser.add_argument("--healthy", choices=("stories", "all"), help="first the shop as it is, which must survive")
     parser.add_argument("--only", type=Path, help="a JSON list of mutants, each by its name's four parts")
     parser.add_argument("--match", help="only those whose text or change has this")
     options = parser.parse_args()
@@ -426,7 +429,8 @@ def main() -> None:
         importlib.import_module(name)
     if options.healthy:
         with tempfile.TemporaryDirectory() as folder:
-            print(json.dumps({"healthy": judged(None, Path(folder))}), flush=True)
+            healthy = judged(None, Path(folder), only_stories=options.healthy == "stories")
+            print(json.dumps({"healthy": healthy}), flush=True)
     mutants = [mutant for file in options.files for mutant in mutants_of(file)]
     if options.only:
         names = {tuple(name) for name in json.loads(options.only.read_text(encoding="utf-8"))}

@@ -1,4 +1,4 @@
-"""A drill on a shop whose six bugs agree with each other: the first judge of this project said that all promises hold."""
+"""A drill on a shop whose six bugs agree with each other: this project's first judge said that all promises hold."""
 
 from __future__ import annotations
 
