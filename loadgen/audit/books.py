@@ -1,23 +1,24 @@
-"""Reading the four journals from outside, by folder or over HTTP. What a service would refuse as damaged is refused.
+"""Reading the books from outside: the services' journals, by folder or over HTTP, and what a client was told.
 
-Nothing here is shared with the services: an audit that used their code would share their mistakes. docs/journal.md is
-what this was written from.
+Nothing here is shared with the services: an audit that used their code would share their mistakes.
 """
 
 from __future__ import annotations
 
-import os
+import io
+import json
 import re
-import tempfile
 import zlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
+from contextlib import nullcontext
 from dataclasses import dataclass
 from http import HTTPStatus
 from pathlib import Path
-from typing import IO, Any, Final, NoReturn
+from typing import IO, Any, Final
 
 import aiohttp
 import msgspec
+from msgspec import UNSET, UnsetType
 
 SERVICES: Final = ("compras", "tokens", "usuarios", "transacciones")
 SEGMENT: Final = re.compile(r"journal-\d{8}-\d{6}\.jsonl")
@@ -25,251 +26,120 @@ FORMAT: Final = 1
 # For a whole journal: a million purchases are some 3 GB.
 JOURNAL_SECONDS: Final = 900
 PIECE_BYTES: Final = 1024 * 1024
-SEAL: Final = b',"crc":"%08x"}\n'
-SEAL_BYTES: Final = len(SEAL % 0)
-MARK: Final = re.compile(rb"(\d{19}) ([0-9a-f]{8})\n")
-TIME: Final = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z")
-# A record is shorter than this, but for one that ends a long line: that is read in more pieces.
-RECORD_BYTES: Final = 2048
-# A place in a journal is one number: which file, and the byte at which the line begins.
-OFFSET_BITS: Final = 44
-OFFSET: Final = (1 << OFFSET_BITS) - 1
+SEAL_BYTES: Final = len(b',"crc":"00000000"}\n')
+# A place in a journal is one number: which file, and which line of it.
+LINE_BITS: Final = 32
 
 
 class Unreadable(Exception):
-    """The books cannot be read, so nothing is judged. One sentence: what, where, and what to do."""
-
-
-class NotAShop(Unreadable):
-    """What was named is not what it should be: another folder, another shop's journal."""
-
-
-class Record(msgspec.Struct, gc=False, forbid_unknown_fields=True):
-    """One record of a journal: see docs/journal.md."""
-
-    seq: int
-    batch: int
-    time: str
-    id: str
-    row: str
-    change: dict[str, Any] | None
-    words: list[dict[str, Any]]
-    crc: str
-
-
-class Header(msgspec.Struct, gc=False, forbid_unknown_fields=True):
-    """The first line of a segment."""
-
-    format: int
-    service: str
-    segment: str
-    seq: int
-    previous: str | None
-    end: int
-    time: str
-    crc: str
-
-
-_record: Final = msgspec.json.Decoder(Record).decode
-_header: Final = msgspec.json.Decoder(Header).decode
+    """The books cannot be read. One sentence: what, where, and what to do."""
 
 
 @dataclass(frozen=True, slots=True)
 class Piece:
-    """A part of a journal: the bytes of a file from `start` to `end` (None: to the last whole line).
-
-    `seq` is the record before its first. So many bytes as `synced` were surely on the disk.
-    """
+    """A part of a journal: the lines of a file behind the first `skip`, up to the byte `end` (None: the last whole)."""
 
     name: str
     file: Path | IO[bytes]
-    start: int
+    skip: int
     end: int | None
-    seq: int
-    time: str = ""
-    synced: int = 0
+
+
+class Paso(msgspec.Struct, gc=False):
+    """One state that a purchase has been in."""
+
+    estado: str
+
+
+class Reserva(msgspec.Struct, gc=False):
+    """Who holds a token."""
+
+    compra_id: str
+
+
+class Change(msgspec.Struct, gc=False):
+    """What the audit reads of a row's fields with a new value, whichever service's row it is."""
+
+    estado: str | UnsetType = UNSET
+    historia: list[Paso] | UnsetType = UNSET
+    motivo: str | UnsetType | None = UNSET
+    precio: int | UnsetType | None = UNSET
+    transaccion_id: int | UnsetType | None = UNSET
+    nombre: str | UnsetType | None = UNSET
+    imagen: str | UnsetType = UNSET
+    vendido: bool | UnsetType = UNSET
+    reserva: Reserva | UnsetType | None = UNSET
+    saldo: int | UnsetType = UNSET
+
+
+class Word(msgspec.Struct, gc=False, rename="camel"):
+    """What the audit reads of a message's body."""
+
+    type: str
+    fecha: str
+    compra_id: str | None = None
+    alta_id: str | None = None
+    usuario_id: int = 0
+    token_id: int = 0
+    precio_maximo: int | None = None
+    precio: int | None = None
+    motivo: str | None = None
+    transaccion_id: int | None = None
+    saldo: int | None = None
+    monto: int | None = None
+
+
+class Record(msgspec.Struct, gc=False):
+    """One record of a journal: see docs/journal.md."""
+
+    id: str
+    row: str
+    change: Change | None
+    words: list[Word]
+
+
+_record: Final = msgspec.json.Decoder(Record).decode
 
 
 class Journal:
     """One service's records, in order. They are read anew each time, a line at a time."""
 
-    def __init__(self, service: str, pieces: Sequence[Piece]) -> None:
-        self.service = service
-        self.last_time = ""
+    def __init__(self, pieces: list[Piece]) -> None:
         self._pieces = pieces
-        self._files: dict[int, IO[bytes]] = {}
 
     def records(self) -> Iterator[tuple[int, Record]]:
         """Each record and its place. Raises Unreadable."""
-        seq, batch, time = 0, 0, ""
         for number, piece in enumerate(self._pieces):
-            place = number << OFFSET_BITS
-            if piece.seq != seq or (piece.time < time and piece.time):
-                _refuse(f"{piece.name} goes on behind record {piece.seq} of {piece.time}, and the journal before it "
-                        f"ends with record {seq} of {time}")  # fmt: skip
-            for offset, raw in self._lines(number, piece):
+            place = number << LINE_BITS
+            for line, raw in _lines(piece):
+                body = raw[:-SEAL_BYTES]
+                if raw[-SEAL_BYTES:] != b',"crc":"%08x"}\n' % zlib.crc32(body):
+                    raise Unreadable(f"{piece.name}, line {line} is damaged: its checksum is wrong")
                 try:
                     record = _record(raw)
                 except msgspec.MsgspecError as error:
-                    where = self.where(place | offset)
+                    where = f"{piece.name}, line {line}"
                     raise Unreadable(f"{where} is no record that this audit knows: {error}") from error
-                seq += 1
-                if record.seq != seq:
-                    _refuse(f"{self.where(place | offset)} is record {record.seq}, and record {seq} is due")
-                # A batch is what was written with one sync: it has one time, and the number of its first record.
-                if record.batch != batch:
-                    if record.batch != seq or record.time < time or not TIME.fullmatch(record.time):
-                        _refuse(f"{self.where(place | offset)} is of batch {record.batch} and {record.time}, and "
-                                f"follows batch {batch} of {time}")  # fmt: skip
-                    batch, time = record.batch, record.time
-                elif record.time != time:
-                    _refuse(f"{self.where(place | offset)} is of {record.time}, and its batch of {time}")
-                yield place | offset, record
-        self.last_time = time
-
-    def record(self, place: int) -> Record:
-        """One record again."""
-        file, at, size = self._file(place >> OFFSET_BITS), place & OFFSET, RECORD_BYTES
-        while True:
-            raw = os.pread(file.fileno(), size, at)
-            end = raw.find(b"\n")
-            if end >= 0 or len(raw) < size:
-                return _record(raw[:end])
-            size *= 8
+                yield place | line, record
 
     def where(self, place: int) -> str:
-        """File and line of a place. Its lines are counted only now: few places are ever asked for."""
-        piece, left = self._pieces[place >> OFFSET_BITS], place & OFFSET
-        lines, at, file = 1, 0, self._file(place >> OFFSET_BITS)
-        while at < left:
-            some = os.pread(file.fileno(), min(PIECE_BYTES, left - at), at)
-            if not some:
-                break
-            lines, at = lines + some.count(b"\n"), at + len(some)
-        return f"{piece.name}:{lines}"
-
-    def _file(self, number: int) -> IO[bytes]:
-        if number not in self._files:
-            file = self._pieces[number].file
-            try:
-                self._files[number] = file.open("rb") if isinstance(file, Path) else file
-            except OSError as error:
-                raise Unreadable(f"{file} cannot be read ({error.strerror}): read it as who runs the shop") from error
-        return self._files[number]
-
-    def _lines(self, number: int, piece: Piece) -> Iterator[tuple[int, bytes]]:
-        """The piece's lines, all as they were written, and the byte where each begins. Raises Unreadable."""
-        file, at, end = self._file(number), piece.start, piece.end
-        file.seek(at)
-        crc32 = zlib.crc32
-        for raw in file:
-            if end is not None and at >= end:
-                break
-            if raw[-SEAL_BYTES:] != SEAL % crc32(raw[:-SEAL_BYTES]):
-                if end is not None or at < piece.synced or _goes_on(file):
-                    where = self.where((number << OFFSET_BITS) | at)
-                    raise Unreadable(f"{where} is damaged: its checksum is wrong")
-                # A torn end: it was never on the disk, so nothing of it was ever said.
-                break
-            yield at, raw
-            at += len(raw)
-        wanted = piece.synced if end is None else end
-        if at < wanted or (end is not None and at != end):
-            raise Unreadable(f"{piece.name} ends at byte {at}, and {wanted} bytes of it were written: it is damaged")
-
-
-def _goes_on(file: IO[bytes]) -> bool:
-    """Whether a whole line stands behind a bad one: a batch is written only when the one before is on the disk."""
-    return any(raw[-SEAL_BYTES:] == SEAL % zlib.crc32(raw[:-SEAL_BYTES]) for raw in file)
-
-
-def _refuse(says: str) -> NoReturn:
-    raise Unreadable(f"{says}: the journal is not what was written")
+        """File and line of a place."""
+        return f"{self._pieces[place >> LINE_BITS].name}:{place & ((1 << LINE_BITS) - 1)}"
 
 
 def from_folder(data: Path, service: str) -> Journal:
     """The journal of a service below this data folder. Raises Unreadable."""
     folder = data / service
-    try:
-        files = {path.name for path in folder.iterdir()}
-    except FileNotFoundError:
-        files = set()
-    except OSError as error:
-        raise Unreadable(f"{folder} cannot be read ({error.strerror}): read it as who runs the shop") from error
-    names = sorted(name for name in files if SEGMENT.fullmatch(name))
+    names = sorted(path.name for path in folder.glob("journal-*.jsonl") if SEGMENT.fullmatch(path.name))
     if not names:
-        if not any((data / other).is_dir() for other in SERVICES):
-            raise NotAShop(f"{data} has none of the folders {', '.join(SERVICES)}: name a shop's folder with --data")
-        raise Unreadable(f"there is no journal in {folder}: the book is missing")
-    for mark in files:
-        if mark.endswith(".mark") and (lost := mark.removesuffix(".mark") + ".jsonl") not in files:
-            raise Unreadable(f"{folder / lost} is missing, and {mark} says that it was written")
-    return Journal(service, _chain(folder, names, service))
+        raise Unreadable(f"there is no journal in {folder}: name the data folder with --data")
+    return Journal([Piece(str(folder / name), folder / name, 1, end) for name, end in _chain(folder, names)])
 
 
-def _chain(folder: Path, names: list[str], service: str) -> list[Piece]:
-    """Which segments are the journal, and where each ends: what a fenced writer added later does not count."""
-    chain: list[Piece] = []
-    wanted: str | None = None
-    end: int | None = None
-    for name in reversed(names):
-        if wanted is not None and name != wanted:
-            continue
-        file = folder / name
-        header, size = _head(file, service)
-        if header is None:
-            if wanted is None and not _synced(file):
-                continue
-            raise Unreadable(f"{file} has no header, and the journal goes on behind it")
-        chain.append(Piece(str(file), file, size, end, header.seq, header.time, 0 if chain else _synced(file)))
-        wanted, end = header.previous, header.end
-        if wanted is None:
-            if header.seq or header.end:
-                _refuse(f"{file} is the first segment, and begins behind record {header.seq}")
-            return chain[::-1]
-    raise Unreadable(f"{folder} lacks {wanted or 'a segment with a header'}")
-
-
-def _head(file: Path, service: str) -> tuple[Header | None, int]:
-    """A segment's header and its size in bytes; None when its writer died before there was one. Raises Unreadable."""
-    try:
-        with file.open("rb") as opened:
-            raw = opened.readline()
-            more = opened.readline()
-    except OSError as error:
-        raise Unreadable(f"{file} cannot be read ({error.strerror}): read it as who runs the shop") from error
-    if raw[-SEAL_BYTES:] != SEAL % zlib.crc32(raw[:-SEAL_BYTES]):
-        if more:
-            raise Unreadable(f"{file}:1 is damaged: its checksum is wrong")
-        return None, 0
-    # What a newer version may write is not known: only its number is looked at first.
-    version = msgspec.json.decode(raw).get("format")
-    if version != FORMAT:
-        raise Unreadable(f"{file} has format {version}; this audit reads {FORMAT}: use the audit of that version")
-    try:
-        header = _header(raw)
-    except msgspec.MsgspecError as error:
-        raise Unreadable(f"{file}:1 is no header that this audit knows: {error}") from error
-    if (header.service, header.segment) != (service, file.name):
-        _refuse(f"{file} says that it is {header.segment} of {header.service}")
-    if not TIME.fullmatch(header.time):
-        _refuse(f"{file} says that it was begun at {header.time}")
-    return header, len(raw)
-
-
-def _synced(file: Path) -> int:
-    """How many bytes of a segment are surely on the disk (0: nothing is known)."""
-    try:
-        found = MARK.fullmatch(file.with_suffix(".mark").read_bytes())
-    except FileNotFoundError:
-        return 0
-    return int(found[1]) if found and int(found[2], 16) == zlib.crc32(found[1]) else 0
-
-
-async def from_service(url: str, operator_token: str, service: str) -> Journal:
+async def from_service(url: str, operator_token: str) -> Journal:
     """The journal of a service that runs: it shows it to its operator. Raises Unreadable, aiohttp.ClientError."""
     where = f"{url}/diario"
-    file = tempfile.TemporaryFile()  # noqa: SIM115 - it lives as long as the journal
+    file = io.BytesIO()
     async with (
         aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=JOURNAL_SECONDS)) as http,
         http.get(where, headers={"Authorization": f"Bearer {operator_token}"}) as answer,
@@ -281,5 +151,99 @@ async def from_service(url: str, operator_token: str, service: str) -> Journal:
             file.write(last)
     if not last.endswith(b"\n"):
         raise Unreadable(f"{where} ended inside a record: ask again")
-    file.flush()
-    return Journal(service, [Piece(where, file, 0, file.tell(), 0)])
+    return Journal([Piece(where, file, 0, None)])
+
+
+def _lines(piece: Piece) -> Iterator[tuple[int, bytes]]:
+    """The piece's lines, numbered as in its file. Raises Unreadable."""
+    position = 0
+    with piece.file.open("rb") if isinstance(piece.file, Path) else nullcontext(piece.file) as file:
+        file.seek(0)
+        for number, raw in enumerate(file, 1):
+            if not raw.endswith(b"\n") or (piece.end is not None and position + len(raw) > piece.end):
+                break
+            position += len(raw)
+            if number > piece.skip:
+                yield number, raw
+    if piece.end is not None and position != piece.end:
+        raise Unreadable(f"{piece.name} ends inside a record at byte {position}: it is damaged")
+
+
+def _chain(folder: Path, names: list[str]) -> list[tuple[str, int | None]]:
+    """Which segments are the journal, and where each ends: what a fenced writer added later does not count."""
+    chain: list[tuple[str, int | None]] = []
+    wanted: str | None = None
+    end: int | None = None
+    for name in reversed(names):
+        if wanted is not None and name != wanted:
+            continue
+        with (folder / name).open("rb") as file:
+            first = file.readline()
+        try:
+            header = json.loads(first)
+        except ValueError:
+            if wanted is None:
+                continue
+            raise Unreadable(f"{folder / name} has no header, and the journal goes on behind it") from None
+        if header.get("format") != FORMAT:
+            raise Unreadable(f"{folder / name} has format {header.get('format')}; this audit reads {FORMAT}")
+        chain.append((name, end))
+        wanted, end = header["previous"], header["end"]
+        if wanted is None:
+            return chain[::-1]
+    raise Unreadable(f"{folder} lacks {wanted or 'a segment with a header'}")
+
+
+@dataclass(frozen=True, slots=True)
+class Told:
+    """One request of the client: what it asked, under which key, and what it was told (None: no answer came)."""
+
+    file: Path
+    line: int
+    key: str
+    usuario_id: int
+    token_id: int
+    precio_maximo: int | None
+    status: int | None
+    answer: dict[str, Any] | None
+
+    @property
+    def where(self) -> str:
+        return f"{self.file}:{self.line}"
+
+
+def client_journal(file: Path) -> Iterator[Told]:
+    """What a client wrote down before and after each request; bad requests are left out. Raises Unreadable."""
+    try:
+        raw = file.open("rb")
+    except OSError as error:
+        raise Unreadable(f"{file} cannot be read ({error.strerror}): name it with --client") from error
+    asked: dict[int, tuple[int, dict[str, Any]]] = {}
+    with raw:
+        for number, line in enumerate(raw, 1):
+            if not line.endswith(b"\n"):
+                raise Unreadable(f"{file}, line {number} is cut off: the client died while it wrote; cut that line off")
+            try:
+                note = msgspec.json.decode(line)
+                if note.get("asks"):
+                    asked[note["n"]] = (number, note)
+                elif "status" in note and note["n"] in asked:
+                    yield _told(file, *asked.pop(note["n"]), note)
+            except (msgspec.MsgspecError, KeyError, TypeError, AttributeError) as error:
+                raise Unreadable(f"{file}, line {number} cannot be read: {error}") from error
+    for number, note in asked.values():
+        yield _told(file, number, note, {})
+
+
+def _told(file: Path, line: int, note: dict[str, Any], answer: dict[str, Any]) -> Told:
+    asks = note["asks"]
+    return Told(
+        file,
+        line,
+        note["key"],
+        asks["usuarioId"],
+        asks["tokenId"],
+        asks.get("precioMaximo"),
+        answer.get("status"),
+        answer.get("answer"),
+    )
