@@ -12,10 +12,10 @@ help: ## list these targets
 up: $(READY) rabbitmq ## set up, then run all of Zoco here until Ctrl-C (ARGS="--port 0" for any free port)
 	@exec $(ENV)/zoco up $(ARGS)
 
-test: $(READY) rabbitmq chromium ## every test that needs no cluster and no quiet machine
+test: $(READY) rabbitmq chromium go ## every test that needs no cluster and no quiet machine
 	$(ENV)/pytest --ignore=tests/k8s --ignore=tests/bench -n 3 --dist loadfile $(ARGS)
 
-test-faults: $(READY) rabbitmq strace ## the long tests: every crash point, a disk and clocks that fail
+test-faults: $(READY) rabbitmq strace go ## the long tests: every crash point, a disk and clocks that fail
 	$(ENV)/pytest -m long --ignore=tests/k8s $(ARGS)
 
 test-k8s: $(READY) images ## the tests on the cluster that kubectl points at, in a namespace of their own
@@ -64,3 +64,6 @@ chromium:
 
 strace:
 	@scripts/strace
+
+go:
+	@scripts/go

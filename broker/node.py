@@ -34,6 +34,8 @@ PLUGINS: Final = "[rabbitmq_management,rabbitmq_prometheus]."
 # A quorum queue's log in memory and on disk; RabbitMQ's own 512 MiB is meant for a server.
 WAL_BYTES: Final = 64 * 1024 * 1024
 CONSOLE_LINES: Final = 15
+# It takes 5 s, and 30 to 40 beside four busy loops on two cores. One that died is not waited for.
+START_SECONDS: Final = 180.0
 # Half of the cores: those who use it need the others, and on two cores a second scheduler cost a fifth more CPU.
 SCHEDULERS: Final = max(1, (os.cpu_count() or 2) // 2)
 # The first keeps the distribution from listening on all interfaces, those of +sbwt from spinning while idle.
@@ -101,7 +103,7 @@ class Node:
         """The broker's process, None unless it lives."""
         return self._broker.pid if self._broker and self._broker.code is None else None
 
-    async def start(self, timeout_seconds: float = 60) -> None:
+    async def start(self, timeout_seconds: float = START_SECONDS) -> None:
         """Start it and wait until it takes connections. Raises NodeError when it dies or takes too long."""
         if self.pid is not None:
             raise NodeError(f"RabbitMQ in {self.folder} already runs (pid {self.pid}).")

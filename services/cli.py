@@ -26,7 +26,11 @@ from broker.node import NodeError
 from loadgen import commands
 from loadgen.audit import books
 from loadgen.bench.command import bench
+from loadgen.drill.command import drill
 from loadgen.load.client import NotQuiet
+from loadgen.load.command import load
+from loadgen.load.crew import WorkerDied
+from loadgen.terminal import Unusable
 from services import doctor as doctoring
 from services import local
 from services.kube import NAMESPACE, Cluster, KubeError
@@ -58,7 +62,7 @@ def main() -> None:
     logging.getLogger("aiormq").addHandler(logging.NullHandler())
     try:
         _command()()
-    except (LocalError, NodeError, KubeError, books.Unreadable, NotQuiet, commands.Unusable) as error:
+    except (LocalError, NodeError, KubeError, books.Unreadable, NotQuiet, Unusable, WorkerDied) as error:
         fail(str(error))
     except aiohttp.ClientError as error:
         fail(f"the front door does not answer ({error}): is `zoco up` running?")
@@ -304,5 +308,5 @@ def doctor(data: DataOption = DATA, as_json: JsonOption = False) -> None:
         raise typer.Exit(1)
 
 
-for command in (commands.load, commands.drill, commands.audit, bench):
+for command in (load, drill, commands.audit, bench):
     app.command()(command)

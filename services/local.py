@@ -49,7 +49,7 @@ EX_CONFIG: Final = 78
 STOP_SECONDS: Final = 6.0
 SERVICES_FIRST_SECONDS: Final = 1.5
 BROKER_STOP_SECONDS: Final = 7.5
-READY_SECONDS: Final = 60.0
+READY_SECONDS: Final = 180.0
 # A service that was just started has the machine for itself for so long; then its next process gets ready.
 SPARE_SECONDS: Final = 2.0
 CODE: Final = (Path(__file__).parent, Path(__file__).parents[1] / "broker")

@@ -71,8 +71,8 @@ SPANISH: Final = {
     "Buy at a fixed rate, and write down what was asked and what was told. Exit code 1 when an answer was wrong.": (
         "Compra a un ritmo fijo, y anota qué se pidió y qué se contestó. Sale con 1 si una respuesta fue mala."
     ),
-    "Load, faults, quiet, audit: a verdict. Exit code 1 when a promise was broken, or when nothing was proved.": (
-        "Carga, fallos, calma, auditoría: un veredicto. Sale con 1 si se rompió una promesa, o si no se probó nada."
+    "Load, faults, quiet, audit: a verdict. Exit code 1: it failed; 3: a guarantee was gone, and was not missed.": (
+        "Carga, fallos, calma, auditoría: un veredicto. Sale con 1: falló; con 3: quitó una garantía, y no se notó."
     ),
     "Check the thirteen promises of the design by the books. Exit code 1 when one is broken.": (
         "Comprueba con los libros las trece promesas del diseño. Sale con 1 si hay alguna rota."
@@ -106,7 +106,10 @@ SPANISH: Final = {
     "Seconds to wait for the end.": "Segundos de espera hasta el final.",
     "Again every second, until Ctrl-C.": "Otra vez cada segundo, hasta Ctrl-C.",
     "Requests a second, whatever the answers do.": "Peticiones por segundo, pase lo que pase con las respuestas.",
-    "Requests in all.": "Peticiones en total.",
+    "Requests; more if the last fault comes late.": "Peticiones; más, si el último fallo llega tarde.",
+    "Processes that send the load, each with a journal: client.jsonl, client-2.jsonl, …": (
+        "Procesos que envían la carga, cada uno con su diario: client.jsonl, client-2.jsonl, …"
+    ),
     "Seconds of load.": "Segundos de carga.",
     "Buyers to register; unless told, as the mix needs.": (
         "Compradores que se dan de alta; si no se dice, los que pide la mezcla."
@@ -415,7 +418,8 @@ SPANISH: Final = {
     "wrong for {} users": "mal en {0} usuarios",
     "services": "servicios",
     "{} back": "{0:say} de vuelta",
-    "next sale after {}": "la venta siguiente, tras {0}",
+    "the network": "la red",
+    "after {}": "tras {0}",
     "longest pause": "pausa más larga",
     "{} from one sale to the next": "{0} de una venta a la siguiente",
     "memory": "memoria",
@@ -423,19 +427,110 @@ SPANISH: Final = {
     "open files": "archivos abiertos",
     "{} in the first quarter, {} in the last": "{0} en el primer cuarto, {1} en el último",
     "what 0 means": "qué dice el 0",
-    "none of {} purchases: under faults like these, at most {} at 95 % confidence": (
-        "ninguna de {0} compras: con fallos como estos, a lo más {1} con un 95 % de confianza"
+    "none of {} purchases under way: under faults like these, at most {} at 95 % confidence": (
+        "ninguna de {0} compras en camino: con fallos como estos, a lo más {1} con un 95 % de confianza"
     ),
-    "nothing: no purchase was accepted": "nada: no se aceptó ninguna compra",
+    "nothing: no purchase was under way during a fault": "nada: no había ninguna compra en camino durante un fallo",
+    "under way": "alcanzadas",
+    "{} purchases, while a fault lasted or until the shop was back": (
+        "{0} compras, mientras duraba un fallo o hasta que la tienda volvió"
+    ),
+    "of these": "de ellas",
+    "{}, {}, {} times: {} purchases under way{}": "{0}, {1:say}, {2} veces: {3} compras en camino{4:say}",
+    ", so at most {}": ", así que a lo más {0}",
+    "proved nothing": "no probaron nada",
+    "{} faults met no purchase": "{0} fallos no alcanzaron ninguna compra",
+    "{}: it met no purchase, and proved nothing": "{0}: no alcanzó ninguna compra, y no probó nada",
+    "not back": "sin volver",
+    "{} faults: {}": "{0} fallos: {1:say}",
+    "nothing was sold after it": "tras él no se vendió nada",
+    "no purchase ended after it": "tras él no terminó ninguna compra",
+    "{} requests were given up: not accepted in {} s": "{0} peticiones abandonadas: sin aceptar en {1} s",
+    "audit": "auditoría",
+    "client": "cliente",
+    "sent {} requests a second of {}, later than due by {}": "envió {0} peticiones por segundo de {1}, con retraso {2}",
+    "NO LATENCY": "SIN LATENCIAS",
+    "at most {}": "a lo más {0}",
+    "the client is too slow": "el cliente es demasiado lento",
+    "the client was too slow: it reached {} of {} requests a second": (
+        "el cliente fue demasiado lento: llegó a {0} de {1} peticiones por segundo"
+    ),
+    "the client was too slow: it sent {} ms (p99) later than it should": (
+        "el cliente fue demasiado lento: envió {0} ms (p99) más tarde de lo debido"
+    ),
+    "the client ran out of descriptors": "al cliente se le acabaron los descriptores",
+    "the client ran out of ports": "al cliente se le acabaron los puertos",
+    "worker {} of the load ended with exit code {} before it had sent its share": (
+        "el proceso {0} de la carga terminó con código {1} antes de enviar su parte"
+    ),
+    "{} requests, accepted {}; {}": "{0} peticiones, aceptadas {1}; {2:say}",
+    "{} was answered {}": "a {0:say} se contestó {1}",
+    "{} was answered {} with {}": "a {0:say} se contestó {1} con {2:say}",
+    "a good request": "una petición buena",
+    "null": "null",
+    "no id": "una respuesta sin id",
+    "a list": "una lista",
+    "a number": "un número",
+    "what is no JSON object": "algo que no es un objeto JSON",
+    "without {}: {}": "sin {0}: {1:say}",
     "without": "sin",
     "{}: promise {} must be broken; {}": "{0}: tiene que romperse la promesa {1}; {2:say}",
-    "it was missed": "se notó su falta",
+    "it was missed by its own promise: the drill fails, as it should": (
+        "su propia promesa notó su falta: el simulacro falla, como debe"
+    ),
+    "IT WAS NOT MISSED BY ITS OWN PROMISE: the drill failed for another reason, which shows nothing": (
+        "SU PROPIA PROMESA NO NOTÓ SU FALTA: el simulacro falló por otra razón, y eso no muestra nada"
+    ),
     "IT WAS NOT MISSED: the audit is blind, or nothing went wrong": (
         "NO SE NOTÓ SU FALTA: la auditoría está ciega, o nada fue mal"
     ),
     "promise {} is broken: {}": "la promesa {0} está rota: {1:say}",
     "promise {} was not checked: {}": "la promesa {0} no se comprobó: {1:say}",
-    "{} ({} times)": "{0} ({1} veces)",
+    "{} ({} times)": "{0:say} ({1} veces)",
+    "Porcupine (needs Go) judges what clients were told, too.": (
+        "Porcupine (necesita Go) juzga también lo que se dijo a los clientes."
+    ),
+    "not checked by Porcupine: {}": "Porcupine no lo comprobó: {0:say}",
+    "{} histories that cannot be true": "{0} historias que no pueden ser ciertas",
+    "{} purchases of {} tokens: what each client was told can be true": (
+        "{0} compras de {1} tokens: lo que se dijo a cada cliente puede ser cierto"
+    ),
+    "Go is missing: install it (https://go.dev/dl)": "falta Go: instálalo (https://go.dev/dl)",
+    "it cannot be built: {}": "no se puede construir: {0:say}",
+    "it ended with exit code {}: {}": "terminó con el código {0}: {1:say}",
+    "no reason given": "sin decir por qué",
+    "{} cannot be opened: name a client's journal": "no se puede abrir {0}: di el diario de un cliente",
+    "{} has a newer format than Porcupine's reader knows": (
+        "{0} tiene un formato más nuevo que el que conoce el lector de Porcupine"
+    ),
+    "{} is of another shop than the journals before it": "{0} es de otra tienda que los diarios anteriores",
+    "{}, line {} is no whole line of a client's journal": (
+        "{0}, línea {1} no es una línea entera del diario de un cliente"
+    ),
+    "purchase {} was told two ends: {}": "a la compra {0} se le dijeron dos finales: {1}",
+    "purchase {} was told its end before it was asked for": (
+        "a la compra {0} se le dijo su final antes de que se pidiera"
+    ),
+    "token {}: purchase {} was told {} before anybody asked for {}, which was told {}: that cannot both be true": (
+        "token {0}: a la compra {1} se le dijo {2} antes de que nadie pidiera {3}, a la que se le dijo {4}: "
+        "no puede ser cierto lo uno y lo otro"
+    ),
+    "token {}: purchase {} was told {}, which fits none of the {} purchases of this token": (
+        "token {0}: a la compra {1} se le dijo {2}, lo que no encaja con ninguna de las {3} compras de este token"
+    ),
+    "{} ends early, at line {}: its client may have asked for more": (
+        "{0} acaba antes de tiempo, en la línea {1}: su cliente pudo pedir más"
+    ),
+    "{} tokens, which was too much for it, as token {} with {} purchases": (
+        "{0} tokens, que fueron demasiado para él, como el token {1} con {2} compras"
+    ),
+    "no client asked for anything": "ningún cliente pidió nada",
+    "Let Porcupine judge what the clients of one shop were told.": (
+        "Deja que Porcupine juzgue lo que se dijo a los clientes de una tienda."
+    ),
+    "Each client's journal.": "El diario de cada cliente.",
+    "Nobody else ever asked for their tokens.": "Nadie más pidió nunca sus tokens.",
+    "the end of {} of {} purchases was not seen": "no se vio el final de {0} de {1} compras",
     "nothing was sold, so nothing was proved": "no se vendió nada, así que nada quedó probado",
     "the books cannot be read: {}": "los libros no se pueden leer: {0:say}",
     "not quiet after {} s: {}": "sin calma tras {0} s: {1:say}",

@@ -16,6 +16,7 @@ from pathlib import Path
 from urllib.request import urlopen
 
 import aiohttp
+from patience import END_SECONDS, PATIENCE_SECONDS, POLL_SECONDS, eventually, wait_until
 
 from broker.node import Node, find_rabbitmq
 from broker.process import free_port
@@ -26,7 +27,6 @@ from services import local
 from services.local import LocalError, Running
 
 ZOCO = Path(sys.executable).with_name("zoco")
-START_SECONDS = 60
 
 
 @dataclass
@@ -50,14 +50,18 @@ class Shop:
 
     def kill(self, name: str, seconds: float | None = None) -> None:
         """SIGKILL, as soon as there is something to kill."""
-        deadline = time.monotonic() + 15
-        while True:
-            try:
-                local.kill(self.running, name, seconds)
-                return
-            except LocalError:
-                assert time.monotonic() < deadline, f"{name} does not come back to be killed"
-                time.sleep(0.05)
+        wait_until(lambda: self._killed(name, seconds), f"{name} does not come back to be killed")
+
+    def _killed(self, name: str, seconds: float | None) -> bool:
+        try:
+            local.kill(self.running, name, seconds)
+        except LocalError:
+            return False
+        return True
+
+    def let_it_start(self, name: str) -> None:
+        """End the time for which somebody was killed."""
+        (self.data / local.HOLDS / name).unlink()
 
     def wipe_broker(self, seconds: float) -> None:
         """Kill RabbitMQ and delete its disk while it is down."""
@@ -66,12 +70,12 @@ class Shop:
 
     async def audited(self) -> Verdict:
         """Wait for quiet, then check the books against each other, the queues, and what the client was told."""
-        async with self.client() as client:
+        # Whoever audits writes nothing down: the journal may be another client's that is still at work.
+        async with Client(self.front, None) as client:
             await client.quiet()
-            deadline = time.monotonic() + 30
-            while not await self._can_be_asked(client):
-                assert time.monotonic() < deadline, "a service is away, or the broker does not tell of its queues"
-                await asyncio.sleep(0.1)
+            await eventually(
+                lambda: self._can_be_asked(client), "a service is away, or the broker does not tell of its queues"
+            )
         verdict = await reconcile(self.data, self.data.parent / "client.jsonl")
         assert verdict.holds, verdict.as_json()["breaches"]
         assert not verdict.unchecked
@@ -84,11 +88,26 @@ class Shop:
             return state["colas"] is not None and all(service["ready"] for service in state["servicios"].values())
         return False
 
+    def says(self, *sentences: str, after: int = 0) -> str:
+        """Wait until all of this stands in its log behind so many bytes; what stands there then.
+
+        What comes late is waited for as long as somebody lives who may still say it.
+        """
+        deadline = time.monotonic() + PATIENCE_SECONDS
+        while True:
+            ended = self.process.poll() is not None
+            said = self.log.read_bytes()[after:].decode(errors="replace")
+            if all(sentence in said for sentence in sentences):
+                return said
+            assert not ended, said
+            assert time.monotonic() < deadline, said
+            time.sleep(POLL_SECONDS)
+
     def stop(self) -> float:
         """SIGTERM; how many seconds it took to end."""
         started = time.monotonic()
         self.process.send_signal(signal.SIGTERM)
-        self.process.wait(20)
+        self.process.wait(END_SECONDS)
         return time.monotonic() - started
 
 
@@ -106,11 +125,8 @@ def start(folder: Path, *, command: Sequence[str] = (str(ZOCO), "up"), wait: boo
         )
     shop = Shop(folder / "data", process, log)
     started.append(shop)
-    deadline = time.monotonic() + START_SECONDS
-    while wait and b"Ctrl-C stops it all" not in log.read_bytes()[before:]:
-        assert process.poll() is None, log.read_text(encoding="utf-8")
-        assert time.monotonic() < deadline, log.read_text(encoding="utf-8")
-        time.sleep(0.05)
+    if wait:
+        shop.says("Ctrl-C stops it all", after=before)
     return shop
 
 
@@ -132,14 +148,12 @@ def replica(shop: Shop) -> Iterator[str]:
     with (shop.data.parent / "replica.log").open("ab") as log:
         process = subprocess.Popen([sys.executable, *words], env=env, stdout=log, stderr=log)
     try:
-        deadline = time.monotonic() + START_SECONDS
-        while not answers(f"{url}/readyz"):
-            assert process.poll() is None and time.monotonic() < deadline, "the replica does not start"
-            time.sleep(0.05)
+        wait_until(lambda: process.poll() is not None or answers(f"{url}/readyz"), "the replica does not start")
+        assert process.poll() is None, "the replica ended"
         yield url
     finally:
         process.send_signal(signal.SIGTERM)
-        process.wait(20)
+        process.wait(END_SECONDS)
 
 
 def running_node(folder: Path) -> Iterator[Node]:

@@ -1,7 +1,8 @@
-"""What an audit found."""
+"""What an audit found, and how it says so."""
 
 from __future__ import annotations
 
+import json
 from collections import Counter
 from dataclasses import dataclass, field
 from typing import Any, Final
@@ -23,30 +24,98 @@ PROMISES: Final = {
 }
 # More breaches of one promise than this are counted, not listed.
 LISTED: Final = 20
+# What stands somewhere is shown up to so many characters.
+SHOWN: Final = 300
+
+
+class Unset:
+    """What is not there at all, which is something else than null."""
+
+    def __repr__(self) -> str:
+        return "-"
+
+
+UNSET: Final = Unset()
 
 
 @dataclass(frozen=True, slots=True)
 class Breach:
-    """One broken promise: about what, what each side says, and where that is written."""
+    """One broken promise: about what, why, where that is written, what stands there and what the rules say.
+
+    `book` is the service whose book it is, `where` file and line. `field` is empty where it is not about one.
+    """
 
     promise: int
     about: str
-    says: str
+    why: str
+    book: str = ""
+    where: str = ""
+    field: str = ""
+    stands: Any = UNSET
+    rules: Any = UNSET
+
+    @property
+    def says(self) -> str:
+        """In one line."""
+        place = f": {self.where}" if self.where else ""
+        if not self.field:
+            return f"{self.why}{place}"
+        return f"{self.why}: {self.field} is {text(self.stands)}, by the rules {text(self.rules)}{place}"
+
+    def as_json(self) -> dict[str, Any]:
+        found = {"promise": self.promise, "about": self.about, "why": self.why, "says": self.says}
+        found |= {"book": self.book or None, "where": self.where or None, "field": self.field or None}
+        values = {"stands": self.stands, "rules": self.rules}
+        return found | {name: value for name, value in values.items() if value is not UNSET}
+
+
+def text(value: Any) -> str:
+    """A value as JSON, cut where it is long."""
+    if value is UNSET:
+        return "-"
+    written = json.dumps(value, ensure_ascii=False, separators=(",", ":"), default=list)
+    return written if len(written) <= SHOWN else written[:SHOWN] + "…"
+
+
+@dataclass(slots=True)
+class Work:
+    """What was done to come to a verdict."""
+
+    records: Counter[str] = field(default_factory=Counter)
+    fields: int = 0
+    # Refusals by their reason, each of which was true when it was given.
+    reasons: Counter[str] = field(default_factory=Counter)
+    # Answers and ends that clients wrote down, and rows that services showed.
+    answers: int = 0
+    shown: int = 0
+
+    def as_json(self) -> dict[str, Any]:
+        return {
+            "recordsDecidedAgain": dict(self.records),
+            "fieldsCompared": self.fields,
+            "reasonsProved": dict(self.reasons),
+            "answersCompared": self.answers,
+            "rowsCompared": self.shown,
+        }
 
 
 @dataclass(slots=True)
 class Verdict:
-    """What the audit found. `unchecked` are promises for which there was nothing to look at."""
+    """What the audit found.
+
+    `unchecked` are promises for which there was nothing to look at; `partly` says what of others could not be.
+    """
 
     breaches: list[Breach] = field(default_factory=list)
     counts: Counter[int] = field(default_factory=Counter)
     unchecked: dict[int, str] = field(default_factory=dict)
+    partly: dict[int, list[str]] = field(default_factory=dict)
     accepted: int = 0
     sold: int = 0
     refused: int = 0
-    unfinished: int = 0
     doubled: int = 0
     oversold: int = 0
+    work: Work = field(default_factory=Work)
 
     @property
     def holds(self) -> bool:
@@ -57,10 +126,31 @@ class Verdict:
         """Purchases that were accepted and have no end."""
         return self.counts[4]
 
-    def breach(self, promise: int, about: str, says: str) -> None:
+    def take(self, other: Verdict) -> None:
+        """What another look at the same books found, and this one did not."""
+        known = {(breach.promise, breach.about) for breach in self.breaches}
+        self.work = other.work
+        for breach in other.breaches:
+            if (breach.promise, breach.about) not in known:
+                self.breaches.append(breach)
+                self.counts[breach.promise] += 1
+        for promise, count in other.counts.items():
+            self.counts[promise] = max(self.counts[promise], count)
+
+    def lists(self, promise: int) -> bool:
+        """Whether one more breach of this promise would be listed."""
+        return self.counts[promise] < LISTED
+
+    def breach(self, promise: int, about: str, why: str, **more: Any) -> None:
+        """`why` is a sentence without figures; book, where, field, stands and rules say what it is about."""
+        if self.lists(promise):
+            self.breaches.append(Breach(promise, about, why, **more))
         self.counts[promise] += 1
-        if self.counts[promise] <= LISTED:
-            self.breaches.append(Breach(promise, about, says))
+
+    def in_part(self, promise: int, reason: str) -> None:
+        """A promise that was checked, but for this."""
+        if reason not in self.partly.setdefault(promise, []):
+            self.partly[promise].append(reason)
 
     def as_json(self) -> dict[str, Any]:
         return {
@@ -73,11 +163,13 @@ class Verdict:
             "oversold": self.oversold,
             "promises": {
                 str(number): {
-                    "text": text,
+                    "text": promise,
                     "breaches": self.counts[number],
                     "unchecked": self.unchecked.get(number),
+                    "partly": self.partly.get(number, []),
                 }
-                for number, text in PROMISES.items()
+                for number, promise in PROMISES.items()
             },
-            "breaches": [{"promise": b.promise, "about": b.about, "says": b.says} for b in self.breaches],
+            "work": self.work.as_json(),
+            "breaches": [breach.as_json() for breach in self.breaches],
         }

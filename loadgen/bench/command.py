@@ -12,7 +12,7 @@ from typing import Annotated, Final
 import structlog
 import typer
 
-from loadgen.commands import Unusable
+from loadgen.terminal import Unusable
 from services.options import JsonOption
 from services.words import Speaker, say
 

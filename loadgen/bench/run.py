@@ -19,11 +19,11 @@ from loadgen.bench.place import BenchFailed, Place, Sample, Watch, opened, until
 from loadgen.bench.relay import FRONT
 from loadgen.bench.sample import PRECIO, USUARIO
 from loadgen.bench.sides import Backlog, Shop, doors, fast_stream, relay, shelves
-from loadgen.drill.drill import JOURNAL
 from loadgen.drill.footprint import memory_bytes
 from loadgen.drill.reconcile import reconcile
 from loadgen.drill.shop import own_shop
 from loadgen.load.client import Client
+from loadgen.load.journal import JOURNAL
 from loadgen.load.load import Load
 from loadgen.load.meter import Meter
 from loadgen.load.mixes import Ask
@@ -193,6 +193,8 @@ async def _latency(plan: Plan, folder: Path, shop: Shop, findings: Findings, tel
         slow = Sample(rate, watch.per(count))
     if not ended or meter.wrong:
         raise BenchFailed(f"{meter.unfinished} purchases did not end at {rate:.0f}/s: {meter.wrong[:1]}")
+    if meter.limits:
+        raise BenchFailed(f"no latency can be claimed at {rate:.0f}/s: {meter.limits[0]}")
     seconds = meter.end.summary()
     note = f"{rate:,.0f}/s for {plan.latency_seconds:.0f} s"
     findings.note("p50", [seconds["p50"] * 1000], note=note)

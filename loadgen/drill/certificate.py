@@ -4,23 +4,47 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Any, Final
 
 from rich.console import Group
 from rich.panel import Panel
 from rich.table import Table
 
 from loadgen.audit.verdict import PROMISES, Verdict
-from loadgen.drill.faults import BROKER, Happened
+from loadgen.drill import exposure
+from loadgen.drill.exposure import Exposed, Met
+from loadgen.drill.faults import Happened
 from loadgen.drill.footprint import Footprint
+from loadgen.load.latency import quantiles
+from loadgen.load.load import PATIENCE_SECONDS
 from loadgen.load.meter import Meter
+from loadgen.load.mixes import MIXES
+from loadgen.load.rows import Row, measured, spread, time
 from services.words import say
+
+# Exit codes: a promise was broken, or nothing was proved; without a guarantee, that it was not missed as it should be.
+FAILED: Final = 1
+NOT_MISSED: Final = 3
 
 
 @dataclass(frozen=True, slots=True)
+class Judged:
+    """What a judge beside the audit found: rows of the certificate, reasons to fail, and the same for a program."""
+
+    name: str
+    rows: Sequence[Row]
+    reasons: Sequence[str]
+    as_json: Any = None
+
+
+@dataclass(frozen=True)
 class Certificate:
-    """One drill. `left` says what was still on its way when the drill gave up waiting; None: all was quiet."""
+    """One drill. `left` says what was still on its way when the drill gave up waiting; None: all was quiet.
+
+    `unread` says why the books could not be audited; None: they were.
+    """
 
     scenario: str
     mix: str
@@ -33,27 +57,56 @@ class Certificate:
     verdict: Verdict
     left: str | None
     footprint: Footprint
+    unread: str | None = None
+    judged: Sequence[Judged] = field(default=())
+
+    @cached_property
+    def met(self) -> list[Met]:
+        return exposure.meetings(self.faults, self.meter, by_sales=MIXES[self.mix].sells)
+
+    @cached_property
+    def exposed(self) -> Exposed:
+        return exposure.exposed(self.met, self.meter)
+
+    @cached_property
+    def kinds(self) -> dict[tuple[str, str], Exposed]:
+        return exposure.by_kind(self.met, self.meter)
 
     @property
-    def recoveries(self) -> list[tuple[Happened, float | None]]:
-        """Each kill and wipe, and the seconds to the end of the first sale that was accepted after it (None: none)."""
-        kills = [found for found in self.faults if found.fault.kind in ("kill", "wipe") and not found.trouble]
-        return list(zip(kills, self.meter.recoveries([kill.began for kill in kills]), strict=True))
+    def _failed(self) -> list[str]:
+        """Why the drill failed, whatever was taken away from the shop."""
+        verdict, meter = self.verdict, self.meter
+        reasons = [f"promise {number} is broken: {PROMISES[number]}" for number in sorted(verdict.counts)]
+        reasons += [f"promise {number} was not checked: {why}" for number, why in sorted(verdict.unchecked.items())]
+        reasons += [f"{happened.fault}: {happened.trouble}" for happened in self.faults if happened.trouble]
+        reasons += [f"{one.happened.fault}: it met no purchase, and proved nothing" for one in self.met_none]
+        reasons += [f"{one.happened.fault}: {self._awaited}" for one in self.not_back]
+        if meter.abandoned:
+            reasons.append(f"{meter.abandoned:,} requests were given up: not accepted in {PATIENCE_SECONDS:.0f} s")
+        reasons += [f"{what} ({count} times)" for what, count in Counter(meter.wrong).most_common()]
+        reasons += [reason for judged in self.judged for reason in judged.reasons]
+        reasons += [reason for reason in (self.unread, self.left) if reason is not None]
+        if not meter.sold:
+            reasons.append("nothing was sold, so nothing was proved")
+        return reasons
 
     @property
     def reasons(self) -> list[str]:
-        """Why the drill failed; nothing when it did not."""
-        verdict, meter = self.verdict, self.meter
-        broken = [f"promise {number} is broken: {PROMISES[number]}" for number in sorted(verdict.counts)]
-        unchecked = [f"promise {number} was not checked: {why}" for number, why in sorted(verdict.unchecked.items())]
-        missing = [f"{happened.fault}: {happened.trouble}" for happened in self.faults if happened.trouble]
-        wrong = [f"{what} ({count} times)" for what, count in Counter(meter.wrong).most_common()]
-        found = broken + unchecked + missing + wrong
-        if self.left is not None:
-            found.append(self.left)
-        if not meter.sold:
-            found.append("nothing was sold, so nothing was proved")
-        return found
+        """Why the drill failed. Without a guarantee it always does, by its own promise or because that held."""
+        return self._failed + ([f"without {self.without}: {self.outcome}"] if self.missed is False else [])
+
+    @property
+    def met_none(self) -> list[Met]:
+        return [one for one in self.met if not one.purchases]
+
+    @property
+    def not_back(self) -> list[Met]:
+        """Faults after which nothing was sold any more."""
+        return [one for one in self.met if one.back is None]
+
+    @property
+    def _awaited(self) -> str:
+        return "nothing was sold after it" if MIXES[self.mix].sells else "no purchase ended after it"
 
     @property
     def holds(self) -> bool:
@@ -64,7 +117,28 @@ class Certificate:
         """Whether the guarantee that was taken away was missed, by one of the promises that rest on it."""
         return bool(self.must_break & self.verdict.counts.keys()) if self.without else None
 
+    @property
+    def outcome(self) -> str | None:
+        """What taking a guarantee away has shown, as a sentence; None: none was taken away."""
+        if self.without is None:
+            return None
+        if self.missed:
+            says = "it was missed by its own promise: the drill fails, as it should"
+        elif self._failed:
+            says = "IT WAS NOT MISSED BY ITS OWN PROMISE: the drill failed for another reason, which shows nothing"
+        else:
+            says = "IT WAS NOT MISSED: the audit is blind, or nothing went wrong"
+        return says
+
+    @property
+    def exit_code(self) -> int:
+        if self.without is not None:
+            return FAILED if self.missed else NOT_MISSED
+        return 0 if self.holds else FAILED
+
     def as_json(self) -> dict[str, Any]:
+        met = {id(one.happened): one for one in self.met}
+        claims = not self.meter.limits
         return {
             "holds": self.holds,
             "reasons": self.reasons,
@@ -74,25 +148,35 @@ class Certificate:
             "rate": self.rate,
             "without": self.without,
             "missed": self.missed,
-            "faults": [
-                {
-                    "atSeconds": round(happened.fault.at_seconds, 3),
-                    "kind": happened.fault.kind,
-                    "victim": happened.fault.victim,
-                    "seconds": happened.fault.seconds,
-                    "began": happened.began,
-                    "trouble": happened.trouble,
+            "outcome": self.outcome,
+            "purchases": {
+                "accepted": len(self.meter.purchases),
+                "sold": self.meter.sold,
+                "refused": self.meter.refused,
+                "exposed": self.exposed.purchases,
+            },
+            "faults": [_fault_json(happened, met.get(id(happened)), claims=claims) for happened in self.faults],
+            "kinds": {
+                f"{kind} {who}": {
+                    "faults": found.faults,
+                    "purchases": found.purchases,
+                    "atMost": upper_bound(found.purchases) if self.holds else None,
                 }
-                for happened in self.faults
-            ],
+                for (kind, who), found in self.kinds.items()
+            },
             "recoverySeconds": [
-                {"victim": kill.fault.victim, "seconds": None if seconds is None else round(seconds, 3)}
-                for kill, seconds in self.recoveries
+                {
+                    "victim": one.happened.fault.victim,
+                    "back": one.back is not None,
+                    "seconds": _rounded(one.seconds) if claims else None,
+                }
+                for one in self.met
             ],
             "footprint": self.footprint.as_json(),
-            "atMost": upper_bound(self.verdict.accepted),
+            "atMost": upper_bound(self.exposed.purchases) if self.holds else None,
             "load": self.meter.as_json(),
             "audit": self.verdict.as_json(),
+            **{judged.name: judged.as_json for judged in self.judged},
         }
 
     def shown(self) -> Panel:
@@ -104,44 +188,92 @@ class Certificate:
         found = Group(rows, *(f"- {say(reason)}" for reason in self.reasons))
         return Panel(found, title=title, border_style="green" if self.holds else "red")
 
-    def rows(self) -> list[tuple[str, str]]:
+    def rows(self) -> list[Row]:
         """What a person reads, by name."""
-        verdict, meter = self.verdict, self.meter
-        money = "exact" if not verdict.counts[1] else f"wrong for {verdict.counts[1]} users"
+        meter = self.meter
+        bought = f"{len(meter.purchases):,}: sold {meter.sold:,}, refused {meter.refused:,}"
         return [
             ("load", f"{meter.arrived:,} requests, {self.rate:g} a second, mix {self.mix}, seed {self.seed}"),
             *self._control_rows(),
             ("faults", counted(self.faults)),
-            ("accepted", f"{verdict.accepted:,}: sold {verdict.sold:,}, refused {verdict.refused:,}"),
+            ("accepted", bought),
+            *([("given up", f"{meter.abandoned:,}")] if meter.abandoned else []),
+            *self._audit_rows(),
+            *self._met_rows(),
+            *([] if meter.limits else self._recovery_rows()),
+            *measured(meter),
+            *self.footprint.rows(),
+            *(row for judged in self.judged for row in judged.rows),
+            *([("what 0 means", meaning(self.exposed.purchases))] if self.holds else []),
+        ]
+
+    def _control_rows(self) -> list[Row]:
+        if self.without is None:
+            return []
+        expected = " or ".join(map(str, sorted(self.must_break)))
+        return [("without", f"{self.without}: promise {expected} must be broken; {self.outcome}")]
+
+    def _audit_rows(self) -> list[Row]:
+        """All that is in the shop's books, other loads' purchases too."""
+        verdict = self.verdict
+        if self.unread is not None:
+            return [("audit", self.unread)]
+        money = "exact" if not verdict.counts[1] else f"wrong for {verdict.counts[1]} users"
+        return [
             ("lost", f"{verdict.lost:,}"),
             ("doubled", f"{verdict.doubled:,}"),
             ("oversold", f"{verdict.oversold:,}"),
             ("money", money),
-            *self._recovery_rows(),
-            ("backlog", f"at most {meter.backlog_peak:,}, drained {meter.drain_seconds:.1f} s after the last request"),
-            ("POST to 202", spread(meter.accept.summary())),
-            ("POST to end", spread(meter.end.summary())),
-            *self.footprint.rows(),
-            *([("what 0 means", meaning(verdict.accepted))] if self.holds else []),
         ]
 
-    def _control_rows(self) -> list[tuple[str, str]]:
-        if self.without is None:
-            return []
-        expected = " or ".join(map(str, sorted(self.must_break)))
-        told = "it was missed" if self.missed else "IT WAS NOT MISSED: the audit is blind, or nothing went wrong"
-        return [("without", f"{self.without}: promise {expected} must be broken; {told}")]
+    def _met_rows(self) -> list[Row]:
+        """What the faults met."""
+        rows = [("under way", f"{self.exposed.purchases:,} purchases, while a fault lasted or until the shop was back")]
+        for (kind, who), found in self.kinds.items():
+            bound = upper_bound(found.purchases) if self.holds else None
+            most = "" if bound is None else f", so at most {bound:.3%}"
+            rows.append(
+                (
+                    "of these",
+                    f"{kind}, {who}, {found.faults:,} times: {found.purchases:,} purchases under way{most}",
+                )
+            )
+        if self.met_none:
+            rows.append(("proved nothing", f"{len(self.met_none):,} faults met no purchase"))
+        if self.not_back:
+            rows.append(("not back", f"{len(self.not_back):,} faults: {self._awaited}"))
+        return rows
 
-    def _recovery_rows(self) -> list[tuple[str, str]]:
-        """Services and broker apart: the broker takes seconds to start."""
-        found = []
-        for name, broker in (("services", False), ("RabbitMQ", True)):
-            seconds = [s for kill, s in self.recoveries if (kill.fault.victim == BROKER) == broker and s is not None]
+    def _recovery_rows(self) -> list[Row]:
+        """Services, broker and network apart: the broker takes seconds to start."""
+        found: list[Row] = []
+        for who in dict.fromkeys(one.who for one in self.met):
+            seconds = [one.seconds for one in self.met if one.who == who and one.seconds is not None]
             if seconds:
-                found.append((f"{name} back", f"next sale after {spread(quantiles(seconds))}"))
+                found.append((f"{who} back", f"after {spread(quantiles(seconds))}"))
         if (pause := self.meter.longest_pause_seconds) is not None:
-            found.append(("longest pause", f"{_time(pause)} from one sale to the next"))
+            found.append(("longest pause", f"{time(pause)} from one sale to the next"))
         return found
+
+
+def _fault_json(happened: Happened, met: Met | None, *, claims: bool) -> dict[str, Any]:
+    fault = happened.fault
+    return {
+        "atSeconds": round(fault.at_seconds, 3),
+        "kind": fault.kind,
+        "victim": fault.victim,
+        "seconds": fault.seconds,
+        "began": happened.began,
+        "over": happened.over,
+        "trouble": happened.trouble,
+        "back": None if met is None else met.back is not None,
+        "backSeconds": _rounded(met.seconds) if met and claims else None,
+        "underWay": None if met is None else met.purchases,
+    }
+
+
+def _rounded(seconds: float | None) -> float | None:
+    return None if seconds is None else round(seconds, 3)
 
 
 def counted(faults: Sequence[Happened]) -> str:
@@ -152,34 +284,14 @@ def counted(faults: Sequence[Happened]) -> str:
     )
 
 
-def quantiles(values: Sequence[float]) -> dict[str, float]:
-    """Median, 99th percentile and the longest of a few values."""
-    ordered = sorted(values)
-    return {
-        "p50": ordered[(len(ordered) - 1) // 2],
-        "p99": ordered[-(-len(ordered) * 99 // 100) - 1],
-        "max": ordered[-1],
-    }
-
-
-def spread(seconds: dict[str, float]) -> str:
-    """'p50 12 ms, p99 1.20 s, max 2.00 s'."""
-    if not seconds:
-        return "nothing to measure"
-    return ", ".join(f"{name} {_time(seconds[name])}" for name in ("p50", "p99", "max"))
-
-
-def _time(seconds: float) -> str:
-    return f"{seconds * 1000:.0f} ms" if seconds < 1 else f"{seconds:.2f} s"
-
-
 def upper_bound(trials: int) -> float | None:
     """What none in so many trials says of the next one, at 95 %: at most 3 in that many (the rule of three)."""
     return min(1.0, 3 / trials) if trials else None
 
 
 def meaning(trials: int) -> str:
+    """`trials`: purchases that were under way while something went wrong."""
     bound = upper_bound(trials)
     if bound is None:
-        return "nothing: no purchase was accepted"
-    return f"none of {trials:,} purchases: under faults like these, at most {bound:.3%} at 95 % confidence"
+        return "nothing: no purchase was under way during a fault"
+    return f"none of {trials:,} purchases under way: under faults like these, at most {bound:.3%} at 95 % confidence"

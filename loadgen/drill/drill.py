@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -16,7 +16,7 @@ import aiohttp
 from loadgen.audit.books import Unreadable
 from loadgen.audit.verdict import Verdict
 from loadgen.drill import faults
-from loadgen.drill.certificate import Certificate
+from loadgen.drill.certificate import Certificate, Judged
 from loadgen.drill.faults import SCENARIOS, Fault, Happened, Target
 from loadgen.drill.footprint import Footprint
 from loadgen.drill.pods import KubeTarget, front_door
@@ -24,14 +24,25 @@ from loadgen.drill.reconcile import reconcile, reconcile_cluster
 from loadgen.drill.shop import own_shop
 from loadgen.drill.target import LocalTarget
 from loadgen.load.client import Client
+from loadgen.load.crew import Crew, crew
+from loadgen.load.journal import journal_of
 from loadgen.load.load import Load
 from loadgen.load.meter import Meter
-from loadgen.load.mixes import MIXES, Ask, Stock, asks
-from services.kube import Cluster
+from loadgen.load.mixes import MIXES, Stock
+from loadgen.load.plan import Plan
+from loadgen.load.prepare import prepared
+from services.kube import Cluster, KubeError
 from services.local import Running
 
 POLL_SECONDS: Final = 0.2
-JOURNAL: Final = "client.jsonl"
+# By so many seconds each fault may make those after it late: who is down already is killed only once it is back.
+LATE_SECONDS: Final = 1.0
+BROKER_LATE_SECONDS: Final = 10.0
+# So many seconds of load there are after the last fault is over, so that one sees whether the shop is back.
+AFTER_SECONDS: Final = 0.5
+
+# Another judge than the audit. It gets the clients' journals, closed, when the audit is done.
+Judge = Callable[[Sequence[Path]], Awaitable[Judged]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,18 +70,31 @@ class Order:
     # The guarantee that is taken away, and the promises of which at least one must then be broken.
     without: str | None = None
     must_break: frozenset[int] = frozenset()
+    # Processes that send the load.
+    workers: int = 1
+    # Each adds its rows and reasons to the certificate.
+    judges: Sequence[Judge] = ()
 
     @property
     def load_seconds(self) -> float:
         return self.purchases / self.rate
 
     def stock(self) -> Stock:
-        """What the load needs, with ids from 1 on."""
-        usual = MIXES[self.mix].stock(self.purchases)
+        """What the load needs, however late its faults come; ids from 1 on."""
+        usual = MIXES[self.mix].stock(self.most)
         return Stock.of(self.buyers or len(usual.buyers), self.tokens or len(usual.tokens), usual.saldo)
 
-    def asks(self, stock: Stock) -> list[Ask]:
-        return list(asks(self.mix, stock, self.seed, self.purchases))
+    @property
+    def most(self) -> int:
+        """Requests at most. `purchases` of them are sent, and more only while faults that were late last."""
+        each = [
+            fault.seconds + (BROKER_LATE_SECONDS if fault.victim == faults.BROKER else LATE_SECONDS)
+            for fault in self.faults()
+        ]
+        return self.purchases + min(self.purchases, round((sum(each) + AFTER_SECONDS) * self.rate))
+
+    def plan(self, stock: Stock) -> Plan:
+        return Plan(self.mix, stock, self.seed, self.rate, self.most, self.workers)
 
     def faults(self) -> list[Fault]:
         planned = faults.plan(self.scenario, self.seed, self.load_seconds, self.down_seconds, self.every_seconds)
@@ -80,7 +104,7 @@ class Order:
 
 @dataclass(frozen=True, slots=True)
 class Drilled:
-    """A shop under a drill: its front door, how it is harmed, and how its books are read, with the client's journal.
+    """A shop under a drill: its front door, how it is harmed, and how its books are read, with the clients' journals.
 
     `data` is its folder, when its processes are on this machine.
     """
@@ -88,42 +112,49 @@ class Drilled:
     url: str
     operator_token: str
     target: Target
-    audit: Callable[[Path], Awaitable[Verdict]]
+    audit: Callable[[Sequence[Path]], Awaitable[Verdict]]
     data: Path | None = None
 
 
 async def drill(order: Order, tell: Callable[[str, Meter | None], None]) -> Certificate:
     """Do it. `tell` hears what happens, and then the meter of the load under way.
 
-    Raises LocalError and NodeError when there is no shop to drill, NotQuiet when it cannot be prepared.
+    Raises LocalError and NodeError when there is no shop to drill, NotQuiet when it cannot be prepared, WorkerDied.
     """
     order.folder.mkdir(parents=True, exist_ok=True)
     async with _shop(order, tell) as shop:
-        journal = order.folder / JOURNAL
-        async with Client(shop.url, journal, shop.operator_token) as client:
+        meter, footprint = Meter(), Footprint()
+        journals = [journal_of(order.folder, number) for number in range(1, order.workers + 1)]
+        async with Client(shop.url, journals[0], shop.operator_token) as client:
             tell("registering buyers and tokens ...", None)
-            stock = await prepared(client, order.stock())
-            meter, footprint = Meter(), Footprint()
-            happened, left = await _under_load(order, client, stock, shop, (meter, footprint), tell)
-            tell("auditing ...", None)
-            try:
-                verdict = await shop.audit(journal)
-            except Unreadable as error:
-                verdict = Verdict()
-                left = f"the books cannot be read: {error}"
-            return Certificate(
-                scenario=order.scenario,
-                mix=order.mix,
-                seed=order.seed,
-                rate=order.rate,
-                without=order.without,
-                must_break=order.must_break,
-                meter=meter,
-                faults=happened,
-                verdict=verdict,
-                left=left,
-                footprint=footprint,
-            )
+            plan = order.plan(await prepared(client, order.stock()))
+            async with crew(plan, order.folder, shop.url, shop.operator_token) as workers:
+                happened, left = await _under_load(order, client, workers, shop, (meter, footprint), tell)
+        tell("auditing ...", None)
+        verdict, unread = await _audited(shop, journals)
+        return Certificate(
+            scenario=order.scenario,
+            mix=order.mix,
+            seed=order.seed,
+            rate=order.rate,
+            without=order.without,
+            must_break=order.must_break,
+            meter=meter,
+            faults=happened,
+            verdict=verdict,
+            left=left,
+            footprint=footprint,
+            unread=unread,
+            judged=[await judge(journals) for judge in order.judges],
+        )
+
+
+async def _audited(shop: Drilled, journals: Sequence[Path]) -> tuple[Verdict, str | None]:
+    """What the audit says, or why it could not say anything."""
+    try:
+        return await shop.audit(journals), None
+    except (Unreadable, aiohttp.ClientError, KubeError, TimeoutError, OSError) as error:
+        return Verdict(), f"the books cannot be read: {str(error) or type(error).__name__}"
 
 
 @asynccontextmanager
@@ -135,7 +166,7 @@ async def _shop(order: Order, tell: Callable[[str, Meter | None], None]) -> Asyn
                 url,
                 cluster.operator_token(),
                 KubeTarget(cluster),
-                lambda journal: asyncio.to_thread(reconcile_cluster, cluster, journal),
+                lambda journals: asyncio.to_thread(reconcile_cluster, cluster, journals[0]),
             )
     elif order.here is not None:
         yield _of_this_machine(order.here, LocalTarget(order.here))
@@ -150,38 +181,49 @@ async def _shop(order: Order, tell: Callable[[str, Meter | None], None]) -> Asyn
 def _of_this_machine(data: Path, target: Target) -> Drilled:
     running = Running.read(data)
     return Drilled(
-        running.urls["compras"], running.operator_token, target, lambda journal: reconcile(data, journal), data
+        running.urls["compras"], running.operator_token, target, lambda journals: reconcile(data, journals[0]), data
     )
-
-
-async def prepared(client: Client, stock: Stock) -> Stock:
-    """Register buyers and tokens with ids that nobody has yet. Raises NotQuiet."""
-    users, tokens = await client.get("/usuarios"), await client.get("/tokens")
-    stock = stock.behind(max((user["id"] for user in users), default=0), max((t["id"] for t in tokens), default=0))
-    await client.prepare(users=stock.buyers, tokens=stock.tokens, saldo=stock.saldo, precio=stock.precio)
-    return stock
 
 
 async def _under_load(
     order: Order,
     client: Client,
-    stock: Stock,
+    workers: Crew,
     shop: Drilled,
     measures: tuple[Meter, Footprint],
     tell: Callable[[str, Meter | None], None],
 ) -> tuple[Sequence[Happened], str | None]:
     meter, footprint = measures
     load = Load(client, meter)
-    requests = order.asks(stock)
-    async with load.measured(), asyncio.TaskGroup() as tasks:
-        watching = [tasks.create_task(_progress(meter, tell)), tasks.create_task(footprint.follow(shop.data))]
-        harm = tasks.create_task(faults.carry_out(order.faults(), shop.target))
-        await load.send(requests, order.rate)
-        happened = await harm
+    async with load.measured(), _beside(_progress(meter, tell), footprint.follow(shop.data)):
+        harm = asyncio.create_task(_harm(order, workers, shop.target))
+        try:
+            await workers.send(load)
+            happened = await harm
+        finally:
+            harm.cancel()
         left = await _quiet(client, load, order.patience_seconds)
-        for task in watching:
-            task.cancel()
     return happened, left
+
+
+async def _harm(order: Order, workers: Crew, target: Target) -> Sequence[Happened]:
+    """Carry out the faults. The load goes on until they are done, and a little longer."""
+    happened = await faults.carry_out(order.faults(), target)
+    after = max((one.over for one in happened), default=0.0) + AFTER_SECONDS
+    workers.stop_at(min(order.most, max(order.purchases, workers.due_by(after))))
+    return happened
+
+
+@asynccontextmanager
+async def _beside(*work: Coroutine[Any, Any, None]) -> AsyncIterator[None]:
+    """Both of them go on for as long as this lasts."""
+    tasks = [asyncio.create_task(one) for one in work]
+    try:
+        yield
+    finally:
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
 
 
 async def _progress(meter: Meter, tell: Callable[[str, Meter | None], None]) -> None:

@@ -9,6 +9,8 @@ from dataclasses import dataclass, replace
 from random import Random
 from typing import Final, Literal, Protocol
 
+from loadgen.load.clock import CLOCK
+
 SERVICES: Final = ("compras", "tokens", "usuarios", "transacciones")
 BROKER: Final = "rabbitmq"
 POLL_SECONDS: Final = 0.05
@@ -40,10 +42,14 @@ class Fault:
 
 @dataclass(frozen=True, slots=True)
 class Happened:
-    """A fault, and when it began (`time.time()`); `trouble` if it did not happen."""
+    """A fault, when it began, and when it was over: who was killed is started again, what stood still goes on.
+
+    Instants are those of `clock.py`. `trouble` if it did not happen.
+    """
 
     fault: Fault
     began: float
+    over: float
     trouble: str | None = None
 
 
@@ -59,7 +65,7 @@ class Target(Protocol):
     """
 
     async def do(self, fault: Fault, began: Callable[[float], None]) -> None:
-        """Return when it is over. Raises FaultFailed. `began` is told when it begins (`time.time()`)."""
+        """Return when it is over. Raises FaultFailed. `began` is told when it begins (`clock.py`)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -149,9 +155,9 @@ async def carry_out(faults: Sequence[Fault], target: Target) -> list[Happened]:
     Who is to be killed and is down already is killed when it is back, and then all that follows comes later by as
     much. Otherwise kills would pile up, and a RabbitMQ that starts more slowly than it is killed would never be back.
     """
-    start, late, happened = time.time(), 0.0, []
+    start, late, happened = CLOCK.now(), 0.0, []
     for fault in faults:
-        await asyncio.sleep(start + fault.at_seconds + late - time.time())
+        await asyncio.sleep(start + fault.at_seconds + late - CLOCK.now())
         happened.append(await _one(fault, target))
         late = max(late, happened[-1].began - start - fault.at_seconds)
     return happened
@@ -162,8 +168,9 @@ async def _one(fault: Fault, target: Target) -> Happened:
     try:
         await target.do(fault, began.append)
     except FaultFailed as error:
-        return Happened(fault, time.time(), str(error))
-    return Happened(fault, began[0])
+        return Happened(fault, CLOCK.now(), CLOCK.now(), str(error))
+    # Whoever is killed is down for so long; whoever kills does not wait for that.
+    return Happened(fault, began[0], max(CLOCK.now(), began[0] + fault.seconds))
 
 
 async def kill_when_there(
@@ -176,7 +183,7 @@ async def kill_when_there(
     """Call `kill`, which takes its time, again and again until it no longer raises `not_there`. Raises FaultFailed."""
     deadline = time.monotonic() + patience_seconds
     while True:
-        now = time.time()
+        now = CLOCK.now()
         try:
             await asyncio.to_thread(kill)
         except not_there as error:

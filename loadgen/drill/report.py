@@ -2,20 +2,28 @@
 
 from __future__ import annotations
 
+import os
+import platform
 from collections.abc import Sequence
 from dataclasses import dataclass
 from html import escape
+from importlib.metadata import version
 from math import log10
 from typing import Final
 
 from loadgen.drill.faults import Happened
-from loadgen.load.meter import Meter, Point
+from loadgen.load.clock import CLOCK
+from loadgen.load.meter import Meter
+from loadgen.load.points import Point
 from services.words import in_spanish, say
 
 WIDTH: Final = 900
 HEIGHT: Final = 200
 LEFT: Final = 60
 BOTTOM: Final = 24
+# So many whole seconds from one number under a plot to the next, and so many numbers at most.
+TICKS: Final = tuple(step * 10**power for power in range(6) for step in (1, 2, 5))
+MOST_TICKS: Final = 10
 COLOURS: Final = ("#1f77b4", "#2ca02c", "#d62728", "#9467bd")
 STYLE: Final = """
 body{font:15px/1.5 system-ui,sans-serif;max-width:960px;margin:2em auto;padding:0 1em;color:#222}
@@ -34,16 +42,25 @@ class Line:
 
 def html(title: str, meter: Meter, faults: Sequence[Happened], rows: Sequence[tuple[str, str]]) -> str:
     """The whole page."""
-    start = meter.started or 0.0
-    marks = [(happened.began - start, f"{happened.fault.kind} {happened.fault.victim}") for happened in faults]
-    plots = "".join(_plot(name, scale, lines, meter.points, marks) for name, scale, lines in _curves(meter.points))
+    start, points = meter.started or 0.0, meter.points
+    happened = [fault for fault in faults if not fault.trouble]
+    marks = [(fault.began - start, f"{fault.fault.kind} {fault.fault.victim}") for fault in happened]
+    plots = "".join(_plot(name, scale, lines, points, marks) for name, scale, lines in _curves(points))
     table = "".join(f"<tr><td>{escape(say(name))}</td><td>{escape(say(value))}</td></tr>" for name, value in rows)
     language = "es" if in_spanish() else "en"
-    legend = say("Red lines: the faults; rest the pointer on one to read it.")
+    legend = say("Red lines: the faults; rest the pointer on one to read it.") if points and marks else ""
     return (
         f"<!doctype html><html lang={language}><meta charset=utf-8><title>{escape(title)}</title><style>{STYLE}</style>"
-        f"<h1>{escape(title)}</h1><table>{table}</table>{plots}"
+        f"<h1>{escape(title)}</h1><p>{escape(made())}</p><table>{table}</table>{plots}"
         f"<p>{legend}</p></html>"
+    )
+
+
+def made() -> str:
+    """When, by which version and on which machine: the same words in every language."""
+    system = f"{platform.system()} {platform.release()} {platform.machine()}"
+    return (
+        f"{CLOCK.utc()} · zoco {version('zoco')} · {system} · {os.cpu_count()} CPU · Python {platform.python_version()}"
     )
 
 
@@ -86,10 +103,10 @@ def _plot(
     marks: Sequence[tuple[float, str]],
 ) -> str:
     """The curves over one axis. `name` and the curves' names are put into the reader's language."""
-    if not points:
+    if all(value is None for line in lines for value in line.values):
         return ""
     name, scale = escape(say(name)), scaled(lines)
-    last = max(points[-1].at_seconds, 1.0)
+    last = points[-1].at_seconds + 1
 
     def x(seconds: float) -> float:
         return round(LEFT + (WIDTH - LEFT) * min(max(seconds / last, 0), 1), 1)
@@ -109,11 +126,11 @@ def _plot(
     ]
     for line, colour in zip(lines, COLOURS, strict=False):
         pairs = zip(points, line.values, strict=True)
-        places = [None if value is None else (x(point.at_seconds), y(value)) for point, value in pairs]
+        places = [None if value is None else (x(point.at_seconds + 0.5), y(value)) for point, value in pairs]
         parts.append(_curve(places, colour))
     parts += [
-        f'<text x="{x(second)}" y="{HEIGHT + 4}" text-anchor="middle">{second:.0f} s</text>'
-        for second in (0.0, last / 4, last / 2, 3 * last / 4, last * 0.98)
+        f'<text x="{x(second) - 8 * (second == last)}" y="{HEIGHT + 4}" text-anchor="middle">{second} s</text>'
+        for second in _whole_seconds(last)
     ]
     legend = " ".join(
         f'<span style="color:{colour}">&#9632;</span> {escape(say(line.name))}'
@@ -123,6 +140,11 @@ def _plot(
         f"<h2>{name}</h2><p>{legend}</p>"
         f'<svg viewBox="0 0 {WIDTH} {HEIGHT + 10}" role="img" aria-label="{name}">{"".join(parts)}</svg>'
     )
+
+
+def _whole_seconds(last: int) -> range:
+    """Where the numbers stand under a plot of so many seconds."""
+    return range(0, last + 1, next(step for step in TICKS if last // step < MOST_TICKS))
 
 
 def _curve(places: Sequence[tuple[float, float] | None], colour: str) -> str:
@@ -147,13 +169,15 @@ class _Linear:
     """From zero to the greatest value."""
 
     def __init__(self, lines: Sequence[Line]) -> None:
-        self._top = max((value for line in lines for value in line.values if value is not None), default=1) or 1
+        greatest = max((value for line in lines for value in line.values if value is not None), default=0)
+        # So that each quarter of it is a whole number.
+        self._top = max(4, -(-int(greatest) // 4) * 4)
 
     def place(self, value: float) -> float:
         return value / self._top
 
     def ticks(self) -> list[tuple[float, str]]:
-        return [(self._top * part / 4, f"{self._top * part / 4:,.0f}") for part in range(5)]
+        return [(self._top * part / 4, f"{self._top * part // 4:,}") for part in range(5)]
 
 
 class _Log:

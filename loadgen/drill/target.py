@@ -15,6 +15,7 @@ from typing import Final
 from broker.process import is_ours
 from loadgen.drill.faults import BROKER, POLL_SECONDS, Fault, FaultFailed, kill_when_there
 from loadgen.drill.proxy import Proxy
+from loadgen.load.clock import CLOCK
 from services import local
 from services.local import LocalError, Running
 
@@ -62,7 +63,7 @@ class LocalTarget:
     async def _freeze(self, victim: str, seconds: float, began: Callable[[float], None]) -> None:
         pid = await self._pid(victim)
         os.kill(pid, signal.SIGSTOP)
-        began(time.time())
+        began(CLOCK.now())
         try:
             await asyncio.sleep(seconds)
         finally:
@@ -80,7 +81,7 @@ class LocalTarget:
         newest = max((self._data / victim).glob("journal-*.jsonl"))
         _, hard = prlimit(pid, RLIMIT_FSIZE)
         prlimit(pid, RLIMIT_FSIZE, (newest.stat().st_size + ROOM_BYTES, hard))
-        began(time.time())
+        began(CLOCK.now())
         try:
             await asyncio.sleep(seconds)
         finally:
@@ -90,7 +91,7 @@ class LocalTarget:
     async def _cut(self, seconds: float, began: Callable[[float], None]) -> None:
         proxy = self._way()
         await proxy.stop()
-        began(time.time())
+        began(CLOCK.now())
         try:
             await asyncio.sleep(seconds)
         finally:
@@ -99,7 +100,7 @@ class LocalTarget:
     async def _stall(self, seconds: float, began: Callable[[float], None]) -> None:
         proxy = self._way()
         proxy.stall()
-        began(time.time())
+        began(CLOCK.now())
         try:
             await asyncio.sleep(seconds)
         finally:

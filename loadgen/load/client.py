@@ -3,15 +3,20 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import json
 import time
 from collections.abc import AsyncIterator, Iterable, Mapping
+from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Final, Self
 from uuid import uuid4
 
 import aiohttp
+import msgspec
+
+from loadgen.load.journal import ClientJournal, answer_of
 
 # A buyer who gets no answer, or a 503, sends the same request again, under the same key, for so long.
 PATIENCE_SECONDS: Final = 60.0
@@ -20,12 +25,16 @@ RETRY_SECONDS: Final = 0.2
 IDLE_SECONDS: Final = 3.0
 # Operator's entries under way at once.
 ENTRIES: Final = 256
-# How much of a bad request's body is written down, in characters.
-RAW_NOTED: Final = 200
+# For record 1 of a shop's journal.
+SHOP_SECONDS: Final = 5.0
 
 
 class NotQuiet(Exception):
     """Something is still on its way after all the time that it was given."""
+
+
+class ClientLimit(Exception):
+    """A request was not sent, for want of something that is the client's own. One sentence: what."""
 
 
 class Client:
@@ -33,9 +42,8 @@ class Client:
 
     def __init__(self, url: str, journal: Path | None, operator_token: str | None = None) -> None:
         self.url = url.rstrip("/")
-        self._file = journal.open("a", encoding="utf-8", buffering=1) if journal else None
+        self._journal = ClientJournal(journal, self.url) if journal else None
         self._token = operator_token
-        self._number = journal.read_bytes().count(b"\n") if journal else 0
         self._http: aiohttp.ClientSession | None = None
 
     async def __aenter__(self) -> Self:
@@ -46,9 +54,11 @@ class Client:
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        if kind is None:
+            await self.know_shop()
         await self.http.close()
-        if self._file:
-            self._file.close()
+        if self._journal:
+            self._journal.close()
 
     @property
     def http(self) -> aiohttp.ClientSession:
@@ -63,35 +73,53 @@ class Client:
         key: str | None = None,
         precio_maximo: int | None = None,
         wait_seconds: int = 0,
-    ) -> tuple[int | None, dict[str, Any]]:
-        """One POST. The status, or None when no answer came, and the body."""
+    ) -> tuple[int | None, Any]:
+        """One POST. The status, or None when no answer came, and the body, whatever it is. Raises ClientLimit."""
         key = key or str(uuid4())
         body = {"usuarioId": usuario_id, "tokenId": token_id}
         if precio_maximo is not None:
             body["precioMaximo"] = precio_maximo
-        self._number += 1
-        number = self._number
-        self._note({"n": number, "t": time.time(), "key": key, "asks": body})
+        number = self._journal.asks(key, body) if self._journal else 0
         headers = {"Idempotency-Key": key}
         if wait_seconds:
             headers["Prefer"] = f"wait={wait_seconds}"
         return await self._posted(number, json.dumps(body).encode(), {"Content-Type": "application/json", **headers})
 
-    async def ask_badly(self, body: bytes, headers: Mapping[str, str]) -> tuple[int | None, dict[str, Any]]:
-        """A POST that no client should send. The status, or None when no answer came, and the body."""
-        self._number += 1
-        self._note({"n": self._number, "t": time.time(), "asks": None, "raw": body.decode("latin-1")[:RAW_NOTED]})
-        return await self._posted(self._number, body, headers)
+    async def ask_badly(self, body: bytes, headers: Mapping[str, str]) -> tuple[int | None, Any]:
+        """A POST that no client should send. The same as of `ask`."""
+        return await self._posted(self._journal.asks_badly(body) if self._journal else 0, body, headers)
 
-    async def _posted(self, number: int, body: bytes, headers: Mapping[str, str]) -> tuple[int | None, dict[str, Any]]:
+    async def _posted(self, number: int, body: bytes, headers: Mapping[str, str]) -> tuple[int | None, Any]:
         try:
             async with self.http.post(f"{self.url}/compras", data=body, headers=headers) as answer:
-                status, told = answer.status, await answer.json(content_type=None)
-        except (aiohttp.ClientError, TimeoutError, OSError, ValueError) as error:
-            self._note({"n": number, "t": time.time(), "status": None, "lost": type(error).__name__})
+                status, told = answer.status, answer_of(await answer.read())
+        except (aiohttp.ClientError, TimeoutError, OSError) as error:
+            if limit := _own_limit(error):
+                self._lost(number, limit)
+                raise ClientLimit(limit) from error
+            self._lost(number, type(error).__name__)
             return None, {}
-        self._note({"n": number, "t": time.time(), "status": status, "answer": told})
+        if self._journal:
+            self._journal.told(number, status, told)
         return status, told
+
+    def _lost(self, number: int, why: str) -> None:
+        if self._journal:
+            self._journal.lost(number, why)
+
+    def ended(self, about: str, estado: str, motivo: str | None) -> None:
+        """Write down that a purchase has ended, as compras' journal says."""
+        if self._journal:
+            self._journal.ended(about, estado, motivo)
+
+    async def know_shop(self) -> None:
+        """Write down which shop this is, once it has a record by which one can tell, and answers."""
+        if self._journal and self._token and not self._journal.knows_shop:
+            with suppress(aiohttp.ClientError, TimeoutError, OSError, msgspec.DecodeError):
+                async with asyncio.timeout(SHOP_SECONDS):
+                    async for line in self.lines("/diario?desde=0"):
+                        self._journal.shop(msgspec.json.decode(line, type=dict[str, Any]))
+                        return
 
     async def buy(self, usuario_id: int, token_id: int, **options: Any) -> dict[str, Any]:
         """Ask until it is accepted, with one key, as a good client does. Raises NotQuiet."""
@@ -100,7 +128,7 @@ class Client:
         while True:
             status, told = await self.ask(usuario_id, token_id, **options)
             if status in (200, 202):
-                return told
+                return dict(told)
             if status not in (None, 503):
                 raise AssertionError(f"the front door answered {status}: {told}")
             if time.monotonic() > deadline:
@@ -153,6 +181,7 @@ class Client:
 
         await asyncio.gather(*(one(*entry) for entry in entries))
         await self.quiet()
+        await self.know_shop()
 
     async def quiet(self, seconds: float = 120) -> None:
         """Return when every purchase and entry has reached its end. Raises NotQuiet with what is left.
@@ -173,6 +202,12 @@ class Client:
             await asyncio.sleep(RETRY_SECONDS)
         raise NotQuiet(f"not quiet after {seconds:.0f} s: {left}")
 
-    def _note(self, line: dict[str, Any]) -> None:
-        if self._file:
-            self._file.write(json.dumps(line, ensure_ascii=False) + "\n")
+
+def _own_limit(error: BaseException) -> str | None:
+    """What this process, and not the shop, has run out of, if that is what the error says."""
+    match getattr(error, "errno", None):
+        case errno.EMFILE | errno.ENFILE:
+            return "the client ran out of descriptors"
+        case errno.EADDRNOTAVAIL:
+            return "the client ran out of ports"
+    return None

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import asyncio
-import json
 from collections.abc import Callable
 from datetime import datetime
-from typing import Final
+from typing import Any, Final
 
 import aiohttp
+import msgspec
 
 from loadgen.load.client import Client
+from loadgen.load.clock import CLOCK
 
 # Each question costs the front door about a millisecond.
 POLL_SECONDS: Final = 0.2
@@ -19,13 +20,21 @@ SOLD: Final = b'"estado":"registrada"'
 REFUSED: Final = b'"estado":"rechazada"'
 
 
+# Shop and client need not have one clock: an end that by the shop's came so long before it can have come, or after it
+# was seen, counts from when it was seen.
+ODD_SECONDS: Final = 1.0
+
+
 class Follower:
-    """Tells of each end: (purchase, instant by the shop's clock, whether it was sold). An end may be told again."""
+    """Tells of each end: (purchase, its instant, whether it was sold), and the client writes it down. An end may be
+    told again, and may be that of somebody else's purchase."""
 
     def __init__(self, client: Client, ends: Callable[[str, float, bool], None]) -> None:
         self._client = client
         self._ends = ends
         self._seq = 0
+        # Before this everything was read that there was.
+        self._read_until = CLOCK.now()
 
     async def start_here(self) -> None:
         """Skip what is in the journal already. Raises aiohttp.ClientError."""
@@ -39,17 +48,23 @@ class Follower:
 
     async def catch_up(self) -> None:
         """Read what is new, as far as the front door answers."""
+        asked = CLOCK.now()
         try:
             async for line in self._client.lines(f"/diario?desde={self._seq}"):
                 self._seq += 1
                 if SOLD in line or REFUSED in line:
-                    self._take(line)
-        except (aiohttp.ClientError, TimeoutError, OSError):
+                    self._take(msgspec.json.decode(line, type=dict[str, Any]))
+        except (aiohttp.ClientError, TimeoutError, OSError, msgspec.DecodeError):
             return
+        self._read_until = asked
 
-    def _take(self, line: bytes) -> None:
-        record = json.loads(line)
-        state = (record["change"] or {}).get("estado")
-        if state in ("registrada", "rechazada"):
-            when = datetime.fromisoformat(record["time"]).timestamp()
-            self._ends(record["row"], when, state == "registrada")
+    def _take(self, record: dict[str, Any]) -> None:
+        change = record["change"] or {}
+        estado = change.get("estado")
+        if estado in ("registrada", "rechazada"):
+            self._client.ended(record["row"], estado, change.get("motivo"))
+            self._ends(record["row"], self._instant(record["time"]), estado == "registrada")
+
+    def _instant(self, time: str) -> float:
+        told, seen = datetime.fromisoformat(time).timestamp(), CLOCK.now()
+        return told if self._read_until - ODD_SECONDS <= told <= seen + ODD_SECONDS else seen

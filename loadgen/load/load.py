@@ -6,9 +6,10 @@ import asyncio
 import time
 from collections.abc import AsyncIterator, Iterable
 from contextlib import asynccontextmanager, suppress
-from typing import Final
+from typing import Any, Final
 
-from loadgen.load.client import Client
+from loadgen.load.client import Client, ClientLimit
+from loadgen.load.clock import CLOCK
 from loadgen.load.follow import Follower
 from loadgen.load.meter import Meter
 from loadgen.load.mixes import Ask
@@ -19,7 +20,6 @@ LONGEST_PAUSE_SECONDS: Final = 5.0
 PATIENCE_SECONDS: Final = 120.0
 # Of those who ask again, so many at once: all of an outage's buyers in one instant would be a second outage.
 AGAIN: Final = 100
-POINT_SECONDS: Final = 1.0
 POLL_SECONDS: Final = 0.1
 
 
@@ -55,25 +55,30 @@ class Load:
 
     @asynccontextmanager
     async def measured(self) -> AsyncIterator[None]:
-        """Watch the ends of purchases, and make a point of every second, for as long as this lasts."""
+        """Watch the ends of purchases for as long as this lasts."""
         await self._follower.start_here()
-        tasks = [asyncio.create_task(self._follower.run()), asyncio.create_task(self._points())]
+        following = asyncio.create_task(self._follower.run())
         try:
             yield
         finally:
-            for task in tasks:
-                task.cancel()
-            await asyncio.gather(*tasks, return_exceptions=True)
+            following.cancel()
+            await asyncio.gather(following, return_exceptions=True)
             await self._follower.catch_up()
-            self.meter.second(time.time())
 
-    async def send(self, asks: Iterable[Ask], rate: float) -> None:
-        """Send so many a second, and return when each is accepted, rejected or given up."""
-        start = time.time()
+    async def send(
+        self, asks: Iterable[Ask], rate: float, *, start: float | None = None, first: int = 0, step: int = 1
+    ) -> None:
+        """Send so many a second, and return when each is accepted, rejected or given up.
+
+        One of several processes sends its share: the first of these is due `first` places after `start`, and from then
+        on each `step`th is its own.
+        """
+        self.meter.asked_rate = rate
+        start = CLOCK.now() if start is None else start
         async with asyncio.TaskGroup() as requests:
             for number, ask in enumerate(asks):
-                due = start + number / rate
-                if (early := due - time.time()) > 0:
+                due = start + (first + number * step) / rate
+                if (early := due - CLOCK.now()) > 0:
                     await asyncio.sleep(early)
                 self.meter.arrives(due)
                 requests.create_task(self._request(ask, due))
@@ -85,38 +90,64 @@ class Load:
             await asyncio.sleep(POLL_SECONDS)
         return not self.meter.unfinished
 
-    async def _points(self) -> None:
-        while True:
-            await asyncio.sleep(POINT_SECONDS)
-            self.meter.second(time.time())
-
     async def _request(self, ask: Ask, due: float) -> None:
+        self.meter.sends(due, CLOCK.now())
         status, told = await self._sent(ask)
         while status in (None, 503):
-            if time.time() - due > PATIENCE_SECONDS:
-                self.meter.abandons()
+            if CLOCK.now() - due > PATIENCE_SECONDS:
+                self.meter.abandons(CLOCK.now())
                 return
             await self._door.opens()
             async with self._door.again:
                 status, told = await self._sent(ask)
         self._answered(ask, due, status, told)
 
-    async def _sent(self, ask: Ask) -> tuple[int | None, dict[str, object]]:
-        if ask.bad:
-            status, told = await self._client.ask_badly(ask.bad.body, ask.bad.headers)
-        else:
-            status, told = await self._client.ask(ask.usuario, ask.token, key=ask.key, precio_maximo=ask.precio_maximo)
-        self.meter.statuses[status] += 1
+    async def _sent(self, ask: Ask) -> tuple[int | None, Any]:
+        try:
+            status, told = await self._asked(ask)
+        except ClientLimit as limit:
+            self.meter.ran_out[str(limit)] += 1
+            return None, None
+        self.meter.answers(status, CLOCK.now())
         self._door.answered(status)
         return status, told
 
-    def _answered(self, ask: Ask, due: float, status: int | None, told: dict[str, object]) -> None:
-        if status in (200, 202):
-            self.meter.accepts(str(told["id"]), due, time.time())
+    async def _asked(self, ask: Ask) -> tuple[int | None, Any]:
+        if ask.bad:
+            return await self._client.ask_badly(ask.bad.body, ask.bad.headers)
+        return await self._client.ask(ask.usuario, ask.token, key=ask.key, precio_maximo=ask.precio_maximo)
+
+    def _answered(self, ask: Ask, due: float, status: int | None, told: Any) -> None:
+        about = told.get("id") if isinstance(told, dict) else None
+        if status not in (200, 202):
+            self.meter.rejects(CLOCK.now())
+        elif isinstance(about, str):
+            self.meter.accepts(about, due, CLOCK.now())
         else:
-            self.meter.rejects()
-        # 422 is also what a key gets that was used for something else.
-        well = {400, 413, 415, 422} if ask.bad else {200, 202, 422}
-        if status not in well:
-            what = ask.bad.wrong if ask.bad else "a good request"
-            self.meter.wrong.append(f"{what} was answered {status}")
+            self.meter.loses_sight(CLOCK.now())
+        if wrong := _wrong(ask, status, told):
+            self.meter.wrong.append(wrong)
+
+
+def _wrong(ask: Ask, status: int | None, told: Any) -> str | None:
+    """What no shop should answer, as a sentence."""
+    what = ask.bad.wrong if ask.bad else "a good request"
+    # 422 is also what a key gets that was used for something else.
+    if status not in ({400, 413, 415, 422} if ask.bad else {200, 202, 422}):
+        return f"{what} was answered {status}"
+    if status != 422 and not ask.bad and not (isinstance(told, dict) and isinstance(told.get("id"), str)):
+        return f"{what} was answered {status} with {_kind(told)}"
+    return None
+
+
+def _kind(told: Any) -> str:
+    match told:
+        case None:
+            return "null"
+        case dict():
+            return "no id"
+        case list():
+            return "a list"
+        case str():
+            return "what is no JSON object"
+    return "a number"

@@ -62,10 +62,12 @@ class Mix:
     says: str
     stock: Callable[[int], Stock]
     asks: Callable[[Stock, Random], Iterator[Ask]]
+    # Whether there is something to sell until the last request: by the next sale one sees that the shop is back.
+    sells: bool = True
 
 
-def asks(mix: str, stock: Stock, seed: int, count: int) -> Iterator[Ask]:
-    """The requests of a mix. The same arguments give the same requests."""
+def asks(mix: str, stock: Stock, seed: int, count: int | None = None) -> Iterator[Ask]:
+    """The requests of a mix, so many, or without end. The same arguments give the same requests."""
     return islice(MIXES[mix].asks(stock, Random(f"{mix} {seed}")), count)
 
 
@@ -156,11 +158,14 @@ MIXES: Final[dict[str, Mix]] = {
         lambda count: Stock.of(100, max(1, count * 7 // 10), PRECIO * count),
         _normal,
     ),
-    "flood": Mix("thousands of buyers on one token", lambda count: Stock.of(min(count, 5000), 1, PRECIO), _flood),
+    "flood": Mix(
+        "thousands of buyers on one token", lambda count: Stock.of(min(count, 5000), 1, PRECIO), _flood, sells=False
+    ),
     "broke": Mix(
         "buyers who cannot pay all that they ask for",
         lambda count: Stock.of(max(1, count // 10), max(1, count // 2), 2 * PRECIO),
         _broke,
+        sells=False,
     ),
     "retry": Mix(
         "keys sent again, and with changed bodies",

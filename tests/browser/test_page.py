@@ -12,6 +12,7 @@ from uuid import uuid4
 import aiohttp
 import pytest
 from browser_builders import POOR, RICH, Opened, answered, lost_answers
+from patience import PATIENCE_SECONDS
 from playwright.async_api import Browser, expect
 from shop_builders import replica
 
@@ -326,7 +327,7 @@ async def test_the_load_buys_for_real_and_stops(shop: Any, entered: Open, opened
         before = (await client.get("/estado"))["servicios"]["transacciones"]["records"]
         await here.page.click("[data-speed='50']")
         await expect(here.page.locator("[data-speed='50']")).to_have_attribute("aria-pressed", "true")
-        async with asyncio.timeout(30):
+        async with asyncio.timeout(PATIENCE_SECONDS):
             while (await client.get("/estado"))["servicios"]["transacciones"]["records"] < before + 30:
                 await asyncio.sleep(0.1)
         # A front door that is away for a moment is named as long as it is away.

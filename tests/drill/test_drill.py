@@ -37,10 +37,14 @@ def test_the_classic_kills_transacciones_and_proves_that_nothing_was_lost(tmp_pa
     found = drilled(tmp_path, "transacciones", "--purchases", "1000", "--down", "1")
     assert found["holds"], found["reasons"]
     assert [fault["victim"] for fault in found["faults"]] == ["transacciones"] * 3
-    assert found["audit"]["accepted"] == found["load"]["arrived"] == 1000
-    assert found["audit"]["sold"] > 500
+    # As many as were asked for; more only if the last kill was over late.
+    assert found["purchases"]["accepted"] == found["audit"]["accepted"] == found["load"]["arrived"] >= 1000
+    assert found["purchases"]["sold"] == found["audit"]["sold"] > 500
+    assert all(fault["underWay"] > 0 and fault["back"] for fault in found["faults"])
+    assert 0 < found["purchases"]["exposed"] == found["kinds"]["kill services"]["purchases"]
+    assert found["atMost"] == pytest.approx(min(1, 3 / found["purchases"]["exposed"]))
     assert (found["audit"]["lost"], found["audit"]["doubled"], found["audit"]["oversold"]) == (0, 0, 0)
-    assert all(back["seconds"] is not None for back in found["recoverySeconds"])
+    assert len(found["recoverySeconds"]) == 3
     assert found["load"]["backlogPeak"] > 50
     assert "<svg" in (tmp_path / "report.html").read_text(encoding="utf-8")
     again = zoco("audit", "--data", str(tmp_path / "data"), "--client", str(tmp_path / "client.jsonl"))
@@ -57,9 +61,28 @@ def test_without_a_guarantee_the_drill_fails_and_names_its_promise(tmp_path: Pat
     """A drill that cannot fail proves nothing."""
     found = drilled(tmp_path, "--without", control, "--purchases", "800", "--patience", "8", code=1)
     assert found["missed"] is True, found["reasons"]
+    assert found["outcome"] == "it was missed by its own promise: the drill fails, as it should"
     broken = {number for number, promise in found["audit"]["promises"].items() if promise["breaches"]}
     assert all(any(f"promise {number} is broken" in reason for reason in found["reasons"]) for number in broken)
     assert broken & {str(number) for number in CONTROLS[control].promises}
+
+
+def test_a_guarantee_that_nothing_needed_was_not_missed_and_that_is_exit_code_3(tmp_path: Path) -> None:
+    """RabbitMQ is not killed here: whoever does not wait for its confirms loses nothing."""
+    each = ("--purchases", "150", "--buyers", "10", "--mix", "abuse")
+    found = drilled(tmp_path, "--without", "confirm", "transacciones", *each, "--patience", "60", code=3)
+    assert (found["missed"], found["holds"], found["audit"]["holds"]) == (False, False, True), found["reasons"]
+    assert found["outcome"].startswith("IT WAS NOT MISSED: the audit is blind, or nothing went wrong")
+    assert found["reasons"] == [f"without confirm: {found['outcome']}"]
+
+
+def test_a_drill_that_failed_for_another_reason_shows_nothing_of_the_guarantee(tmp_path: Path) -> None:
+    """One token is sold once: no sale after a kill shows that the shop is back."""
+    few = ("--purchases", "100", "--tokens", "1", "--mix", "normal", "--patience", "60")
+    found = drilled(tmp_path, "--without", "confirm", "transacciones", *few, code=3)
+    assert found["missed"] is False
+    assert found["outcome"].startswith("IT WAS NOT MISSED BY ITS OWN PROMISE"), found["reasons"]
+    assert any("nothing was sold after it" in reason for reason in found["reasons"])
 
 
 @pytest.mark.long
@@ -67,7 +90,7 @@ def test_without_a_guarantee_the_drill_fails_and_names_its_promise(tmp_path: Pat
 def test_every_scenario_keeps_every_promise(tmp_path: Path, scenario: str) -> None:
     found = drilled(tmp_path, scenario, "--purchases", "3000", "--seed", "7")
     assert found["audit"]["holds"]
-    assert found["audit"]["accepted"] == found["load"]["arrived"] == 3000
+    assert found["audit"]["accepted"] == found["load"]["arrived"] >= 3000
     planned = faults.plan(scenario, 7, 30)
     assert sorted((fault["kind"], fault["victim"]) for fault in found["faults"]) == sorted(
         (fault.kind, fault.victim) for fault in planned
@@ -77,8 +100,9 @@ def test_every_scenario_keeps_every_promise(tmp_path: Path, scenario: str) -> No
 @pytest.mark.long
 def test_ten_thousand_buyers_of_one_token_with_kills_every_second(tmp_path: Path) -> None:
     found = drilled(tmp_path, "storm", "--mix", "flood", "--purchases", "10000", "--buyers", "10000", "--seed", "7")
-    assert found["audit"]["accepted"] == 10_000
-    assert (found["audit"]["sold"], found["audit"]["refused"]) == (1, 9_999)
+    accepted = found["audit"]["accepted"]
+    assert accepted >= 10_000
+    assert (found["audit"]["sold"], found["audit"]["refused"]) == (1, accepted - 1)
 
 
 async def test_a_shop_that_runs_is_drilled_where_it_is_and_again(tmp_path: Path) -> None:
@@ -88,8 +112,10 @@ async def test_a_shop_that_runs_is_drilled_where_it_is_and_again(tmp_path: Path)
         again = await asyncio.to_thread(drilled, tmp_path / "again", *here, "--mix", "retry")
     assert first["holds"]
     assert again["holds"]
-    assert first["audit"]["accepted"] == 400
-    assert again["audit"]["accepted"] > 400
+    assert first["purchases"]["accepted"] == first["audit"]["accepted"] >= 400
+    # What the first load bought is in these books, too, and is none of the second's.
+    assert again["audit"]["accepted"] == first["audit"]["accepted"] + again["purchases"]["accepted"]
+    assert again["purchases"]["exposed"] <= again["purchases"]["accepted"] < again["load"]["arrived"]
 
 
 def test_what_cannot_be_done_is_a_sentence_and_exit_code_2(tmp_path: Path) -> None:

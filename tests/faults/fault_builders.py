@@ -8,6 +8,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
+from patience import PATIENCE_SECONDS
 from shop_builders import Shop, start
 
 from broker.messages import HEARD_BY, SAID_BY, SERVICES
@@ -45,7 +46,7 @@ class FaultyShop(Shop):
         for file in self.orders.iterdir():
             file.unlink()
 
-    async def until_died(self, orders: Orders, seconds: float = 30) -> None:
+    async def until_died(self, orders: Orders, seconds: float = PATIENCE_SECONDS) -> None:
         """Return when each was carried out."""
         wanted = sorted(f"{service} {' '.join(order.split()[:2])}" for service, order in orders.items())
         try:

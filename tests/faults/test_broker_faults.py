@@ -16,6 +16,7 @@ import aiohttp
 import pytest
 from aio_pika.abc import AbstractChannel
 from fault_builders import told_and_audited
+from patience import PATIENCE_SECONDS
 from shop_builders import ZOCO, Shop, rabbitmqctl, start
 
 from broker.letters import Letters
@@ -58,7 +59,7 @@ async def waiting(channel: AbstractChannel, queue: str) -> int:
 
 
 async def until_waiting(channel: AbstractChannel, queue: str, count: int) -> None:
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(PATIENCE_SECONDS):
         while await waiting(channel, queue) < count:
             await asyncio.sleep(0.05)
 
@@ -66,13 +67,9 @@ async def until_waiting(channel: AbstractChannel, queue: str, count: int) -> Non
 async def bought_with_one_down(client: Client, channel: AbstractChannel, shop: Shop, victim: str, first: int) -> None:
     """Twenty purchases, each of them in this service's queue as it is down."""
     await client.prepare(users=[first], tokens=range(first, first + 20), saldo=1_000, precio=10)
-    shop.kill(victim, 30)
+    shop.kill(victim, PATIENCE_SECONDS)
     await asyncio.gather(*(client.buy(first, first + n) for n in range(20)))
     await until_waiting(channel, victim, 20)
-
-
-def let_it_start(shop: Shop, victim: str) -> None:
-    (shop.data / "holds" / victim).unlink()
 
 
 @pytest.mark.parametrize(("harm", "victim"), [("purge", "usuarios"), ("delete", "tokens"), ("delete", "transacciones")])
@@ -83,7 +80,7 @@ async def test_a_queue_that_is_purged_or_deleted_with_purchases_in_it_loses_none
         await bought_with_one_down(client, channel, shop, victim, next(numbers))
         queue = await channel.get_queue(victim)
         await (queue.purge() if harm == "purge" else queue.delete(if_unused=False, if_empty=False))
-        let_it_start(shop, victim)
+        shop.let_it_start(victim)
     await shop.audited()
 
 
@@ -98,7 +95,7 @@ async def test_dead_letters_that_are_driven_again_find_their_purchases(shop: Sho
             copy = aio_pika.Message(raw.body, headers=headers, message_id=raw.message_id, type=raw.type)
             await letters.publish(copy, routing_key="usuarios")
             await raw.ack()
-        let_it_start(shop, "usuarios")
+        shop.let_it_start("usuarios")
         async with Letters(shop.running.broker_url) as desk:
             assert len(await desk.list()) == 20
             assert await desk.replay("usuarios", None) == 20
@@ -164,7 +161,7 @@ async def as_the_doctor_says(shop: Shop) -> None:
     """Wait until every service hears its queue, and meanwhile delete what `zoco doctor` tells an operator to delete."""
     running = shop.running
     auth = aiohttp.encode_basic_auth(running.management_user or "", running.management_password or "")
-    async with asyncio.timeout(180), aiohttp.ClientSession(headers={"Authorization": auth}) as http:
+    async with asyncio.timeout(PATIENCE_SECONDS), aiohttp.ClientSession(headers={"Authorization": auth}) as http:
         while not await hears_all(shop):
             for finding in await asyncio.to_thread(findings, shop):
                 if found := re.search(r"Delete it at (\S+)/#(/queues/\S+);", finding["says"]):
@@ -194,7 +191,7 @@ async def test_a_broker_that_is_killed_within_a_second_of_the_first_declaration_
 ) -> None:
     shop = await asyncio.to_thread(start, tmp_path, wait=False, ZOCO_NUDGE_SECONDS="1")
     try:
-        async with asyncio.timeout(60):
+        async with asyncio.timeout(PATIENCE_SECONDS):
             while not (shop.data / "up.json").exists():
                 await asyncio.sleep(0.02)
             async with await aio_pika.connect(shop.running.broker_url) as connection:

@@ -14,6 +14,7 @@ from pathlib import Path
 
 import pytest
 from fault_builders import FaultyShop, faulty
+from patience import PATIENCE_SECONDS
 
 from loadgen.load.client import Client
 
@@ -51,19 +52,19 @@ def injected(pid: int, call: str, fault: str, number: int, saw: Path, file: Path
     command += [f"--inject={call}:{fault}:when={number}", *(["-P", str(file)] if file else [])]
     strace = subprocess.Popen(command)
     try:
-        deadline = time.monotonic() + 20
+        deadline = time.monotonic() + PATIENCE_SECONDS
         while not traced(pid):
             assert strace.poll() is None and time.monotonic() < deadline, "strace cannot attach: may it trace here?"
             time.sleep(0.01)
         yield
     finally:
         strace.terminate()
-        strace.wait(20)
+        strace.wait(PATIENCE_SECONDS)
 
 
 async def until_writer(client: Client, shop: FaultyShop, service: str) -> int:
     """Its process's id, once it takes messages."""
-    async with asyncio.timeout(60):
+    async with asyncio.timeout(PATIENCE_SECONDS):
         while True:
             # Once it has ended, it takes a moment until that is known.
             await asyncio.sleep(0.3)

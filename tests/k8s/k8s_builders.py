@@ -20,6 +20,7 @@ from urllib.parse import urlsplit
 from uuid import uuid4
 
 import aiohttp
+from patience import PATIENCE_SECONDS
 
 from broker.credentials import BROKER
 from loadgen.audit.verdict import Verdict
@@ -35,7 +36,7 @@ ROOT: Final = Path(__file__).parents[2]
 PER_SECOND: Final = 60
 READS_PER_SECOND: Final = 10
 BUYERS: Final = 7
-ROLLOUT: Final = "--timeout=180s"
+ROLLOUT: Final = f"--timeout={PATIENCE_SECONDS:.0f}s"
 SERVICES: Final = ("usuarios", "tokens", "transacciones", "compras")
 
 
@@ -122,7 +123,7 @@ class KubeShop:
         """Wait for quiet, then check the books, the queues, and what every client was ever told."""
         await self.ready()
         async with self.client() as client:
-            await client.quiet()
+            await client.quiet(PATIENCE_SECONDS)
             await until(lambda: self._broker_answers(client), "the broker does not say what is in its queues")
         verdict = await asyncio.to_thread(reconcile_cluster, self.cluster, self.journal)
         assert verdict.holds, verdict.as_json()["breaches"]
@@ -138,7 +139,7 @@ class KubeShop:
         self.measured.append(f"{what}: {load.meter.accepted} purchases, {load.rate:.0f}/s; {said}")
 
 
-async def until(condition: Callable[[], Awaitable[bool]], otherwise: str, seconds: float = 120) -> None:
+async def until(condition: Callable[[], Awaitable[bool]], otherwise: str, seconds: float = PATIENCE_SECONDS) -> None:
     """Wait until it is so; an answer that does not come is a no. Fails with `otherwise`."""
     deadline = time.monotonic() + seconds
     while True:
@@ -156,7 +157,8 @@ class Load:
     good client does; `failed` counts every answer that was none.
     """
 
-    def __init__(self, client: Client, first: int, tokens: int) -> None:
+    def __init__(self, client: Client, journal: Path, first: int, tokens: int) -> None:
+        self._journal, self._before = journal, journal.stat().st_size
         self.client, self.first, self.tokens = client, first, tokens
         self.meter = Meter()
         self.failed_reads: list[str] = []
@@ -164,7 +166,7 @@ class Load:
         # Messages that waited for each service, as often as the broker could be asked.
         self.backlog = dict.fromkeys(SERVICES, 0)
         self.highest = dict.fromkeys(SERVICES, 0)
-        self.rate = 0.0
+        self.rate = self._asked_until = 0.0
         self._stop = asyncio.Event()
         self._loops: list[asyncio.Task[None]] = []
 
@@ -172,6 +174,12 @@ class Load:
     def failed(self) -> dict[int | None, int]:
         """How many POSTs were answered with what (None: with nothing), but for the good answers."""
         return {status: count for status, count in self.meter.statuses.items() if status not in (200, 202)}
+
+    def none_failed(self) -> None:
+        """Every POST and every GET was answered well. Fails with what was answered instead, and when."""
+        notes = map(json.loads, self._journal.read_bytes()[self._before :].splitlines())
+        assert not self.failed, [note for note in notes if note.get("status", 202) not in (200, 202)]
+        assert not self.failed_reads, self.failed_reads
 
     async def __aenter__(self) -> Self:
         self._loops = [asyncio.create_task(work()) for work in (self._buyers, self._readers, self._watch)]
@@ -195,12 +203,14 @@ class Load:
         started = time.monotonic()
         await Requests(self.client, self.meter).send(self._asks(), PER_SECOND)
         assert self.meter.started
-        self.rate = self.meter.arrived / max(time.monotonic() - started, 1)
+        # How long the last of them wait for their answers is not about the rate.
+        self.rate = self.meter.arrived / max(self._asked_until - started, 1)
 
     def _asks(self) -> Iterator[Ask]:
         for number in count():
             if self._stop.is_set():
                 return
+            self._asked_until = time.monotonic()
             yield Ask(str(uuid4()), self.first + number % BUYERS, self.first + number % self.tokens)
 
     async def _readers(self) -> None:
@@ -248,7 +258,7 @@ async def loaded(shop: KubeShop, first: int, tokens: int) -> AsyncIterator[Load]
     async with shop.client() as client:
         users = range(first, first + BUYERS)
         await client.prepare(users=users, tokens=range(first, first + tokens), saldo=10**9, precio=1)
-        async with Load(client, first, tokens) as load:
+        async with Load(client, shop.journal, first, tokens) as load:
             await until(lambda: _is(load.meter.accepted > PER_SECOND), "nobody can buy")
             yield load
 

@@ -15,6 +15,7 @@ from pathlib import Path
 
 import aio_pika
 from k8s_builders import ROLLOUT, SERVICES, KubeShop, loaded, longest_pause, until
+from patience import PATIENCE_SECONDS
 
 from loadgen.load.client import Client
 
@@ -25,8 +26,7 @@ async def test_transacciones_is_deleted_and_nobody_notices(shop: KubeShop, numbe
         await shop.run("delete", "pod", old)
         await shop.replaced("transacciones", old)
         await load.drained("transacciones")
-    assert not load.failed
-    assert not load.failed_reads
+    load.none_failed()
     shop.note("delete pod transacciones", load, longest_queue=load.highest["transacciones"])
     await shop.audited()
 
@@ -78,8 +78,7 @@ async def test_another_replica_of_tokens_takes_over(shop: KubeShop, numbers: Ite
         await load.drained("tokens")
         async with shop.client() as client:
             pause = await longest_pause(client, load, "reservada")
-    assert not load.failed
-    assert not load.failed_reads
+    load.none_failed()
     assert pause < 2
     shop.note("kill the writing one of 3 tokens", load, seconds_without_a_reservation=f"{pause:.2f}", reads=load.reads)
     await shop.audited()
@@ -101,8 +100,7 @@ async def test_reads_are_spread_over_replicas_that_come_under_load(shop: KubeSho
 
         await until(spread, "a replica gets no reads")
         served = {pod: await _reads(shop, pod) - before[pod] for pod in pods}
-    assert not load.failed
-    assert not load.failed_reads
+    load.none_failed()
     shop.note("scale tokens to 3 under load", load, reads_by_pod="/".join(map(str, served.values())))
     await shop.run("scale", "deployment", "tokens", "--replicas=1")
     await shop.audited()
@@ -130,8 +128,7 @@ async def test_usuarios_and_a_front_door_are_deleted_and_no_request_fails(
             await shop.run("delete", "pod", old)
             await shop.replaced(name, old)
         await load.drained("tokens")
-    assert not load.failed
-    assert not load.failed_reads
+    load.none_failed()
     shop.note("delete pod usuarios, then the writing one of 2 compras", load, failed_requests=0, reads=load.reads)
     await shop.audited()
 
@@ -173,7 +170,7 @@ async def test_the_broker_loses_its_volume_and_no_purchase_is_lost(shop: KubeSho
     async with loaded(shop, next(numbers), 4200) as load:
         killed = time.monotonic()
         await shop.run("scale", "statefulset", "rabbitmq", "--replicas=0")
-        await shop.run("wait", "--for=delete", "pod/rabbitmq-0", "--timeout=90s")
+        await shop.run("wait", "--for=delete", "pod/rabbitmq-0", ROLLOUT)
         await shop.run("delete", "pvc", "data-rabbitmq-0")
         await shop.run("scale", "statefulset", "rabbitmq", "--replicas=1")
         await shop.ready()
@@ -197,8 +194,7 @@ async def test_everything_is_rolled_out_anew_and_no_request_fails(shop: KubeShop
         seconds = time.monotonic() - started
         # The last of the old ones are still draining.
         await until(lambda: _gone(shop, before), "old pods stay")
-    assert not load.failed
-    assert not load.failed_reads
+    load.none_failed()
     shop.note("rollout restart of the four", load, seconds=f"{seconds:.0f}", failed_requests=0, reads=load.reads)
     await shop.audited()
 
@@ -239,7 +235,7 @@ async def _die_thirty_times(shop: KubeShop) -> int:
             queue = await channel.get_queue("transacciones", ensure=False)
             taken: asyncio.Queue[aio_pika.abc.AbstractIncomingMessage] = asyncio.Queue()
             await queue.consume(taken.put)
-            async with asyncio.timeout(20):
+            async with asyncio.timeout(PATIENCE_SECONDS):
                 for message in [await taken.get() for _ in range(50)]:
                     highest = max(highest, int(str(message.headers.get("x-delivery-count", 0))))
             await connection.close()
@@ -305,7 +301,7 @@ async def test_a_token_that_is_added_to_the_config_map_appears_after_a_rollout(s
     await shop.run("rollout", "restart", "deployment/tokens")
     await shop.run("rollout", "status", "deployment/tokens", ROLLOUT)
     async with shop.client() as client:
-        async with asyncio.timeout(60):
+        async with asyncio.timeout(PATIENCE_SECONDS):
             while True:
                 with contextlib.suppress(Exception):
                     new = await client.get("/tokens/103")

@@ -15,7 +15,7 @@ from services.compras.domain import DOMAIN as COMPRAS
 from services.compras.events import CHUNK_BYTES, Events
 from services.shared.problems import Problem
 
-WAIT_SECONDS = 5
+WAIT_SECONDS = 60
 
 
 def read(text: bytes) -> list[tuple[int, str, dict[str, Any]]]:

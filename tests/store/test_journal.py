@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from patience import PATIENCE_SECONDS
 from store_builders import (
     FIRST,
     Clock,
@@ -882,13 +883,13 @@ async def test_a_limit_on_the_size_of_files_is_waited_for_like_a_full_disk(tmp_p
         resource.setrlimit(resource.RLIMIT_FSIZE, ((tmp_path / FIRST).stat().st_size + 100, hard))
         try:
             adding = asyncio.create_task(store.once([recarga(number) for number in range(5)]))
-            async with asyncio.timeout(10):
+            async with asyncio.timeout(PATIENCE_SECONDS):
                 while not store.full:
                     await asyncio.sleep(0.01)
             assert not adding.done()
         finally:
             resource.setrlimit(resource.RLIMIT_FSIZE, (hard, hard))
-        await asyncio.wait_for(adding, 10)
+        await asyncio.wait_for(adding, PATIENCE_SECONDS)
         assert not store.full
         assert saldo(store) == 105
     with reader(tmp_path, USUARIOS) as again:

@@ -19,6 +19,7 @@ from typing import Any
 
 import pytest
 from msgspec import structs
+from patience import PATIENCE_SECONDS
 from store_builders import (
     FIRST,
     Clock,
@@ -473,7 +474,7 @@ def seller(folder: Path, log: Path) -> subprocess.Popen[bytes]:
 
 
 def until(condition: Callable[[], bool], what: str) -> None:
-    deadline = time.monotonic() + 20
+    deadline = time.monotonic() + PATIENCE_SECONDS
     while not condition():
         assert time.monotonic() < deadline, f"waited for {what}"
         time.sleep(0.01)

@@ -11,10 +11,12 @@ from pathlib import Path
 
 import aiohttp
 import pytest
+from patience import PATIENCE_SECONDS
 
 from broker.process import Process, free_port
 
-DRAIN_SECONDS = 1.5
+# Long enough for a few requests on a machine that does much else.
+DRAIN_SECONDS = 8.0
 
 
 @pytest.fixture
@@ -26,7 +28,7 @@ async def tokens(tmp_path: Path) -> AsyncIterator[tuple[Process, str]]:
         {**os.environ, "ZOCO_DATA": str(tmp_path), "ZOCO_DRAIN_SECONDS": str(DRAIN_SECONDS)},
     )
     url = f"http://127.0.0.1:{port}"
-    async with aiohttp.ClientSession() as http, asyncio.timeout(30):
+    async with aiohttp.ClientSession() as http, asyncio.timeout(PATIENCE_SECONDS):
         while True:
             try:
                 await (await http.get(f"{url}/livez")).read()
@@ -34,7 +36,7 @@ async def tokens(tmp_path: Path) -> AsyncIterator[tuple[Process, str]]:
             except aiohttp.ClientError:
                 await asyncio.sleep(0.05)
     yield process, url
-    await process.stop(10)
+    await process.stop(0)
 
 
 async def test_it_goes_on_answering_and_sends_every_client_elsewhere(tokens: tuple[Process, str]) -> None:
@@ -44,7 +46,7 @@ async def test_it_goes_on_answering_and_sends_every_client_elsewhere(tokens: tup
     async with aiohttp.ClientSession() as http:
         process.send(signal.SIGTERM)
         told = loop.time()
-        async with asyncio.timeout(1):
+        async with asyncio.timeout(DRAIN_SECONDS):
             while True:
                 async with http.get(f"{url}/tokens") as answer:
                     assert answer.status == 200
@@ -75,7 +77,7 @@ async def test_who_insists_is_obeyed_at_once(tokens: tuple[Process, str]) -> Non
     loop = asyncio.get_running_loop()
     process.send(signal.SIGTERM)
     told = loop.time()
-    async with aiohttp.ClientSession() as http, asyncio.timeout(1):
+    async with aiohttp.ClientSession() as http, asyncio.timeout(DRAIN_SECONDS):
         while True:
             async with http.get(f"{url}/livez") as answer:
                 if answer.headers.get("Connection") == "close":

@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import Iterator
 
 import pytest
+from patience import END_SECONDS, PATIENCE_SECONDS
 from shop_builders import Shop, start
 
 from broker.messages import SERVICES
@@ -59,7 +60,7 @@ async def test_the_seeds_story_is_told_as_the_design_says(tmp_path_factory: pyte
             ]
         await shop.audited()
     finally:
-        assert shop.stop() < 10
+        assert shop.stop() < END_SECONDS
 
 
 async def test_who_waits_behind_a_buyer_that_cannot_pay_gets_the_token(shop: Shop, numbers: Iterator[int]) -> None:
@@ -100,9 +101,10 @@ async def test_no_purchase_is_lost_when_the_broker_is_killed_and_kept_down(shop:
         await client.prepare(users=range(first, first + 7), tokens=range(first, first + 60), saldo=200, precio=10)
         buying = asyncio.create_task(buy_all(client, first, 120, pause_seconds=0.03))
         await asyncio.sleep(0.5)
-        await asyncio.to_thread(shop.kill, "rabbitmq", 5)
+        await asyncio.to_thread(shop.kill, "rabbitmq", PATIENCE_SECONDS)
         await buying
         state = await client.get("/estado")
+        shop.let_it_start("rabbitmq")
         assert state["broker"]["conectado"] is False
         assert state["broker"]["problema"]
         assert state["sinTerminar"] > 0
@@ -132,13 +134,14 @@ async def test_with_transacciones_down_purchases_queue_and_are_recorded_in_order
     async with shop.client() as client:
         await client.prepare(users=[first], tokens=range(first, first + 200), saldo=10**9, precio=10)
         before = len(await client.get("/transacciones?limite=10000"))
-        shop.kill("transacciones", 6)
+        shop.kill("transacciones", PATIENCE_SECONDS)
         ids = [told["id"] for told in await asyncio.gather(*(client.buy(first, first + n) for n in range(200)))]
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(PATIENCE_SECONDS):
             while {(await client.get(f"/compras/{about}"))["estado"] for about in ids} != {"confirmada"}:
                 await asyncio.sleep(0.1)
         queues = (await client.get("/estado"))["colas"]
         assert queues["transacciones"] == {"messages": 200, "consumers": 0}
+        shop.let_it_start("transacciones")
         await client.quiet()
         records = await client.get(f"/transacciones?limite=10000&desde={before}")
         assert [record["id"] for record in records] == list(range(before + 1, before + 201))
@@ -162,8 +165,9 @@ async def test_the_same_key_is_the_same_purchase_after_any_service_was_killed(
         assert end["estado"] == "registrada"
         status, problem = await client.ask(first, first + 1, key="once")
         assert status == 422, problem
-        # By then whoever was killed can be asked again.
-        await shop.audited()
+    # By then whoever was killed can be asked again.
+    await shop.audited()
+    async with shop.client() as client:
         assert (await client.get(f"/usuarios/{first}"))["saldo"] == 60
 
 

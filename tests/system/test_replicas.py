@@ -12,6 +12,7 @@ from pathlib import Path
 import aiohttp
 import pytest
 from aiohttp import web
+from patience import PATIENCE_SECONDS
 
 from broker.process import Process, free_port
 
@@ -59,7 +60,7 @@ async def follower(tmp_path: Path, writer: DyingWriter) -> AsyncIterator[str]:
             "ZOCO_RABBITMQ_URL": f"amqp://x:x@127.0.0.1:{free_port()}/",
         },
     )
-    async with aiohttp.ClientSession() as http, asyncio.timeout(30):
+    async with aiohttp.ClientSession() as http, asyncio.timeout(PATIENCE_SECONDS):
         while True:
             try:
                 await (await http.get(f"{url}/livez")).read()

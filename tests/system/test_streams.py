@@ -10,6 +10,7 @@ from contextlib import suppress
 from typing import Any
 
 import aiohttp
+from patience import END_SECONDS
 from shop_builders import Shop, replica, start
 
 WAIT_SECONDS = 60
@@ -118,8 +119,8 @@ async def test_open_streams_do_not_hold_up_the_end(tmp_path_factory: Any) -> Non
         await answer.content.readline()
         started = time.monotonic()
         shop.process.terminate()
-        # The stream is ended, not torn; uvicorn itself would wait 5 s and then tear it.
-        await asyncio.wait_for(answer.content.read(), 4)
+        # The stream is ended, not torn; uvicorn itself would wait 5 s and then tear it, which raises.
+        await asyncio.wait_for(answer.content.read(), END_SECONDS)
         while shop.process.poll() is None:
-            assert time.monotonic() - started < 10
+            assert time.monotonic() - started < END_SECONDS
             await asyncio.sleep(0.05)

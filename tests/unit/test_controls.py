@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from patience import PATIENCE_SECONDS
 
 from loadgen.audit.verdict import PROMISES
 from loadgen.drill import controls
@@ -62,7 +63,7 @@ async def test_without_the_journal_it_is_on_the_disk_later(disk: LocalDisk, monk
     monkeypatch.setattr(controls, "LATE_SECONDS", 0.01)
     disk.append("book", b"0123")
     disk.note("mark", b"4")
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(PATIENCE_SECONDS):
         while not (disk.folder / "mark").exists():
             await asyncio.sleep(0.01)
     assert (disk.folder / "book").read_bytes() == b"0123"

@@ -102,7 +102,7 @@ async def test_what_comes_soon_after_a_message_is_read_in_one_go() -> None:
     url = URL(f"amqp://127.0.0.1:{server.sockets[0].getsockname()[1]}")
     turns: dict[int, list[int | None]] = {}
     turn = 0
-    line = Line(gather_seconds=0.2)
+    line = Line(gather_seconds=1.0)
     Consumer(line, SEVEN, lambda came: turns.setdefault(turn, []).append(came.tag))
 
     class NoTls:

@@ -15,6 +15,7 @@ from itertools import pairwise
 from pathlib import Path
 
 import pytest
+from patience import PATIENCE_SECONDS
 
 from broker.process import RANGE, Process, free_port, is_free, is_ours
 from loadgen.drill.faults import Fault, carry_out
@@ -156,7 +157,7 @@ def test_reset_deletes_nothing_in_a_folder_that_holds_something_else(tmp_path: P
 
 async def test_a_frozen_process_is_stopped_too(service: Process) -> None:
     service.send(signal.SIGSTOP)
-    assert await service.stop(5) == -signal.SIGTERM
+    assert await service.stop(PATIENCE_SECONDS) == -signal.SIGTERM
 
 
 async def test_a_process_that_does_not_listen_is_killed_once_the_time_is_over() -> None:

@@ -3,18 +3,23 @@
 from __future__ import annotations
 
 import os
+import pickle
+import re
 import subprocess
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from loadgen.audit.verdict import Verdict
-from loadgen.drill.certificate import Certificate, meaning, quantiles, upper_bound
+from loadgen.drill.certificate import Certificate, Judged, meaning, upper_bound
 from loadgen.drill.faults import Fault, Happened
 from loadgen.drill.footprint import Footprint, Sample, held
 from loadgen.drill.report import html
-from loadgen.load.meter import Latency, Meter
+from loadgen.load.latency import Latency, quantiles
+from loadgen.load.meter import Meter
+from loadgen.load.rows import measured
 
 
 def bought(meter: Meter, about: str, due: float, accepted: float, ended: float, *, sold: bool = True) -> None:
@@ -48,14 +53,6 @@ def test_percentiles_are_those_of_a_known_distribution_to_two_digits() -> None:
         assert abs(found[name] / seconds - 1) < 0.01, name
 
 
-def test_what_is_recent_is_forgotten_once_it_is_told_and_the_whole_is_not() -> None:
-    latency = Latency()
-    latency.record(0.1)
-    assert latency.recent() is not None
-    assert latency.recent() is None
-    assert latency.summary()["max"] > 0.09
-
-
 def test_latency_counts_from_the_instant_at_which_a_request_was_due() -> None:
     meter = Meter()
     # Due during an outage of three seconds, and answered after it.
@@ -73,8 +70,8 @@ def test_the_backlog_is_what_is_due_and_has_not_ended() -> None:
     assert (meter.backlog, meter.unfinished) == (4, 2)
     meter.ends("a", 3, sold=True)
     meter.ends("a", 4, sold=True)
-    meter.rejects()
-    meter.abandons()
+    meter.rejects(4)
+    meter.abandons(4)
     assert (meter.backlog, meter.unfinished, meter.backlog_peak) == (1, 1, 4)
     meter.ends("b", 5, sold=False)
     assert (meter.backlog, meter.unfinished, meter.sold, meter.refused) == (0, 0, 1, 1)
@@ -104,7 +101,9 @@ def test_recovery_is_the_end_of_the_first_sale_that_was_accepted_after_the_kill(
     bought(meter, "refused", 10.1, 10.2, 10.3, sold=False)
     bought(meter, "slow", 10.2, 10.5, 13)
     bought(meter, "quick", 10.4, 11, 11.5)
-    assert meter.recoveries([10, 11.1]) == [1.5, None]
+    quick, refused = meter.purchases["quick"], meter.purchases["refused"]
+    assert meter.recoveries([10, 11.1]) == [quick, None]
+    assert meter.recoveries([10, 11.1], by_sales=False) == [refused, None]
 
 
 def test_the_longest_pause_is_between_the_ends_of_two_sales() -> None:
@@ -117,21 +116,108 @@ def test_the_longest_pause_is_between_the_ends_of_two_sales() -> None:
     assert meter.longest_pause_seconds == 2
 
 
-def test_a_second_has_what_came_in_it() -> None:
+def test_a_request_belongs_to_the_second_in_which_it_was_due_whenever_it_was_answered() -> None:
     meter = Meter()
-    bought(meter, "a", 100, 100.2, 100.5)
-    first = meter.second(101)
-    meter.arrives(101)
-    second = meter.second(102)
-    assert (first.at_seconds, first.arrived, first.accepted, first.finished, first.backlog) == (1, 1, 1, 1, 0)
-    assert (second.arrived, second.accepted, second.backlog, second.accept) == (1, 0, 1, None)
+    bought(meter, "a", due=100, accepted=100.2, ended=100.5)
+    # The client was busy, and saw the answers of these much later.
+    bought(meter, "b", due=100.9, accepted=103.4, ended=103.5)
+    bought(meter, "c", due=101, accepted=103.4, ended=103.6)
+    meter.answers(None, 102.5)
+    first, second, third, fourth = meter.points
+    assert [point.at_seconds for point in meter.points] == [0, 1, 2, 3]
+    assert [point.arrived for point in meter.points] == [2, 1, 0, 0]
+    assert [point.accepted for point in meter.points] == [1, 0, 0, 2]
+    assert [point.finished for point in meter.points] == [1, 0, 0, 2]
+    assert [point.unanswered for point in meter.points] == [0, 0, 1, 0]
+    assert [point.backlog for point in meter.points] == [1, 2, 2, 0]
+    assert first.accept == pytest.approx((0.2, 2.5))
+    assert second.end == pytest.approx((2.6, 2.6))
+    assert (third.accept, fourth.accept) == (None, None)
+
+
+def sending(rate: float, lags: Sequence[float]) -> Meter:
+    """A load at this rate, each request sent so many seconds late, and answered and sold at once."""
+    meter = Meter()
+    meter.asked_rate = rate
+    for number, lag in enumerate(lags):
+        due = 100 + number / rate
+        meter.arrives(due)
+        meter.sends(due, due + lag)
+        meter.accepts(str(number), due, due + lag + 0.01)
+        meter.ends(str(number), due + lag + 0.02, sold=True)
+    return meter
+
+
+def test_a_client_that_sends_when_it_should_claims_its_latencies() -> None:
+    meter = sending(100, [0.002] * 300)
+    assert meter.limits == []
+    assert meter.rate == pytest.approx(100, rel=0.01)
+    assert meter.as_json()["client"]["lagSeconds"]["max"] == pytest.approx(0.002, rel=0.02)
+    assert meter.as_json()["acceptSeconds"]["max"] == pytest.approx(0.012, rel=0.02)
+    assert dict(measured(meter))["POST to 202"].startswith("p50 12 ms")
+    # Six hundredths of a second are much of a load of three requests, and nothing to judge its rate by.
+    assert sending(100, [0.001, 0.001, 0.006]).limits == []
+
+
+@pytest.mark.parametrize(
+    ("lags", "says"),
+    [
+        # Further behind with each request, as a client is that is asked for more than it can do.
+        ([number * 0.0006 for number in range(300)], "it reached 94.4 of 100.0 requests a second"),
+        # On time but for two in a hundred.
+        ([0.2 if number % 50 == 25 else 0.001 for number in range(300)], "it sent 20"),
+    ],
+)
+def test_a_client_that_was_too_slow_says_so_and_claims_no_latency_anywhere(lags: list[float], says: str) -> None:
+    meter = sending(100, lags)
+    assert any(limit.startswith("the client was too slow") and says in limit for limit in meter.limits)
+    as_json = certificate(meter, Verdict(), killed(101, 101.5)).as_json()
+    load = as_json["load"]
+    assert load["client"]["limits"] == meter.limits
+    for name in ("acceptSeconds", "endSeconds", "longestPauseSeconds", "drainSeconds"):
+        assert load[name] is None, name
+    assert all(second["accept"] is None and second["end"] is None for second in load["seconds"])
+    assert as_json["recoverySeconds"] == [{"victim": "tokens", "back": True, "seconds": None}]
+    assert as_json["faults"][0]["backSeconds"] is None
+    rows = certificate(meter, Verdict(), killed(101, 101.5)).rows()
+    assert [value for name, value in rows if name == "NO LATENCY"] == meter.limits
+    assert not {"POST to 202", "POST to end", "services back", "longest pause"} & dict(rows).keys()
+    page = html("drill", meter, [], rows)
+    assert "Latency" not in page and page.count("<svg") == 2
+
+
+def test_what_the_client_ran_out_of_is_no_answer_of_the_shop() -> None:
+    meter = sending(100, [0.001] * 200)
+    meter.ran_out["the client ran out of descriptors"] += 3
+    assert meter.limits == ["the client ran out of descriptors (3 times)"]
+    assert meter.as_json()["acceptSeconds"] is None
+    assert meter.as_json()["statuses"] == {}
+
+
+def test_the_meters_of_several_processes_come_to_what_one_would_have_counted() -> None:
+    whole, parts = Meter(), [Meter(), Meter()]
+    whole.asked_rate = parts[0].asked_rate = 100
+    for number in range(200):
+        due = 50 + number / 100
+        for meter in (whole, parts[number % 2]):
+            meter.arrives(due)
+            meter.sends(due, due + 0.001 * (number % 7))
+            meter.answers(202, due + 0.1)
+            meter.accepts(f"purchase {number // 3}", due, due + 0.1 + number / 1000)
+        for meter in (whole, parts[0]):
+            meter.ends(f"purchase {number // 3}", due + 0.5, sold=number % 2 == 0)
+    parts[0].add(pickle.loads(pickle.dumps(parts[1])))
+    assert parts[0].as_json() == whole.as_json()
+    assert parts[0].purchases == whole.purchases
+    with pytest.raises(ValueError, match="twice"):
+        parts[1].add(whole)
 
 
 def test_none_in_so_many_means_at_most_three_in_so_many() -> None:
     assert upper_bound(10_000) == 0.0003
     assert upper_bound(0) is None
     assert "0.030%" in meaning(10_000)
-    assert meaning(0) == "nothing: no purchase was accepted"
+    assert meaning(0) == "nothing: no purchase was under way during a fault"
 
 
 def test_the_quantiles_of_few_values_are_among_them() -> None:
@@ -149,32 +235,68 @@ def test_a_certificate_holds_only_if_something_was_sold_and_nothing_is_wrong() -
     assert certificate(meter, broken).reasons == ["promise 3 is broken: a token has at most one buyer"]
     unchecked = Verdict(unchecked={8: "the services were not asked"})
     assert not certificate(meter, unchecked).holds
-    missed = Happened(Fault(1, "kill", "tokens"), 0, "there was no tokens to kill")
+    missed = Happened(Fault(1, "kill", "tokens"), 0, 0, "there was no tokens to kill")
     assert not certificate(meter, Verdict(), missed).holds
     assert certificate(meter, Verdict(), left="not quiet after 1 s").reasons == ["not quiet after 1 s"]
+    unread = replace(certificate(meter, Verdict()), unread="the books cannot be read: no")
+    assert unread.reasons == ["the books cannot be read: no"]
+    assert not {"lost", "doubled", "oversold", "money"} & dict(unread.rows()).keys()
+    judged = replace(certificate(meter, Verdict()), judged=[Judged("judge", [("judge", "no")], ["it says no"], 7)])
+    assert judged.reasons == ["it says no"]
+    assert dict(judged.rows())["judge"] == "no"
+    assert judged.as_json()["judge"] == 7
     meter.wrong.append("no JSON was answered 500")
     assert certificate(meter, Verdict()).reasons == ["no JSON was answered 500 (1 times)"]
 
 
-def test_a_guarantee_is_missed_when_a_promise_that_rests_on_it_is_broken() -> None:
+def test_what_a_drill_without_a_guarantee_shows_is_one_of_three_and_never_that_all_is_well() -> None:
     meter = Meter()
     bought(meter, "a", 0, 1, 2)
     broken = Verdict()
     without = replace(certificate(meter, broken), without="dedupe", must_break=frozenset({9}))
-    assert without.missed is False
-    assert "IT WAS NOT MISSED" in dict(without.rows())["without"]
+    assert (without.missed, without.exit_code, without.holds) == (False, 3, False)
+    assert without.reasons == [f"without dedupe: {without.outcome}"]
+    assert "IT WAS NOT MISSED: the audit is blind" in dict(without.rows())["without"]
+    assert "what 0 means" not in dict(without.rows())
+    # Nothing sold, a fault that could not be carried out, books that nobody can read, another promise.
+    for other in (
+        replace(without, meter=Meter()),
+        replace(without, faults=[Happened(Fault(1, "cut", "the network"), 0, 0, "there is no proxy")]),
+        replace(without, unread="the books cannot be read: no"),
+    ):
+        assert (other.missed, other.exit_code) == (False, 3)
+        assert "NOT MISSED BY ITS OWN PROMISE" in str(other.as_json()["outcome"])
     broken.breach(4, "a", "another promise")
-    assert without.missed is False
+    assert (without.missed, without.exit_code) == (False, 3)
+    assert "NOT MISSED BY ITS OWN PROMISE" in dict(without.rows())["without"]
     broken.breach(9, "a", "acted twice")
-    assert without.missed is True
+    assert (without.missed, without.exit_code, without.holds) == (True, 1, False)
+    assert without.outcome == "it was missed by its own promise: the drill fails, as it should"
     assert certificate(meter, broken).missed is None
+    assert certificate(meter, broken).exit_code == 1
+
+
+def killed(began: float, over: float, victim: str = "tokens") -> Happened:
+    return Happened(Fault(began - 100, "kill", victim), began, over)
+
+
+def test_requests_that_were_given_up_are_a_row_and_a_reason_to_fail() -> None:
+    meter = Meter()
+    bought(meter, "a", 0, 1, 2)
+    for _ in range(197):
+        meter.arrives(0)
+        meter.abandons(120)
+    found = certificate(meter, Verdict())
+    assert (found.holds, found.exit_code) == (False, 1)
+    assert found.reasons == ["197 requests were given up: not accepted in 120 s"]
+    assert dict(found.rows())["given up"] == "197"
 
 
 def test_a_certificate_tells_recovery_of_services_and_of_the_broker_apart() -> None:
     meter = Meter()
     for second in range(20):
         bought(meter, str(second), second, second + 0.1, second + 0.2)
-    kills = [Happened(Fault(5, "kill", "tokens"), 5.0), Happened(Fault(9, "kill", "rabbitmq"), 9.15)]
+    kills = [killed(5.0, 5.0), killed(9.15, 9.15, "rabbitmq")]
     found = certificate(meter, Verdict(), *kills)
     assert [round(item["seconds"], 2) for item in found.as_json()["recoverySeconds"]] == [0.2, 1.05]
     rows = dict(found.rows())
@@ -186,15 +308,36 @@ def test_a_certificate_tells_recovery_of_services_and_of_the_broker_apart() -> N
 def test_a_report_needs_nothing_but_itself_and_shows_every_fault() -> None:
     meter = Meter()
     bought(meter, "a", 100, 100.2, 100.5)
-    meter.second(101)
-    meter.second(102)
-    page = html("a <drill>", meter, [Happened(Fault(0.5, "kill", "tokens"), 100.5)], [("lost", "0 & none")])
+    page = html("a <drill>", meter, [killed(100.5, 100.5)], [("lost", "0 & none")])
     assert page.count("<svg") == 3
     assert page.count("<title>0.5 s: kill tokens</title>") == 3
     assert "a &lt;drill&gt;" in page
     assert "0 &amp; none" in page
+    assert "Red lines: the faults" in page
     for outside in ("http:", "https:", "src=", "url(", "import"):
         assert outside not in page
+
+
+def test_a_report_says_when_by_which_version_and_on_which_machine_and_of_no_faults_where_there_are_none() -> None:
+    meter = Meter()
+    bought(meter, "a", 100, 100.2, 100.5)
+    page = html("load", meter, [], [])
+    assert re.search(r"<p>\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z · zoco \d+\.\d+\.\d+ · .*CPU", page)
+    assert "Red lines" not in page
+
+
+@pytest.mark.parametrize("seconds", [1, 5, 7, 61, 1000])
+def test_the_numbers_under_a_plot_stand_at_the_seconds_that_they_say(seconds: int) -> None:
+    meter = Meter()
+    for second in range(seconds):
+        bought(meter, str(second), second, second + 0.1, second + 0.2)
+    page = html("load", meter, [], [])
+    ticks = re.findall(r'<text x="([\d.]+)" y="204" text-anchor="middle">([\d.]+) s</text>', page)
+    assert 2 <= len({second for _, second in ticks}) <= 11
+    for x, second in ticks:
+        assert float(x) == pytest.approx(60 + 840 * float(second) / seconds - 8 * (float(second) == seconds), abs=0.1)
+    sides = re.findall(r'text-anchor="end">([\d.]+)</text>', page)
+    assert sides[:5] == ["0", "1", "2", "3", "4"]
 
 
 def test_a_footprint_tells_its_first_quarter_from_its_last() -> None:

@@ -33,21 +33,48 @@ FILES = [
     *(f"loadgen/audit/{name}.py" for name in ("audit", "books", "stories")),
     *(
         f"loadgen/drill/{name}.py"
-        for name in ("certificate", "drill", "faults", "footprint", "pods", "report", "shop", "target")
+        for name in (
+            "certificate",
+            "command",
+            "drill",
+            "exposure",
+            "faults",
+            "footprint",
+            "pods",
+            "porcupine",
+            "report",
+            "shop",
+        )
     ),
-    *("loadgen/commands.py", "loadgen/load/client.py"),
+    *("loadgen/commands.py", "loadgen/drill/target.py", "loadgen/terminal.py"),
+    *(f"loadgen/load/{name}.py" for name in ("client", "command", "crew", "load", "meter", "rows")),
     *(f"loadgen/bench/{name}.py" for name in ("command", "figures", "run", "table")),
     "broker/node.py",
 ]
 # Whoever raises one of these, or calls one of those, says something to a person.
-ERRORS = {"LocalError", "NodeError", "KubeError", "Unreadable", "NotQuiet", "Unusable", "FaultFailed"}
+ERRORS = {"LocalError", "NodeError", "KubeError", "Unreadable", "NotQuiet", "Unusable", "FaultFailed", "NotBuilt"}
 SAYING = {"fromkeys", "fail", "say", "table", "tell", "print", "Finding", "Figure", "breach", "_twice", "map"}
 # What a service says of its role, and the doctor passes on.
 ROLES = {"writer", "follower"}
 # Functions that put together what is said elsewhere.
 MAKING = {
     *("_welcome", "_load_rows", "_line", "_left", "_quiet", "rows", "reasons", "_control_rows", "_recovery_rows"),
-    *("spread", "meaning", "_curves", "where"),
+    *(
+        "spread",
+        "meaning",
+        "_curves",
+        "where",
+        "_broken",
+        "_unchecked",
+        "_last_line",
+        "limits",
+        "measured",
+        "_client_says",
+        "_wrong",
+        "_kind",
+        "_failed",
+    ),
+    *("outcome", "_awaited", "_audit_rows", "_met_rows", "_audited", "who", "_own_limit"),
 }
 # What is said as it is: names, and what is made of nothing but figures or of what others say.
 AS_IT_IS = {
@@ -62,7 +89,10 @@ def said(tree: ast.AST) -> Iterator[str]:
     """The sentences in a file, with `{}` where something is filled in."""
     for node in ast.walk(tree):
         match node:
-            case ast.Raise(exc=ast.Call(func=ast.Name(id=name), args=[text, *_])) if name in ERRORS:
+            case (
+                ast.Raise(exc=ast.Call(func=ast.Name(id=name), args=[text, *_]))
+                | ast.Return(value=ast.Call(func=ast.Name(id=name), args=[text, *_]))
+            ) if name in ERRORS:
                 yield from literals(text)
             case ast.Call(func=ast.Name(id=name) | ast.Attribute(attr=name)) if name in SAYING:
                 for text in node.args:
@@ -238,7 +268,8 @@ def test_a_report_and_the_tables_of_the_bench_are_in_the_readers_language(monkey
     monkeypatch.setenv("LC_ALL", "es_ES.UTF-8")
     words.in_spanish.cache_clear()
     meter = Meter()
-    meter.second(0)
+    meter.arrives(0)
+    meter.accepts("a", 0, 0.1)
     page = html("zoco drill", meter, [], [("lost", "0"), ("money", "exact")])
     findings = Findings()
     findings.note("p50", [20.5], note="500/s for 15 s")

@@ -1,0 +1,81 @@
+"""What differs between what a record did and what the rules say, field by field, and which promise that breaks."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any, Final
+
+from loadgen.audit.verdict import UNSET
+
+Row = Mapping[str, Any]
+# The promise that a wrong field breaks, by service. What is not named breaks 7: an effect without its message.
+FIELDS: Final = {
+    "usuarios": {"saldo": 1, "esperan": 1},
+    "tokens": {"vendido": 6, "reserva": 6, "cola": 13},
+    "transacciones": {"ultimo": 5},
+    "compras": {
+        "usuario_id": 6,
+        "token_id": 6,
+        "precio": 6,
+        "motivo": 13,
+        "transaccion_id": 5,
+        "estado": 4,
+        "historia": 7,
+        "precio_maximo": 12,
+    },
+}
+WORDS: Final = {
+    "compraId": 6,
+    "usuarioId": 6,
+    "tokenId": 6,
+    "precio": 6,
+    "motivo": 13,
+    "transaccionId": 5,
+    "saldo": 1,
+    "monto": 1,
+}
+# Whose row a record is about.
+ROWS: Final = {"usuarios": 1, "tokens": 6, "transacciones": 5, "compras": 7}
+# A record of a sale is what transacciones says.
+OF_A_SALE: Final = 5
+REFUSALS: Final = ("compra.rechazada", "saldo.rechazado")
+EMPTY_LINE: Final = {"left": 0, "joined": []}
+
+Difference = tuple[int, str, Any, Any]
+
+
+def differences(
+    service: str, got: Row, want: Row, got_words: list[dict[str, Any]], want_words: list[dict[str, Any]]
+) -> Iterator[Difference]:
+    """(promise, field, what stands there, what the rules say)."""
+    for name in sorted(got.keys() | want.keys()):
+        stands, rules = got.get(name, UNSET), want.get(name, UNSET)
+        if stands != rules:
+            yield FIELDS[service].get(name, 7), f"change.{name}", stands, rules
+    for number in range(max(len(got_words), len(want_words))):
+        word = got_words[number] if number < len(got_words) else {}
+        due = want_words[number] if number < len(want_words) else {}
+        yield from _word(service, f"words[{number}]", word, due)
+
+
+def _word(service: str, place: str, word: Row, due: Row) -> Iterator[Difference]:
+    """One message: if its type is another one, that is the finding."""
+    if word.get("type") != due.get("type"):
+        refused = word.get("type") in REFUSALS or due.get("type") in REFUSALS
+        yield (
+            13 if refused else 6 if service != "compras" else 7,
+            f"{place}.type",
+            word.get("type", UNSET),
+            due.get("type", UNSET),
+        )
+        return
+    for name in sorted(word.keys() | due.keys()):
+        stands, rules = word.get(name, UNSET), due.get(name, UNSET)
+        if stands != rules:
+            otherwise = OF_A_SALE if service == "transacciones" else 7
+            yield WORDS.get(name, otherwise), f"{place}.{name}", stands, rules
+
+
+def count(change: Row | None, words: list[dict[str, Any]]) -> int:
+    """How many fields that is."""
+    return len(change or ()) + sum(len(word) for word in words)

@@ -1,0 +1,271 @@
+"""Reading the four journals of a folder from outside. What a service would refuse as damaged is refused.
+
+Nothing here is shared with the services: an audit that used their code would share their mistakes. docs/journal.md is
+what this was written from.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import zlib
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO, Any, Final, NoReturn
+
+import msgspec
+
+from loadgen.audit.books import Unreadable
+
+SERVICES: Final = ("compras", "tokens", "usuarios", "transacciones")
+SEGMENT: Final = re.compile(r"journal-\d{8}-\d{6}\.jsonl")
+FORMAT: Final = 1
+PIECE_BYTES: Final = 1024 * 1024
+SEAL: Final = b',"crc":"%08x"}\n'
+SEAL_BYTES: Final = len(SEAL % 0)
+MARK: Final = re.compile(rb"(\d{19}) ([0-9a-f]{8})\n")
+TIME: Final = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z")
+# A record is shorter than this, but for one that ends a long line: that is read in more pieces.
+RECORD_BYTES: Final = 2048
+# A place in a journal is one number: which file, and the byte at which the line begins.
+OFFSET_BITS: Final = 44
+OFFSET: Final = (1 << OFFSET_BITS) - 1
+
+
+class NotAShop(Unreadable):
+    """What was named is not what it should be: another folder, another shop's journal."""
+
+
+class Record(msgspec.Struct, gc=False, forbid_unknown_fields=True):
+    """One record of a journal: see docs/journal.md."""
+
+    seq: int
+    batch: int
+    time: str
+    id: str
+    row: str
+    change: dict[str, Any] | None
+    words: list[dict[str, Any]]
+    crc: str
+
+
+class Header(msgspec.Struct, gc=False, forbid_unknown_fields=True):
+    """The first line of a segment."""
+
+    format: int
+    service: str
+    segment: str
+    seq: int
+    previous: str | None
+    end: int
+    time: str
+    crc: str
+
+
+_record: Final = msgspec.json.Decoder(Record).decode
+_header: Final = msgspec.json.Decoder(Header).decode
+
+
+@dataclass(frozen=True, slots=True)
+class Piece:
+    """A part of a journal: the bytes of a file from `start` to `end` (None: to the last whole line).
+
+    `seq` is the record before its first. So many bytes as `synced` were surely on the disk.
+    """
+
+    name: str
+    file: Path
+    start: int
+    end: int | None
+    seq: int
+    time: str = ""
+    synced: int = 0
+
+
+class Journal:
+    """One service's records, in order. They are read anew each time, a line at a time."""
+
+    def __init__(self, service: str, pieces: Sequence[Piece]) -> None:
+        self.service = service
+        self.last_time = ""
+        self._pieces = pieces
+        self._files: dict[int, IO[bytes]] = {}
+
+    def records(self) -> Iterator[tuple[int, Record]]:
+        """Each record and its place. Raises Unreadable."""
+        seq, batch, time = 0, 0, ""
+        for number, piece in enumerate(self._pieces):
+            place = number << OFFSET_BITS
+            if piece.seq != seq or (piece.time < time and piece.time):
+                _refuse(f"{piece.name} goes on behind record {piece.seq} of {piece.time}, and the journal before it "
+                        f"ends with record {seq} of {time}")  # fmt: skip
+            for offset, raw in self._lines(number, piece):
+                try:
+                    record = _record(raw)
+                except msgspec.MsgspecError as error:
+                    where = self.where(place | offset)
+                    raise Unreadable(f"{where} is no record that this audit knows: {error}") from error
+                seq += 1
+                if record.seq != seq:
+                    _refuse(f"{self.where(place | offset)} is record {record.seq}, and record {seq} is due")
+                # A batch is what was written with one sync: it has one time, and the number of its first record.
+                if record.batch != batch:
+                    if record.batch != seq or record.time < time or not TIME.fullmatch(record.time):
+                        _refuse(f"{self.where(place | offset)} is of batch {record.batch} and {record.time}, and "
+                                f"follows batch {batch} of {time}")  # fmt: skip
+                    batch, time = record.batch, record.time
+                elif record.time != time:
+                    _refuse(f"{self.where(place | offset)} is of {record.time}, and its batch of {time}")
+                yield place | offset, record
+        self.last_time = time
+
+    def record(self, place: int) -> Record:
+        """One record again."""
+        file, at, size = self._file(place >> OFFSET_BITS), place & OFFSET, RECORD_BYTES
+        while True:
+            raw = os.pread(file.fileno(), size, at)
+            end = raw.find(b"\n")
+            if end >= 0 or len(raw) < size:
+                return _record(raw[:end])
+            size *= 8
+
+    def where(self, place: int) -> str:
+        """File and line of a place. Its lines are counted only now: few places are ever asked for."""
+        piece, left = self._pieces[place >> OFFSET_BITS], place & OFFSET
+        lines, at, file = 1, 0, self._file(place >> OFFSET_BITS)
+        while at < left:
+            some = os.pread(file.fileno(), min(PIECE_BYTES, left - at), at)
+            if not some:
+                break
+            lines, at = lines + some.count(b"\n"), at + len(some)
+        return f"{piece.name}:{lines}"
+
+    def close(self) -> None:
+        """Whoever has read it lets go of its files."""
+        for file in self._files.values():
+            file.close()
+        self._files.clear()
+
+    def _file(self, number: int) -> IO[bytes]:
+        if number not in self._files:
+            self._files[number] = _open(self._pieces[number].file)
+        return self._files[number]
+
+    def _lines(self, number: int, piece: Piece) -> Iterator[tuple[int, bytes]]:
+        """The piece's lines, all as they were written, and the byte where each begins. Raises Unreadable."""
+        at, end = piece.start, piece.end
+        crc32 = zlib.crc32
+        # A file of its own for each reading: two may be under way at once.
+        with _open(piece.file) as file:
+            file.seek(at)
+            for raw in file:
+                if end is not None and at >= end:
+                    break
+                if raw[-SEAL_BYTES:] != SEAL % crc32(raw[:-SEAL_BYTES]):
+                    if end is not None or at < piece.synced or _goes_on(file):
+                        where = self.where((number << OFFSET_BITS) | at)
+                        raise Unreadable(f"{where} is damaged: its checksum is wrong")
+                    # A torn end: it was never on the disk, so nothing of it was ever said.
+                    break
+                yield at, raw
+                at += len(raw)
+        wanted = piece.synced if end is None else end
+        if at < wanted or (end is not None and at != end):
+            raise Unreadable(f"{piece.name} ends at byte {at}, and {wanted} bytes of it were written: it is damaged")
+
+
+def _open(file: Path) -> IO[bytes]:
+    """Raises Unreadable."""
+    try:
+        return file.open("rb")
+    except OSError as error:
+        raise Unreadable(f"{file} cannot be read ({error.strerror}): read it as who runs the shop") from error
+
+
+def _goes_on(file: IO[bytes]) -> bool:
+    """Whether a whole line stands behind a bad one: a batch is written only when the one before is on the disk."""
+    return any(raw[-SEAL_BYTES:] == SEAL % zlib.crc32(raw[:-SEAL_BYTES]) for raw in file)
+
+
+def _refuse(says: str) -> NoReturn:
+    raise Unreadable(f"{says}: the journal is not what was written")
+
+
+def from_folder(data: Path, service: str) -> Journal:
+    """The journal of a service below this data folder. Raises Unreadable."""
+    folder = data / service
+    try:
+        files = {path.name for path in folder.iterdir()}
+    except FileNotFoundError:
+        files = set()
+    except OSError as error:
+        raise Unreadable(f"{folder} cannot be read ({error.strerror}): read it as who runs the shop") from error
+    names = sorted(name for name in files if SEGMENT.fullmatch(name))
+    if not names:
+        if not any((data / other).is_dir() for other in SERVICES):
+            raise NotAShop(f"{data} has none of the folders {', '.join(SERVICES)}: name a shop's folder with --data")
+        raise Unreadable(f"there is no journal in {folder}: the book is missing")
+    for mark in files:
+        if mark.endswith(".mark") and (lost := mark.removesuffix(".mark") + ".jsonl") not in files:
+            raise Unreadable(f"{folder / lost} is missing, and {mark} says that it was written")
+    return Journal(service, _chain(folder, names, service))
+
+
+def _chain(folder: Path, names: list[str], service: str) -> list[Piece]:
+    """Which segments are the journal, and where each ends: what a fenced writer added later does not count."""
+    chain: list[Piece] = []
+    wanted: str | None = None
+    end: int | None = None
+    for name in reversed(names):
+        if wanted is not None and name != wanted:
+            continue
+        file = folder / name
+        header, size = _head(file, service)
+        if header is None:
+            if wanted is None and not _synced(file):
+                continue
+            raise Unreadable(f"{file} has no header, and the journal goes on behind it")
+        chain.append(Piece(str(file), file, size, end, header.seq, header.time, 0 if chain else _synced(file)))
+        wanted, end = header.previous, header.end
+        if wanted is None:
+            if header.seq or header.end:
+                _refuse(f"{file} is the first segment, and begins behind record {header.seq}")
+            return chain[::-1]
+    raise Unreadable(f"{folder} lacks {wanted or 'a segment with a header'}")
+
+
+def _head(file: Path, service: str) -> tuple[Header | None, int]:
+    """A segment's header and its size in bytes; None when its writer died before there was one. Raises Unreadable."""
+    try:
+        with file.open("rb") as opened:
+            raw = opened.readline()
+            more = opened.readline()
+    except OSError as error:
+        raise Unreadable(f"{file} cannot be read ({error.strerror}): read it as who runs the shop") from error
+    if raw[-SEAL_BYTES:] != SEAL % zlib.crc32(raw[:-SEAL_BYTES]):
+        if more:
+            raise Unreadable(f"{file}:1 is damaged: its checksum is wrong")
+        return None, 0
+    # What a newer version may write is not known: only its number is looked at first.
+    version = msgspec.json.decode(raw).get("format")
+    if version != FORMAT:
+        raise Unreadable(f"{file} has format {version}; this audit reads {FORMAT}: use the audit of that version")
+    try:
+        header = _header(raw)
+    except msgspec.MsgspecError as error:
+        raise Unreadable(f"{file}:1 is no header that this audit knows: {error}") from error
+    if (header.service, header.segment) != (service, file.name):
+        _refuse(f"{file} says that it is {header.segment} of {header.service}")
+    if not TIME.fullmatch(header.time):
+        _refuse(f"{file} says that it was begun at {header.time}")
+    return header, len(raw)
+
+
+def _synced(file: Path) -> int:
+    """How many bytes of a segment are surely on the disk (0: nothing is known)."""
+    try:
+        found = MARK.fullmatch(file.with_suffix(".mark").read_bytes())
+    except FileNotFoundError:
+        return 0
+    return int(found[1]) if found and int(found[2], 16) == zlib.crc32(found[1]) else 0

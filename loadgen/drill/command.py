@@ -1,0 +1,130 @@
+"""The command `zoco drill`."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from typing import Annotated, Final
+
+import typer
+
+from loadgen.commands import print_breaches
+from loadgen.drill import porcupine
+from loadgen.drill.controls import CONTROLS
+from loadgen.drill.drill import Order
+from loadgen.drill.drill import drill as run_drill
+from loadgen.drill.faults import SCENARIOS
+from loadgen.drill.report import html
+from loadgen.load.mixes import MIXES
+from loadgen.terminal import (
+    FOLDER,
+    REPORT,
+    BuyersOption,
+    FolderOption,
+    MixOption,
+    Progress,
+    RateOption,
+    SeedOption,
+    TokensOption,
+    Unusable,
+    WorkersOption,
+    many_connections,
+    now,
+    one_of,
+    out,
+)
+from services.kube import NAMESPACE, Cluster
+from services.local import Running
+from services.options import DATA, DataOption, JsonOption, NamespaceOption
+from services.words import say
+
+# Breaches of each promise that a drill prints; `zoco audit` on its books has more.
+EXAMPLES: Final = 3
+
+
+def drill(  # noqa: PLR0913, PLR0917
+    scenario: Annotated[
+        str, typer.Argument(help="; ".join(f"{name}: {say(found.says)}" for name, found in SCENARIOS.items()))
+    ] = "",
+    here: Annotated[bool, typer.Option("--here", help="Harm the shop that runs in --data.")] = False,
+    kube: Annotated[bool, typer.Option("--kube", help="Harm the shop in the cluster that kubectl points at.")] = False,
+    without: Annotated[
+        str | None, typer.Option(help=f"Take a guarantee away, to see it missed: {', '.join(CONTROLS)}.")
+    ] = None,
+    seed: SeedOption = 0,
+    purchases: Annotated[int, typer.Option(min=1, help="Requests; more if the last fault comes late.")] = 10_000,
+    rate: RateOption = 250.0,
+    mix: MixOption = "normal",
+    buyers: BuyersOption = None,
+    tokens: TokensOption = None,
+    down: Annotated[float, typer.Option(min=0, help="Seconds that a killed process stays down.")] = 0.0,
+    every: Annotated[float, typer.Option(min=0.1, help="storm: seconds from one killed service to the next.")] = 1.0,
+    patience: Annotated[
+        float | None, typer.Option(min=1, help="Seconds to wait for quiet in the end: 120; with --without 30.")
+    ] = None,
+    with_porcupine: Annotated[
+        bool, typer.Option("--porcupine", help="Porcupine (needs Go) judges what clients were told, too.")
+    ] = False,
+    data: DataOption = DATA,
+    namespace: NamespaceOption = NAMESPACE,
+    workers: WorkersOption = 1,
+    folder: FolderOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Load, faults, quiet, audit: a verdict. Exit code 1: it failed; 3: a guarantee was gone, and was not missed."""
+    control = None
+    if without is not None:
+        one_of("control", without, CONTROLS)
+        control = CONTROLS[without]
+        scenario = scenario or control.scenario
+        if here or kube:
+            raise Unusable(
+                "a guarantee can be taken away only from a shop of the drill's own: leave out --here and --kube"
+            )
+    scenario = scenario or "transacciones"
+    one_of("scenario", scenario, SCENARIOS)
+    one_of("mix", mix, MIXES)
+    if here and kube:
+        raise Unusable("--here is a shop on this machine and --kube one in a cluster: leave one of them out")
+    if kube and not SCENARIOS[scenario].kube:
+        able = ", ".join(name for name, found in SCENARIOS.items() if found.kube)
+        raise Unusable(f"{scenario} cannot be done to pods: with --kube it is one of {able}")
+    if every != 1 and scenario != "storm":
+        raise Unusable(f"--every is for the scenario storm: {scenario} has its own times")
+    if here:
+        Running.read(data)
+    many_connections()
+    order = Order(
+        scenario=scenario,
+        folder=(folder or FOLDER / f"{now()}-{scenario}").absolute(),
+        here=data if here else None,
+        kube=Cluster(namespace) if kube else None,
+        mix=mix,
+        seed=seed,
+        purchases=purchases,
+        rate=rate,
+        down_seconds=down,
+        every_seconds=every,
+        buyers=buyers,
+        tokens=tokens,
+        patience_seconds=patience or (30 if control else 120),
+        without=without,
+        must_break=control.promises if control else frozenset(),
+        workers=workers,
+        # Others may buy in a shop that is not the drill's own.
+        judges=[porcupine.judge(alone=not (here or kube))] if with_porcupine else [],
+    )
+    with Progress(as_json) as progress:
+        certificate = asyncio.run(run_drill(order, progress.tell))
+    report = order.folder / REPORT
+    report.write_text(
+        html(f"zoco drill {scenario}", certificate.meter, certificate.faults, certificate.rows()), encoding="utf-8"
+    )
+    if as_json:
+        out.print_json(json.dumps(certificate.as_json(), ensure_ascii=False))
+    else:
+        out.print(certificate.shown())
+        print_breaches(certificate.verdict, EXAMPLES)
+        out.print(f"books, journal and report: {order.folder}", markup=False)
+    if certificate.exit_code:
+        raise typer.Exit(certificate.exit_code)

@@ -1,0 +1,111 @@
+"""The command `zoco load`."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections import Counter
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from loadgen.drill.report import html
+from loadgen.load.client import Client
+from loadgen.load.crew import crew
+from loadgen.load.journal import JOURNAL
+from loadgen.load.load import PATIENCE_SECONDS, Load
+from loadgen.load.meter import Meter
+from loadgen.load.mixes import MIXES, Stock
+from loadgen.load.plan import Plan
+from loadgen.load.prepare import prepared
+from loadgen.load.rows import Row, measured
+from loadgen.terminal import (
+    FOLDER,
+    REPORT,
+    BuyersOption,
+    FolderOption,
+    MixOption,
+    Progress,
+    RateOption,
+    SeedOption,
+    TokensOption,
+    Unusable,
+    WorkersOption,
+    many_connections,
+    now,
+    one_of,
+    out,
+)
+from services.local import Running
+from services.options import DATA, DataOption, JsonOption
+from services.words import say
+
+
+def load(  # noqa: PLR0913, PLR0917 - each is an option of the command
+    rate: RateOption = 100.0,
+    seconds: Annotated[float, typer.Option("--for", min=0.1, help="Seconds of load.")] = 30.0,
+    mix: MixOption = "normal",
+    buyers: BuyersOption = None,
+    tokens: TokensOption = None,
+    seed: SeedOption = 0,
+    data: DataOption = DATA,
+    url: Annotated[str | None, typer.Option(help="The front door; unless told, the one that runs here.")] = None,
+    token: Annotated[
+        str | None, typer.Option("--operator-token", envvar="ZOCO_OPERATOR_TOKEN", help="For --url: registers buyers.")
+    ] = None,
+    workers: WorkersOption = 1,
+    folder: FolderOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Buy at a fixed rate, and write down what was asked and what was told. Exit code 1 when an answer was wrong."""
+    one_of("mix", mix, MIXES)
+    if url is None:
+        running = Running.read(data)
+        url, token = running.urls["compras"], running.operator_token
+    if not token:
+        raise Unusable("buyers and tokens are registered by the operator: give --operator-token with --url")
+    many_connections()
+    folder = folder or FOLDER / f"{now()}-load"
+    folder.mkdir(parents=True, exist_ok=True)
+    count = max(1, round(rate * seconds))
+    usual = MIXES[mix].stock(count)
+    stock = Stock.of(buyers or len(usual.buyers), tokens or len(usual.tokens), usual.saldo)
+    plan = Plan(mix, stock, seed, rate, count, workers)
+    meter = Meter()
+    with Progress(as_json) as progress:
+        quiet = asyncio.run(_load(plan, folder, url, token, meter, progress))
+    (folder / REPORT).write_text(html(f"zoco load: {mix}", meter, [], _load_rows(meter)), encoding="utf-8")
+    if as_json:
+        out.print_json(json.dumps(meter.as_json()))
+    else:
+        for name, value in _load_rows(meter):
+            out.print(f"{say(name):<12} {say(value)}", markup=False)
+        out.print(f"journal and report: {folder / JOURNAL} {folder / REPORT}", markup=False)
+    if meter.wrong or meter.abandoned or not quiet:
+        raise typer.Exit(1)
+
+
+async def _load(plan: Plan, folder: Path, url: str, token: str, meter: Meter, progress: Progress) -> bool:
+    async with Client(url, folder / JOURNAL, token) as client:
+        progress.tell("registering buyers and tokens ...", None)
+        plan.stock = await prepared(client, plan.stock)
+        load = Load(client, meter)
+        async with crew(plan, folder, url, token) as workers, load.measured():
+            watching = asyncio.create_task(progress.watch(meter))
+            try:
+                await workers.send(load)
+                return await load.finish(PATIENCE_SECONDS)
+            finally:
+                watching.cancel()
+
+
+def _load_rows(meter: Meter) -> list[Row]:
+    rows = [
+        ("requests", f"{meter.arrived:,}: accepted {meter.accepted:,}, rejected {meter.rejected:,}"),
+        ("finished", f"sold {meter.sold:,}, refused {meter.refused:,}, not finished {meter.unfinished:,}"),
+        *measured(meter),
+    ]
+    if meter.abandoned:
+        rows.append(("given up", f"{meter.abandoned:,}"))
+    return rows + [("wrong", f"{wrong} ({count} times)") for wrong, count in sorted(Counter(meter.wrong).items())]

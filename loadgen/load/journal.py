@@ -1,0 +1,120 @@
+"""What a client writes down, as JSON lines: each request before it is sent, what came of it, and the ends it saw.
+
+    {"client":1,"url":"http://…","started":"2026-…Z"}             first; 1 is the format
+    {"shop":{"seq":1,"time":"…","crc":"…"}}                       record 1 of compras' journal, once it is known
+    {"n":1,"t":…,"key":"…","asks":{"usuarioId":1,"tokenId":2}}    before each POST ("asks":null,"raw":"…": a bad one)
+    {"n":1,"t":…,"status":202,"answer":…}                         or "status":null,"lost":"TimeoutError"
+    {"t":…,"ended":"<purchase>","estado":"rechazada","motivo":"…"}
+    {"t":…,"closed":true,"lines":5}                               last: so many lines stand before it
+
+`t` is seconds since 1970 (`clock.py`). An answer stands there as it came; one that is no JSON as text, cut.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any, Final
+
+import msgspec
+
+from loadgen.load.clock import CLOCK
+
+FORMAT: Final = 1
+JOURNAL: Final = "client.jsonl"
+# How much of a bad request's body, and of an answer that is no JSON, is written down, in characters.
+RAW_NOTED: Final = 200
+
+
+def journal_of(folder: Path, worker: int) -> Path:
+    """client.jsonl, client-2.jsonl, …"""
+    return folder / (JOURNAL if worker == 1 else f"client-{worker}.jsonl")
+
+
+class ClientJournal:
+    """One file, written by one client at a time. A client that comes later goes on where the last one closed it."""
+
+    def __init__(self, file: Path, url: str) -> None:
+        """Raises OSError."""
+        self._shop: Any = None
+        self._number = self._lines = 0
+        self._file = file.open("a+b", buffering=0)
+        if self._go_on() == 0:
+            self._write({"client": FORMAT, "url": url, "started": CLOCK.utc()})
+
+    def asks(self, key: str, body: dict[str, Any]) -> int:
+        """A request is about to be sent. Its number."""
+        self._number += 1
+        self._write({"n": self._number, "t": CLOCK.now(), "key": key, "asks": body})
+        return self._number
+
+    def asks_badly(self, body: bytes) -> int:
+        """The same of one that no client should send."""
+        self._number += 1
+        raw = body.decode("latin-1")[:RAW_NOTED]
+        self._write({"n": self._number, "t": CLOCK.now(), "asks": None, "raw": raw})
+        return self._number
+
+    def told(self, number: int, status: int, answer: Any) -> None:
+        self._write({"n": number, "t": CLOCK.now(), "status": status, "answer": answer})
+
+    def lost(self, number: int, why: str) -> None:
+        """No answer came."""
+        self._write({"n": number, "t": CLOCK.now(), "status": None, "lost": why})
+
+    def ended(self, about: str, estado: str, motivo: str | None) -> None:
+        """The end of a purchase was seen."""
+        why = {} if motivo is None else {"motivo": motivo}
+        self._write({"t": CLOCK.now(), "ended": about, "estado": estado, **why})
+
+    @property
+    def knows_shop(self) -> bool:
+        return self._shop is not None
+
+    def shop(self, record: dict[str, Any]) -> None:
+        """By this record 1 of compras a shop is told from another one."""
+        found = {name: record.get(name) for name in ("seq", "time", "crc")}
+        if found != self._shop:
+            self._shop = found
+            self._write({"shop": found})
+
+    def close(self) -> None:
+        self._write({"t": CLOCK.now(), "closed": True, "lines": self._lines})
+        self._file.close()
+
+    def _write(self, line: dict[str, Any]) -> None:
+        self._file.write(msgspec.json.encode(line) + b"\n")
+        self._lines += 1
+
+    def _go_on(self) -> int:
+        """Read what is there, and take its closing line away. The number of lines left."""
+        self._file.seek(0)
+        size, last = 0, b""
+        for last in self._file:
+            size += len(last)
+            self._lines += 1
+            note = _decoded(last)
+            self._number = max(self._number, note.get("n", 0))
+            self._shop = note.get("shop", self._shop)
+        if _decoded(last).get("closed"):
+            self._file.truncate(size - len(last))
+            self._lines -= 1
+        elif last and not last.endswith(b"\n"):
+            # Whoever wrote it died of it: that line stays as it is, for the audit to see.
+            self._file.write(b"\n")
+        return self._lines
+
+
+def _decoded(line: bytes) -> dict[str, Any]:
+    try:
+        note = msgspec.json.decode(line)
+    except msgspec.DecodeError:
+        return {}
+    return note if isinstance(note, dict) else {}
+
+
+def answer_of(raw: bytes) -> Any:
+    """The body of an answer: what its JSON says, or its text, cut."""
+    try:
+        return msgspec.json.decode(raw)
+    except msgspec.DecodeError:
+        return raw.decode("utf-8", errors="replace")[:RAW_NOTED]

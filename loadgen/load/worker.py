@@ -1,0 +1,66 @@
+"""One more process of a load: sends its share, and hands its meter to the process that started it.
+
+`python -m loadgen.load.worker` hears an Order, then the instant at which to start, then where to stop, as often as that
+changes; it says READY, how far it is, and its meter (`frames.py`). Its stdin ends with whoever started it, and so does
+it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import sys
+from typing import Any, Final
+
+from loadgen.load.client import Client
+from loadgen.load.clock import CLOCK
+from loadgen.load.frames import READY, Order, Progress, frame, heard
+from loadgen.load.load import Load
+from loadgen.load.meter import Meter
+
+TELL_SECONDS: Final = 0.5
+
+
+async def work() -> None:
+    reader = asyncio.StreamReader()
+    protocol = asyncio.StreamReaderProtocol(reader)
+    await asyncio.get_running_loop().connect_read_pipe(lambda: protocol, sys.stdin.buffer)
+    order: Order = await heard(reader)
+    CLOCK.ahead_seconds = order.ahead_seconds
+    plan, meter, me = order.plan, Meter(), asyncio.current_task()
+    assert me is not None
+
+    async def listen() -> None:
+        try:
+            while True:
+                plan.until = await heard(reader)
+        except asyncio.IncompleteReadError:
+            me.cancel()
+
+    async with Client(order.url, order.journal, order.operator_token) as client:
+        await client.know_shop()
+        _say(READY)
+        start: float = await heard(reader)
+        beside = [asyncio.create_task(listen()), asyncio.create_task(_tell(meter))]
+        await Load(client, meter).send(
+            plan.share(order.number), plan.rate, start=start, first=order.number - 1, step=plan.workers
+        )
+        for task in beside:
+            task.cancel()
+    _say(meter)
+
+
+async def _tell(meter: Meter) -> None:
+    while True:
+        await asyncio.sleep(TELL_SECONDS)
+        _say(Progress(meter.arrived, meter.accepted))
+
+
+def _say(what: Any) -> None:
+    sys.stdout.buffer.write(frame(what))
+    sys.stdout.buffer.flush()
+
+
+if __name__ == "__main__":
+    with contextlib.suppress(asyncio.CancelledError, KeyboardInterrupt, BrokenPipeError):
+        asyncio.run(work())

@@ -1,0 +1,102 @@
+"""What the commands of this folder have in common: options, where their files go, and the line that changes."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import resource
+import time
+from datetime import datetime
+from pathlib import Path
+from typing import Annotated, Any, Final
+
+import typer
+from rich.live import Live
+
+from loadgen.load.clock import CLOCK
+from loadgen.load.meter import Meter
+from loadgen.load.mixes import MIXES
+from services.words import Speaker, say
+
+FOLDER: Final = Path(".drill")
+REPORT: Final = "report.html"
+LINE_SECONDS: Final = 5.0
+
+out = Speaker()
+# Progress: whoever reads stdout as JSON does not see it.
+err = Speaker(stderr=True)
+
+MixOption = Annotated[str, typer.Option(help="; ".join(f"{name}: {say(mix.says)}" for name, mix in MIXES.items()))]
+SeedOption = Annotated[int, typer.Option(help="The same seed: the same requests and the same faults.")]
+RateOption = Annotated[float, typer.Option(min=0.1, help="Requests a second, whatever the answers do.")]
+BuyersOption = Annotated[int | None, typer.Option(min=1, help="Buyers to register; unless told, as the mix needs.")]
+TokensOption = Annotated[int | None, typer.Option(min=1, help="Tokens to put up for sale; as the mix needs.")]
+WorkersOption = Annotated[
+    int, typer.Option(min=1, help="Processes that send the load, each with a journal: client.jsonl, client-2.jsonl, …")
+]
+FolderOption = Annotated[Path | None, typer.Option("--out", help="Where journal and report go; unless told, .drill/…")]
+
+
+class Unusable(Exception):
+    """What was asked for cannot be done. One sentence: why, and what to do."""
+
+
+class Progress:
+    """One line that changes, on a terminal; elsewhere a line now and then; nothing beside JSON on a terminal."""
+
+    def __init__(self, quiet: bool) -> None:
+        self._live = Live(console=err, refresh_per_second=5, transient=True) if err.is_terminal and not quiet else None
+        self._next = 0.0
+
+    def __enter__(self) -> Progress:
+        if self._live:
+            self._live.start()
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        if self._live:
+            self._live.stop()
+
+    def tell(self, text: str, meter: Meter | None) -> None:
+        if self._live:
+            self._live.update(say(_line(meter) if meter else text))
+        elif meter is None or time.monotonic() > self._next:
+            self._next = time.monotonic() + LINE_SECONDS
+            err.print(_line(meter) if meter else text, markup=False)
+
+    async def watch(self, meter: Meter) -> None:
+        while True:
+            await asyncio.sleep(1)
+            self.tell("", meter)
+
+
+def _line(meter: Meter) -> str:
+    others = meter.elsewhere.values()
+    due, p99 = meter.latest(CLOCK.now())
+    latency = "no answers" if p99 is None else f"{p99 * 1000:,.0f} ms to 202 (p99)"
+    if meter.limits:
+        latency = "the client is too slow"
+    if others:
+        arrived = meter.arrived + sum(other.arrived for other in others)
+        accepted = meter.accepted + sum(other.accepted for other in others)
+        return f"{arrived:,} requests, accepted {accepted:,}; {latency}"
+    return (
+        f"{meter.arrived:,} requests, {due}/s; accepted {meter.accepted:,}, finished {meter.sold + meter.refused:,}, "
+        f"backlog {meter.backlog:,}; {latency}"
+    )
+
+
+def one_of(what: str, name: str, known: dict[str, Any]) -> None:
+    if name not in known:
+        raise Unusable(f"there is no {what} {name}: it is one of {', '.join(known)}")
+
+
+def now() -> str:
+    return datetime.now().astimezone().strftime("%Y%m%d-%H%M%S")
+
+
+def many_connections() -> None:
+    """While a service stands still, its callers wait: each has a connection."""
+    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    with contextlib.suppress(ValueError, OSError):
+        resource.setrlimit(resource.RLIMIT_NOFILE, (min(hard, 65_536) if hard > 0 else 65_536, hard))

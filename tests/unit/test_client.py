@@ -1,0 +1,120 @@
+"""What a client of the shop writes down, and what it makes of answers that no shop should give."""
+
+from __future__ import annotations
+
+import json
+import resource
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager, contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+from aiohttp import web
+from aiohttp.test_utils import TestServer
+
+from loadgen.load.client import Client, ClientLimit
+from loadgen.load.journal import ClientJournal
+
+FIRST = {"seq": 1, "time": "2026-11-25T10:00:00.000Z", "crc": "0badcafe"}
+
+
+@asynccontextmanager
+async def answering(*bodies: bytes, status: int = 202) -> AsyncIterator[str]:
+    """A front door that gives these answers, one after the other, whatever it is asked to sell; its address."""
+    left = list(bodies)
+
+    async def sell(request: web.Request) -> web.Response:
+        return web.Response(status=status, body=left.pop(0), content_type="application/json")
+
+    async def diario(request: web.Request) -> web.Response:
+        return web.Response(text=json.dumps({**FIRST, "row": "x"}) + "\n")
+
+    app = web.Application()
+    app.add_routes([web.post("/compras", sell), web.get("/diario", diario)])
+    async with TestServer(app) as server:
+        yield str(server.make_url("")).rstrip("/")
+
+
+def lines(file: Path) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in file.read_text(encoding="utf-8").splitlines()]
+
+
+async def test_a_journal_says_who_asked_where_and_is_closed_by_the_number_of_its_lines(tmp_path: Path) -> None:
+    file = tmp_path / "client.jsonl"
+    async with answering(b'{"id": "a"}') as url, Client(url, file, "operator") as client:
+        await client.ask(1, 2, key="k", precio_maximo=3)
+        client.ended("a", "rechazada", "token-vendido")
+    header, asked, told, ended, shop, closed = lines(file)
+    assert header == {"client": 1, "url": url, "started": header["started"]}
+    assert asked | {"t": 0} == {"n": 1, "t": 0, "key": "k", "asks": {"usuarioId": 1, "tokenId": 2, "precioMaximo": 3}}
+    assert told | {"t": 0} == {"n": 1, "t": 0, "status": 202, "answer": {"id": "a"}}
+    assert ended | {"t": 0} == {"t": 0, "ended": "a", "estado": "rechazada", "motivo": "token-vendido"}
+    assert shop == {"shop": FIRST}
+    assert closed | {"t": 0} == {"t": 0, "closed": True, "lines": 5}
+    assert asked["t"] <= told["t"] <= ended["t"] <= closed["t"]
+
+
+async def test_whoever_goes_on_with_a_journal_leaves_one_closing_line_and_no_number_twice(tmp_path: Path) -> None:
+    file = tmp_path / "client.jsonl"
+    for _ in range(2):
+        async with answering(b"{}") as url, Client(url, file, "operator") as client:
+            await client.ask(1, 2)
+    found = lines(file)
+    assert [line["n"] for line in found if "asks" in line] == [1, 2]
+    assert [number for number, line in enumerate(found) if "closed" in line] == [len(found) - 1] == [6]
+    assert found[-1]["lines"] == 6
+    assert sum("client" in line for line in found) == sum("shop" in line for line in found) == 1
+
+
+def test_a_line_that_was_cut_off_stays_for_the_audit_to_see(tmp_path: Path) -> None:
+    file = tmp_path / "client.jsonl"
+    file.write_bytes(b'{"client":1}\n{"n":7,"asks":{}}\n{"n":8,"as')
+    journal = ClientJournal(file, "http://x")
+    assert journal.asks("k", {}) == 8
+    journal.close()
+    assert file.read_bytes().splitlines()[2] == b'{"n":8,"as'
+
+
+STRANGE: dict[bytes, Any] = {
+    b"null": None,
+    b"[]": [],
+    b'["id"]': ["id"],
+    b"7": 7,
+    b'{"estado": "solicitada"}': {"estado": "solicitada"},
+    b"<html>" + b"x" * 999: "<html>" + "x" * 194,
+    b'{"id": NaN}': '{"id": NaN}',
+    b"\xff": "\ufffd",
+    b"": "",
+}
+
+
+async def test_a_strange_answer_is_written_down_as_it_came(tmp_path: Path) -> None:
+    file = tmp_path / "client.jsonl"
+    async with answering(*STRANGE) as url, Client(url, file) as client:
+        for _ in STRANGE:
+            await client.ask(1, 2)
+    assert [line["answer"] for line in lines(file) if "status" in line] == list(STRANGE.values())
+
+
+async def test_a_client_without_descriptors_says_so_and_does_not_blame_the_shop(tmp_path: Path) -> None:
+    file = tmp_path / "client.jsonl"
+    async with answering(b"{}") as url, Client(url, file) as client:
+        with no_more_descriptors(), pytest.raises(ClientLimit, match="the client ran out of descriptors"):
+            await client.ask(1, 2)
+        assert await client.ask(1, 2) == (202, {})
+    lost = [line for line in lines(file) if "lost" in line]
+    assert [line["lost"] for line in lost] == ["the client ran out of descriptors"]
+
+
+@contextmanager
+def no_more_descriptors() -> Any:
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    free = len(list(Path("/proc/self/fd").iterdir()))
+    with (Path("/dev/null")).open("rb") as lowest:
+        next_free = lowest.fileno()
+    resource.setrlimit(resource.RLIMIT_NOFILE, (min(next_free, free), hard))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))

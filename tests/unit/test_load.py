@@ -1,0 +1,160 @@
+"""A load against front doors by hand: strange answers, a client that cannot keep up, several processes."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import signal
+import time
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+from aiohttp import web
+from aiohttp.test_utils import TestServer
+
+from loadgen.load.client import Client
+from loadgen.load.clock import CLOCK
+from loadgen.load.crew import WorkerDied, crew
+from loadgen.load.load import Load
+from loadgen.load.meter import Meter
+from loadgen.load.mixes import Ask, Stock
+from loadgen.load.plan import Plan
+from tests.unit.test_client import no_more_descriptors
+
+
+@asynccontextmanager
+async def front_door(answer: bytes | None = None) -> AsyncIterator[str]:
+    """Accepts whatever it is asked for, or gives this answer; its address."""
+
+    async def sell(request: web.Request) -> web.Response:
+        about = request.headers["Idempotency-Key"]
+        body = json.dumps({"id": about}).encode() if answer is None else answer
+        return web.Response(status=202, body=body, content_type="application/json")
+
+    async def diario(_: web.Request) -> web.Response:
+        return web.Response(text="")
+
+    app = web.Application()
+    app.add_routes([web.post("/compras", sell), web.get("/diario", diario)])
+    async with TestServer(app) as server:
+        yield str(server.make_url("")).rstrip("/")
+
+
+def asked(count: int) -> Iterator[Ask]:
+    return (Ask(f"key {number}", 1, number) for number in range(count))
+
+
+@pytest.mark.parametrize(
+    ("answer", "says"),
+    [
+        (b"null", "null"),
+        (b"[]", "a list"),
+        (b'{"estado": "solicitada"}', "no id"),
+        (b'{"id": 7}', "no id"),
+        (b"<html>", "what is no JSON object"),
+        (b"7", "a number"),
+    ],
+)
+async def test_a_strange_answer_to_a_good_request_is_a_finding_and_no_traceback(answer: bytes, says: str) -> None:
+    meter = Meter()
+    async with front_door(answer) as url, Client(url, None) as client:
+        await Load(client, meter).send(asked(3), 100)
+    assert meter.wrong == [f"a good request was answered 202 with {says}"] * 3
+    assert (meter.arrived, meter.strange, meter.accepted, meter.backlog) == (3, 3, 0, 0)
+
+
+async def test_a_client_whose_loop_stands_still_was_too_slow_and_says_by_how_much() -> None:
+    meter = Meter()
+
+    def stuck() -> Iterator[Ask]:
+        for number, ask in enumerate(asked(130)):
+            if number == 120:
+                time.sleep(0.5)
+            yield ask
+
+    async with front_door() as url, Client(url, None) as client:
+        await Load(client, meter).send(stuck(), 100)
+    rate, lag = meter.limits
+    assert "of 100.0 requests a second" in rate and "later than it should" in lag
+    assert meter.rate is not None and meter.rate < 95
+    assert meter.lag.at(99) > 0.3
+    assert meter.as_json()["acceptSeconds"] is None
+
+
+async def test_used_up_descriptors_are_the_clients_own_and_the_request_is_sent_again() -> None:
+    meter = Meter()
+    async with front_door() as url, Client(url, None) as client:
+        load = Load(client, meter)
+        with no_more_descriptors():
+            sending = asyncio.create_task(load.send(asked(3), 1000))
+            while sum(meter.ran_out.values()) < 3:
+                await asyncio.sleep(0.01)
+        await sending
+    assert meter.ran_out.keys() == {"the client ran out of descriptors"}
+    assert meter.statuses == {202: 3}
+    assert meter.accepted == 3
+    assert meter.limits and not meter.wrong
+
+
+def plan(count: int, rate: float, workers: int) -> Plan:
+    return Plan("normal", Stock.of(10, 100, 10_000), 7, rate, count, workers)
+
+
+@pytest.mark.parametrize("workers", [1, 2, 3])
+def test_the_workers_share_what_one_would_send(workers: int) -> None:
+    shares = [list(plan(100, 50, workers).share(worker)) for worker in range(1, workers + 1)]
+    together = [shares[number % workers][number // workers] for number in range(100)]
+    assert together == list(plan(100, 50, 1).share(1))
+    assert sum(map(len, shares)) == 100
+
+
+async def test_a_load_of_three_processes_sends_what_was_asked_for_at_the_rate_of_one(tmp_path: Path) -> None:
+    meter = Meter()
+    async with (
+        front_door() as url,
+        Client(url, tmp_path / "client.jsonl", "operator") as client,
+        crew(plan(300, 150, 3), tmp_path, url, "operator") as workers,
+    ):
+        await workers.send(Load(client, meter))
+    keys = []
+    for name in ("client.jsonl", "client-2.jsonl", "client-3.jsonl"):
+        found: list[dict[str, Any]] = [json.loads(line) for line in (tmp_path / name).read_bytes().splitlines()]
+        asks = [line for line in found if "asks" in line]
+        assert len(asks) == 100
+        assert found[-1]["closed"] and found[-1]["lines"] == len(found) - 1
+        assert all(abs(line["t"] - CLOCK.now()) < 60 for line in asks)
+        keys += [(line["t"], line["key"]) for line in asks]
+    assert sorted(key for _, key in keys) == sorted(ask.key for ask in plan(300, 150, 1).share(1))
+    assert (meter.arrived, meter.accepted, meter.sent_count, meter.unfinished) == (300, 300, 300, 300)
+    assert meter.rate is not None and meter.rate <= 151
+    assert [point.arrived for point in meter.points[:2]] == [150, 150]
+
+
+async def test_a_worker_that_dies_is_an_error_and_not_fewer_requests(tmp_path: Path) -> None:
+    async with front_door() as url, Client(url, None) as client:
+        with pytest.raises(WorkerDied, match="worker 2 of the load ended with exit code -9"):
+            async with crew(plan(3000, 100, 2), tmp_path, url, "operator") as workers:
+                sending = asyncio.create_task(workers.send(Load(client, Meter())))
+                while b'"asks"' not in (tmp_path / "client-2.jsonl").read_bytes():
+                    await asyncio.sleep(0.02)
+                os.kill(workers.processes[0].pid, signal.SIGKILL)
+                await sending
+
+
+async def test_where_to_stop_may_be_said_while_the_load_is_sent_and_all_workers_hear_it(tmp_path: Path) -> None:
+    meter = Meter()
+    async with (
+        front_door() as url,
+        Client(url, None) as client,
+        crew(plan(100_000, 100, 2), tmp_path, url, "operator") as workers,
+    ):
+        sending = asyncio.create_task(workers.send(Load(client, meter)))
+        while not meter.arrived:
+            await asyncio.sleep(0.02)
+        workers.stop_at(200)
+        await sending
+    assert meter.arrived == 200
