@@ -100,6 +100,7 @@ def table(found: list[dict[str, Any]]) -> str:
         score = 100 * killed // (len(these) - equal)
         rows.append(f"| `{file}` | {len(these)} | {killed} | {equal} | {score} % |")
     how = Counter(outcome["seen"].split(":")[0].split(" ")[0] for outcome in found if outcome["seen"] != "survived")
+    stories = how["chapter"] + how["a"]
     reasons = [f"- {len(names)}: {reason}" for reason, names in EQUIVALENT.items()]
     return "\n".join(
         (
@@ -113,9 +114,9 @@ def table(found: list[dict[str, Any]]) -> str:
             "| --- | --- | --- | --- | --- |",
             *rows,
             "",
-            f"{how['chapter'] + how['a']} were seen in the stories and {how['world']} in the simulation;",
-            f"{how['no']} do not run at all, and {how['unreadable']} write records that are none, which the audit refuses",
-            "to judge. The equivalent ones change nothing that anybody could see. They are named, each with its line, in",
+            f"{stories} were seen in the stories, {how['world']} in the simulation; {how['no']} do not run at all, and",
+            f"{how['unreadable']} write what is no record, which the audit refuses to judge. The others change nothing",
+            "that anybody could see. They are named, each with its line, in",
             "`tests/audit/equivalent_mutants.py`:",
             "",
             *reasons,
