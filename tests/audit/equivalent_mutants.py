@@ -126,14 +126,6 @@ EQUIVALENT: Final[dict[str, tuple[Name, ...]]] = {
     "a line grows by one at a time, and is never longer than it may be": (
         ("services/tokens/domain.py", "reservar", "if len(token.cola) >= MAX_COLA:", "> -> ="),
     ),
-    "a row never goes away: None and the same row both mean that nothing of it changes": (
-        (
-            "services/usuarios/domain.py",
-            "cobrar",
-            'return Decision(usuario, (rechazar(reserva, "usuario-inexistente"),))',
-            "usuario -> None",
-        ),
-    ),
     "the journal's own message has its names as on the wire, by which it is read anyway": (
         (
             "services/compras/domain.py",

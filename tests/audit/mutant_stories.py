@@ -400,6 +400,12 @@ async def top_ups(shop: Shop) -> None:
     await shop.quiet()
     await shop.user(25, 7)
     await shop.top_up(25, 3)
+    # It waits still when its user cannot buy yet, and is counted when they come in the same batch.
+    await shop.top_up(29, 11)
+    await shop.token(223, 3)
+    await shop.post(29, 223)
+    await shop.step("tokens")
+    await shop.user(29, 6, later=True)
 
 
 async def renames(shop: Shop) -> None:

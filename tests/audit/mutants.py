@@ -44,14 +44,13 @@ from mutmut.mutation.file_mutation import MutationVisitor
 from mutmut.mutation.mutators import mutation_operators
 from mutmut.mutation.pragma_handling import IgnoredCode
 
-from loadgen.audit.audit import audit
 from loadgen.audit.books import Unreadable
 
 HERE: Final = Path(__file__).resolve().parent
 ROOT: Final = HERE.parents[1]
 # As a program it finds what pytest finds.
 sys.path += [str(HERE.parent), str(HERE.parent / "simulation")]
-from books_in_folder import books_in  # noqa: E402
+from books_in_folder import verdict_of  # noqa: E402
 
 FILES: Final = (
     "services/compras/domain.py",
@@ -351,7 +350,7 @@ class _time_limit:  # noqa: N801 - it reads as a statement
 
 def audited(folder: Path, live: Any, dead: Any, *, line: int) -> list[int]:
     """The promises that these books break."""
-    verdict = audit(books_in(folder, live, dead, line))
+    verdict = verdict_of(folder, live, dead, line)
     if live is None:
         assert 8 in verdict.unchecked, "what nobody showed counts as checked"
     if os.environ.get("SHOW"):

@@ -7,10 +7,9 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from books_in_folder import books_in
+from books_in_folder import verdict_of
 from sim_world import DOMAINS, EPOCH, World
 
-from loadgen.audit.audit import audit
 from loadgen.audit.verdict import Verdict
 from services.compras.vista import vista
 from services.transacciones.main import public
@@ -69,4 +68,4 @@ def live(world: World) -> dict[str, list[dict[str, Any]]] | None:
 def audited(world: World, folder: Path) -> Verdict:
     """What the audit finds in a world that came to rest. Raises Unreadable."""
     write_books(world, folder)
-    return audit(books_in(folder, live(world), dead_letters(world), world.max_cola))
+    return verdict_of(folder, live(world), dead_letters(world), world.max_cola)
