@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Final
 
 from msgspec.structs import replace
 
-from services.compras.domain import Alta, Asunto, Paso
+from services.compras.domain import Alta, Asunto, Estado, Paso
+
+# The states by which the price is known.
+CON_PRECIO: Final[set[Estado]] = {"reservada", "pagada", "confirmada"}
 
 
 def vista(row: Asunto) -> dict[str, Any]:
@@ -38,11 +41,13 @@ def novedad(row: Asunto, change: dict[str, Any]) -> tuple[str, dict[str, Any]] |
     if "historia" not in change:
         return None
     historia = tuple(Paso(**paso) for paso in change["historia"])
+    states = {paso.estado for paso in historia}
     then = replace(
         row,
         estado=historia[-1].estado,
         historia=historia,
-        precio=change.get("precio", row.precio if len(historia) > 1 else None),
-        transaccion_id=change.get("transaccion_id"),
+        # What a state brings is known from then on, and never changes.
+        precio=row.precio if states & CON_PRECIO else None,
+        transaccion_id=row.transaccion_id if "registrada" in states else None,
     )
     return "compra", vista(then)

@@ -1,0 +1,36 @@
+"""What the audit finds in all that it looks at, where a test has written it into one folder."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from loadgen.audit import journals
+from loadgen.audit.audit import Books, audit
+from loadgen.audit.books import SERVICES, client_journal, from_folder
+from loadgen.audit.judge import Judge
+from loadgen.audit.verdict import Verdict
+
+
+def verdict_of(folder: Path, live: Any, dead_letters: Mapping[str, int], line: int) -> Verdict:
+    """Of the four books of this folder and its `client.jsonl`, where so many may wait for one token. Raises Unreadable.
+
+    Both judges: `zoco audit` does not ask the second one yet, which decides every record again.
+    """
+    again = {name: journals.from_folder(folder, name) for name in SERVICES}
+    decided = Verdict()
+    try:
+        Judge(again, decided, line).run()
+    finally:
+        for journal in again.values():
+            journal.close()
+    books = Books(
+        **{name: from_folder(folder, name) for name in SERVICES},
+        clients=client_journal(folder / "client.jsonl"),
+        live=live,
+        dead_letters=dead_letters,
+    )
+    verdict = audit(books)
+    verdict.take(decided)
+    return verdict
