@@ -6,31 +6,19 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from loadgen.audit import journals
 from loadgen.audit.audit import Books, audit
-from loadgen.audit.books import SERVICES, client_journal, from_folder
-from loadgen.audit.judge import Judge
+from loadgen.audit.books import SERVICES, from_folder
+from loadgen.audit.clients import client_journal
 from loadgen.audit.verdict import Verdict
 
 
 def verdict_of(folder: Path, live: Any, dead_letters: Mapping[str, int], line: int) -> Verdict:
-    """Of the four books of this folder and its `client.jsonl`, where so many may wait for one token. Raises Unreadable.
-
-    Both judges: `zoco audit` does not ask the second one yet, which decides every record again.
-    """
-    again = {name: journals.from_folder(folder, name) for name in SERVICES}
-    decided = Verdict()
-    try:
-        Judge(again, decided, line).run()
-    finally:
-        for journal in again.values():
-            journal.close()
+    """Of the four books of this folder and its `client.jsonl`; so many may wait for one token. Raises Unreadable."""
     books = Books(
         **{name: from_folder(folder, name) for name in SERVICES},
-        clients=client_journal(folder / "client.jsonl"),
+        clients=[client_journal(folder / "client.jsonl")],
         live=live,
         dead_letters=dead_letters,
+        line=line,
     )
-    verdict = audit(books)
-    verdict.take(decided)
-    return verdict
+    return audit(books)

@@ -252,14 +252,13 @@ def _head(file: Path, service: str) -> tuple[Header | None, int]:
             more = opened.readline()
     except OSError as error:
         raise Unreadable(f"{file} cannot be read ({error.strerror}): read it as who runs the shop") from error
+    # What a newer version may write is not known, its seal neither: its number is looked at first.
+    if (version := _version(raw)) not in (None, FORMAT):
+        raise Unreadable(f"{file} has format {version}; this audit reads {FORMAT}: use the audit of that version")
     if raw[-SEAL_BYTES:] != SEAL % zlib.crc32(raw[:-SEAL_BYTES]):
         if more:
             raise Unreadable(f"{file}:1 is damaged: its checksum is wrong")
         return None, 0
-    # What a newer version may write is not known: only its number is looked at first.
-    version = msgspec.json.decode(raw).get("format")
-    if version != FORMAT:
-        raise Unreadable(f"{file} has format {version}; this audit reads {FORMAT}: use the audit of that version")
     try:
         header = _header(raw)
     except msgspec.MsgspecError as error:
@@ -269,6 +268,14 @@ def _head(file: Path, service: str) -> tuple[Header | None, int]:
     if not TIME.fullmatch(header.time):
         _refuse(f"{file} says that it was begun at {header.time}")
     return header, len(raw)
+
+
+def _version(raw: bytes) -> int | None:
+    """Which format a header says that it has; None where it says nothing."""
+    try:
+        return int(msgspec.json.decode(raw)["format"])
+    except (msgspec.MsgspecError, KeyError, TypeError, ValueError):
+        return None
 
 
 def _synced(file: Path) -> int:

@@ -168,7 +168,7 @@ class Clients:
         found = self._judge.purchase(request.about)
         if found is None:
             self._breach(10, request.about, "it was told that its key is used, and no purchase has it", where)
-        elif (request.token, request.maximo) == (found[0]["token_id"], found[0]["precio_maximo"]):
+        elif (request.token, request.maximo) == (found[0].get("token_id"), found[0].get("precio_maximo")):
             self._breach(
                 10, request.about, "it was told that its key is used for something else, and it is this", where
             )
@@ -188,7 +188,7 @@ class Clients:
             self._breach(4, answer["id"], "it was accepted, and compras has no such purchase", where)
             return
         row, _ = found
-        has = (row["usuario_id"], row["token_id"], row["precio_maximo"])
+        has = (row.get("usuario_id"), row.get("token_id"), row.get("precio_maximo"))
         asked = (request.usuario, request.token, request.maximo)
         if asked != has:
             self._breach(12, request.about, "the book has something else than was asked for", where, "asks", asked, has)
@@ -210,7 +210,7 @@ class Clients:
         found = self._judge.purchase(answer["id"])
         if found is None:
             return
-        versions = model.versions(*found)
+        versions = _versions(*found)
         matching = [number for number, version in enumerate(versions) if version == answer]
         if not matching:
             version = _nearest(versions, answer)
@@ -219,7 +219,7 @@ class Clients:
                     self._breach(12, about, "it was told what never was", where, name, answer.get(name, UNSET),
                                  version.get(name, UNSET))  # fmt: skip
         elif matching[-1] < floor:
-            estado, later = versions[matching[-1]]["estado"], versions[floor]["estado"]
+            estado, later = versions[matching[-1]].get("estado"), versions[min(floor, len(versions) - 1)].get("estado")
             self._breach(12, about, "it was told less than before", where, "estado", estado, later)
         elif matching[0] > reading.known.get(about, 0):
             reading.known[about] = matching[0]
@@ -232,15 +232,15 @@ class Clients:
             self._breach(4, about, "its end was seen, and compras has no such purchase", where)
             return
         row, heard = found
-        if note["estado"] != row["estado"] or note["estado"] not in ENDS:
+        if note["estado"] != row.get("estado") or note["estado"] not in ENDS:
             self._breach(12, about, "its end was seen, and the book has another", where, "estado", note["estado"],
-                         row["estado"])  # fmt: skip
-        elif note["estado"] == "rechazada" and note.get("motivo") != row["motivo"]:
+                         row.get("estado"))  # fmt: skip
+        elif note["estado"] == "rechazada" and note.get("motivo") != row.get("motivo"):
             why = "its end was seen, and the book has another"
-            self._breach(12, about, why, where, "motivo", note.get("motivo"), row["motivo"])
+            self._breach(12, about, why, where, "motivo", note.get("motivo"), row.get("motivo"))
         else:
-            estados = [version["estado"] for version in model.versions(row, heard)]
-            reading.known[about] = estados.index(note["estado"])
+            seen = [number for number, one in enumerate(_versions(row, heard)) if one.get("estado") == note["estado"]]
+            reading.known[about] = min(seen, default=0)
 
     def _breach(
         self, promise: int, about: str, why: str, where: str, field: str = "", stands: Any = UNSET, rules: Any = UNSET
@@ -248,12 +248,20 @@ class Clients:
         self._verdict.breach(promise, about, why, book="clients", where=where, field=field, stands=stands, rules=rules)
 
 
+def _versions(row: dict[str, Any], heard: list[str]) -> list[dict[str, Any]]:
+    """What was shown of a purchase, from first to last; of a row that makes no sense only how it stands."""
+    try:
+        return model.versions(row, heard)
+    except (KeyError, TypeError, AttributeError):
+        return [row]
+
+
 def _nearest(versions: list[dict[str, Any]], answer: dict[str, Any]) -> dict[str, Any]:
     """The version that an answer must have meant: of those in its state the likest."""
     return max(
         versions,
         key=lambda version: (
-            version["estado"] == answer.get("estado"),
+            version.get("estado") == answer.get("estado"),
             sum(answer.get(name) == value for name, value in version.items()),
         ),
     )

@@ -43,6 +43,8 @@ DIGITS: Final = {kind: number for number, kind in enumerate(HEARD_BY, 1)}
 LATE: Final = {kind: number for number, kind in enumerate(HEARD_BY)}
 # What was said and is in no book of who should have heard it: the promise that this breaks.
 UNHEARD: Final = {"transacciones": 5}
+# What was acted on and is in no book of who should have said it breaks, beside 7, also this.
+UNSAID: Final = {("transacciones", "compra.confirmada"): 5, ("tokens", "saldo.reservado"): 6}
 # A date is believed if it is not further than this from the records around it: clocks are set while a request waits.
 CLOCK: Final = timedelta(hours=1)
 # So many batches may be written while a request waits for its turn.
@@ -409,6 +411,8 @@ class Judge:
             what, place = waiting[service]
             why = "nobody said this" if never else "this was acted on before anybody had said it"
             self._breach(7, what.rpartition(":")[0], why, service, place, "id", what)
+            if (more := UNSAID.get((service, what.rpartition(":")[2]))) is not None:
+                self._breach(more, what.rpartition(":")[0], why, service, place, "id", what)
             self._forced.add((service, what))
 
     def _said_ever(self) -> Iterator[int]:

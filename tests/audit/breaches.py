@@ -1030,7 +1030,7 @@ def _(books: Edited) -> None:
 
 @breach("compras forgets a purchase that was answered 202", "ordinary", 4)
 def _(books: Edited) -> None:
-    compra = refused_as(books, "token-vendido")
+    compra = _good(books, 202)["answer"]["id"]
     for service in SERVICES:
         journal = books.book(service)
         for record in [one for one in journal.records if one["id"].startswith(compra)]:

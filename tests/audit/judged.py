@@ -51,7 +51,7 @@ def found(breach: Breach, story: Path, place: Path) -> tuple[bool, str]:
         shutil.rmtree(folder)
     if breach.promises & verdict.counts.keys():
         return True, f"promises {sorted(verdict.counts)}"
-    if breach.unchecked and breach.promises & verdict.unchecked.keys():
-        return True, f"unchecked {sorted(verdict.unchecked)}"
+    if breach.unchecked and breach.promises & {*verdict.unchecked, *verdict.partly}:
+        return True, f"unchecked {sorted(verdict.unchecked)}, in part {sorted(verdict.partly)}"
     says = "; ".join(f"{one.promise}: {one.about}: {one.says}" for one in verdict.breaches[:3])
     return False, f"promises {sorted(verdict.counts)}, unchecked {sorted(verdict.unchecked)}: {says or 'holds'}"

@@ -1,4 +1,4 @@
-"""How a purchase is shown: its events are what GET showed then, in whatever order the news come, whatever came later."""
+"""How a purchase is shown: its events are what GET showed then, in whatever order the news come."""
 
 from __future__ import annotations
 
