@@ -98,7 +98,7 @@ def _compare(verdict: Verdict, name: str, shown: list[Any], rows: list[Row], *, 
 
 
 def _events(verdict: Verdict, shown: list[Any], judge: Judge) -> None:
-    """What `/eventos` showed: a number, the kind of event, and what it says."""
+    """What `/eventos` showed, from the first record on: its number, the kind of event, and what it says."""
     due: dict[int, Row] = {}
     heard: dict[str, int] = {}
     kinds: dict[str, str] = {}
@@ -119,3 +119,6 @@ def _events(verdict: Verdict, shown: list[Any], judge: Judge) -> None:
             why = "another event is shown than the journal has"
             verdict.breach(8, f"event {event['seq']}", why, book="compras", field="event", stands=says,
                            rules=due.get(event["seq"], UNSET))  # fmt: skip
+    for seq in due.keys() - {event["seq"] for event in shown}:
+        verdict.breach(8, f"event {seq}", "it is in the journal, and was not shown", book="compras", field="event",
+                       rules=due[seq])  # fmt: skip

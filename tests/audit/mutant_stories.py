@@ -224,27 +224,6 @@ class Shop:
 
     # What is looked at in the end
 
-    def events(self) -> None:
-        """What `/eventos` showed of each purchase: a client is told that, too."""
-        store = self.stores["compras"]
-        for raw in store.records(0):
-            record = json.loads(raw)
-            about = record["id"].rpartition(":")[0]
-            if about not in self.asks or record["change"] is None:
-                continue
-            usuario, token, maximo, key = self.asks[about]
-            asks = {"usuarioId": usuario, "tokenId": token, **({} if maximo is None else {"precioMaximo": maximo})}
-            try:
-                news = novedad(store.row(about), record["change"])
-            except Exception:
-                self._note(key, asks, 500, None)
-                continue
-            if news is not None and news[0] == "compra":
-                self._note(key, asks, 200, news[1])
-            elif news is not None or "historia" in record["change"]:
-                # An event of another kind, or none: whoever follows the purchase does not hear of its state.
-                self._note(key, asks, 500, news)
-
     def live(self) -> dict[str, list[dict[str, Any]]]:
         """What GET of each list shows; nothing where it fails."""
         book, sales = self.stores["compras"], self.stores["transacciones"]
@@ -256,18 +235,17 @@ class Shop:
                 vista(book.row(book.word(book.book.place(n))["compraId"])) for n in book.book.lines()
             ),
             "altas": _or_nothing(vista(book.row(about)) for about in self.altas),
-            "eventos": _or_nothing(self._events_of_entries()),
+            "eventos": _or_nothing(self._events()),
         }
 
-    def _events_of_entries(self) -> Iterator[Any]:
-        """What `/eventos` showed of the operator's entries."""
+    def _events(self) -> Iterator[Any]:
+        """What `/eventos` showed, from the first record on."""
         store = self.stores["compras"]
         for raw in store.records(0):
             record = json.loads(raw)
             about = record["id"].rpartition(":")[0]
-            if about in self.altas and record["change"] is not None:
-                news = novedad(store.row(about), record["change"])
-                yield {"seq": record["seq"], "evento": news and news[0], **(news[1] if news else {})}
+            if record["change"] is not None and (news := novedad(store.row(about), record["change"])) is not None:
+                yield {"seq": record["seq"], "evento": news[0], **news[1]}
 
     def client_journal(self) -> Path:
         """In the format that all clients write, as to the end."""
@@ -300,7 +278,6 @@ async def told(shop: Shop, chapter: int) -> None:
         await story(shop)
         await shop.quiet()
     await shop.look()
-    shop.events()
 
 
 async def seeded(shop: Shop) -> None:
