@@ -34,6 +34,10 @@ class Unset:
     def __repr__(self) -> str:
         return "-"
 
+    def __reduce__(self) -> str:
+        """There is one in each process."""
+        return "UNSET"
+
 
 UNSET: Final = Unset()
 
@@ -88,6 +92,13 @@ class Work:
     answers: int = 0
     shown: int = 0
 
+    def take_in(self, other: Work) -> None:
+        self.records += other.records
+        self.fields += other.fields
+        self.reasons += other.reasons
+        self.answers += other.answers
+        self.shown += other.shown
+
     def as_json(self) -> dict[str, Any]:
         return {
             "recordsDecidedAgain": dict(self.records),
@@ -136,6 +147,27 @@ class Verdict:
         """A promise that was checked, but for this."""
         if reason not in self.partly.setdefault(promise, []):
             self.partly[promise].append(reason)
+
+    def take_in(self, other: Verdict) -> None:
+        """What another part of the audit found."""
+        for breach in other.breaches:
+            if self.lists(breach.promise):
+                self.breaches.append(breach)
+            self.counts[breach.promise] += 1
+            other.counts[breach.promise] -= 1
+        # Those that were counted there and not listed.
+        self.counts += other.counts
+        self.unchecked |= other.unchecked
+        for promise, reasons in other.partly.items():
+            for reason in reasons:
+                self.in_part(promise, reason)
+        self.accepted += other.accepted
+        self.sold += other.sold
+        self.refused += other.refused
+        self.lost += other.lost
+        self.doubled += other.doubled
+        self.oversold += other.oversold
+        self.work.take_in(other.work)
 
     def as_json(self) -> dict[str, Any]:
         return {
