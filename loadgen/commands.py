@@ -105,12 +105,13 @@ def block(breach: Breach) -> list[tuple[str, str]]:
 
 
 def print_breaches(verdict: Verdict, most: int = LISTED) -> None:
-    """At most so many of each promise."""
+    """At most so many of each kind."""
+    kinds: Counter[tuple[object, ...]] = Counter()
     printed: Counter[int] = Counter()
     for breach in verdict.breaches:
-        printed[breach.promise] += 1
-        if printed[breach.promise] <= most:
+        kinds[breach.kind] += 1
+        if kinds[breach.kind] <= most:
+            printed[breach.promise] += 1
             out.print(f"promise {breach.promise}: {breach.about}: {breach.says}", markup=False)
-    for promise, count in sorted(verdict.counts.items()):
-        if count > most:
-            out.print(f"promise {promise}: {count - most:,} more", markup=False)
+    for promise, count in sorted((verdict.counts - printed).items()):
+        out.print(f"promise {promise}: {count:,} more", markup=False)

@@ -59,8 +59,10 @@ def differences(
 
 
 def _word(service: str, place: str, word: Row, due: Row) -> Iterator[Difference]:
-    """One message: if its type is another one, that is the finding."""
+    """One message: if its type is another one, that is the finding, and the reason that is or should be in it."""
+    names = sorted(word.keys() | due.keys())
     if word.get("type") != due.get("type"):
+        names = ["motivo"]
         refused = word.get("type") in REFUSALS or due.get("type") in REFUSALS
         yield (
             13 if refused else 6 if service != "compras" else 7,
@@ -68,8 +70,7 @@ def _word(service: str, place: str, word: Row, due: Row) -> Iterator[Difference]
             word.get("type", UNSET),
             due.get("type", UNSET),
         )
-        return
-    for name in sorted(word.keys() | due.keys()):
+    for name in names:
         stands, rules = word.get(name, UNSET), due.get(name, UNSET)
         if stands != rules:
             otherwise = OF_A_SALE if service == "transacciones" else 7

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from functools import partial
 from typing import Any, Final
 
 import msgspec
@@ -33,7 +34,7 @@ class Findings:
         rules: Any = UNSET,
     ) -> None:  # fmt: skip
         """`place` is where it stands in the journal of `book`; None: in no record."""
-        where = self.journals[book].where(place) if place is not None and self.verdict.lists(promise) else ""
+        where = partial(self.journals[book].where, place) if place is not None else ""
         self.verdict.breach(promise, about, why, book=book, where=where, field=field, stands=stands, rules=rules)
 
     def nonsense(self, service: str, record: Record, place: int, error: Exception) -> None:

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+import re
 from collections import Counter
-from dataclasses import dataclass, field
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
 from typing import Any, Final
 
 PROMISES: Final = {
@@ -22,8 +24,12 @@ PROMISES: Final = {
     12: "what each client was told agrees with the books",
     13: "who asked before the winner was refused for a reason of their own, or found the line full",
 }
-# More breaches of one promise than this are counted, not listed.
+# More breaches of one kind than this are counted, not listed.
 LISTED: Final = 20
+# Where there are many in a field, their numbers make no other kind.
+PLACE: Final = re.compile(r"\[\d+\]")
+# Of these, what stands there and what the rules say are words of the design: each two of them are a kind of their own.
+KINDS: Final = ("type", "motivo", "estado")
 # What stands somewhere is shown up to so many characters.
 SHOWN: Final = 300
 
@@ -64,6 +70,13 @@ class Breach:
         what = f"{self.why}: {self.field} is {text(self.stands)}, by the rules {text(self.rules)}"
         says = what if self.field else self.why
         return f"{says}, see {self.where}" if self.where else says
+
+    @property
+    def kind(self) -> tuple[Any, ...]:
+        """What one bug does again and again is of one kind; a rare one must not be lost among them."""
+        place = PLACE.sub("", self.field)
+        words = (text(self.stands), text(self.rules)) if place.endswith(KINDS) else ()
+        return self.promise, self.book, self.why, place, *words
 
     def as_json(self) -> dict[str, Any]:
         found = {"promise": self.promise, "about": self.about, "why": self.why, "says": self.says}
@@ -128,20 +141,26 @@ class Verdict:
     doubled: int = 0
     oversold: int = 0
     work: Work = field(default_factory=Work)
+    _listed: Counter[tuple[Any, ...]] = field(default_factory=Counter)
 
     @property
     def holds(self) -> bool:
         return not self.counts
 
-    def lists(self, promise: int) -> bool:
-        """Whether one more breach of this promise would be listed."""
-        return self.counts[promise] < LISTED
+    def breach(self, promise: int, about: str, why: str, *, where: str | Callable[[], str] = "", **more: Any) -> None:
+        """`why` is a sentence without figures; book, where, field, stands and rules say what it is about.
 
-    def breach(self, promise: int, about: str, why: str, **more: Any) -> None:
-        """`why` is a sentence without figures; book, where, field, stands and rules say what it is about."""
-        if self.lists(promise):
-            self.breaches.append(Breach(promise, about, why, **more))
+        A `where` that has to be looked for is asked only for what is listed.
+        """
         self.counts[promise] += 1
+        breach = Breach(promise, about, why, **more)
+        if self._lists(breach):
+            self.breaches.append(replace(breach, where=where if isinstance(where, str) else where()))
+
+    def _lists(self, breach: Breach) -> bool:
+        """Whether one more of its kind is listed."""
+        self._listed[breach.kind] += 1
+        return self._listed[breach.kind] <= LISTED
 
     def in_part(self, promise: int, reason: str) -> None:
         """A promise that was checked, but for this."""
@@ -150,12 +169,7 @@ class Verdict:
 
     def take_in(self, other: Verdict) -> None:
         """What another part of the audit found."""
-        for breach in other.breaches:
-            if self.lists(breach.promise):
-                self.breaches.append(breach)
-            self.counts[breach.promise] += 1
-            other.counts[breach.promise] -= 1
-        # Those that were counted there and not listed.
+        self.breaches += filter(self._lists, other.breaches)
         self.counts += other.counts
         self.unchecked |= other.unchecked
         for promise, reasons in other.partly.items():
