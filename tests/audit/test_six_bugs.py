@@ -43,7 +43,7 @@ BUGS: dict[str, tuple[str, str, Named]] = {
 
 
 # Purchases, and kills among them.
-SMALL = pytest.param((160, 1), id="160 purchases")
+SMALL = pytest.param((240, 1), id="240 purchases")
 WHOLE = pytest.param((400, 3), id="400 purchases", marks=pytest.mark.long)
 
 
