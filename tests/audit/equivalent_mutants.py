@@ -62,13 +62,13 @@ EQUIVALENT: Final[dict[str, tuple[Name, ...]]] = {
             "services/tokens/domain.py",
             "vender",
             'assert pago.precio == reserva.precio, f"{pago.compra_id} paid {pago.precio}, and holds at {reserva.precio}"',
-            "precio -> precio_maximo",
+            "precio -> precio_maximo (3)",
         ),
         (
             "services/tokens/domain.py",
             "vender",
             'assert pago.precio == reserva.precio, f"{pago.compra_id} paid {pago.precio}, and holds at {reserva.precio}"',
-            "precio -> precio_maximo (2)",
+            "precio -> precio_maximo (4)",
         ),
         (
             "services/tokens/domain.py",

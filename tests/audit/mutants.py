@@ -32,6 +32,7 @@ import sys
 import tempfile
 import traceback
 import types
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -148,6 +149,7 @@ def mutants_of(file: str) -> list[Mutant]:
     head = source.removesuffix("".join(pieces) + tail)
     where = {id(node): place for place, statement in enumerate(module.body) for node in _below(statement)}
     found: dict[str, Mutant] = {}
+    again: Counter[tuple[str, str, str]] = Counter()
     for mutation in visitor.mutations:
         place = where[id(mutation.original_node)]
         # To replace a node in the whole module takes a hundred times as long.
@@ -159,9 +161,10 @@ def mutants_of(file: str) -> list[Mutant]:
             function = outer.name.value if isinstance(outer, cst.FunctionDef) else ""
             line, text = _first_changed(source, code)
             change = _change(module.code_for_node(mutation.original_node), module.code_for_node(mutation.mutated_node))
-            again = sum((one.function, one.text, one.change) == (function, text, change) for one in found.values())
+            again[function, text, change] += 1
             # The same twice in a line.
-            change += f" ({again + 1})" * bool(again)
+            if (number := again[function, text, change]) > 1:
+                change += f" ({number})"
             found[code] = Mutant(file, function, line, text, change, code)
     return sorted(found.values(), key=lambda mutant: (mutant.line, mutant.change))
 
