@@ -39,7 +39,7 @@ EQUIVALENT: Final[dict[str, tuple[Name, ...]]] = {
             "Decision[Libro] -> None",
         ),
     ),
-    "the text of an assertion, not the assertion": (
+    "the text of an assertion, not the assertion: why a dead letter is one, which no book, client or service shows": (
         (
             "services/compras/domain.py",
             "decide",

@@ -423,7 +423,7 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--jobs", type=int, default=2)
     parser.add_argument("--healthy", choices=("stories", "all"), help="first the shop as it is, which must survive")
-    parser.add_argument("--only", type=Path, help="a JSON list of mutants, each by its name's four parts")
+    parser.add_argument("--these", type=Path, help="instead of all: a JSON list of mutants, as `mutants_of` made them")
     parser.add_argument("--match", help="only those whose text or change has this")
     options = parser.parse_args()
     # All is loaded before anything is broken.
@@ -433,10 +433,10 @@ def main() -> None:
         with tempfile.TemporaryDirectory() as folder:
             healthy = judged(None, Path(folder), only_stories=options.healthy == "stories")
             print(json.dumps({"healthy": healthy}), flush=True)
-    mutants = [mutant for file in options.files for mutant in mutants_of(file)]
-    if options.only:
-        names = {tuple(name) for name in json.loads(options.only.read_text(encoding="utf-8"))}
-        mutants = [mutant for mutant in mutants if mutant.name in names]
+    if options.these:
+        mutants = [Mutant(**one) for one in json.loads(options.these.read_text(encoding="utf-8"))]
+    else:
+        mutants = [mutant for file in options.files for mutant in mutants_of(file)]
     if options.match:
         mutants = [mutant for mutant in mutants if options.match in f"{mutant.text} {mutant.change}"]
     if options.sample:

@@ -7,6 +7,7 @@ import subprocess
 import sys
 from collections import Counter
 from collections.abc import Iterable
+from dataclasses import asdict
 from functools import cache
 from pathlib import Path
 from random import Random
@@ -30,9 +31,9 @@ def every_mutant() -> tuple[Mutant, ...]:
 
 def outcomes(mutants: Iterable[Mutant], jobs: int, tmp_path: Path, healthy: str) -> list[dict[str, Any]]:
     """How each was seen: see mutants.py, which runs them."""
-    wanted = tmp_path / "wanted.json"
-    wanted.write_text(json.dumps([mutant.name for mutant in mutants]), encoding="utf-8")
-    command = [sys.executable, str(PROGRAM), "--only", str(wanted), "--jobs", str(jobs), "--healthy", healthy]
+    these = tmp_path / "mutants.json"
+    these.write_text(json.dumps([asdict(mutant) for mutant in mutants]), encoding="utf-8")
+    command = [sys.executable, str(PROGRAM), "--these", str(these), "--jobs", str(jobs), "--healthy", healthy]
     answer = subprocess.run(command, capture_output=True, text=True, check=False)
     assert answer.returncode == 0, answer.stderr
     first, *others = [json.loads(line) for line in answer.stdout.splitlines()]
