@@ -120,6 +120,14 @@ EQUIVALENT: Final[dict[str, tuple[Name, ...]]] = {
             "rechazada -> solicitada",
         ),
     ),
+    "it would also show the motivo of what is paid or confirmed, and neither ever has one: that is a dead letter": (
+        (
+            "services/compras/vista.py",
+            "vista",
+            '"motivo": row.motivo if row.estado == "rechazada" else None,',
+            "= -> <",
+        ),
+    ),
     "a default that is never used: every line of the code gives the value": (
         ("services/tokens/domain.py", "", "precio_maximo: int | None = None", 'None -> ""'),
     ),
