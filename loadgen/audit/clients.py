@@ -196,8 +196,8 @@ class Clients:
         if asked != has:
             self._breach(12, request.about, "the book has something else than was asked for", where, "asks", asked, has)
         if (status == 200) != (answer.get("estado") in ENDS):
-            why, right = "200 is for what is over, 202 for what is under way", 200 if status == 202 else 202
-            self._breach(12, request.about, why, where, "status", status, right)
+            why = "200 is for what is over, 202 for what is under way"
+            self._breach(12, request.about, why, where, "status", status, 200 if status == 202 else 202)
         self._told(reading, request.about, answer, request.floor, where)
 
     def _shown(self, reading: _Reading, line: int, view: Any) -> None:

@@ -67,9 +67,12 @@ class Breach:
     @property
     def says(self) -> str:
         """In one line."""
-        what = f"{self.why}: {self.field} is {text(self.stands)}, by the rules {text(self.rules)}"
-        says = what if self.field else self.why
-        return f"{says}, see {self.where}" if self.where else says
+        if not self.field:
+            return f"{self.why}, see {self.where}" if self.where else self.why
+        stands, rules = text(self.stands), text(self.rules)
+        if not self.where:
+            return f"{self.why}: {self.field} is {stands}, by the rules {rules}"
+        return f"{self.why}: {self.field} is {stands}, by the rules {rules}, see {self.where}"
 
     @property
     def kind(self) -> tuple[Any, ...]:
