@@ -128,5 +128,5 @@ def _events(verdict: Verdict, shown: list[Any], showing: Showing) -> None:
             verdict.breach(8, f"event {event['seq']}", why, book="compras", field="event", stands=says,
                            rules=due.get(event["seq"], UNSET))  # fmt: skip
     for seq in due.keys() - {event["seq"] for event in shown}:
-        verdict.breach(8, f"event {seq}", "it is in the journal, and was not shown", book="compras", field="event",
+        verdict.breach(8, f"event {seq}", "it is in the journal, and is not shown", book="compras", field="event",
                        rules=due[seq])  # fmt: skip

@@ -53,6 +53,7 @@ WHOLE_LINE: Final = 10_000
 BATCH: Final = 500
 # More than the audit lets a request wait for its turn at compras.
 BATCHES: Final = 80
+NIGHT_MINUTES: Final = 20 * 60
 # The stories' clock: a millisecond for each look at it.
 DAY: Final = 1_764_115_200
 Ask = tuple[int, int, int | None, str]
@@ -87,8 +88,8 @@ class Shop:
         at = time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(DAY + self._ms // 1000))
         return f"{at}.{self._ms % 1000:03}Z"
 
-    def pass_hours(self, hours: int) -> None:
-        self._ms += hours * 3_600_000
+    def pass_minutes(self, minutes: int) -> None:
+        self._ms += minutes * 60_000
 
     async def start(self) -> None:
         """Read the journals, and write. Again after `stop`: then all that was in memory is read anew."""
@@ -629,15 +630,15 @@ async def _others(shop: Shop) -> None:
 
 
 async def a_night(shop: Shop) -> None:
-    """All is decided, and compras hears of it hours later: its history has the hours, and not those of the requests."""
+    """All is decided, and compras hears of it a night later: its history has that, and not when they were asked for."""
     await shop.token(450, 2)
     await shop.token(451, 2)
     asked = [await shop.post(*ask) for ask in ((13, 450), (95, 451))]
     await _others(shop)
     heard, shop.queues["compras"] = shop.queues["compras"], []
-    shop.pass_hours(12)
-    # Business goes on: a clock that was set would not have shown so many batches.
+    # Business goes on: a clock that was set would not have shown so many batches, and none of them at its hour.
     for _ in range(BATCHES):
+        shop.pass_minutes(NIGHT_MINUTES // BATCHES)
         await shop.top_up(10, 1, later=True)
     for message in heard:
         await shop.hear("compras", [message])
