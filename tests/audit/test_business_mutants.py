@@ -19,7 +19,8 @@ from mutants import FILES, ROOT, Mutant, mutants_of
 
 PROGRAM = Path(__file__).with_name("mutants.py")
 GUARANTEES = ROOT / "docs" / "guarantees.md"
-SECTION, TABLE = "## What the audit was seen to catch", "### Mutants"
+BEGINS = "<!-- mutants: tests/audit/test_business_mutants.py writes this -->\n"
+ENDS = "<!-- end of mutants -->\n"
 SAMPLE, SEED = 60, 16
 NAMES = {name: reason for reason, names in EQUIVALENT.items() for name in names}
 
@@ -105,7 +106,7 @@ def table(found: list[dict[str, Any]]) -> str:
     reasons = [f"- {len(names)}: {reason}" for reason, names in EQUIVALENT.items()]
     return "\n".join(
         (
-            TABLE,
+            "### Mutants",
             "",
             "The business broken by mutmut's operators and some more, one change at a time; each mutant ran through",
             "small stories with the real stores and through worlds of the simulation, and the audit alone judged its",
@@ -129,14 +130,7 @@ def table(found: list[dict[str, Any]]) -> str:
 def write(part: str) -> None:
     """Put the table into its place, and leave all else there as it is."""
     text = GUARANTEES.read_text(encoding="utf-8")
-    if SECTION not in text:
-        text = f"{text.rstrip()}\n\n{SECTION}\n\n"
-    before, heading, after = text.partition(f"\n{SECTION}\n")
-    body, mark, rest = after.partition("\n## ")
-    if f"{TABLE}\n" in body:
-        head, _, old = body.partition(f"{TABLE}\n")
-        _, more, others = old.partition("\n### ")
-        body = f"{head}{part}" + (f"\n### {others}" if more else "")
-    else:
-        body = f"{body.rstrip()}\n\n{part}"
-    GUARANTEES.write_text(f"{before}{heading}{body}{mark}{rest}", encoding="utf-8")
+    before, begins, rest = text.partition(BEGINS)
+    _, ends, after = rest.partition(ENDS)
+    assert begins and ends, f"{GUARANTEES} has no place for the table of mutants"
+    GUARANTEES.write_text(f"{before}{begins}{part}{ends}{after}", encoding="utf-8")
