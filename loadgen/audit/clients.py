@@ -36,6 +36,8 @@ class ClientJournal:
         """Each line's number, and what it says. Raises Unreadable."""
         try:
             raw = self.file.open("rb")
+        except PermissionError as error:
+            raise Unreadable(f"{self.file} cannot be read ({error.strerror}): read it as who wrote it") from error
         except OSError as error:
             raise NotAShop(f"{self.file} cannot be read ({error.strerror}): name it with --client") from error
         with raw:
