@@ -59,7 +59,7 @@ class LocalTarget:
             local.kill(Running.read(self._data), victim, seconds or None)
 
         deadline = time.monotonic() + PATIENCE_SECONDS
-        while not await self._works(victim) and time.monotonic() < deadline:
+        while not await self._works(victim) and time.monotonic() < deadline:  # noqa: ASYNC110 - nothing announces it
             await asyncio.sleep(POLL_SECONDS)
         await kill_when_there(kill, victim, LocalError, PATIENCE_SECONDS, began)
 
