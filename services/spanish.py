@@ -673,6 +673,12 @@ SPANISH: Final = {
     "its end was seen, and compras has no such purchase": "se vio su final, y compras no tiene esa compra",
     "its end was seen, and the book has another": "se vio su final, y el libro tiene otro",
     "the book has something else than was asked for": "el libro tiene otra cosa que lo pedido",
+    "the process that reads compras' book was ended: it had too little memory": (
+        "se acabó el proceso que lee el libro de compras: le faltó memoria"
+    ),
+    "some dates are far from the records around them: the clock at compras was set, or they are wrong": (
+        "algunas fechas distan de los registros que las rodean: se cambió el reloj de compras, o son falsas"
+    ),
     "200 is for what is over, 202 for what is under way": "200 es para lo acabado, 202 para lo que sigue en curso",
     "no purchase looks like this": "ninguna compra es así",
     "it was told what never was": "se le dijo lo que nunca fue",

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from itertools import count
 
 import pytest
+from hypothesis import HealthCheck, settings
 from shop_builders import running_node, started
 
 from broker.node import Node
@@ -14,6 +15,10 @@ from broker.process import FREE_PORTS, RANGE
 
 # What `zoco` says is looked for in English, whatever the developer reads.
 os.environ["LC_ALL"] = "C.UTF-8"
+
+# How long an example takes to make says how busy the machine is, and nothing about the code.
+settings.register_profile("zoco", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("zoco")
 
 # A server that a test keeps down has a port that looks free: workers side by side take theirs from parts of their own.
 WORKERS = int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "1"))

@@ -29,6 +29,10 @@ SEAL: Final = b',"crc":"%08x"}\n'
 SEAL_BYTES: Final = len(SEAL % 0)
 MARK: Final = re.compile(rb"(\d{19}) ([0-9a-f]{8})\n")
 TIME: Final = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z")
+# How a record ends that says nothing.
+SAYS_NOTHING: Final = b',"words":[]'
+SAYS_NOTHING_END: Final = -SEAL_BYTES
+SAYS_NOTHING_START: Final = SAYS_NOTHING_END - len(SAYS_NOTHING)
 # A record is shorter than this, but for one that ends a long line: that is read in more pieces.
 RECORD_BYTES: Final = 2048
 # A place in a journal is one number: which file, and the byte at which the line begins.
@@ -57,6 +61,13 @@ class Record(msgspec.Struct, gc=False, forbid_unknown_fields=True):
     crc: str
 
 
+class Saying(msgspec.Struct, gc=False):
+    """What a record says, and by what: what it changed is not looked at."""
+
+    id: str
+    words: list[dict[str, Any]]
+
+
 class Header(msgspec.Struct, gc=False, forbid_unknown_fields=True):
     """The first line of a segment."""
 
@@ -71,6 +82,7 @@ class Header(msgspec.Struct, gc=False, forbid_unknown_fields=True):
 
 
 _record: Final = msgspec.json.Decoder(Record).decode
+_saying: Final = msgspec.json.Decoder(Saying).decode
 _header: Final = msgspec.json.Decoder(Header).decode
 
 
@@ -101,6 +113,14 @@ class Journal:
         self._pieces = pieces
         self._files: dict[int, IO[bytes]] = {}
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        """In another process it is read anew, and nothing is deleted there."""
+        return Journal, (self.service, self._pieces)
+
+    @property
+    def size_bytes(self) -> int:
+        return sum(piece.file.stat().st_size for piece in self._pieces)
+
     def records(self) -> Iterator[tuple[int, Record]]:
         """Each record and its place. Raises Unreadable."""
         seq, batch, time = 0, 0, ""
@@ -128,6 +148,18 @@ class Journal:
                     _refuse(f"{self.where(place | offset)} is of {record.time}, and its batch of {time}")
                 yield place | offset, record
         self.last_time = time
+
+    def sayings(self) -> Iterator[tuple[int, Saying]]:
+        """The place of each record that says something, and what: for who reads beside whoever checks the records."""
+        for number, piece in enumerate(self._pieces):
+            place = number << OFFSET_BITS
+            for offset, raw in self._lines(number, piece):
+                if raw[SAYS_NOTHING_START:SAYS_NOTHING_END] != SAYS_NOTHING:
+                    try:
+                        yield place | offset, _saying(raw)
+                    except msgspec.MsgspecError as error:
+                        where = self.where(place | offset)
+                        raise Unreadable(f"{where} is no record that this audit knows: {error}") from error
 
     def record(self, place: int) -> Record:
         """One record again."""

@@ -5,7 +5,7 @@ later answer may know less than an earlier one.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
@@ -15,7 +15,6 @@ import msgspec
 
 from loadgen.audit import model
 from loadgen.audit.books import NotAShop, Record, Unreadable
-from loadgen.audit.judge import Judge
 from loadgen.audit.verdict import UNSET, Verdict
 
 NAMESPACE: Final = uuid5(NAMESPACE_URL, "urn:zoco:compra").bytes
@@ -23,6 +22,7 @@ FORMAT: Final = 1
 # These say nothing of what became of a purchase: no answer, come later, too many.
 SILENT: Final = (None, 503, 429)
 ENDS: Final = ("registrada", "rechazada")
+Purchase = Callable[[str], tuple[dict[str, Any], list[str]] | None]
 NO_JOURNAL: Final = "no client's journal was given"
 
 
@@ -88,11 +88,14 @@ class _Reading:
 
 
 class Clients:
-    """`check` the journals of clients against what a judge found in the books."""
+    """`check` the journals of clients against what is in the books."""
 
-    def __init__(self, verdict: Verdict, judge: Judge, first: Record | None) -> None:
-        """`first` is the first record at compras, by which a journal of another shop is told apart."""
-        self._verdict, self._judge, self._first = verdict, judge, first
+    def __init__(self, verdict: Verdict, purchase: Purchase, first: Record | None) -> None:
+        """`purchase` says what the books have of one, and in which order its news came.
+
+        `first` is the first record at compras, by which a journal of another shop is told apart.
+        """
+        self._verdict, self._purchase, self._first = verdict, purchase, first
 
     def check(self, journals: Sequence[ClientJournal]) -> None:
         """Raises Unreadable."""
@@ -174,7 +177,7 @@ class Clients:
 
     def _used_key(self, request: _Request, where: str) -> None:
         """A 422 to a good request means that its key was used for something else."""
-        found = self._judge.purchase(request.about)
+        found = self._purchase(request.about)
         if found is None:
             self._breach(10, request.about, "it was told that its key is used, and no purchase has it", where)
         elif (request.token, request.maximo) == (found[0].get("token_id"), found[0].get("precio_maximo")):
@@ -191,7 +194,7 @@ class Clients:
         if answer["id"] != request.about:
             why = "this key of this buyer makes another purchase"
             self._breach(10, answer["id"], why, where, "id", answer["id"], request.about)
-        found = self._judge.purchase(answer["id"])
+        found = self._purchase(answer["id"])
         if found is None:
             self._verdict.lost += 1
             self._breach(4, answer["id"], "it was accepted, and compras has no such purchase", where)
@@ -202,21 +205,21 @@ class Clients:
         if asked != has:
             self._breach(12, request.about, "the book has something else than was asked for", where, "asks", asked, has)
         if (status == 200) != (answer.get("estado") in ENDS):
-            why, right = "200 is for what is over, 202 for what is under way", 200 if status == 202 else 202
-            self._breach(12, request.about, why, where, "status", status, right)
+            why = "200 is for what is over, 202 for what is under way"
+            self._breach(12, request.about, why, where, "status", status, 200 if status == 202 else 202)
         self._told(reading, request.about, answer, request.floor, where)
 
     def _shown(self, reading: _Reading, line: int, view: Any) -> None:
         """What a client was shown without asking to buy: by GET, or as an event."""
         self._verdict.work.answers += 1
         where = f"{reading.file}:{line}"
-        if not isinstance(view, dict) or self._judge.purchase(str(view.get("id"))) is None:
+        if not isinstance(view, dict) or self._purchase(str(view.get("id"))) is None:
             self._breach(12, "GET", "no purchase looks like this", where, "answer", view)
             return
         self._told(reading, view["id"], view, 0, where)
 
     def _told(self, reading: _Reading, about: str, answer: dict[str, Any], floor: int, where: str) -> None:
-        found = self._judge.purchase(answer["id"])
+        found = self._purchase(answer["id"])
         if found is None:
             return
         versions = _versions(*found)
@@ -236,7 +239,7 @@ class Clients:
     def _ended(self, reading: _Reading, line: int, note: dict[str, Any]) -> None:
         about, where = note["ended"], f"{reading.file}:{line}"
         self._verdict.work.answers += 1
-        found = self._judge.purchase(about)
+        found = self._purchase(about)
         if found is None:
             self._breach(4, about, "its end was seen, and compras has no such purchase", where)
             return

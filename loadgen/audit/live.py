@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any, Final
 
 from loadgen.audit import model
-from loadgen.audit.judge import Judge
+from loadgen.audit.selling import Selling
+from loadgen.audit.showing import Showing
 from loadgen.audit.verdict import UNSET, Verdict
 
 Row = dict[str, Any]
@@ -15,58 +16,65 @@ NAMES: Final = ("usuarios", "tokens", "transacciones", "compras")
 NOT_ASKED: Final = "the services were not asked"
 
 
-def check_live(verdict: Verdict, live: Mapping[str, list[Any]] | None, judge: Judge) -> None:
-    """Promise 8. `live` has a list for each service, and may lack some."""
+Live = Mapping[str, list[Any]]
+
+
+def selling_is_shown(verdict: Verdict, live: Live | None, selling: Selling) -> None:
+    """Promise 8, of usuarios, tokens and transacciones. `live` has a list for each, and may lack some."""
+    sides = {"usuarios": _users, "tokens": _tokens, "transacciones": _sales}
     if live is None:
         verdict.unchecked[8] = NOT_ASKED
         return
     missing = [name for name in NAMES if name not in live]
     if missing:
         verdict.in_part(8, f"nobody was asked for {', '.join(missing)}")
-    sides: dict[str, Callable[[Judge], Iterator[Row]]] = {
-        "usuarios": _users,
-        "tokens": _tokens,
-        "transacciones": _sales,
-        "compras": _purchases,
-        "altas": _entries,
-    }
     for name, rows in sides.items():
         if name in live:
-            _compare(verdict, name, live[name], list(rows(judge)), ordered=name in ("transacciones", "compras"))
+            _compare(verdict, name, live[name], list(rows(selling)), ordered=name == "transacciones")
+
+
+def purchases_are_shown(verdict: Verdict, live: Live | None, showing: Showing) -> None:
+    """Promise 8, of compras."""
+    if live is None:
+        return
+    if "compras" in live:
+        _compare(verdict, "compras", live["compras"], list(_purchases(showing)), ordered=True)
+    if "altas" in live:
+        _compare(verdict, "altas", live["altas"], list(_entries(showing)), ordered=False)
     if "eventos" in live:
-        _events(verdict, live["eventos"], judge)
+        _events(verdict, live["eventos"], showing)
 
 
-def _users(judge: Judge) -> Iterator[Row]:
-    for row in judge.users.values():
+def _users(selling: Selling) -> Iterator[Row]:
+    for row in selling.users.values():
         if row.get("nombre") is not None:
             yield {name: row[name] for name in ("id", "nombre", "saldo")}
 
 
-def _tokens(judge: Judge) -> Iterator[Row]:
-    rows = {key: judge.sold_token(key) for key in judge.sold if key not in judge.tokens} | judge.tokens
+def _tokens(selling: Selling) -> Iterator[Row]:
+    rows = {key: selling.sold_token(key) for key in selling.sold if key not in selling.tokens} | selling.tokens
     for row in rows.values():
         if row.get("nombre") is not None:
             yield {name: row.get(name) for name in ("id", "nombre", "imagen", "precio", "vendido")}
 
 
-def _sales(judge: Judge) -> Iterator[Row]:
-    for _, record in judge.journals["transacciones"].records():
+def _sales(selling: Selling) -> Iterator[Row]:
+    for _, record in selling.journals["transacciones"].records():
         for word in record.words:
             names = ("usuarioId", "tokenId", "fecha")
             yield {"id": word.get("transaccionId"), **{name: word.get(name) for name in names}}
 
 
-def _purchases(judge: Judge) -> Iterator[Row]:
-    for _, record in judge.journals["compras"].records():
+def _purchases(showing: Showing) -> Iterator[Row]:
+    for _, record in showing.journals["compras"].records():
         about, _, kind = record.id.rpartition(":")
-        if kind == "compra.solicitada" and (found := judge.purchase(about)) is not None:
+        if kind == "compra.solicitada" and (found := showing.purchase(about)) is not None:
             yield model.shown(found[0])
 
 
-def _entries(judge: Judge) -> Iterator[Row]:
+def _entries(showing: Showing) -> Iterator[Row]:
     rows: dict[str, Row] = {}
-    for _, record in judge.journals["compras"].records():
+    for _, record in showing.journals["compras"].records():
         change = record.change or {}
         if "tipo" in change or record.row in rows:
             rows[record.row] = {**rows.get(record.row, {}), **change}
@@ -97,17 +105,17 @@ def _compare(verdict: Verdict, name: str, shown: list[Any], rows: list[Row], *, 
         verdict.breach(8, name, "they are not shown in their order", book=name)
 
 
-def _events(verdict: Verdict, shown: list[Any], judge: Judge) -> None:
+def _events(verdict: Verdict, shown: list[Any], showing: Showing) -> None:
     """What `/eventos` showed: a number, the kind of event, and what it says."""
     due: dict[int, Row] = {}
     heard: dict[str, int] = {}
     kinds: dict[str, str] = {}
-    for _, record in judge.journals["compras"].records():
+    for _, record in showing.journals["compras"].records():
         change = record.change or {}
         about = record.row
         heard[about] = heard.get(about, 0) + 1
         kinds.setdefault(about, str(change.get("tipo", "")))
-        found = judge.purchase(about)
+        found = showing.purchase(about)
         if found is None and "estado" in change:
             due[record.seq] = {"evento": "alta", "tipo": kinds[about], "estado": change["estado"]}
         elif found is not None and "historia" in change:

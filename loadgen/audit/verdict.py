@@ -34,6 +34,10 @@ class Unset:
     def __repr__(self) -> str:
         return "-"
 
+    def __reduce__(self) -> str:
+        """There is one in each process."""
+        return "UNSET"
+
 
 UNSET: Final = Unset()
 
@@ -57,9 +61,12 @@ class Breach:
     @property
     def says(self) -> str:
         """In one line."""
-        what = f"{self.why}: {self.field} is {text(self.stands)}, by the rules {text(self.rules)}"
-        says = what if self.field else self.why
-        return f"{says}, see {self.where}" if self.where else says
+        if not self.field:
+            return f"{self.why}, see {self.where}" if self.where else self.why
+        stands, rules = text(self.stands), text(self.rules)
+        if not self.where:
+            return f"{self.why}: {self.field} is {stands}, by the rules {rules}"
+        return f"{self.why}: {self.field} is {stands}, by the rules {rules}, see {self.where}"
 
     def as_json(self) -> dict[str, Any]:
         found = {"promise": self.promise, "about": self.about, "why": self.why, "says": self.says}
@@ -87,6 +94,13 @@ class Work:
     # Answers and ends that clients wrote down, and rows that services showed.
     answers: int = 0
     shown: int = 0
+
+    def take_in(self, other: Work) -> None:
+        self.records += other.records
+        self.fields += other.fields
+        self.reasons += other.reasons
+        self.answers += other.answers
+        self.shown += other.shown
 
     def as_json(self) -> dict[str, Any]:
         return {
@@ -136,6 +150,27 @@ class Verdict:
         """A promise that was checked, but for this."""
         if reason not in self.partly.setdefault(promise, []):
             self.partly[promise].append(reason)
+
+    def take_in(self, other: Verdict) -> None:
+        """What another part of the audit found."""
+        for breach in other.breaches:
+            if self.lists(breach.promise):
+                self.breaches.append(breach)
+            self.counts[breach.promise] += 1
+            other.counts[breach.promise] -= 1
+        # Those that were counted there and not listed.
+        self.counts += other.counts
+        self.unchecked |= other.unchecked
+        for promise, reasons in other.partly.items():
+            for reason in reasons:
+                self.in_part(promise, reason)
+        self.accepted += other.accepted
+        self.sold += other.sold
+        self.refused += other.refused
+        self.lost += other.lost
+        self.doubled += other.doubled
+        self.oversold += other.oversold
+        self.work.take_in(other.work)
 
     def as_json(self) -> dict[str, Any]:
         return {

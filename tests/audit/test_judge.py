@@ -13,8 +13,8 @@ from typing import Any
 import pytest
 from generated_books import generate
 
+from loadgen.audit.audit import Books, audit
 from loadgen.audit.books import SERVICES, Unreadable, from_folder
-from loadgen.audit.judge import Judge
 from loadgen.audit.verdict import Verdict
 
 PURCHASES = 400
@@ -35,14 +35,7 @@ def folder(whole: Path, tmp_path: Path) -> Path:
 
 
 def judged(folder: Path) -> Verdict:
-    journals = {name: from_folder(folder, name) for name in SERVICES}
-    verdict = Verdict()
-    try:
-        Judge(journals, verdict).run()
-    finally:
-        for journal in journals.values():
-            journal.close()
-    return verdict
+    return audit(Books(**{name: from_folder(folder, name) for name in SERVICES}))
 
 
 def edit(

@@ -27,9 +27,10 @@ from services.cli import app
 from services.spanish import SPANISH, TYPER_FILLS, TYPER_SAYS
 
 ROOT = Path(__file__).parents[2]
+AUDIT = ("audit", "books", "clients", "findings", "live", "model", "selling", "showing", "verdict")
 FILES = [
     *(f"services/{name}.py" for name in ("cli", "doctor", "kube", "local", "options")),
-    *(f"loadgen/audit/{name}.py" for name in ("audit", "books", "clients", "judge", "live", "model", "verdict")),
+    *(f"loadgen/audit/{name}.py" for name in AUDIT),
     *(
         f"loadgen/drill/{name}.py"
         for name in (
@@ -58,7 +59,7 @@ ERRORS = {
 }
 SAYING = {"fromkeys", "fail", "say", "table", "tell", "print", "Finding", "Figure", "map", "_refuse", "in_part"}
 # Constants that are sentences.
-TEXTS = {"HELP", "TOP", "THIRD", "BELIEVED", "NO_JOURNAL", "NOT_ASKED"}
+TEXTS = {"HELP", "TOP", "THIRD", "BELIEVED", "NO_JOURNAL", "NOT_ASKED", "WAS_SET"}
 # What a service says of its role, and the doctor passes on.
 ROLES = {"writer", "follower"}
 # Functions that put together what is said elsewhere.
@@ -114,9 +115,9 @@ def said(tree: ast.AST) -> Iterator[str]:
             case ast.Assign(targets=[ast.Subscript(value=ast.Attribute(attr="unchecked"))], value=text):
                 yield from literals(text)
             case ast.AnnAssign(
-                target=ast.Name(id="HELP" | "TOP" | "THIRD" | "BELIEVED" | "NO_JOURNAL" | "NOT_ASKED"),
+                target=ast.Name(id=name),
                 value=ast.Constant() as text,
-            ):
+            ) if name in TEXTS:
                 yield from literals(text)
             case ast.FunctionDef(name=name) | ast.AsyncFunctionDef(name=name) if name in MAKING:
                 for part in node.body[bool(ast.get_docstring(node)) :]:

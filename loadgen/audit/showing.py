@@ -1,0 +1,291 @@
+"""What a buyer is shown: every record of compras' book is decided again, by what the others are seen to have said.
+
+Its book is read once, as a stream, and what the others said as far as it is needed. Nothing that compras hears makes it
+say anything, so nobody waits for it. Purchases that are under way are in memory; of one that is over only where its
+last record stands, and in which order its news came.
+"""
+
+from __future__ import annotations
+
+import re
+from collections import deque
+from collections.abc import Iterator, Mapping
+from datetime import datetime, timedelta
+from typing import Final
+
+import msgspec
+
+from loadgen.audit import model
+from loadgen.audit.books import Journal, Record, Saying
+from loadgen.audit.compare import ROWS
+from loadgen.audit.findings import BITS, NONSENSE, SEED, Findings, Message, Row, said, said_ever, subject
+from loadgen.audit.model import ENDS, HEARD_BY, REQUESTS, SAID_BY, STATES, Impossible
+from loadgen.audit.verdict import UNSET, Verdict
+
+OTHERS: Final = ("tokens", "usuarios", "transacciones")
+SOLD: Final = BITS["compra.confirmada"]
+REFUSED: Final = BITS["compra.rechazada"]
+DECIDED: Final = {
+    0: [],
+    SOLD: ["compra.confirmada"],
+    REFUSED: ["compra.rechazada"],
+    SOLD | REFUSED: ["compra.confirmada", "compra.rechazada"],
+}
+# What ends a purchase or an entry at compras. Other news of what is over may be lost.
+LAST: Final = ("transaccion.registrada", "compra.rechazada", "alta.aplicada")
+# What compras hears, as digits: in which order it came is one number.
+KINDS: Final = tuple(HEARD_BY)
+DIGITS: Final = {kind: number for number, kind in enumerate(KINDS, 1)}
+ORDER_BITS: Final = 32
+# A date is believed if it is not further than this from the records around it: clocks are set while a request waits.
+CLOCK: Final = timedelta(hours=1)
+# So many batches may be written while a request waits for its turn.
+BATCHES: Final = 64
+WAS_SET: Final = "some dates are far from the records around them: the clock at compras was set, or they are wrong"
+# What is not said within so many records of the others is looked for in all that is ever said.
+FAR: Final = 100_000
+FECHA: Final = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d{1,6})?Z")
+UUID_CHARACTERS: Final = 36
+
+
+class Shown:
+    """A purchase or an entry at compras that is under way: its row, and what was heard of it in which order."""
+
+    __slots__ = ("heard", "order", "over", "place", "row")
+
+    def __init__(self) -> None:
+        self.row: Row | None = None
+        self.heard = 0
+        # (DIGITS), and where the last record stands that has all of its row.
+        self.order = 0
+        self.place = -1
+        # It was over, and counted, before it was looked at again.
+        self.over = False
+
+    def take_in(self, kind: str, got: Row, place: int) -> None:
+        """What a record did, right or wrong, is what the next one is judged by."""
+        self.heard |= BITS.get(kind, 0)
+        self.order = self.order << 4 | DIGITS.get(kind, 15)
+        if got:
+            row = self.row = {**self.row, **got} if self.row is not None else got
+            if len(got) == len(row):
+                self.place = place
+
+
+class Showing(Findings):
+    """`run` once; then `purchase` has what became of each."""
+
+    def __init__(self, journals: Mapping[str, Journal], verdict: Verdict) -> None:
+        super().__init__(journals, verdict)
+        self._open: dict[str, Shown] = {}
+        # Purchases and entries that are over: `place` and `order` in one number.
+        self._over: dict[bytes, int] = {}
+        # What was said and not heard yet, and what was decided of which purchase (BITS).
+        self._pending: dict[str, Message] = {}
+        self._decided: dict[str, int] = {}
+        self._others: dict[str, Iterator[tuple[int, Saying]]] = {name: journals[name].sayings() for name in OTHERS}
+        self._ever: set[int] | None = None
+        # When its last batches were written, and whether the clock by which they are dated may have been set.
+        self._times: deque[str] = deque(maxlen=BATCHES)
+        self._batch = 0
+        self._was_set = False
+
+    def run(self) -> None:
+        """Decide all of it again. Raises Unreadable."""
+        pending, done = self._pending, 0
+        for place, record in self.journals["compras"].records():
+            about, _, kind = record.id.rpartition(":")
+            shown = self._open.get(about) or self._opened(about)
+            again = shown.heard & BITS.get(kind, 0)
+            message = None if again else pending.pop(record.id, None)
+            try:
+                if again:
+                    self.again("compras", record, place)
+                elif message is None and (message := self._heard(kind, record)) is None:
+                    self.breach(7, about, "nobody said this", "compras", place, "id", record.id)
+                got = opened(record.change) if record.change else {}
+                if message is not None:
+                    self._decide(shown, kind, record, place, (message, got))
+                shown.take_in(kind, got, place)
+                if shown.place >= 0 and shown.row is not None and shown.row.get("estado") in ENDS:
+                    self._close(about, shown)
+            except NONSENSE as error:
+                self.nonsense("compras", record, place, error)
+            done += 1
+        self.verdict.work.records["compras"] = done
+        for service in OTHERS:
+            while self._read_on(service):
+                pass
+        self._unheard()
+        for about, shown in self._open.items():
+            self._end(about, shown)
+
+    def purchase(self, about: str) -> tuple[Row, list[str]] | None:
+        """A purchase as it stands in the end, and what compras heard of it, in order; None: there is none."""
+        if (shown := self._open.get(about)) is not None:
+            row, order = shown.row, shown.order
+        elif (found := self._over.get(key_of(about))) is not None:
+            row, order = self._row(found >> ORDER_BITS), found & (1 << ORDER_BITS) - 1
+        else:
+            return None
+        return (row, kinds_of(order)) if row is not None and "usuario_id" in row else None
+
+    def _opened(self, about: str) -> Shown:
+        """Also what was over, and is looked at again."""
+        shown = self._open[about] = Shown()
+        if (found := self._over.pop(key_of(about), None)) is not None:
+            shown.place, shown.order, shown.over = found >> ORDER_BITS, found & (1 << ORDER_BITS) - 1, True
+            shown.row = self._row(shown.place)
+            shown.heard = sum(BITS[kind] for kind in kinds_of(shown.order))
+        return shown
+
+    def _close(self, about: str, shown: Shown) -> None:
+        """Nothing more need come: forget all but where it stands."""
+        self._end(about, shown)
+        self._over[key_of(about)] = shown.place << ORDER_BITS | shown.order & (1 << ORDER_BITS) - 1
+        del self._open[about]
+
+    def _row(self, place: int) -> Row:
+        return opened(self.journals["compras"].record(place).change or {})
+
+    # What compras heard
+
+    def _heard(self, kind: str, record: Record) -> Message | None:
+        """What came by HTTP, or what another service says further on. None: nobody says it."""
+        if kind in REQUESTS:
+            return next((word for word in record.words if word.get("type") == kind), {"type": kind})
+        services = [service for service in SAID_BY.get(kind, ()) if service in self._others]
+        read = 0
+        while services:
+            services = [service for service in services if self._read_on(service)]
+            if (message := self._pending.pop(record.id, None)) is not None:
+                return message
+            read += 1
+            if read == FAR and not self._is_ever_said(record.id):
+                break
+        return None
+
+    def _read_on(self, service: str) -> bool:
+        """Read one more record of another service; False at its end."""
+        found = next(self._others[service], None)
+        if found is None:
+            return False
+        for word in found[1].words:
+            about, kind = said(service, word)
+            if kind and "compras" in HEARD_BY[kind] and not about.startswith(SEED):
+                self._pending[f"{about}:{kind}"] = word
+                if (bit := BITS[kind]) & (SOLD | REFUSED):
+                    self._decided[about] = self._decided.get(about, 0) | bit
+        return True
+
+    def _is_ever_said(self, what: str) -> bool:
+        if self._ever is None:
+            self._ever = set(said_ever({service: self.journals[service] for service in OTHERS}))
+        return hash(what) in self._ever
+
+    # What it made of that
+
+    def _decide(self, shown: Shown, kind: str, record: Record, place: int, sides: tuple[Message, Row]) -> None:
+        """Decide one record again, and compare all that it did and said."""
+        (message, got), row = sides, shown.row
+        if record.row != (due := model.key("compras", message)):
+            about = subject(record.id)
+            why = "this record is about another row"
+            self.breach(ROWS["compras"], about, why, "compras", place, "row", record.row, due)
+        try:
+            change, words = model.compras(row, message, self._hora(kind, got, record, place))
+        except Impossible as error:
+            why = f"no correct shop acts on this: {error}"
+            self.breach(6, subject(record.id), why, "compras", place, "id", record.id)
+            return
+        if change and row is not None and change.get("estado", row["estado"]) in ENDS:
+            # All of a row that leaves memory.
+            change = {**row, **change}
+        if got == change and record.words == words:
+            self.right(change, words)
+        else:
+            self.wrong("compras", record, place, got, change, words)
+
+    def _hora(self, kind: str, got: Row, record: Record, place: int) -> str:
+        """When compras heard this news, which stands nowhere else; and whether its dates can be true."""
+        if kind in REQUESTS:
+            fecha = next((word["fecha"] for word in record.words if "fecha" in word), "")
+        else:
+            state = STATES.get(kind)
+            # The last of its history, but for what came late.
+            fecha = next((step["fecha"] for step in reversed(got.get("historia", ())) if step["estado"] == state), None)
+            if fecha is None:
+                return ""
+        if record.batch != self._batch:
+            self._batch = record.batch
+            self._next_batch(record.time)
+        if fecha[:13] != record.time[:13] and not self._near(fecha, record.time):
+            if self._was_set and FECHA.fullmatch(fecha):
+                self.verdict.in_part(7, WAS_SET)
+            else:
+                why = "no clock of this shop showed that time then"
+                self.breach(7, subject(record.id), why, "compras", place, "fecha", fecha)
+        return str(fecha)
+
+    def _next_batch(self, time: str) -> None:
+        """Records are dated by a clock, but never before one another: one that is set back stands still in them."""
+        times = self._times
+        if times and time[:13] != times[-1][:13]:
+            self._was_set |= datetime.fromisoformat(time) - datetime.fromisoformat(times[-1]) > CLOCK
+        self._was_set |= len(times) > 1 and time == times[-1] == times[-2]
+        times.append(time)
+
+    def _near(self, fecha: str, time: str) -> bool:
+        earliest, latest = datetime.fromisoformat(self._times[0]) - CLOCK, datetime.fromisoformat(time) + CLOCK
+        return FECHA.fullmatch(fecha) is not None and earliest <= datetime.fromisoformat(fecha) <= latest
+
+    # What became of it
+
+    def _end(self, about: str, shown: Shown) -> None:
+        """One purchase is over, or should be. Whether an entry had to come into force the others' books say."""
+        row = shown.row
+        if shown.over or row is None or "usuario_id" not in row:
+            return
+        verdict, estado = self.verdict, row.get("estado")
+        verdict.accepted += 1
+        if estado not in ENDS:
+            verdict.lost += 1
+            self.breach(4, about, "it was accepted, and has no end", "compras", None, "estado", estado)
+            return
+        while about not in self._decided and self._read_on("tokens"):
+            pass
+        decided = self._decided.pop(about, 0)
+        if estado == "registrada" and decided == SOLD:
+            verdict.sold += 1
+        elif estado == "rechazada" and decided == REFUSED:
+            verdict.refused += 1
+        else:
+            why = "its end is not what tokens decided"
+            self.breach(4, about, why, "compras", None, "estado", estado, DECIDED[decided])
+
+    def _unheard(self) -> None:
+        """All is read to its end: what was said is heard, but for lost news of a purchase that is over."""
+        for what in self._pending:
+            about, _, kind = what.rpartition(":")
+            if kind in LAST or key_of(about) not in self._over:
+                why = "this was said, and who should hear it never acted on it"
+                self.breach(4, about, why, "compras", None, "id", UNSET, what)
+
+
+def opened(change: Row) -> Row:
+    """A change at compras, with the message that an entry keeps as text."""
+    return {**change, "mensaje": msgspec.json.decode(change["mensaje"])} if "mensaje" in change else change
+
+
+def key_of(about: str) -> bytes:
+    """A purchase's UUID in 16 bytes; anything else as it is."""
+    try:
+        return bytes.fromhex(about.replace("-", "")) if len(about) == UUID_CHARACTERS else about.encode()
+    except ValueError:
+        return about.encode()
+
+
+def kinds_of(order: int) -> list[str]:
+    """What compras heard of a purchase, in its order."""
+    digits = [order >> shift & 15 for shift in range(ORDER_BITS - 4, -4, -4)]
+    return [KINDS[digit - 1] for digit in digits if 0 < digit <= len(KINDS)]
