@@ -15,20 +15,26 @@ from loadgen.audit.verdict import text as as_text
 from loadgen.drill.reconcile import reconcile, reconcile_cluster
 from loadgen.terminal import out
 from services.kube import NAMESPACE, Cluster
-from services.options import DATA, DataOption, JsonOption, KubeOption, NamespaceOption
+from services.options import DATA, JsonOption, KubeOption, NamespaceOption
 from services.words import say, table
 
+# Typer would refuse what cannot be read with a box of its own, as if the option were wrong.
+BooksOption = Annotated[
+    Path, typer.Option("--data", readable=False, help="The folder that `zoco up` keeps everything in.")
+]
 ClientOption = Annotated[
-    list[Path] | None, typer.Option(help="What a client was told: its journal. For several clients again and again.")
+    list[Path] | None,
+    typer.Option(readable=False, help="What a client was told: its journal. For several clients again and again."),
 ]
 SeedsOption = Annotated[
-    Path | None, typer.Option("--seed", help="The folder of the seed's files: what it gave is checked, too.")
+    Path | None,
+    typer.Option("--seed", readable=False, help="The folder of the seed's files: what it gave is checked, too."),
 ]
 ExplainOption = Annotated[bool, typer.Option("--explain", help="What was looked at, and each breach in full.")]
 
 
 def audit(
-    data: DataOption = DATA,
+    data: BooksOption = DATA,
     client: ClientOption = None,
     seeds: SeedsOption = None,
     kube: KubeOption = False,
@@ -38,7 +44,7 @@ def audit(
 ) -> None:
     """Check the thirteen promises of the design by the books.
 
-    Exit code 1 when one is broken, 3 when the books cannot be read.
+    Exit code 1 when one is broken, 2 when what was named is no shop's, 3 when the books cannot be read.
     """
     if kube:
         verdict = reconcile_cluster(Cluster(namespace), client or [], seeds)

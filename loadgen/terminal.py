@@ -95,6 +95,16 @@ def now() -> str:
     return datetime.now().astimezone().strftime("%Y%m%d-%H%M%S")
 
 
+def new_folder(folder: Path | None, what: str) -> Path:
+    """Where a load writes; `what` names it unless told. Raises Unusable when another one's journal is there: what it
+    asked for would be counted with this one's, and its report be lost."""
+    folder = (folder or FOLDER / f"{now()}-{what}").absolute()
+    for file in folder.glob("client*.jsonl"):
+        raise Unusable(f"{file} is another load's: take another folder with --out")
+    folder.mkdir(parents=True, exist_ok=True)
+    return folder
+
+
 def many_connections() -> None:
     """While a service stands still, its callers wait: each has a connection."""
     _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)

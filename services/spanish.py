@@ -75,9 +75,10 @@ SPANISH: Final = {
         "Carga, fallos, calma, auditoría: un veredicto. Sale con 1: falló; con 3: quitó una garantía, y no se notó."
     ),
     "Check the thirteen promises of the design by the books.\n\n"
-    "Exit code 1 when one is broken, 3 when the books cannot be read.": (
+    "Exit code 1 when one is broken, 2 when what was named is no shop's, 3 when the books cannot be read.": (
         "Comprueba con los libros las trece promesas del diseño.\n\n"
-        "Sale con 1 si alguna está rota, con 3 si los libros no se pueden leer."
+        "Sale con 1 si alguna está rota, con 2 si lo que se nombró no es de una tienda, con 3 si los libros no se "
+        "pueden leer."
     ),
     "What was looked at, and each breach in full.": "Qué se miró, y cada rotura entera.",
     "The folder of the seed's files: what it gave is checked, too.": (
@@ -311,6 +312,7 @@ SPANISH: Final = {
     "buyers and tokens are registered by the operator: give --operator-token with --url": (
         "compradores y tokens los da de alta el operador: con --url da también --operator-token"
     ),
+    "{} is another load's: take another folder with --out": "{0} es de otra carga: toma otra carpeta con --out",
     "a guarantee can be taken away only from a shop of the drill's own: leave out --here and --kube": (
         "una garantía solo se quita a una tienda del propio simulacro: deja --here y --kube"
     ),
@@ -608,8 +610,7 @@ SPANISH: Final = {
     # What an audit finds.
     "user {}": "usuario {0}",
     "event {}": "evento {0}",
-    "{}: {} is {}, by the rules {}": "{0:say}: {1} es {2}, según las reglas {3}",
-    "{}: {} is {}, by the rules {}, see {}": "{0:say}: {1} es {2}, según las reglas {3}, véase {4}",
+    "{}: {} is {}, by the rules {}": "{0:say}: {1} es {2}, según las reglas {3:say}",
     "{}, see {}": "{0:say}, véase {1}",
     "this record makes no sense": "este apunte no tiene sentido",
     "this record is about another row": "este apunte va de otra fila",
@@ -699,6 +700,13 @@ SPANISH: Final = {
     "{} lacks {}": "a {0} le falta {1:say}",
     "a segment with a header": "un segmento con cabecera",
     "{} cannot be read ({}): name it with --client": "{0} no se puede leer ({1}): dilo con --client",
+    "{} cannot be read ({}): read it as who wrote it": "{0} no se puede leer ({1}): léelo como quien lo escribió",
+    "{} is no seed ({}): name the folder of the seed's files": (
+        "{0} no es una semilla ({1}): di la carpeta de los ficheros de la semilla"
+    ),
+    "{} is no list of rows with ids, and so no seed: name the folder of the seed's files": (
+        "{0} no es una lista de filas con id, y por eso no es una semilla: di la carpeta de sus ficheros"
+    ),
     "{} cannot be read ({}): read it as who runs the shop": (
         "{0} no se puede leer ({1}): léelo como quien lleva la tienda"
     ),

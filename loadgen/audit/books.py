@@ -238,7 +238,7 @@ def from_folder(data: Path, service: str) -> Journal:
     folder = data / service
     try:
         files = {path.name for path in folder.iterdir()}
-    except FileNotFoundError:
+    except (FileNotFoundError, NotADirectoryError):
         files = set()
     except OSError as error:
         raise Unreadable(f"{folder} cannot be read ({error.strerror}): read it as who runs the shop") from error
@@ -311,11 +311,14 @@ def _version(raw: bytes) -> int | None:
 
 
 def _synced(file: Path) -> int:
-    """How many bytes of a segment are surely on the disk (0: nothing is known)."""
+    """How many bytes of a segment are surely on the disk (0: nothing is known). Raises Unreadable."""
+    mark = file.with_suffix(".mark")
     try:
-        found = MARK.fullmatch(file.with_suffix(".mark").read_bytes())
+        found = MARK.fullmatch(mark.read_bytes())
     except FileNotFoundError:
         return 0
+    except OSError as error:
+        raise Unreadable(f"{mark} cannot be read ({error.strerror}): read it as who runs the shop") from error
     return int(found[1]) if found and int(found[2], 16) == zlib.crc32(found[1]) else 0
 
 

@@ -36,6 +36,8 @@ class ClientJournal:
         """Each line's number, and what it says. Raises Unreadable."""
         try:
             raw = self.file.open("rb")
+        except PermissionError as error:
+            raise Unreadable(f"{self.file} cannot be read ({error.strerror}): read it as who wrote it") from error
         except OSError as error:
             raise NotAShop(f"{self.file} cannot be read ({error.strerror}): name it with --client") from error
         with raw:
@@ -127,13 +129,20 @@ class Clients:
             self._ended(reading, line, note)
         elif "closed" in note:
             reading.closed = note["lines"] == line - 1
-        elif "shop" in note and self._first is not None:
-            shop, first = note["shop"], self._first
-            if (shop["seq"], shop["time"], shop["crc"]) != (first.seq, first.time, first.crc):
-                raise NotAShop(f"{reading.file} is of another shop: its first record is of {shop['time']}, and here "
-                               f"of {first.time}")  # fmt: skip
-        elif "client" in note and note["client"] != FORMAT:
-            raise Unreadable(f"{reading.file} has format {note['client']}; this audit reads {FORMAT}")
+        elif "shop" in note:
+            self._of_this_shop(reading, note["shop"])
+        elif note.get("client") != FORMAT:
+            raise Unreadable(
+                f"{reading.file} has format {note['client']}; this audit reads {FORMAT}"
+                if "client" in note
+                else f"{reading.file}, line {line} cannot be read: it is no note of a client"
+            )
+
+    def _of_this_shop(self, reading: _Reading, shop: dict[str, Any]) -> None:
+        first = self._first
+        if first is not None and (shop["seq"], shop["time"], shop["crc"]) != (first.seq, first.time, first.crc):
+            raise NotAShop(f"{reading.file} is of another shop: its first record is of {shop['time']}, and here "
+                           f"of {first.time}")  # fmt: skip
 
     def _asks(self, reading: _Reading, line: int, note: dict[str, Any]) -> None:
         asks, number = note["asks"], note["n"]

@@ -17,7 +17,6 @@ from loadgen.drill.faults import SCENARIOS
 from loadgen.drill.report import html
 from loadgen.load.mixes import MIXES
 from loadgen.terminal import (
-    FOLDER,
     REPORT,
     BuyersOption,
     FolderOption,
@@ -29,7 +28,7 @@ from loadgen.terminal import (
     Unusable,
     WorkersOption,
     many_connections,
-    now,
+    new_folder,
     one_of,
     out,
 )
@@ -96,7 +95,7 @@ def drill(  # noqa: PLR0913, PLR0917
     many_connections()
     order = Order(
         scenario=scenario,
-        folder=(folder or FOLDER / f"{now()}-{scenario}").absolute(),
+        folder=new_folder(folder, scenario),
         here=data if here else None,
         kube=Cluster(namespace) if kube else None,
         mix=mix,

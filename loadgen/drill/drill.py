@@ -40,9 +40,13 @@ LATE_SECONDS: Final = 1.0
 BROKER_LATE_SECONDS: Final = 10.0
 # So many seconds of load there are after the last fault is over, so that one sees whether the shop is back.
 AFTER_SECONDS: Final = 0.5
+# From the end of all patience until each service must answer the audit.
+ANSWER_SECONDS: Final = 60.0
 
 # Another judge than the audit. It gets the clients' journals, closed, when the audit is done.
 Judge = Callable[[Sequence[Path]], Awaitable[Judged]]
+# What the front door shows at /estado.
+State = dict[str, Any]
 
 
 @dataclass(frozen=True, slots=True)
@@ -233,22 +237,33 @@ async def _progress(meter: Meter, tell: Callable[[str, Meter | None], None]) -> 
 
 
 async def _quiet(client: Client, load: Load, seconds: float) -> str | None:
-    """Wait until all purchases have ended and all queues are empty. Returns what is left when that takes too long."""
+    """Wait until all purchases have ended and all queues are empty. Returns what is left when that takes too long.
+
+    Then it waits for the services alone, which have to answer the audit: who was killed last may not be back yet.
+    """
     deadline = time.monotonic() + seconds
     await load.finish(seconds)
-    left: dict[str, Any] | None = None
+    if (state := await _reached(client, _is_quiet, deadline)) is None:
+        return None
+    await _reached(client, _all_ready, deadline + ANSWER_SECONDS)
+    return f"not quiet after {seconds:g} s: {_left(state)}"
+
+
+async def _reached(client: Client, wanted: Callable[[State], bool], deadline: float) -> State | None:
+    """Look until the shop is as it is wanted: None. Else what was seen of it last, nothing if it never answered."""
+    state: State = {}
     while True:
         with contextlib.suppress(aiohttp.ClientError, TimeoutError, OSError):
-            left = state = await client.get("/estado")
-            if _is_quiet(state):
+            state = await client.get("/estado")
+            if wanted(state):
                 return None
         if time.monotonic() > deadline:
-            return f"not quiet after {seconds:g} s: {_left(left)}"
+            return state
         await asyncio.sleep(POLL_SECONDS)
 
 
-def _left(state: dict[str, Any] | None) -> str:
-    if state is None:
+def _left(state: State) -> str:
+    if not state:
         return "the front door does not answer"
     queues = state["colas"] or {}
     waiting = {name: depth["messages"] for name, depth in queues.items() if depth["messages"]}
@@ -259,10 +274,14 @@ def _left(state: dict[str, Any] | None) -> str:
     )
 
 
-def _is_quiet(state: dict[str, Any]) -> bool:
+def _all_ready(state: State) -> bool:
+    return all(service["ready"] for service in state["servicios"].values())
+
+
+def _is_quiet(state: State) -> bool:
     return (
         state["sinTerminar"] == 0
-        and all(service["ready"] for service in state["servicios"].values())
+        and _all_ready(state)
         and state["colas"] is not None
         and all(state["colas"][name]["messages"] == 0 for name in faults.SERVICES)
     )

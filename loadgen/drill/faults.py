@@ -56,7 +56,8 @@ class Happened:
 class Target(Protocol):
     """A shop that can be harmed.
 
-    kill, delete: SIGKILL, as soon as there is something to kill; down for so long before it is started again.
+    kill, delete: SIGKILL, as soon as there is something to kill, on this machine: something that works; down for so
+    long before it is started again.
     wipe: kill RabbitMQ, and delete its disk while it is down for so long.
     freeze: SIGSTOP, then SIGCONT: connections stay open and nothing answers.
     disk-full: no room for what this service writes: half a record, then an error.

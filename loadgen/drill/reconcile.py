@@ -14,6 +14,7 @@ from yarl import URL
 
 from loadgen.audit import books
 from loadgen.audit.audit import Books, audit
+from loadgen.audit.books import NotAShop, Unreadable
 from loadgen.audit.clients import client_journal
 from loadgen.audit.verdict import Verdict
 from services.kube import Cluster
@@ -69,16 +70,22 @@ async def _audited(
 
 
 def seeded(folder: Path) -> dict[str, list[dict[str, Any]]]:
-    """The seed's files in this folder, or each in the folder of its service. Raises NotAShop."""
-    found = {}
-    for name in ("usuarios", "tokens"):
-        file = folder / f"{name}.json"
+    """The seed's files in this folder, or each in the folder of its service. Raises NotAShop, Unreadable."""
+    return {name: _seed(folder, name) for name in ("usuarios", "tokens")}
+
+
+def _seed(folder: Path, name: str) -> list[dict[str, Any]]:
+    file = folder / f"{name}.json"
+    try:
         file = file if file.exists() else folder / name / f"{name}.json"
-        try:
-            found[name] = json.loads(file.read_bytes())
-        except (OSError, ValueError) as error:
-            raise books.NotAShop(f"{file} is no seed ({error}): name the folder of the seed's files") from error
-    return found
+        rows = json.loads(file.read_bytes())
+    except PermissionError as error:
+        raise Unreadable(f"{file} cannot be read ({error.strerror}): read it as who wrote it") from error
+    except (OSError, ValueError) as error:
+        raise NotAShop(f"{file} is no seed ({error}): name the folder of the seed's files") from error
+    if not isinstance(rows, list) or not all(isinstance(row, dict) and "id" in row for row in rows):
+        raise NotAShop(f"{file} is no list of rows with ids, and so no seed: name the folder of the seed's files")
+    return rows
 
 
 async def answers(urls: Mapping[str, str]) -> tuple[dict[str, list[Any]], dict[str, int] | None]:

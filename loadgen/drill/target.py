@@ -12,6 +12,9 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Final
 
+import aiohttp
+from yarl import URL
+
 from broker.process import is_ours
 from loadgen.drill.faults import BROKER, POLL_SECONDS, Fault, FaultFailed, kill_when_there
 from loadgen.drill.proxy import Proxy
@@ -21,6 +24,7 @@ from services.local import LocalError, Running
 
 # RabbitMQ takes about 6 s to come back, and far longer on a machine with other work.
 PATIENCE_SECONDS: Final = 60.0
+ANSWER_SECONDS: Final = 2.0
 # Room that a "full" disk still has: the next record is written in part.
 ROOM_BYTES: Final = 100
 
@@ -48,10 +52,33 @@ class LocalTarget:
                 await self._stall(fault.seconds, began)
 
     async def _kill(self, victim: str, seconds: float, began: Callable[[float], None]) -> None:
+        """Once it works: on a busy machine a start takes longer than it is from one kill to the next, and who is killed
+        in each of them is never back."""
+
         def kill() -> None:
             local.kill(Running.read(self._data), victim, seconds or None)
 
+        deadline = time.monotonic() + PATIENCE_SECONDS
+        while not await self._works(victim) and time.monotonic() < deadline:  # noqa: ASYNC110 - nothing announces it
+            await asyncio.sleep(POLL_SECONDS)
         await kill_when_there(kill, victim, LocalError, PATIENCE_SECONDS, began)
+
+    async def _works(self, victim: str) -> bool:
+        """Whether RabbitMQ takes connections; whether a service has read its journal and found RabbitMQ."""
+        try:
+            running = Running.read(self._data)
+            if victim == BROKER:
+                broker = URL(running.broker_url)
+                _, writer = await asyncio.open_connection(broker.host, broker.port)
+                writer.close()
+                return True
+            if (url := running.urls.get(victim)) is None:
+                return True
+            timeout = aiohttp.ClientTimeout(total=ANSWER_SECONDS)
+            async with aiohttp.ClientSession(timeout=timeout) as http, http.get(f"{url}/readyz") as answer:
+                return answer.ok
+        except (LocalError, aiohttp.ClientError, TimeoutError, OSError):
+            return False
 
     async def _wipe(self, seconds: float, began: Callable[[float], None]) -> None:
         disk = self._data / BROKER / "data"

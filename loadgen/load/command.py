@@ -21,7 +21,6 @@ from loadgen.load.plan import Plan
 from loadgen.load.prepare import prepared
 from loadgen.load.rows import Row, measured
 from loadgen.terminal import (
-    FOLDER,
     REPORT,
     BuyersOption,
     FolderOption,
@@ -33,7 +32,7 @@ from loadgen.terminal import (
     Unusable,
     WorkersOption,
     many_connections,
-    now,
+    new_folder,
     one_of,
     out,
 )
@@ -66,8 +65,7 @@ def load(  # noqa: PLR0913, PLR0917 - each is an option of the command
     if not token:
         raise Unusable("buyers and tokens are registered by the operator: give --operator-token with --url")
     many_connections()
-    folder = folder or FOLDER / f"{now()}-load"
-    folder.mkdir(parents=True, exist_ok=True)
+    folder = new_folder(folder, "load")
     count = max(1, round(rate * seconds))
     usual = MIXES[mix].stock(count)
     stock = Stock.of(buyers or len(usual.buyers), tokens or len(usual.tokens), usual.saldo)

@@ -15,6 +15,8 @@ from itertools import pairwise
 from pathlib import Path
 
 import pytest
+from aiohttp import web
+from aiohttp.test_utils import TestServer
 from patience import PATIENCE_SECONDS
 
 from broker.process import RANGE, Process, free_port, is_free, is_ours
@@ -54,11 +56,11 @@ def up() -> Iterator[Process]:
     process.output.close()
 
 
-def running(data: Path, up: Process, **pids: int) -> Running:
+def running(data: Path, up: Process, urls: dict[str, str] | None = None, /, **pids: int) -> Running:
     """What that `up` with these services would have written down."""
     state = {
         "pid": up.pid,
-        "urls": {},
+        "urls": urls or {},
         "pids": pids,
         "broker_url": "amqp://localhost",
         "management_url": None,
@@ -135,6 +137,22 @@ async def test_kills_of_who_is_down_do_not_pile_up(tmp_path: Path, up: Process, 
     assert all(life > 1 for life in lives), lives
     # And what follows a late one is as much later.
     assert lives[-1] > 1.9, lives
+
+
+async def test_who_is_still_starting_is_killed_once_it_works(tmp_path: Path, up: Process, service: Process) -> None:
+    asked = 0
+
+    async def readyz(request: web.Request) -> web.Response:
+        nonlocal asked
+        asked += 1
+        return web.Response(status=503 if asked < 4 else 200)
+
+    app = web.Application()
+    app.router.add_get("/readyz", readyz)
+    async with TestServer(app) as server:
+        running(tmp_path, up, {"tokens": str(server.make_url(""))}, tokens=service.pid)
+        (killed,) = await carry_out([Fault(0, "kill", "tokens")], LocalTarget(tmp_path))
+    assert (killed.trouble, asked, await service.wait()) == (None, 4, -signal.SIGKILL)
 
 
 def test_a_state_file_of_an_up_that_is_gone_is_not_believed(tmp_path: Path, up: Process) -> None:

@@ -42,6 +42,7 @@ FILES = [
             "footprint",
             "pods",
             "porcupine",
+            "reconcile",
             "report",
             "shop",
         )
@@ -79,7 +80,7 @@ MAKING = {
         "_kind",
         "_failed",
     ),
-    *("outcome", "_awaited", "_audit_rows", "_met_rows", "work_rows", "block", "_audited", "who", "_own_limit"),
+    *("says", "outcome", "_awaited", "_audit_rows", "_met_rows", "work_rows", "block", "_audited", "who", "_own_limit"),
 }
 # What is said as it is: names, and what is made of nothing but figures or of what others say.
 AS_IT_IS = {
@@ -108,6 +109,8 @@ def said(tree: ast.AST) -> Iterator[str]:
             case ast.keyword(arg="help", value=text):
                 yield from literals(text)
             case ast.Assign(targets=[ast.Name(id="says" | "left" | "note" | "why" | "reason")], value=text):
+                yield from literals(text)
+            case ast.Assign(targets=[ast.Tuple(elts=[ast.Name(id="why"), *_])], value=ast.Tuple(elts=[text, *_])):
                 yield from literals(text)
             case ast.Assign(targets=[ast.Subscript(value=ast.Attribute(attr="unchecked"))], value=text):
                 yield from literals(text)
