@@ -610,7 +610,7 @@ SPANISH: Final = {
     # What an audit finds.
     "user {}": "usuario {0}",
     "event {}": "evento {0}",
-    "{}: {} is {}, by the rules {}": "{0:say}: {1} es {2}, según las reglas {3:say}",
+    "{}: {} is {}, by the rules {}": "{0:say}: {1} es {2}, según las reglas {3}",
     "{}, see {}": "{0:say}, véase {1}",
     "this record makes no sense": "este apunte no tiene sentido",
     "this record is about another row": "este apunte va de otra fila",
@@ -633,7 +633,6 @@ SPANISH: Final = {
     "nobody said this": "nadie lo dijo",
     "this was acted on before anybody had said it": "se actuó por ello antes de que nadie lo dijera",
     "this was said, and who should hear it never acted on it": "se dijo, y quien debía oírlo nunca actuó por ello",
-    "an operator's entry was never applied": "un alta del operador nunca se aplicó",
     "it was accepted, and has no end": "se aceptó, y no tiene final",
     "its end is not what tokens decided": "su final no es lo que decidió tokens",
     "what was given is not what is there and what was spent": "lo que se dio no es lo que hay y lo que se gastó",

@@ -75,8 +75,3 @@ def _word(service: str, place: str, word: Row, due: Row) -> Iterator[Difference]
         if stands != rules:
             otherwise = OF_A_SALE if service == "transacciones" else 7
             yield WORDS.get(name, otherwise), f"{place}.{name}", stands, rules
-
-
-def count(change: Row | None, words: list[dict[str, Any]]) -> int:
-    """How many fields that is."""
-    return len(change or ()) + sum(len(word) for word in words)

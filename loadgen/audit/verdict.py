@@ -67,12 +67,10 @@ class Breach:
     @property
     def says(self) -> str:
         """In one line."""
-        if not self.field:
-            return f"{self.why}, see {self.where}" if self.where else self.why
-        stands, rules = text(self.stands), text(self.rules)
-        if not self.where:
-            return f"{self.why}: {self.field} is {stands}, by the rules {rules}"
-        return f"{self.why}: {self.field} is {stands}, by the rules {rules}, see {self.where}"
+        said = self.why
+        if self.field:
+            said = f"{said}: {self.field} is {text(self.stands)}, by the rules {text(self.rules)}"
+        return f"{said}, see {self.where}" if self.where else said
 
     @property
     def kind(self) -> tuple[Any, ...]:
