@@ -6,7 +6,9 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
+from itertools import accumulate
 from pathlib import Path
 from typing import Any, Final
 from uuid import NAMESPACE_URL, uuid5
@@ -15,6 +17,7 @@ import msgspec
 
 from loadgen.audit import model
 from loadgen.audit.books import NotAShop, Record, Unreadable
+from loadgen.audit.findings import NONSENSE
 from loadgen.audit.verdict import UNSET, Verdict
 
 NAMESPACE: Final = uuid5(NAMESPACE_URL, "urn:zoco:compra").bytes
@@ -22,7 +25,9 @@ FORMAT: Final = 1
 # These say nothing of what became of a purchase: no answer, come later, too many.
 SILENT: Final = (None, 503, 429)
 ENDS: Final = ("registrada", "rechazada")
-Purchase = Callable[[str], tuple[dict[str, Any], list[str]] | None]
+# A purchase's row in the end, and what compras heard of it, in order.
+Found = tuple[dict[str, Any], list[str]]
+Purchase = Callable[[str], Found | None]
 NO_JOURNAL: Final = "no client's journal was given"
 
 
@@ -207,30 +212,30 @@ class Clients:
         if (status == 200) != (answer.get("estado") in ENDS):
             why = "200 is for what is over, 202 for what is under way"
             self._breach(12, request.about, why, where, "status", status, 200 if status == 202 else 202)
-        self._told(reading, request.about, answer, request.floor, where)
+        self._told(reading, request.about, found, answer, request.floor, where)
 
     def _shown(self, reading: _Reading, line: int, view: Any) -> None:
         """What a client was shown without asking to buy: by GET, or as an event."""
         self._verdict.work.answers += 1
         where = f"{reading.file}:{line}"
-        if not isinstance(view, dict) or self._purchase(str(view.get("id"))) is None:
+        found = self._purchase(str(view.get("id"))) if isinstance(view, dict) else None
+        if found is None:
             self._breach(12, "GET", "no purchase looks like this", where, "answer", view)
             return
-        self._told(reading, view["id"], view, 0, where)
+        self._told(reading, view["id"], found, view, 0, where)
 
-    def _told(self, reading: _Reading, about: str, answer: dict[str, Any], floor: int, where: str) -> None:
-        found = self._purchase(answer["id"])
-        if found is None:
-            return
-        versions = _versions(*found)
-        matching = [number for number, version in enumerate(versions) if version == answer]
+    def _told(
+        self, reading: _Reading, about: str, found: Found, answer: dict[str, Any], floor: int, where: str
+    ) -> None:
+        matching = _matching(found, answer)
         if not matching:
-            version = _nearest(versions, answer)
+            version = _nearest(_versions(*found), answer)
             for name in sorted(answer.keys() | version.keys()):
                 if answer.get(name, UNSET) != version.get(name, UNSET):
                     self._breach(12, about, "it was told what never was", where, name, answer.get(name, UNSET),
                                  version.get(name, UNSET))  # fmt: skip
         elif matching[-1] < floor:
+            versions = _versions(*found)
             estado, later = versions[matching[-1]].get("estado"), versions[min(floor, len(versions) - 1)].get("estado")
             self._breach(12, about, "it was told less than before", where, "estado", estado, later)
         elif matching[0] > reading.known.get(about, 0):
@@ -263,9 +268,20 @@ class Clients:
 def _versions(row: dict[str, Any], heard: list[str]) -> list[dict[str, Any]]:
     """What was shown of a purchase, from first to last; of a row that makes no sense only how it stands."""
     try:
-        return model.versions(row, heard)
-    except (KeyError, TypeError, AttributeError):
+        return [model.version(row, heard[:count]) for count in range(1, len(heard) + 1)]
+    except NONSENSE:
         return [row]
+
+
+def _matching(found: Found, answer: dict[str, Any]) -> list[int]:
+    """The versions of a purchase that are just what a client was told: first those with a history as long."""
+    row, heard = found
+    with suppress(*NONSENSE):
+        steps = accumulate(kind in model.STATES for kind in heard)
+        likely = [number for number, count in enumerate(steps) if count == len(answer["historia"])]
+        if matching := [number for number in likely if model.version(row, heard[: number + 1]) == answer]:
+            return matching
+    return [number for number, version in enumerate(_versions(row, heard)) if version == answer]
 
 
 def _nearest(versions: list[dict[str, Any]], answer: dict[str, Any]) -> dict[str, Any]:

@@ -119,7 +119,7 @@ def _events(verdict: Verdict, shown: list[Any], showing: Showing) -> None:
         if found is None and "estado" in change:
             due[record.seq] = {"evento": "alta", "tipo": kinds[about], "estado": change["estado"]}
         elif found is not None and "historia" in change:
-            due[record.seq] = {"evento": "compra", **model.versions(*found)[heard[about] - 1]}
+            due[record.seq] = {"evento": "compra", **model.version(found[0], found[1][: heard[about]])}
     for event in shown:
         verdict.work.shown += 1
         says = {name: value for name, value in event.items() if name != "seq"}

@@ -8,7 +8,7 @@ because of it, in order. Nothing is changed in place. `Impossible` is what no co
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final, TypeAlias
 
 Row: TypeAlias = Mapping[str, Any]
@@ -298,9 +298,13 @@ def compras(row: Row | None, message: Message, hora: str) -> Effect:
     """Take in what came by HTTP, and say it; or what another service said at `hora`, in whatever order that comes."""
     kind = message["type"]
     if kind in REQUESTS:
-        if not all(sound(name, message.get(name)) for name in ("fecha", *ASKED[kind])):
-            raise Impossible("no such request is accepted")
-        body = {name: message[name] for name in ("fecha", *ASKED[kind]) if message.get(name) is not None}
+        body = {}
+        for name in ("fecha", *ASKED[kind]):
+            value = message.get(name)
+            if not sound(name, value):
+                raise Impossible("no such request is accepted")
+            if value is not None:
+                body[name] = value
         if kind == "compra.solicitada":
             return accepted(body), [{"type": kind, **body}]
         new = {"id": body["altaId"], "fecha": body["fecha"], "tipo": kind, "estado": "solicitada"}
@@ -339,7 +343,7 @@ def advanced(compra: Row, news: Message, hora: str) -> dict[str, Any]:
     """The change of a purchase by what another service said of it. What is no end may come late."""
     kind = news["type"]
     if kind == "saldo.rechazado":
-        if any(step["estado"] in PAID for step in compra["historia"]):
+        if _paid(compra["historia"]):
             raise Impossible("it was paid and refused")
         return _new(compra, motivo=news["motivo"])
     state = STATES[kind]
@@ -348,9 +352,13 @@ def advanced(compra: Row, news: Message, hora: str) -> dict[str, Any]:
         steps.sort(key=lambda step: ORDER[step["estado"]])
     known = {name: news[field] for name, field in KNOWN[kind].items()}
     refused = compra["motivo"] is not None or state == "rechazada"
-    if refused and any(step["estado"] in PAID for step in steps):
+    if refused and _paid(steps):
         raise Impossible("it was sold and refused")
     return _new(compra, estado=steps[-1]["estado"], historia=steps, **known)
+
+
+def _paid(steps: list[Row]) -> bool:
+    return any(step["estado"] in PAID for step in steps)
 
 
 # What compras learns by each message, beside that it came.
@@ -384,22 +392,19 @@ def shown(row: Row) -> dict[str, Any]:
     return {name: value for name, value in view.items() if value is not None}
 
 
-def versions(row: Row, heard: list[str]) -> list[dict[str, Any]]:
-    """A purchase as it was shown after each message that compras heard of it, from how it stands in the end."""
-    found = []
-    for count in range(1, len(heard) + 1):
-        kinds = heard[:count]
-        states = {STATES[kind] for kind in kinds if kind in STATES}
-        steps = [step for step in row["historia"] if step["estado"] in states]
-        then = {
-            **row,
-            "estado": steps[-1]["estado"] if steps else None,
-            "historia": steps,
-            "precio": row["precio"] if any("precio" in KNOWN.get(kind, {}) for kind in kinds) else None,
-            "transaccion_id": row["transaccion_id"] if "transaccion.registrada" in kinds else None,
-        }
-        found.append(shown(then))
-    return found
+def version(row: Row, heard: Sequence[str]) -> dict[str, Any]:
+    """A purchase as it was shown when compras had heard these messages of it, from how it stands in the end."""
+    states = {STATES.get(kind) for kind in heard}
+    learnt = {name for kind in heard for name in KNOWN.get(kind, ())}
+    steps = [step for step in row["historia"] if step["estado"] in states]
+    then = {
+        **row,
+        "estado": steps[-1]["estado"] if steps else None,
+        "historia": steps,
+        "precio": row["precio"] if "precio" in learnt else None,
+        "transaccion_id": row["transaccion_id"] if "transaccion_id" in learnt else None,
+    }
+    return shown(then)
 
 
 def entry_shown(row: Row) -> dict[str, Any]:

@@ -45,7 +45,6 @@ WAS_SET: Final = "some dates are far from the records around them: the clock at 
 # What is not said within so many records of the others is looked for in all that is ever said.
 FAR: Final = 100_000
 FECHA: Final = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d{1,6})?Z")
-UUID_CHARACTERS: Final = 36
 
 
 class Shown:
@@ -67,8 +66,11 @@ class Shown:
         self.heard |= BITS.get(kind, 0)
         self.order = self.order << 4 | DIGITS.get(kind, 15)
         if got:
-            row = self.row = {**self.row, **got} if self.row is not None else got
-            if len(got) == len(row):
+            if self.row is None:
+                self.row = got
+            else:
+                self.row.update(got)
+            if len(got) == len(self.row):
                 self.place = place
 
 
@@ -78,8 +80,8 @@ class Showing(Findings):
     def __init__(self, journals: Mapping[str, Journal], verdict: Verdict) -> None:
         super().__init__(journals, verdict)
         self._open: dict[str, Shown] = {}
-        # Purchases and entries that are over: `place` and `order` in one number.
-        self._over: dict[bytes, int] = {}
+        # Purchases and entries that are over, by the hash of their ids: `place` and `order` in one number.
+        self._over: dict[int, int] = {}
         # What was said and not heard yet, and what was decided of which purchase (BITS).
         self._pending: dict[str, Message] = {}
         self._decided: dict[str, int] = {}
@@ -103,7 +105,9 @@ class Showing(Findings):
                     self.again("compras", record, place)
                 elif message is None and (message := self._heard(kind, record)) is None:
                     self.breach(7, about, "nobody said this", "compras", place, "id", record.id)
-                got = opened(record.change) if record.change else {}
+                got = record.change or {}
+                if "mensaje" in got:
+                    got = opened(got)
                 if message is not None:
                     self._decide(shown, kind, record, place, (message, got))
                 shown.take_in(kind, got, place)
@@ -124,7 +128,7 @@ class Showing(Findings):
         """A purchase as it stands in the end, and what compras heard of it, in order; None: there is none."""
         if (shown := self._open.get(about)) is not None:
             row, order = shown.row, shown.order
-        elif (found := self._over.get(key_of(about))) is not None:
+        elif (found := self._over.get(hash(about))) is not None:
             row, order = self._row(found >> ORDER_BITS), found & (1 << ORDER_BITS) - 1
         else:
             return None
@@ -133,7 +137,7 @@ class Showing(Findings):
     def _opened(self, about: str) -> Shown:
         """Also what was over, and is looked at again."""
         shown = self._open[about] = Shown()
-        if (found := self._over.pop(key_of(about), None)) is not None:
+        if (found := self._over.pop(hash(about), None)) is not None:
             shown.place, shown.order, shown.over = found >> ORDER_BITS, found & (1 << ORDER_BITS) - 1, True
             shown.row = self._row(shown.place)
             shown.heard = sum(BITS[kind] for kind in kinds_of(shown.order))
@@ -142,7 +146,7 @@ class Showing(Findings):
     def _close(self, about: str, shown: Shown) -> None:
         """Nothing more need come: forget all but where it stands."""
         self._end(about, shown)
-        self._over[key_of(about)] = shown.place << ORDER_BITS | shown.order & (1 << ORDER_BITS) - 1
+        self._over[hash(about)] = shown.place << ORDER_BITS | shown.order & (1 << ORDER_BITS) - 1
         del self._open[about]
 
     def _row(self, place: int) -> Row:
@@ -211,10 +215,13 @@ class Showing(Findings):
         if kind in REQUESTS:
             fecha = next((word["fecha"] for word in record.words if "fecha" in word), "")
         else:
-            state = STATES.get(kind)
             # The last of its history, but for what came late.
-            fecha = next((step["fecha"] for step in reversed(got.get("historia", ())) if step["estado"] == state), None)
-            if fecha is None:
+            state = STATES.get(kind)
+            for step in reversed(got.get("historia", ())):
+                if step["estado"] == state:
+                    fecha = step["fecha"]
+                    break
+            else:
                 return ""
         if record.batch != self._batch:
             self._batch = record.batch
@@ -267,7 +274,7 @@ class Showing(Findings):
         """All is read to its end: what was said is heard, but for lost news of a purchase that is over."""
         for what in self._pending:
             about, _, kind = what.rpartition(":")
-            if kind in LAST or key_of(about) not in self._over:
+            if kind in LAST or hash(about) not in self._over:
                 why = "this was said, and who should hear it never acted on it"
                 self.breach(4, about, why, "compras", None, "id", UNSET, what)
 
@@ -275,14 +282,6 @@ class Showing(Findings):
 def opened(change: Row) -> Row:
     """A change at compras, with the message that an entry keeps as text."""
     return {**change, "mensaje": msgspec.json.decode(change["mensaje"])} if "mensaje" in change else change
-
-
-def key_of(about: str) -> bytes:
-    """A purchase's UUID in 16 bytes; anything else as it is."""
-    try:
-        return bytes.fromhex(about.replace("-", "")) if len(about) == UUID_CHARACTERS else about.encode()
-    except ValueError:
-        return about.encode()
 
 
 def kinds_of(order: int) -> list[str]:

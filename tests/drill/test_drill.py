@@ -68,18 +68,19 @@ def test_without_a_guarantee_the_drill_fails_and_names_its_promise(tmp_path: Pat
 
 
 def test_a_guarantee_that_nothing_needed_was_not_missed_and_that_is_exit_code_3(tmp_path: Path) -> None:
-    """RabbitMQ is not killed here: whoever does not wait for its confirms loses nothing."""
-    each = ("--purchases", "150", "--buyers", "10", "--mix", "abuse")
-    found = drilled(tmp_path, "--without", "confirm", "transacciones", *each, "--patience", "60", code=3)
+    """RabbitMQ is not killed here: whatever was said is in its queues, and nobody need ask again.
+    On a busy machine a service is back only after many seconds: between two kills there is time for that."""
+    each = ("--rate", "6", "--purchases", "150", "--buyers", "10", "--mix", "abuse")
+    found = drilled(tmp_path, "--without", "nudge", "transacciones", *each, "--patience", "60", code=3)
     assert (found["missed"], found["holds"], found["audit"]["holds"]) == (False, False, True), found["reasons"]
     assert found["outcome"].startswith("IT WAS NOT MISSED: the audit is blind, or nothing went wrong")
-    assert found["reasons"] == [f"without confirm: {found['outcome']}"]
+    assert found["reasons"] == [f"without nudge: {found['outcome']}"]
 
 
 def test_a_drill_that_failed_for_another_reason_shows_nothing_of_the_guarantee(tmp_path: Path) -> None:
     """One token is sold once: no sale after a kill shows that the shop is back."""
     few = ("--purchases", "100", "--tokens", "1", "--mix", "normal", "--patience", "60")
-    found = drilled(tmp_path, "--without", "confirm", "transacciones", *few, code=3)
+    found = drilled(tmp_path, "--without", "nudge", "transacciones", *few, code=3)
     assert found["missed"] is False
     assert found["outcome"].startswith("IT WAS NOT MISSED BY ITS OWN PROMISE"), found["reasons"]
     assert any("nothing was sold after it" in reason for reason in found["reasons"])
