@@ -1,7 +1,7 @@
 """Everything that travels, in the order of a purchase. Each message is a fact in the past tense.
 
 A message's type is its routing key. On the wire it is a JSON body in camelCase with CloudEvents headers
-(`bus.py` writes those); in Python it is frozen and in snake_case. `HEARD_BY` says who hears what.
+(`amqp/bus.py` writes those); in Python it is frozen and in snake_case. `HEARD_BY` says who hears what.
 """
 
 from __future__ import annotations

@@ -16,7 +16,7 @@ from rich.live import Live
 from loadgen.load.clock import CLOCK
 from loadgen.load.meter import Meter
 from loadgen.load.mixes import MIXES
-from services.words import Speaker, say
+from ops.i18n import Speaker, say
 
 FOLDER: Final = Path(".drill")
 REPORT: Final = "report.html"

@@ -10,8 +10,8 @@ import pytest
 from hypothesis import HealthCheck, settings
 from shop_builders import running_node, started
 
-from broker.node import Node
-from broker.process import FREE_PORTS, RANGE
+from ops.process import FREE_PORTS, RANGE
+from ops.rabbitmq import Node
 
 # What `zoco` says is looked for in English, whatever the developer reads.
 os.environ["LC_ALL"] = "C.UTF-8"

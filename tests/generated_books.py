@@ -17,9 +17,9 @@ from broker.messages import HEARD_BY, CompraSolicitada, Message, TokenPublicado,
 from loadgen.load.mixes import MIXES, Stock, asks
 from services.compras.domain import DOMAIN as COMPRAS
 from services.compras.main import vista
-from services.shared.disk import LocalDisk
-from services.shared.run import utc_now
-from services.shared.store_json import JsonStore
+from services.shared.journal.disk import LocalDisk
+from services.shared.journal.store import JsonStore
+from services.shared.runtime import utc_now
 from services.tokens.domain import DOMAIN as TOKENS
 from services.transacciones.domain import DOMAIN as TRANSACCIONES
 from services.usuarios.domain import DOMAIN as USUARIOS

@@ -18,13 +18,13 @@ from urllib.request import urlopen
 import aiohttp
 from patience import END_SECONDS, PATIENCE_SECONDS, POLL_SECONDS, eventually, wait_until
 
-from broker.node import Node, find_rabbitmq
-from broker.process import free_port
 from loadgen.audit.verdict import Verdict
 from loadgen.drill.reconcile import reconcile
 from loadgen.load.client import Client
-from services import local
-from services.local import LocalError, Running
+from ops import supervisor as local
+from ops.process import free_port
+from ops.rabbitmq import Node, find_rabbitmq
+from ops.supervisor import LocalError, Running
 
 ZOCO = Path(sys.executable).with_name("zoco")
 

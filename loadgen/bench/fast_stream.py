@@ -39,10 +39,10 @@ from loadgen.bench.wire import PREFETCH
 from services.compras.domain import DOMAIN as COMPRAS
 from services.compras.domain import Compra
 from services.compras.main import Solicitud
-from services.compras.vista import vista
+from services.compras.views import vista
 from services.shared.decision import Domain
-from services.shared.problems import read_body
-from services.shared.run import json_bytes, utc_now
+from services.shared.http.problems import read_body
+from services.shared.runtime import json_bytes, utc_now
 from services.tokens.domain import DOMAIN as TOKENS
 from services.transacciones.domain import DOMAIN as TRANSACCIONES
 from services.usuarios.domain import DOMAIN as USUARIOS

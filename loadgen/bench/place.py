@@ -16,11 +16,11 @@ from typing import Any, Final
 
 import aiohttp
 
-from broker.bus import Bus
-from broker.node import Node
-from broker.process import Process, free_port
-from services.local import SERVER_OPTIONS
-from services.shared.run import utc_now
+from broker.amqp.bus import Bus
+from ops.process import Process, free_port
+from ops.rabbitmq import Node
+from ops.supervisor import SERVER_OPTIONS
+from services.shared.runtime import utc_now
 
 BROKER: Final = "rabbitmq"
 POLL_SECONDS: Final = 0.05

@@ -19,7 +19,7 @@ import uvloop
 from broker.messages import SERVICES, Service
 from loadgen.bench.sample import FIRST, LAST, answers, message, outgoing
 from loadgen.bench.wire import Wire, opened
-from services.shared.loop import BATCH_LIMIT
+from services.shared.processor import BATCH_LIMIT
 
 FRONT: Final = "compras"
 

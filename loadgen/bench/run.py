@@ -27,7 +27,7 @@ from loadgen.load.journal import JOURNAL
 from loadgen.load.load import Load
 from loadgen.load.meter import Meter
 from loadgen.load.mixes import Ask
-from services.local import Running
+from ops.supervisor import Running
 
 Side = Callable[[int], Awaitable[Sample]]
 Tell = Callable[[str], None]

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import Final
 
-from broker.bus import Bus
-from broker.frames import Outgoing
+from broker.amqp.bus import Bus
+from broker.amqp.frames import Outgoing
 from broker.messages import (
     SAID_BY,
     TYPES,
@@ -18,7 +18,7 @@ from broker.messages import (
     TransaccionRegistrada,
     compra_id,
 )
-from services.shared.run import utc_now
+from services.shared.runtime import utc_now
 
 # What follows a message on the way of a purchase that succeeds.
 NEXT: Final = {

@@ -19,8 +19,8 @@ from loadgen.bench.place import BROKER, PATIENCE_SECONDS, BenchFailed, Place, Pr
 from loadgen.bench.relay import FRONT
 from loadgen.bench.sample import PRECIO, USUARIO, message, outgoing
 from loadgen.bench.wire import opened
-from services.local import Running
-from services.shared.loop import BATCH_LIMIT
+from ops.supervisor import Running
+from services.shared.processor import BATCH_LIMIT
 
 # A poll of what is under way costs a little, and makes no figure wrong by more than this.
 POLL_SECONDS: Final = 0.02

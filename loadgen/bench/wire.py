@@ -17,9 +17,9 @@ from aiormq.channel import Channel
 from pamqp.commands import Basic
 from pamqp.header import ContentHeader
 
-from broker.bus import BusOptions
-from broker.frames import Consumer, Delivered, Line, Outgoing, Publisher
-from services.shared.loop import BATCH_LIMIT, LINGER_SECONDS
+from broker.amqp.bus import BusOptions
+from broker.amqp.frames import Consumer, Delivered, Line, Outgoing, Publisher
+from services.shared.processor import BATCH_LIMIT, LINGER_SECONDS
 from services.shared.settings import Settings
 
 # As ours.
@@ -139,7 +139,7 @@ class PublicWire(_Arriving):
 
 
 class BatchedWire(_Arriving):
-    """One write to the socket and one future per batch, by `broker.frames`."""
+    """One write to the socket and one future per batch, by `broker.amqp.frames`."""
 
     _publisher: Publisher
     _consumer: Consumer

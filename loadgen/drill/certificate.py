@@ -22,7 +22,7 @@ from loadgen.load.load import PATIENCE_SECONDS
 from loadgen.load.meter import Meter
 from loadgen.load.mixes import MIXES
 from loadgen.load.rows import Row, measured, spread, time
-from services.words import say
+from ops.i18n import say
 
 # Exit codes: a promise was broken, or nothing was proved; without a guarantee, that it was not missed as it should be.
 FAILED: Final = 1

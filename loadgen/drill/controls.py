@@ -15,15 +15,15 @@ from typing import Any, Final
 
 import uvicorn
 
-from broker.bus import Bus, Delivery
+from broker.amqp.bus import Bus, Delivery
 from broker.messages import BIT, CompraMessage, CompraSolicitada, Message
-from broker.process import Process, free_port
-from services.compras.nudge import Nudge
-from services.shared import store_json
+from ops.process import Process, free_port
+from services.compras.resend import Nudge
 from services.shared.decision import Decision
-from services.shared.disk import LocalDisk
-from services.shared.journal import segment_names
-from services.shared.store_json import JsonStore
+from services.shared.journal import store as store_json
+from services.shared.journal.disk import LocalDisk
+from services.shared.journal.segments import segment_names
+from services.shared.journal.store import JsonStore
 from services.tokens import domain as tokens
 
 # How long `journal` keeps in memory what it has said to be on the disk.

@@ -31,8 +31,8 @@ from loadgen.load.meter import Meter
 from loadgen.load.mixes import MIXES, Stock
 from loadgen.load.plan import Plan
 from loadgen.load.prepare import prepared
-from services.kube import Cluster, KubeError
-from services.local import Running
+from ops.cluster import Cluster, KubeError
+from ops.supervisor import Running
 
 POLL_SECONDS: Final = 0.2
 # By so many seconds each fault may make those after it late: who is down already is killed only once it is back.

@@ -9,9 +9,9 @@ from typing import Final
 
 import aiohttp
 
-from broker.process import free_port
 from loadgen.drill.faults import Fault, FaultFailed, kill_when_there
-from services.kube import PORT, Cluster, KubeError
+from ops.cluster import PORT, Cluster, KubeError
+from ops.process import free_port
 
 # A pod of RabbitMQ takes half a minute to be back, and longer on a busy cluster.
 PATIENCE_SECONDS: Final = 180.0

@@ -22,7 +22,7 @@ from typing import Any, Final
 
 from loadgen.audit.books import Unreadable
 from loadgen.drill.certificate import Judged
-from services.words import Speaker, say
+from ops.i18n import Speaker, say
 
 SOURCE: Final = Path(__file__).parents[1] / "porcupine"
 # Beside the environment that runs this: `make clean` takes it away, too.

@@ -6,7 +6,7 @@ import asyncio
 from contextlib import suppress
 from typing import Final
 
-from broker.process import free_port
+from ops.process import free_port
 
 PIECE_BYTES: Final = 64 * 1024
 

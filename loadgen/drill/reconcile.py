@@ -17,8 +17,8 @@ from loadgen.audit.audit import Books, audit
 from loadgen.audit.books import NotAShop, Unreadable
 from loadgen.audit.clients import client_journal
 from loadgen.audit.verdict import Verdict
-from services.kube import Cluster
-from services.local import LocalError, Running
+from ops.cluster import Cluster
+from ops.supervisor import LocalError, Running
 
 # The seed of a shop that nobody gave another one.
 SEEDS: Final = Path(__file__).parents[2] / "services"

@@ -15,7 +15,7 @@ from loadgen.drill.faults import Happened
 from loadgen.load.clock import CLOCK
 from loadgen.load.meter import Meter
 from loadgen.load.points import Point
-from services.words import in_spanish, say
+from ops.i18n import in_spanish, say
 
 WIDTH: Final = 900
 HEIGHT: Final = 200

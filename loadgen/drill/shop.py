@@ -13,10 +13,10 @@ from typing import Final
 
 import aiohttp
 
-from broker.node import Node
-from broker.process import Process
 from loadgen.drill.proxy import Proxy
-from services.local import LocalError, Running
+from ops.process import Process
+from ops.rabbitmq import Node
+from ops.supervisor import LocalError, Running
 
 READY_SECONDS: Final = 120.0
 STOP_SECONDS: Final = 15.0

@@ -15,12 +15,12 @@ from typing import Final
 import aiohttp
 from yarl import URL
 
-from broker.process import is_ours
 from loadgen.drill.faults import BROKER, POLL_SECONDS, Fault, FaultFailed, kill_when_there
 from loadgen.drill.proxy import Proxy
 from loadgen.load.clock import CLOCK
-from services import local
-from services.local import LocalError, Running
+from ops import supervisor as local
+from ops.process import is_ours
+from ops.supervisor import LocalError, Running
 
 # RabbitMQ takes about 6 s to come back, and far longer on a machine with other work.
 PATIENCE_SECONDS: Final = 60.0

@@ -8,7 +8,7 @@ import os
 import sys
 from pathlib import Path
 
-from services.local import Local
+from ops.supervisor import Local
 
 
 def main() -> None:

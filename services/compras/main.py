@@ -31,11 +31,11 @@ from broker.messages import (
     compra_id,
 )
 from services.compras.domain import DOMAIN, Alta, Asunto, Compra, finished
-from services.compras.front import WAIT_LIMIT_SECONDS, FrontDoor
 from services.compras.page import routes as page_routes
-from services.compras.vista import vista
-from services.shared.problems import Operator, Problem, documented, read_body
-from services.shared.run import Runtime, Service, create_app, json_bytes, page, runtime_of, when_told_to_stop
+from services.compras.requests import WAIT_LIMIT_SECONDS, FrontDoor
+from services.compras.views import vista
+from services.shared.http.problems import Operator, Problem, documented, read_body
+from services.shared.runtime import Runtime, Service, create_app, json_bytes, page, runtime_of, when_told_to_stop
 
 MAX_KEY: Final = 255
 MAX_LIMITE: Final = 1_000

@@ -9,9 +9,9 @@ from typing import Annotated, Any, Final
 from fastapi import APIRouter, Query, Request, Response
 from fastapi.responses import FileResponse, PlainTextResponse
 
-from services.compras.knock import DEFAULT_SECONDS, MAX_SECONDS, knock_down
-from services.shared.problems import Operator, Problem
-from services.shared.run import runtime_of
+from services.compras.chaos import DEFAULT_SECONDS, MAX_SECONDS, knock_down
+from services.shared.http.problems import Operator, Problem
+from services.shared.runtime import runtime_of
 
 WEB: Final = Path(__file__).with_name("web")
 SHOWN: Final = {".css", ".js", ".svg"}

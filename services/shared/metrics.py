@@ -10,8 +10,8 @@ from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, disa
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from broker import messages
-from broker.bus import Delivery
-from services.shared.loop import Submission
+from broker.amqp.bus import Delivery
+from services.shared.processor import Submission
 from services.shared.store import Answer
 
 # From a tenth of a millisecond (a sync here) to a minute (a broker's restart).

@@ -9,7 +9,7 @@ from typing import Final, Literal
 from pydantic import Field, SecretStr, ValidationError
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
-from broker.bus import PREFETCH
+from broker.amqp.bus import PREFETCH
 
 PREFIX: Final = "ZOCO_"
 # Where a cluster mounts secrets: one file per setting, named like it.

@@ -1,4 +1,4 @@
-"""The store port: how a service remembers what it decided. `store_json.py` is the one that needs no database."""
+"""The store port: how a service remembers what it decided. `journal/store.py` is the one that needs no database."""
 
 from __future__ import annotations
 

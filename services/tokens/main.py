@@ -12,10 +12,10 @@ from fastapi.responses import FileResponse
 from pydantic import BaseModel, ConfigDict, TypeAdapter
 
 from broker.messages import Id, Imagen, Message, Money, Nombre, TokenPublicado
-from services.shared.problems import Problem
-from services.shared.run import Limite, Runtime, Service, create_app, json_bytes, runtime_of
+from services.shared.http.problems import Problem
+from services.shared.journal.json_file import ShelfView
+from services.shared.runtime import Limite, Runtime, Service, create_app, json_bytes, runtime_of
 from services.shared.seed import SEED_FECHA, seed_id
-from services.shared.view import ShelfView
 from services.tokens.domain import DOMAIN, Token, public
 
 IMAGENES: Final = Path(__file__).with_name("imagenes")

@@ -10,9 +10,9 @@ import pydantic_core
 from fastapi import APIRouter, Query, Request, Response
 
 from broker.messages import MAX_ID, Message
-from services.shared.problems import Problem
-from services.shared.run import Runtime, Service, create_app, json_bytes, page, runtime_of
-from services.shared.view import BookView, array
+from services.shared.http.problems import Problem
+from services.shared.journal.json_file import BookView, array
+from services.shared.runtime import Runtime, Service, create_app, json_bytes, page, runtime_of
 from services.transacciones.domain import DOMAIN, Libro
 
 MAX_LIMITE: Final = 10_000

@@ -9,10 +9,10 @@ from fastapi import APIRouter, Request, Response
 from pydantic import BaseModel, ConfigDict, TypeAdapter
 
 from broker.messages import Id, Message, Money, Nombre, UsuarioRegistrado
-from services.shared.problems import Problem
-from services.shared.run import Limite, Runtime, Service, create_app, json_bytes, runtime_of
+from services.shared.http.problems import Problem
+from services.shared.journal.json_file import ShelfView
+from services.shared.runtime import Limite, Runtime, Service, create_app, json_bytes, runtime_of
 from services.shared.seed import SEED_FECHA, seed_id
-from services.shared.view import ShelfView
 from services.usuarios.domain import DOMAIN, Usuario, public
 
 

@@ -32,11 +32,11 @@ from broker.messages import (
 from services.compras.domain import DOMAIN as COMPRAS
 from services.compras.domain import Alta, Compra, finished, pregunta
 from services.compras.fechas import Fechas
-from services.compras.vista import vista
-from services.shared import journal
-from services.shared.disk import LocalDisk
+from services.compras.views import vista
+from services.shared.journal import segments as journal
+from services.shared.journal.disk import LocalDisk
+from services.shared.journal.store import JsonStore
 from services.shared.seed import SEED_FECHA, seed_id
-from services.shared.store_json import JsonStore
 from services.tokens.domain import DOMAIN as TOKENS
 from services.transacciones.domain import DOMAIN as TRANSACCIONES
 from services.transacciones.main import public as record_shown

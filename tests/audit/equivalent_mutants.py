@@ -122,7 +122,7 @@ EQUIVALENT: Final[dict[str, tuple[Name, ...]]] = {
     ),
     "it would also show the motivo of what is paid or confirmed, and neither ever has one: that is a dead letter": (
         (
-            "services/compras/vista.py",
+            "services/compras/views.py",
             "vista",
             '"motivo": row.motivo if row.estado == "rechazada" else None,',
             "= -> <",

@@ -30,11 +30,11 @@ from broker.messages import (
     compra_id,
 )
 from services.compras import domain as compras
-from services.compras.front import _asks_the_same
-from services.compras.vista import novedad, vista
-from services.shared.disk import LocalDisk
+from services.compras.requests import _asks_the_same
+from services.compras.views import novedad, vista
+from services.shared.journal.disk import LocalDisk
+from services.shared.journal.store import JsonStore
 from services.shared.seed import SEED_FECHA, seed_id
-from services.shared.store_json import JsonStore
 from services.tokens import domain as tokens
 from services.transacciones import domain as transacciones
 from services.transacciones.main import public

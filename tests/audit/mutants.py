@@ -58,7 +58,7 @@ FILES: Final = (
     "services/tokens/domain.py",
     "services/usuarios/domain.py",
     "services/transacciones/domain.py",
-    "services/compras/vista.py",
+    "services/compras/views.py",
 )
 # Stories and worlds take less than a second of the processor, a crowd ten; a loaded machine takes longer for it.
 STORY_SECONDS: Final = 30

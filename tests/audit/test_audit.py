@@ -20,9 +20,9 @@ from loadgen.audit.audit import Books, audit
 from loadgen.audit.books import SERVICES, Unreadable
 from loadgen.audit.clients import client_journal, purchase_id
 from loadgen.audit.verdict import LISTED, Breach, Verdict
-from services import words
+from ops import i18n as words
 from services.compras.domain import Compra
-from services.compras.vista import vista
+from services.compras.views import vista
 
 PURCHASES = 400
 ENGLISH = re.compile(r"\b(the|and|was|has|had|is|it|of|to|not|nothing|both|promise|user)\b")

@@ -16,10 +16,10 @@ from aio_pika.abc import AbstractChannel, AbstractIncomingMessage
 from patience import PATIENCE_SECONDS
 from shop_builders import rabbitmqctl
 
-from broker.bus import Bus, BusOptions, Delivery
+from broker.amqp.bus import Bus, BusOptions, Delivery
 from broker.messages import CompraSolicitada, Message, Service, TokenReservado, compra_id, decode, encode
-from broker.node import Node
 from broker.topology import QUEUES
+from ops.rabbitmq import Node
 
 FECHA = "2025-09-10T17:00:00.000Z"
 QUICK: dict[str, Any] = {

@@ -24,10 +24,10 @@ from broker_builders import (
 )
 from patience import PATIENCE_SECONDS
 
-from broker.bus import Bus, BusError, BusRefused, BusStuck
+from broker.amqp.bus import Bus, BusError, BusRefused, BusStuck
 from broker.messages import SERVICES
-from broker.node import Node
 from broker.topology import EXCHANGE, QUEUES
+from ops.rabbitmq import Node
 
 
 async def test_1_a_message_that_no_queue_takes_is_not_taken_for_confirmed(url: str) -> None:

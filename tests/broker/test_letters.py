@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from broker_builders import Operator, operator, reservado, running
 
-from broker.letters import Letters
+from broker.amqp.dead_letters import Letters
 from broker.messages import encode
 
 

@@ -15,8 +15,8 @@ import aio_pika
 import pytest
 from patience import END_SECONDS, PATIENCE_SECONDS
 
-from broker.node import Node, NodeError
-from broker.process import Process, free_port, is_free
+from ops.process import Process, free_port, is_free
+from ops.rabbitmq import Node, NodeError
 
 LOOPBACK = {"127.0.0.1", "[::1]"}
 
@@ -127,7 +127,7 @@ async def test_a_port_that_is_taken_is_said_at_once(tmp_path: Path) -> None:
 
 async def test_it_ends_with_whoever_started_it(tmp_path: Path) -> None:
     folder = tmp_path / "node"
-    script = f"import asyncio, pathlib, broker.node as n; asyncio.run(n.Node(pathlib.Path({str(folder)!r})).start())"
+    script = f"import asyncio, pathlib, ops.rabbitmq as n; asyncio.run(n.Node(pathlib.Path({str(folder)!r})).start())"
     # Its pid file tells that it is on its way.
     starter = Process([sys.executable, "-c", f"{script}; import time; time.sleep(600)"], os.environ)
     async with asyncio.timeout(PATIENCE_SECONDS):

@@ -11,8 +11,8 @@ from broker_builders import FECHA, operator, running, solicitada, take, until, w
 from patience import PATIENCE_SECONDS
 
 from broker.messages import SaldoReservado, encode
-from broker.node import Node
 from broker.topology import DEAD_LETTER_EXCHANGE, EXCHANGE
+from ops.rabbitmq import Node
 
 WRONG = {
     "no JSON": (b"\xff{", "compra.solicitada", "compra.solicitada: body: Invalid JSON"),

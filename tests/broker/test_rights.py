@@ -11,8 +11,8 @@ from aiormq.exceptions import ChannelAccessRefused
 from broker_builders import manage, one_of_each, operator, running, take
 
 from broker.messages import HEARD_BY, SAID_BY, SERVICES, Service
-from broker.node import Node
 from broker.topology import DEAD_LETTER_EXCHANGE, EXCHANGE, EXCHANGE_TYPE, QUEUES, definitions
+from ops.rabbitmq import Node
 
 PASSWORDS = {name: f"secret-of-{name}" for name in (*SERVICES, "operador")}
 OF_EACH = one_of_each()

@@ -9,7 +9,7 @@ from itertools import count
 import pytest
 from shop_builders import Shop, start
 
-from broker.node import Node
+from ops.rabbitmq import Node
 
 vhosts = count()
 

@@ -19,11 +19,11 @@ from typing import Any
 
 import uvicorn
 
-from broker.bus import Bus, Delivery
+from broker.amqp.bus import Bus, Delivery
 from broker.messages import Message
-from services.shared.disk import LocalDisk
-from services.shared.journal import SEGMENT
-from services.shared.store_json import JsonStore
+from services.shared.journal.disk import LocalDisk
+from services.shared.journal.segments import SEGMENT
+from services.shared.journal.store import JsonStore
 
 # A message that is heard comes by these, in this order; one that is said by those.
 HEARD = ("before-decide", "after-decide", "after-write", "after-fsync", "before-ack", "after-ack")

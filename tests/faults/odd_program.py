@@ -16,9 +16,9 @@ from random import Random
 
 import uvicorn
 
-from broker.bus import Bus
+from broker.amqp.bus import Bus
 from broker.messages import Message
-from services.shared import run
+from services.shared import runtime as run
 
 MOST_TIMES = 5
 LATE_SECONDS = 0.5

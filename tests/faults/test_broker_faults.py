@@ -19,12 +19,12 @@ from fault_builders import told_and_audited
 from patience import PATIENCE_SECONDS
 from shop_builders import ZOCO, Shop, rabbitmqctl, start
 
-from broker.letters import Letters
+from broker.amqp.dead_letters import Letters
 from broker.messages import SERVICES, SaldoReservado, compra_id, encode
-from broker.node import Node
 from broker.topology import DEAD_LETTER_EXCHANGE, EXCHANGE
 from loadgen.drill.proxy import Proxy
 from loadgen.load.client import Client
+from ops.rabbitmq import Node
 
 UNHEARD_OF = SaldoReservado(
     compra_id=compra_id(1, "nobody"), usuario_id=1, token_id=101, fecha="2025-09-10T17:00:00.000Z", precio=50

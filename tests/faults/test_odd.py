@@ -12,7 +12,7 @@ import pytest
 from fault_builders import faulty, told_and_audited
 
 from broker.messages import SERVICES
-from broker.node import Node
+from ops.rabbitmq import Node
 
 vhosts = count()
 

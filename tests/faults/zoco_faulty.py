@@ -11,7 +11,7 @@ import os
 import sys
 from pathlib import Path
 
-from services import local
+from ops import supervisor as local
 
 
 def main() -> None:

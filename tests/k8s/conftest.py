@@ -10,7 +10,7 @@ from itertools import count
 import pytest
 from k8s_builders import KubeShop
 
-from services.kube import Cluster, KubeError
+from ops.cluster import Cluster, KubeError
 
 NAMESPACE = "zoco-test"
 # The whole table holds with them and without: COMPONENTS="" make test-k8s.

@@ -29,7 +29,7 @@ from loadgen.load.client import Client
 from loadgen.load.load import Load as Requests
 from loadgen.load.meter import Meter
 from loadgen.load.mixes import Ask
-from services.kube import Cluster
+from ops.cluster import Cluster
 
 ROOT: Final = Path(__file__).parents[2]
 # The issue asks for 50 at least, all the while.

@@ -11,7 +11,7 @@ import pytest
 from k8s_builders import KubeShop, loaded
 
 from loadgen.load.client import Client
-from services.kube import KubeError
+from ops.cluster import KubeError
 
 
 @pytest.fixture

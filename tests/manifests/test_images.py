@@ -70,7 +70,7 @@ def test_a_tag_is_made_of_what_goes_into_the_image_and_of_nothing_else(tmp_path:
         file.write("# changed\n")
     after = tags()
     assert {service for service in SERVICES if after[service] != before[service]} == {"tokens"}
-    with (tmp_path / "broker" / "bus.py").open("a", encoding="utf-8") as file:
+    with (tmp_path / "broker" / "amqp" / "bus.py").open("a", encoding="utf-8") as file:
         file.write("# changed\n")
     assert all(tags()[service] != before[service] for service in SERVICES)
 

@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from broker.bus import Delivery
+from broker.amqp.bus import Delivery
 from broker.messages import SERVICES, Message, Poison, Service, decode, encode, encode_word
 from broker.topology import BINDINGS, EXCHANGE
 

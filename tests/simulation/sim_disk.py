@@ -109,7 +109,7 @@ class Folder:
 
 
 class SimDisk:
-    """One process's way to the folder: `services.shared.disk.Disk`."""
+    """One process's way to the folder: `services.shared.journal.disk.Disk`."""
 
     def __init__(self, folder: Folder, process: Any) -> None:
         self.folder, self.process = folder, process

@@ -14,8 +14,8 @@ from sim_disk import Folder, SimDisk
 from sim_loop import Process
 from sim_world import DOMAINS, Broken, World
 
+from services.shared.journal.store import JsonStore
 from services.shared.store import Damaged
-from services.shared.store_json import JsonStore
 
 NAMESPACE = uuid5(NAMESPACE_URL, "urn:zoco:compra")
 

@@ -29,12 +29,13 @@ from broker.messages import (
     compra_id,
 )
 from services.compras import domain as compras
-from services.compras import front, main
-from services.compras.nudge import Nudge
-from services.shared import loop as loop_module
-from services.shared import store_json
-from services.shared.problems import Problem
-from services.shared.rows import Rows
+from services.compras import main
+from services.compras import requests as front
+from services.compras.resend import Nudge
+from services.shared import processor as loop_module
+from services.shared.http.problems import Problem
+from services.shared.journal import store as store_json
+from services.shared.journal.row_codec import Rows
 from services.shared.seed import SEED_FECHA, seed_id
 from services.shared.store import Damaged, Fenced, StoreBroken
 from services.tokens import domain as tokens
@@ -71,7 +72,7 @@ POINTS = (
 
 
 class Pod(Process):
-    """One process of a service: what `services.shared.run.Runtime` does, without HTTP."""
+    """One process of a service: what `services.shared.runtime.Runtime` does, without HTTP."""
 
     def __init__(self, world: World, service: str) -> None:
         super().__init__()

@@ -14,14 +14,15 @@ from sim_disk import SimDisk
 from sim_world import simulate
 
 from broker.messages import AltaAplicada, SaldoReservado
-from services.compras import front
+from services.compras import requests as front
 from services.compras.fechas import Fechas
-from services.compras.nudge import Nudge
-from services.shared import journal, store_json
+from services.compras.resend import Nudge
 from services.shared.decision import Decision
-from services.shared.loop import Loop
+from services.shared.journal import segments as journal
+from services.shared.journal import store as store_json
+from services.shared.journal.store import JsonStore
+from services.shared.processor import Loop
 from services.shared.store import StoreBroken
-from services.shared.store_json import JsonStore
 from services.tokens import domain as tokens
 from services.transacciones import domain as transacciones
 from services.usuarios import domain as usuarios

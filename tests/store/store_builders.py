@@ -24,8 +24,8 @@ from broker.messages import (
     compra_id,
 )
 from services.shared.decision import Domain
-from services.shared.disk import LocalDisk
-from services.shared.store_json import JsonStore
+from services.shared.journal.disk import LocalDisk
+from services.shared.journal.store import JsonStore
 
 FECHA = "2025-09-10T17:00:00.000Z"
 GATO = 101

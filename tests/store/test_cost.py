@@ -14,8 +14,8 @@ from store_builders import confirmada, life, pagado, publicado, reader, solicita
 
 from broker.messages import Message
 from services.compras.domain import DOMAIN as COMPRAS
-from services.shared import journal
 from services.shared.decision import Domain
+from services.shared.journal import segments as journal
 from services.tokens.domain import DOMAIN as TOKENS
 from services.transacciones.domain import DOMAIN as TRANSACCIONES
 

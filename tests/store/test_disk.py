@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from store_builders import disk_on
 
-from services.shared import disk as disks
+from services.shared.journal import disk as disks
 
 SYNC_SECONDS = 0.2
 

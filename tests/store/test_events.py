@@ -12,8 +12,8 @@ import pytest
 from store_builders import life, reader, recarga, solicitada, vendida, writer
 
 from services.compras.domain import DOMAIN as COMPRAS
-from services.compras.events import CHUNK_BYTES, Events
-from services.shared.problems import Problem
+from services.compras.streams import CHUNK_BYTES, Events
+from services.shared.http.problems import Problem
 
 WAIT_SECONDS = 60
 
@@ -184,7 +184,7 @@ async def test_where_nobody_listens_nothing_is_read_and_nothing_kept(tmp_path: P
 
 
 async def test_too_many_listeners_are_told_to_come_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("services.compras.events.MAX_LISTENERS", 0)
+    monkeypatch.setattr("services.compras.streams.MAX_LISTENERS", 0)
     async with writer(tmp_path, COMPRAS) as store:
         with pytest.raises(Problem, match="listen already"):
             await anext(Events(store).all(0))

@@ -41,10 +41,10 @@ from store_builders import (
 
 from broker.messages import from_word
 from services.compras.domain import DOMAIN as COMPRAS
-from services.shared import journal
-from services.shared.disk import MAX_READING, LocalDisk
+from services.shared.journal import segments as journal
+from services.shared.journal.disk import MAX_READING, LocalDisk
+from services.shared.journal.store import JsonStore
 from services.shared.store import Damaged, Fenced, StoreBroken
-from services.shared.store_json import JsonStore
 from services.tokens.domain import DOMAIN as TOKENS
 from services.transacciones.domain import DOMAIN as TRANSACCIONES
 from services.usuarios.domain import DOMAIN as USUARIOS
@@ -538,8 +538,8 @@ import asyncio, sys
 from pathlib import Path
 sys.path.insert(0, {here!r})
 from store_builders import Clock, recarga, usuario
-from services.shared.disk import LocalDisk
-from services.shared.store_json import JsonStore
+from services.shared.journal.disk import LocalDisk
+from services.shared.journal.store import JsonStore
 from services.usuarios.domain import DOMAIN
 
 async def main():

@@ -10,8 +10,8 @@ from store_builders import confirmada, life, solicitada, writer
 
 from broker.messages import SERVICES, Message, Service
 from services.compras.domain import DOMAIN
-from services.compras.nudge import LONGEST_SECONDS, Nudge
-from services.shared.store_json import JsonStore
+from services.compras.resend import LONGEST_SECONDS, Nudge
+from services.shared.journal.store import JsonStore
 
 
 class Voice:

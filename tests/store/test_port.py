@@ -29,8 +29,8 @@ from store_builders import (
 from broker.messages import AltaAplicada, CompraRechazada, SaldoReservado, TokenReservado, TransaccionRegistrada
 from services.compras.domain import DOMAIN as COMPRAS
 from services.shared.decision import Domain
+from services.shared.journal.store import JsonStore
 from services.shared.store import Fenced, Store
-from services.shared.store_json import JsonStore
 from services.tokens.domain import DOMAIN as TOKENS
 from services.transacciones.domain import DOMAIN as TRANSACCIONES
 from services.usuarios.domain import DOMAIN as USUARIOS

@@ -45,10 +45,10 @@ from store_builders import (
 from broker.messages import AltaAplicada, Message, SaldoRecargado, SaldoRechazado, encode_word
 from services.compras.domain import DOMAIN as COMPRAS
 from services.shared.decision import Domain
-from services.shared.disk import LocalDisk
-from services.shared.journal import segment_names
+from services.shared.journal.disk import LocalDisk
+from services.shared.journal.segments import segment_names
+from services.shared.journal.store import JsonStore
 from services.shared.store import Damaged, Fenced, StoreBroken
-from services.shared.store_json import JsonStore
 from services.tokens.domain import DOMAIN as TOKENS
 from services.transacciones.domain import DOMAIN as TRANSACCIONES
 from services.usuarios.domain import DOMAIN as USUARIOS
@@ -444,9 +444,9 @@ import asyncio, sys
 from pathlib import Path
 sys.path.insert(0, {here!r})
 from store_builders import Clock, confirmada, solicitada
-from services.shared.disk import LocalDisk
+from services.shared.journal.disk import LocalDisk
 from services.shared.store import Fenced
-from services.shared.store_json import JsonStore
+from services.shared.journal.store import JsonStore
 from services.transacciones.domain import DOMAIN
 
 async def main():

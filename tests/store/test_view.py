@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 from store_builders import confirmada, reader, solicitada, writer
 
-from services.shared.store_json import JsonStore
-from services.shared.view import BookView
+from services.shared.journal.json_file import BookView
+from services.shared.journal.store import JsonStore
 from services.transacciones.domain import DOMAIN
 from services.transacciones.main import public
 
@@ -65,7 +65,7 @@ async def test_a_view_that_a_crash_left_unfinished_is_begun_anew(tmp_path: Path,
 async def test_a_view_of_a_large_book_is_written_piece_by_piece(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("services.shared.view.CHUNK_BYTES", 1)
+    monkeypatch.setattr("services.shared.journal.json_file.CHUNK_BYTES", 1)
     async with writer(tmp_path, DOMAIN) as store:
         await sell(store, 1, 5)
         await view_of(store, tmp_path).write()

@@ -13,7 +13,7 @@ import aiohttp
 import pytest
 from patience import PATIENCE_SECONDS
 
-from broker.process import Process, free_port
+from ops.process import Process, free_port
 
 # Long enough for a few requests on a machine that does much else.
 DRAIN_SECONDS = 8.0

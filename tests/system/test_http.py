@@ -17,7 +17,7 @@ import pytest
 from patience import PATIENCE_SECONDS
 from shop_builders import Shop
 
-from broker.letters import Letter, Letters
+from broker.amqp.dead_letters import Letter, Letters
 from broker.topology import BINDINGS
 
 JSON = {"Content-Type": "application/json"}

@@ -14,7 +14,7 @@ import pytest
 from aiohttp import web
 from patience import PATIENCE_SECONDS
 
-from broker.process import Process, free_port
+from ops.process import Process, free_port
 
 
 class DyingWriter:

@@ -14,8 +14,8 @@ import pytest
 from patience import END_SECONDS, PATIENCE_SECONDS, wait_until
 from shop_builders import ZOCO, Shop, processes_of, start
 
-from broker.node import START_SECONDS
-from services.local import Running
+from ops.rabbitmq import START_SECONDS
+from ops.supervisor import Running
 
 
 def zoco(*words: str) -> subprocess.CompletedProcess[str]:

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from broker.messages import MAX_ID
-from services.shared.book import NARROW_LIMIT, Book
+from services.shared.journal.list_index import NARROW_LIMIT, Book
 
 IDS = st.sampled_from([1, 2, NARROW_LIMIT - 1, NARROW_LIMIT, MAX_ID])
 LINES = st.lists(st.tuples(IDS, IDS), max_size=8)

@@ -15,7 +15,7 @@ from patience import PATIENCE_SECONDS
 from loadgen.audit.verdict import PROMISES
 from loadgen.drill import controls
 from loadgen.drill.controls import CONTROLS
-from services.shared.disk import LocalDisk
+from services.shared.journal.disk import LocalDisk
 
 APP = "services.tokens.main:app"
 

@@ -12,14 +12,14 @@ from prometheus_client import Metric
 
 from broker.messages import TokenPublicado
 from loadgen.audit.verdict import PROMISES
-from services.cli import app
 from services.compras.domain import DOMAIN as COMPRAS
-from services.compras.front import FrontDoor
-from services.shared.disk import LocalDisk
-from services.shared.run import Runtime, Service
+from services.compras.requests import FrontDoor
+from services.shared.journal.disk import LocalDisk
+from services.shared.journal.store import JsonStore
+from services.shared.runtime import Runtime, Service
 from services.shared.settings import PREFIX, Settings
-from services.shared.store_json import JsonStore
 from services.tokens.domain import DOMAIN
+from zoco.cli import app
 
 FECHA = "2026-01-01T00:00:00Z"
 ROOT = Path(__file__).parents[2]

@@ -16,7 +16,7 @@ from pamqp.header import ContentHeader
 from pamqp.heartbeat import Heartbeat
 from yarl import URL
 
-from broker.frames import Consumer, Delivered, Line, Outgoing, Publisher, Unroutable, _Reader, properties, table
+from broker.amqp.frames import Consumer, Delivered, Line, Outgoing, Publisher, Unroutable, _Reader, properties, table
 
 SHORT = st.text(max_size=60).filter(lambda text: len(text.encode()) < 256)
 SEVEN = 7

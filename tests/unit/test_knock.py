@@ -14,9 +14,9 @@ from aiohttp import web
 from aiohttp.test_utils import TestServer
 
 from broker.account import Account
-from services.compras.knock import knock_down, place_of
-from services.compras.knock_cluster import ClusterPlace
-from services.shared.problems import Problem
+from services.compras.chaos import knock_down, place_of
+from services.compras.chaos_cluster import ClusterPlace
+from services.shared.http.problems import Problem
 from services.shared.settings import WrongSetting
 
 
@@ -33,7 +33,7 @@ async def test_where_nothing_runs_it_says_so(tmp_path: Path) -> None:
 
 
 def test_the_front_door_starts_without_what_its_image_does_not_have() -> None:
-    code = "import sys, services.compras.main; sys.exit('services.local' in sys.modules)"
+    code = "import sys, services.compras.main; sys.exit('ops.supervisor' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
 
 

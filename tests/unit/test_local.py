@@ -19,11 +19,12 @@ from aiohttp import web
 from aiohttp.test_utils import TestServer
 from patience import PATIENCE_SECONDS
 
-from broker.process import RANGE, Process, free_port, is_free, is_ours
 from loadgen.drill.faults import Fault, carry_out
 from loadgen.drill.target import LocalTarget
-from services import local
-from services.local import Local, LocalError, Running
+from ops import supervisor as local
+from ops.process import RANGE, Process, free_port, is_free, is_ours
+from ops.supervisor import Local, LocalError, Running
+from services.shared import decision
 
 
 def settled(*words: str) -> Process:
@@ -204,7 +205,7 @@ def test_a_free_port_is_one_that_nobody_listens_on() -> None:
 
 
 def test_code_that_was_edited_is_seen_by_whoever_was_started_before() -> None:
-    newest = max(file.stat().st_mtime for file in Path(local.__file__).parent.rglob("*.py"))
+    newest = max(file.stat().st_mtime for file in Path(decision.__file__).parents[1].rglob("*.py"))
     assert local._edited_since(newest - 1)
     assert not local._edited_since(time.time() + 1)
 

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from services.shared.shelf import Shelf
+from services.shared.journal.public_list import Shelf
 
 Change: TypeAlias = tuple[int, str, int]
 CHANGES = st.lists(

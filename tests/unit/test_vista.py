@@ -10,7 +10,7 @@ from unit_builders import confirmada, impagado, pagado, rechazada, registrada, r
 
 from broker.messages import CompraMessage
 from services.compras.domain import Compra, decide
-from services.compras.vista import novedad, vista
+from services.compras.views import novedad, vista
 
 compra = solicitada(maximo=60)
 SOLD = (reservado(compra), pagado(compra), confirmada(compra), registrada(compra))

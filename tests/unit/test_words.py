@@ -22,20 +22,20 @@ from loadgen.drill.faults import SCENARIOS
 from loadgen.drill.report import html
 from loadgen.load.meter import Meter
 from loadgen.load.mixes import MIXES
-from services import words
-from services.cli import app
-from services.spanish import SPANISH, TYPER_FILLS, TYPER_SAYS
+from ops import i18n as words
+from ops.spanish import SPANISH, TYPER_FILLS, TYPER_SAYS
+from zoco.cli import app
 
 ROOT = Path(__file__).parents[2]
 AUDIT = ("audit", "books", "clients", "findings", "live", "model", "selling", "showing", "verdict")
 FILES = [
-    *(f"services/{name}.py" for name in ("cli", "doctor", "kube", "local", "options")),
+    *(f"zoco/{name}.py" for name in ("audit", "bench", "cli", "drill", "load", "options")),
+    *(f"ops/{name}.py" for name in ("cluster", "doctor", "rabbitmq", "supervisor")),
     *(f"loadgen/audit/{name}.py" for name in AUDIT),
     *(
         f"loadgen/drill/{name}.py"
         for name in (
             "certificate",
-            "command",
             "drill",
             "exposure",
             "faults",
@@ -47,10 +47,9 @@ FILES = [
             "shop",
         )
     ),
-    *("loadgen/commands.py", "loadgen/drill/target.py", "loadgen/terminal.py"),
-    *(f"loadgen/load/{name}.py" for name in ("client", "command", "crew", "load", "meter", "rows")),
-    *(f"loadgen/bench/{name}.py" for name in ("command", "figures", "run", "table")),
-    "broker/node.py",
+    *("loadgen/drill/target.py", "loadgen/terminal.py"),
+    *(f"loadgen/load/{name}.py" for name in ("client", "crew", "load", "meter", "rows")),
+    *(f"loadgen/bench/{name}.py" for name in ("figures", "run", "table")),
 ]
 # Whoever raises one of these, or calls one of those, says something to a person.
 ERRORS = {
@@ -184,7 +183,7 @@ def test_a_spanish_form_has_the_same_things_filled_in() -> None:
 # Runs the command with each of these arguments, and prints what came of it: a process for each would take seconds.
 RUNS = """
 import contextlib, io, json, sys
-from services import cli
+from zoco import cli
 told = []
 for arguments in json.loads(sys.argv[1]):
     out, err, sys.argv = io.StringIO(), io.StringIO(), ["zoco", *arguments]

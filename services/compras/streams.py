@@ -17,9 +17,9 @@ import pydantic_core
 from fastapi.sse import KEEPALIVE_COMMENT, format_sse_event
 
 from services.compras.domain import Asunto, finished
-from services.compras.vista import novedad, vista
-from services.shared.problems import unavailable
-from services.shared.store_json import JsonStore
+from services.compras.views import novedad, vista
+from services.shared.http.problems import unavailable
+from services.shared.journal.store import JsonStore
 
 # So often something is sent, if only a comment: proxies close what is silent for 60 s.
 HEARTBEAT_SECONDS: Final = 15.0

@@ -29,20 +29,20 @@ from msgspec import Struct
 from pydantic import ValidationError
 from starlette.staticfiles import StaticFiles
 
-from broker.bus import Bus, BusOptions, BusRefused
+from broker.amqp.bus import Bus, BusOptions, BusRefused
 from broker.messages import Message
 from services.shared.decision import Domain
-from services.shared.disk import LocalDisk
-from services.shared.drain import Drain, LastAnswers
+from services.shared.http.fast_path import Endpoint, StraightApp
+from services.shared.http.problems import BodyLimit, Operator, handle_problems
+from services.shared.http.shutdown import Drain, LastAnswers
+from services.shared.journal.disk import LocalDisk
+from services.shared.journal.json_file import View
+from services.shared.journal.store import JsonStore
 from services.shared.logs import configure_logs
-from services.shared.loop import Loop
 from services.shared.metrics import MeterRequests, Metrics
-from services.shared.problems import BodyLimit, Operator, handle_problems
+from services.shared.processor import Loop
 from services.shared.settings import ROOT, Settings, WrongSetting, read_settings
 from services.shared.store import Damaged, Fenced, StoreBroken
-from services.shared.store_json import JsonStore
-from services.shared.straight import Endpoint, StraightApp
-from services.shared.view import View
 
 Row = TypeVar("Row", bound=Struct)
 # How many rows of a list somebody wants to see.

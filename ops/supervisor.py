@@ -22,9 +22,9 @@ import aiohttp
 from rich.panel import Panel
 
 from broker.messages import SERVICES
-from broker.node import Node, NodeError, secret
-from broker.process import Process, free_port, is_free, is_ours
-from services.words import Speaker, say
+from ops.i18n import Speaker, say
+from ops.process import Process, free_port, is_free, is_ours
+from ops.rabbitmq import Node, NodeError, secret
 
 STATE: Final = "up.json"
 LOCK: Final = "up.lock"
@@ -52,7 +52,7 @@ BROKER_STOP_SECONDS: Final = 7.5
 READY_SECONDS: Final = 180.0
 # A service that was just started has the machine for itself for so long; then its next process gets ready.
 SPARE_SECONDS: Final = 2.0
-CODE: Final = (Path(__file__).parent, Path(__file__).parents[1] / "broker")
+CODE: Final = (Path(__file__).parents[1] / "services", Path(__file__).parents[1] / "broker")
 POLL_SECONDS: Final = 0.05
 
 
@@ -254,7 +254,7 @@ class Local:
     def _process(self, child: Child) -> Process:
         """A new process of a service. It waits for its turn, unless it is another program."""
         app = f"services.{child.name}.main:app"
-        program = ("-m", "services.spare", app) if self._program is None else self._program(child.name)
+        program = ("-m", "ops.warm_standby", app) if self._program is None else self._program(child.name)
         command = [sys.executable, *program, "--host", "127.0.0.1", "--port", str(child.port), *SERVER_OPTIONS]
         process = Process(command, child.env, subprocess.PIPE, waits=self._program is None)
         log = threading.Thread(target=self._relay, args=(child.name, process), daemon=True)

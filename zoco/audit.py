@@ -14,9 +14,9 @@ from loadgen.audit.verdict import LISTED, PROMISES, Breach, Verdict
 from loadgen.audit.verdict import text as as_text
 from loadgen.drill.reconcile import reconcile, reconcile_cluster
 from loadgen.terminal import out
-from services.kube import NAMESPACE, Cluster
-from services.options import DATA, JsonOption, KubeOption, NamespaceOption
-from services.words import say, table
+from ops.cluster import NAMESPACE, Cluster
+from ops.i18n import say, table
+from zoco.options import DATA, JsonOption, KubeOption, NamespaceOption
 
 # Typer would refuse what cannot be read with a box of its own, as if the option were wrong.
 BooksOption = Annotated[

@@ -13,8 +13,8 @@ import structlog
 import typer
 
 from loadgen.terminal import Unusable
-from services.options import JsonOption
-from services.words import Speaker, say
+from ops.i18n import Speaker, say
+from zoco.options import JsonOption
 
 FOLDER: Final = Path(".bench")
 

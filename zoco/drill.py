@@ -8,7 +8,6 @@ from typing import Annotated, Final
 
 import typer
 
-from loadgen.commands import print_breaches
 from loadgen.drill import porcupine
 from loadgen.drill.controls import CONTROLS
 from loadgen.drill.drill import Order
@@ -32,10 +31,11 @@ from loadgen.terminal import (
     one_of,
     out,
 )
-from services.kube import NAMESPACE, Cluster
-from services.local import Running
-from services.options import DATA, DataOption, JsonOption, NamespaceOption
-from services.words import say
+from ops.cluster import NAMESPACE, Cluster
+from ops.i18n import say
+from ops.supervisor import Running
+from zoco.audit import print_breaches
+from zoco.options import DATA, DataOption, JsonOption, NamespaceOption
 
 # Breaches of each promise that a drill prints; `zoco audit` on its books has more.
 EXAMPLES: Final = 3

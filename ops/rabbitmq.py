@@ -20,7 +20,7 @@ from urllib.parse import quote
 
 import aiohttp
 
-from broker.process import POLL_SECONDS, Process, free_port, is_free, is_ours
+from ops.process import POLL_SECONDS, Process, free_port, is_free, is_ours
 
 HOMES: Final = (
     "/usr/lib/rabbitmq/bin",  # Debian, Ubuntu. Not /usr/sbin: that wrapper changes the user.

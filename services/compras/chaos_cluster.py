@@ -15,7 +15,7 @@ import aiohttp
 
 from broker.account import Account
 from broker.messages import SERVICES
-from services.shared.problems import Problem, unavailable
+from services.shared.http.problems import Problem, unavailable
 from services.shared.settings import WrongSetting
 
 CALL_SECONDS: Final = 5.0

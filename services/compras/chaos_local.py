@@ -7,9 +7,9 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from broker.messages import SERVICES
-from services.compras.knock import DEFAULT_SECONDS
-from services.local import BROKER, LocalError, Running, kill
-from services.shared.problems import unavailable
+from ops.supervisor import BROKER, LocalError, Running, kill
+from services.compras.chaos import DEFAULT_SECONDS
+from services.shared.http.problems import unavailable
 
 
 class LocalPlace:

@@ -1,6 +1,6 @@
 """A service that has imported all it needs and waits for its turn: that is most of what a start takes.
 
-python -m services.spare services.tokens.main:app [uvicorn's options]
+python -m ops.warm_standby services.tokens.main:app [uvicorn's options]
 
 It starts at the first line on stdin, as `zoco up` needs it, and ends when there will be none.
 """

@@ -17,10 +17,10 @@ from typing import Any, Final
 import msgspec
 import pydantic_core
 
-from services.shared.book import Book
-from services.shared.disk import Disk
-from services.shared.journal import Segment, seal, sealed
-from services.shared.shelf import Shelf
+from services.shared.journal.disk import Disk
+from services.shared.journal.list_index import Book
+from services.shared.journal.public_list import Shelf
+from services.shared.journal.segments import Segment, seal, sealed
 
 FORMAT: Final = 2
 HALF: Final = (1 << 64) - 1

@@ -20,14 +20,14 @@ from typing import Any, Final, Generic, TypeVar
 import msgspec
 
 from broker.messages import BIT, Message, encode_word, from_word
-from services.shared import journal
-from services.shared.book import Book
 from services.shared.decision import Domain
-from services.shared.disk import Disk
-from services.shared.journal import Line, Segment
-from services.shared.rows import Rows
-from services.shared.shelf import Shelf
-from services.shared.snapshot import read_snapshots, write_snapshot
+from services.shared.journal import segments as journal
+from services.shared.journal.disk import Disk
+from services.shared.journal.list_index import Book
+from services.shared.journal.public_list import Shelf
+from services.shared.journal.row_codec import Rows
+from services.shared.journal.segments import Line, Segment
+from services.shared.journal.snapshot import read_snapshots, write_snapshot
 from services.shared.store import Answer, Damaged, Fenced, StoreBroken
 
 Row = TypeVar("Row", bound=msgspec.Struct)

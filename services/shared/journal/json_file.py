@@ -12,8 +12,8 @@ import msgspec
 import pydantic_core
 from msgspec import Struct
 
-from services.shared.shelf import BETWEEN, END
-from services.shared.store_json import JsonStore
+from services.shared.journal.public_list import BETWEEN, END
+from services.shared.journal.store import JsonStore
 
 Row = TypeVar("Row", bound=Struct)
 # So much of the journal is read for new lines at a time: the others wait for some milliseconds meanwhile.

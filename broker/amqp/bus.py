@@ -29,8 +29,8 @@ from pamqp.commands import Basic
 from pamqp.encode import field_table
 from yarl import URL
 
-from broker.frames import Consumer, Delivered, Line, Outgoing, Publisher, Unroutable, properties, table
-from broker.letters import copy_of
+from broker.amqp.dead_letters import copy_of
+from broker.amqp.frames import Consumer, Delivered, Line, Outgoing, Publisher, Unroutable, properties, table
 from broker.messages import BIT, Message, Poison, Service, decode, encode
 from broker.topology import BINDINGS, DEAD_LETTER_EXCHANGE, EXCHANGE, EXCHANGE_TYPE, QUEUES
 

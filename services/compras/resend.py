@@ -14,7 +14,7 @@ from typing import Final, Protocol
 
 from broker.messages import SERVICES, Message, Service
 from services.compras.domain import Asunto, finished, pregunta
-from services.shared.store_json import Change, JsonStore
+from services.shared.journal.store import Change, JsonStore
 
 # How long a purchase may stand still, with every queue empty, before it is asked for again. A purchase takes tens of
 # milliseconds; each further question waits twice as long.

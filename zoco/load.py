@@ -36,9 +36,9 @@ from loadgen.terminal import (
     one_of,
     out,
 )
-from services.local import Running
-from services.options import DATA, DataOption, JsonOption
-from services.words import say
+from ops.i18n import say
+from ops.supervisor import Running
+from zoco.options import DATA, DataOption, JsonOption
 
 
 def load(  # noqa: PLR0913, PLR0917 - each is an option of the command

@@ -13,7 +13,7 @@ import aio_pika
 from aio_pika.abc import AbstractChannel, AbstractConnection, AbstractIncomingMessage
 from pamqp.commands import Basic
 
-from broker.frames import Delivered
+from broker.amqp.frames import Delivered
 from broker.messages import SERVICES, Service
 from broker.topology import dead_letter_queue
 
@@ -39,7 +39,7 @@ class Letter:
 
 
 class Letters:
-    """A desk with its own connection. Use it as `async with`. Raises what `broker.bus.UNKNOWN` lists."""
+    """A desk with its own connection. Use it as `async with`. Raises what `broker.amqp.bus.UNKNOWN` lists."""
 
     def __init__(self, url: str) -> None:
         self._url = url

@@ -19,24 +19,24 @@ import typer
 from rich.table import Table
 from typer import rich_utils
 
-from broker.bus import UNKNOWN
-from broker.letters import Letters
+from broker.amqp.bus import UNKNOWN
+from broker.amqp.dead_letters import Letters
 from broker.messages import SERVICES, Service
-from broker.node import NodeError
-from loadgen import commands
 from loadgen.audit import books
-from loadgen.bench.command import bench
-from loadgen.drill.command import drill
 from loadgen.load.client import NotQuiet
-from loadgen.load.command import load
 from loadgen.load.crew import WorkerDied
 from loadgen.terminal import Unusable
-from services import doctor as doctoring
-from services import local
-from services.kube import NAMESPACE, Cluster, KubeError
-from services.local import LocalError, Running
-from services.options import DATA, DataOption, JsonOption, KubeOption, NamespaceOption
-from services.words import Speaker, in_spanish, say, table
+from ops import doctor as doctoring
+from ops import supervisor as local
+from ops.cluster import NAMESPACE, Cluster, KubeError
+from ops.i18n import Speaker, in_spanish, say, table
+from ops.rabbitmq import NodeError
+from ops.supervisor import LocalError, Running
+from zoco import audit as commands
+from zoco.bench import bench
+from zoco.drill import drill
+from zoco.load import load
+from zoco.options import DATA, DataOption, JsonOption, KubeOption, NamespaceOption
 
 HELP: Final = "Run the shop, buy, knock it down, and see that nothing was lost."
 # Usage, and whatever the user can mend.

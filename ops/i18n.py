@@ -1,7 +1,7 @@
 """What the command `zoco` says to a person, in the language of their terminal.
 
 The programs speak English to each other: in errors, JSON and logs. What is printed for a person is put into Spanish
-where it is printed, by the table in `spanish.py`; what is not in it (a path, a service's own words) stays as it is.
+where it is printed, by the table in `ops/spanish.py`; what is not in it (a path, a service's own words) stays as it is.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from typing import Any, Final
 from rich.console import Console
 from rich.table import Table
 
-from services.spanish import SPANISH
+from ops.spanish import SPANISH
 
 # The first of these that is set decides, as POSIX has it.
 VARIABLES: Final = ("LC_ALL", "LC_MESSAGES", "LANG")

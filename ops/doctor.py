@@ -13,12 +13,12 @@ from typing import Any, Final
 import aio_pika
 import aiohttp
 
-from broker.bus import UNKNOWN
+from broker.amqp.bus import UNKNOWN
 from broker.messages import SERVICES
-from broker.node import NodeError, find_rabbitmq
-from broker.process import is_free
 from broker.topology import QUEUES
-from services.local import FIRST_PORT, PORTS, LocalError, Running
+from ops.process import is_free
+from ops.rabbitmq import NodeError, find_rabbitmq
+from ops.supervisor import FIRST_PORT, PORTS, LocalError, Running
 
 # Less room than this fills up in an hour of heavy buying.
 ROOM_BYTES: Final = 500 * 1024 * 1024

@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final, Protocol
 
-from broker.bus import Delivery
+from broker.amqp.bus import Delivery
 from broker.messages import Message
 from services.shared.store import Answer, Store
 
@@ -24,7 +24,7 @@ LINGER_SECONDS: Final = 0.004
 
 
 class Wire(Protocol):
-    """What the loop asks of the broker. `broker.bus.Bus` is the real one."""
+    """What the loop asks of the broker. `broker.amqp.bus.Bus` is the real one."""
 
     async def receive(self, limit: int) -> list[Delivery]: ...
 

@@ -16,7 +16,7 @@ from typing import Any, Final
 import msgspec
 import pydantic_core
 
-from services.shared.disk import Disk
+from services.shared.journal.disk import Disk
 from services.shared.store import Damaged
 
 FORMAT: Final = 1

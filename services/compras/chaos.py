@@ -9,8 +9,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Final, Protocol
 
-from services.compras.knock_cluster import ClusterPlace, account_of_this_pod
-from services.shared.problems import Problem
+from services.compras.chaos_cluster import ClusterPlace, account_of_this_pod
+from services.shared.http.problems import Problem
 
 # How long `zoco up` keeps a service down when the page asks for it: long enough to buy, and to see the queue grow.
 DEFAULT_SECONDS: Final = 10.0
@@ -36,7 +36,7 @@ def place_of(setting: str | None) -> Place | None:
     if setting == "cluster":
         return ClusterPlace(account_of_this_pod())
     # A cluster's image has no `zoco up` in it.
-    from services.compras.knock_local import LocalPlace  # noqa: PLC0415
+    from services.compras.chaos_local import LocalPlace  # noqa: PLC0415
 
     return LocalPlace(Path(setting.removeprefix("local:")))
 

@@ -11,8 +11,8 @@ from fastapi import FastAPI, Request, Response
 from starlette.requests import ClientDisconnect
 from starlette.types import Receive, Scope, Send
 
-from services.shared.drain import CLOSE
-from services.shared.problems import BUG, Problem, limited
+from services.shared.http.problems import BUG, Problem, limited
+from services.shared.http.shutdown import CLOSE
 
 log = structlog.get_logger()
 

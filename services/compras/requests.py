@@ -17,18 +17,18 @@ import structlog
 from fastapi import Request, Response
 from prometheus_client import Counter, Gauge, Histogram
 
-from broker.bus import BusError
+from broker.amqp.bus import BusError
 from broker.messages import SERVICES, AltaMessage, CompraSolicitada, Message, Service
+from services.compras.chaos import place_of
 from services.compras.domain import Alta, Asunto, Compra, finished, pregunta
-from services.compras.events import Events
 from services.compras.fechas import Fechas
-from services.compras.knock import place_of
-from services.compras.nudge import Nudge
+from services.compras.resend import Nudge
+from services.compras.streams import Events
+from services.shared.http.problems import Problem, unavailable
+from services.shared.journal.store import Change
 from services.shared.metrics import SECONDS
-from services.shared.problems import Problem, unavailable
-from services.shared.run import Runtime, utc_now
+from services.shared.runtime import Runtime, utc_now
 from services.shared.store import Answer
-from services.shared.store_json import Change
 
 log = structlog.get_logger()
 
