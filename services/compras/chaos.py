@@ -10,10 +10,9 @@ from pathlib import Path
 from typing import Final, Protocol
 
 from services.compras.chaos_cluster import ClusterPlace, account_of_this_pod
+from services.compras.chaos_local import LocalPlace
 from services.shared.http.problems import Problem
 
-# How long `zoco up` keeps a service down when the page asks for it: long enough to buy, and to see the queue grow.
-DEFAULT_SECONDS: Final = 10.0
 MAX_SECONDS: Final = 120.0
 
 
@@ -35,9 +34,6 @@ def place_of(setting: str | None) -> Place | None:
         return None
     if setting == "cluster":
         return ClusterPlace(account_of_this_pod())
-    # A cluster's image has no `zoco up` in it.
-    from services.compras.chaos_local import LocalPlace  # noqa: PLC0415
-
     return LocalPlace(Path(setting.removeprefix("local:")))
 
 

@@ -9,7 +9,8 @@ from typing import Annotated, Any, Final
 from fastapi import APIRouter, Query, Request, Response
 from fastapi.responses import FileResponse, PlainTextResponse
 
-from services.compras.chaos import DEFAULT_SECONDS, MAX_SECONDS, knock_down
+from services.compras.chaos import MAX_SECONDS, knock_down
+from services.compras.chaos_local import DEFAULT_SECONDS
 from services.shared.http.problems import Operator, Problem
 from services.shared.runtime import runtime_of
 

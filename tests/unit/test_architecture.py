@@ -1,0 +1,157 @@
+"""ARCHITECTURE.md is as the code is: who may import whom, how long a file is, which errors there are, the route."""
+
+from __future__ import annotations
+
+import ast
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+ARCHITECTURE = (ROOT / "ARCHITECTURE.md").read_text(encoding="utf-8")
+# Each package, and which others it may import.
+INWARD: dict[str, set[str]] = {
+    "broker": set(),
+    "services": {"broker"},
+    "ops": {"broker"},
+    "loadgen": {"broker", "services", "ops"},
+    "zoco": {"broker", "ops", "loadgen"},
+}
+FILES = {
+    path.relative_to(ROOT): path.read_text(encoding="utf-8") for name in INWARD for path in (ROOT / name).rglob("*.py")
+}
+TREES = {path: ast.parse(text) for path, text in FILES.items()}
+MODULES = {str(path.with_suffix("")).replace("/", ".").removesuffix(".__init__"): path for path in FILES}
+FILE_LINES, CLASS_LINES, ROUTE_LINES, PAGE_LINES = 300, 200, 3000, 120
+# What is longer, and how long: it may become shorter, and leaves this list when it is short enough.
+LONG_FILES = {
+    "broker/amqp/bus.py": 632,
+    "broker/amqp/frames.py": 461,
+    "broker/messages.py": 304,
+    "loadgen/audit/books.py": 340,
+    "loadgen/audit/clients.py": 302,
+    "loadgen/audit/model.py": 412,
+    "loadgen/audit/selling.py": 337,
+    "loadgen/bench/sides.py": 304,
+    "ops/spanish.py": 740,
+    "ops/supervisor.py": 475,
+    "services/compras/main.py": 365,
+    "services/compras/requests.py": 329,
+    "services/shared/journal/store.py": 554,
+    "services/shared/runtime.py": 436,
+    "zoco/cli.py": 316,
+}
+LONG_CLASSES = {
+    "Bus": 440,
+    "Certificate": 214,
+    "FrontDoor": 236,
+    "JsonStore": 455,
+    "Local": 313,
+    "Meter": 220,
+    "Selling": 275,
+    "Showing": 203,
+}
+
+
+def imported(node: ast.AST) -> Iterator[str]:
+    """The modules of ours that a file imports where it runs, in functions, too."""
+    for child in ast.iter_child_nodes(node):
+        match child:
+            case ast.If(test=ast.Name(id="TYPE_CHECKING")):
+                continue
+            case ast.ImportFrom(module=str(module), names=names):
+                for name in names:
+                    inner = f"{module}.{name.name}"
+                    yield inner if inner in MODULES else module
+            case ast.Import(names=names):
+                yield from (name.name for name in names)
+        yield from imported(child)
+
+
+ARROWS = {module: {one for one in imported(TREES[path]) if one in MODULES} for module, path in MODULES.items()}
+
+
+@pytest.mark.parametrize("package", INWARD)
+def test_arrows_point_inward(package: str) -> None:
+    for module, targets in ARROWS.items():
+        if module.split(".")[0] == package:
+            outward = {one for one in targets if one.split(".")[0] not in INWARD[package] | {package}}
+            assert outward == set(), module
+
+
+def test_the_audit_shares_nothing_with_what_it_judges() -> None:
+    for module, targets in ARROWS.items():
+        if module.startswith("loadgen.audit"):
+            assert {one for one in targets if not one.startswith("loadgen.audit")} == set(), module
+
+
+def test_there_is_no_circle() -> None:
+    left = {module: set(targets) for module, targets in ARROWS.items()}
+    while leaves := {module for module, targets in left.items() if not targets & left.keys()}:
+        left = {module: targets for module, targets in left.items() if module not in leaves}
+    assert left == {}
+
+
+def test_no_file_is_longer_than_can_be_read_at_once() -> None:
+    longer = {str(path): text.count("\n") for path, text in FILES.items() if text.count("\n") > FILE_LINES}
+    assert longer.keys() == LONG_FILES.keys()
+    assert {path: lines for path, lines in longer.items() if lines > LONG_FILES[path]} == {}
+
+
+def test_no_class_is_longer_than_can_be_read_at_once() -> None:
+    longer = {
+        one.name: lines
+        for tree in TREES.values()
+        for one in ast.walk(tree)
+        if isinstance(one, ast.ClassDef) and (lines := (one.end_lineno or 0) - one.lineno + 1) > CLASS_LINES
+    }
+    assert longer.keys() == LONG_CLASSES.keys()
+    assert {name: lines for name, lines in longer.items() if lines > LONG_CLASSES[name]} == {}
+
+
+def table(name: str) -> list[list[str]]:
+    """The rows of one of the page's tables."""
+    found = re.search(rf"<!-- {name}: .*?-->\n(.*?)<!-- end of {name} -->", ARCHITECTURE, re.DOTALL)
+    assert found, name
+    return [[cell.strip() for cell in row.strip("|").split("|")] for row in found[1].splitlines()[2:]]
+
+
+def test_the_page_is_short() -> None:
+    assert ARCHITECTURE.count("\n") <= PAGE_LINES
+
+
+def test_the_route_is_as_long_as_the_page_says_and_an_afternoon_at_most() -> None:
+    rows = table("route")
+    for _, file, lines, _ in rows:
+        text = (ROOT / file.strip("`")).read_text(encoding="utf-8")
+        assert int(lines) == text.count("\n"), file
+    assert 0 < sum(int(lines) for _, _, lines, _ in rows) <= ROUTE_LINES
+
+
+def test_the_page_lists_every_error() -> None:
+    errors = {"Exception"}
+    defined: dict[str, str] = {}
+    # An error of an error: as often as it takes.
+    for _ in range(3):
+        for path, tree in TREES.items():
+            for one in ast.walk(tree):
+                bases = {ast.unparse(base) for base in one.bases} if isinstance(one, ast.ClassDef) else set()
+                if isinstance(one, ast.ClassDef) and bases & errors and not one.name.startswith("_"):
+                    defined[one.name] = str(path)
+                    errors.add(one.name)
+    assert {name.strip("`"): where.strip("`") for name, where, _ in table("errors")} == defined
+
+
+DOCUMENTS = sorted({*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md"), *(ROOT / "k8s").rglob("*.md")})
+
+
+@pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: str(path.relative_to(ROOT)))
+def test_what_a_document_links_to_or_names_is_there(document: Path) -> None:
+    text = document.read_text(encoding="utf-8")
+    for link in re.findall(r"\]\(([^)#\s]+)(?:#[^)]*)?\)", text):
+        if "://" not in link:
+            assert (document.parent / link).exists(), link
+    for path in re.findall(rf"`((?:{'|'.join(INWARD)}|tests|docs|k8s|scripts)/[\w./-]+\.\w+)`", text):
+        assert (ROOT / path).exists(), path
