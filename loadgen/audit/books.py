@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import re
 import tempfile
+import weakref
 import zlib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -105,10 +106,8 @@ class Piece:
 class Journal:
     """One service's records, in order. They are read anew each time, a line at a time."""
 
-    def __init__(self, service: str, pieces: Sequence[Piece], keep: Any = None) -> None:
+    def __init__(self, service: str, pieces: Sequence[Piece]) -> None:
         self.service = service
-        # A file that is deleted when nobody has it any more.
-        self._keep = keep
         self.last_time = ""
         self._pieces = pieces
         self._files: dict[int, IO[bytes]] = {}
@@ -325,16 +324,20 @@ def _synced(file: Path) -> int:
 async def from_service(url: str, operator_token: str, service: str) -> Journal:
     """The journal of a service that runs: it shows it to its operator. Raises Unreadable, aiohttp.ClientError."""
     where, last = f"{url}/diario", b"\n"
-    file = tempfile.NamedTemporaryFile()  # noqa: SIM115 - it lives as long as the journal
-    async with (
-        aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=JOURNAL_SECONDS)) as http,
-        http.get(where, headers={"Authorization": f"Bearer {operator_token}"}) as answer,
-    ):
-        if answer.status != HTTPStatus.OK:
-            raise Unreadable(f"{where} answered {answer.status}: give the operator's token of this shop")
-        async for last in answer.content.iter_chunked(PIECE_BYTES):
-            file.write(last)
-    if not last.endswith(b"\n"):
-        raise Unreadable(f"{where} ended inside a record: ask again")
-    file.flush()
-    return Journal(service, [Piece(where, Path(file.name), 0, file.tell(), 0)], file)
+    with tempfile.NamedTemporaryFile(delete=False) as file:
+        pieces: list[Piece] = []
+        journal = Journal(service, pieces)
+        # It lives as long as the journal.
+        weakref.finalize(journal, Path(file.name).unlink, missing_ok=True)
+        async with (
+            aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=JOURNAL_SECONDS)) as http,
+            http.get(where, headers={"Authorization": f"Bearer {operator_token}"}) as answer,
+        ):
+            if answer.status != HTTPStatus.OK:
+                raise Unreadable(f"{where} answered {answer.status}: give the operator's token of this shop")
+            async for last in answer.content.iter_chunked(PIECE_BYTES):
+                file.write(last)
+        if not last.endswith(b"\n"):
+            raise Unreadable(f"{where} ended inside a record: ask again")
+        pieces.append(Piece(where, Path(file.name), 0, file.tell(), 0))
+    return journal

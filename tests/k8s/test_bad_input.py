@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
-from k8s_builders import KubeShop, until
+from k8s_builders import KubeShop, loaded, until
 
 
 @pytest.fixture
@@ -99,4 +99,7 @@ async def test_a_volume_that_cannot_be_written_ends_the_pod_with_the_reason(mend
 
 
 async def test_the_books_are_whole_after_all_that(shop: KubeShop) -> None:
+    """And it sells: without a client's journal there would be nothing to hold the books against."""
+    async with loaded(shop, 990_000, 2_000):
+        pass
     await shop.audited()

@@ -285,7 +285,7 @@ async def test_a_drill_deletes_pods_of_each_service_and_audits(shop: KubeShop, t
     assert done.returncode == 0, done.stdout[-2000:] + done.stderr[-2000:]
     found = json.loads(done.stdout)
     assert [fault["kind"] for fault in found["faults"]] == ["delete"] * 8
-    assert found["load"]["accepted"] == found["load"]["arrived"] == 900
+    assert found["load"]["accepted"] == found["load"]["arrived"] >= 900
     assert found["load"]["sold"] > 400
     assert (found["audit"]["lost"], found["audit"]["doubled"], found["audit"]["oversold"]) == (0, 0, 0)
     shop.measured.append(f"zoco drill all --kube: longest pause {found['load']['longestPauseSeconds']:.1f} s")
