@@ -19,6 +19,9 @@ PORT: Final = 8000
 # Where the one who writes a folder's books says how it is reached.
 WRITER: Final = "/data/writer"
 
+# What kubectl logs beside what it says.
+KLOG: Final = re.compile(r"[IWEF]\d{4} ")
+
 
 class KubeError(Exception):
     """One sentence that says what is wrong and what to do."""
@@ -37,7 +40,8 @@ class Cluster:
         except FileNotFoundError:
             raise KubeError("kubectl is missing: install it, https://kubernetes.io/docs/tasks/tools/") from None
         if done.returncode:
-            raise KubeError(f"{done.stderr.strip()} (is Zoco there? `make deploy`; elsewhere? --namespace)")
+            said = " ".join(line for line in done.stderr.strip().splitlines() if not KLOG.match(line))
+            raise KubeError(f"{said} (is Zoco there? `make deploy`; elsewhere? --namespace)")
         return done.stdout
 
     def operator_token(self) -> str:

@@ -47,6 +47,9 @@ TYPER_FILLS: Final = {"[default: {}]", "[env var: {}]", "Try [blue]'{command_pat
 SPANISH: Final = {
     **TYPER_SAYS,
     # The commands, and what they take.
+    "Print the version, and end.": "Muestra la versión y termina.",
+    "The buyer's id.": "El id de quien compra.",
+    "The token's id.": "El id del token.",
     "Run the shop, buy, knock it down, and see that nothing was lost.": (
         "Arranca la tienda, compra, túmbala, y mira que nada se perdió."
     ),

@@ -7,6 +7,7 @@ import contextlib
 import fcntl
 import json
 import os
+import shlex
 import shutil
 import signal
 import subprocess
@@ -52,6 +53,8 @@ BROKER_STOP_SECONDS: Final = 7.5
 READY_SECONDS: Final = 180.0
 # A service that was just started has the machine for itself for so long; then its next process gets ready.
 SPARE_SECONDS: Final = 2.0
+# Where a shop is kept unless told.
+DATA: Final = Path(".zoco")
 CODE: Final = (Path(__file__).parents[1] / "services", Path(__file__).parents[1] / "broker")
 POLL_SECONDS: Final = 0.05
 
@@ -109,6 +112,11 @@ class Child:
     # The next one: it has imported everything, and waits.
     spare: Process | None = None
     spared: float = 0.0
+
+
+def said_where(data: Path) -> str:
+    """What a pasted command needs to find this shop, and no other."""
+    return "" if data == DATA.resolve() else f" --data {shlex.quote(str(data))}"
 
 
 class Local:
@@ -396,8 +404,8 @@ class Local:
             "Try, in another terminal:",
             f"  curl -s {front}/compras -H 'Content-Type: application/json' -H 'Prefer: wait=5' "
             '-d \'{"usuarioId": 1, "tokenId": 101}\'',
-            "  .venv/bin/zoco kill transacciones --for 20",
-            "  .venv/bin/zoco queues --watch",
+            f"  .venv/bin/zoco kill transacciones --for 20{said_where(self.data)}",
+            f"  .venv/bin/zoco queues --watch{said_where(self.data)}",
         ]
         for line in lines:
             self._console.print(line, markup=False)

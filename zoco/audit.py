@@ -16,7 +16,8 @@ from loadgen.drill.reconcile import reconcile, reconcile_cluster
 from loadgen.terminal import out
 from ops.cluster import NAMESPACE, Cluster
 from ops.i18n import say, table
-from zoco.options import DATA, JsonOption, KubeOption, NamespaceOption
+from ops.supervisor import DATA
+from zoco.options import JsonOption, KubeOption, NamespaceOption
 
 # Typer would refuse what cannot be read with a box of its own, as if the option were wrong.
 BooksOption = Annotated[

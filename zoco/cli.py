@@ -10,14 +10,13 @@ import os
 import sys
 import time
 from collections.abc import Iterator
-from functools import partial
+from importlib import metadata
 from pathlib import Path
 from typing import Annotated, Any, Final, NoReturn
 
 import aiohttp
 import typer
 from rich.table import Table
-from typer import rich_utils
 
 from broker.amqp.bus import UNKNOWN
 from broker.amqp.dead_letters import Letters
@@ -29,25 +28,21 @@ from loadgen.terminal import Unusable
 from ops import doctor as doctoring
 from ops import supervisor as local
 from ops.cluster import NAMESPACE, Cluster, KubeError
-from ops.i18n import Speaker, in_spanish, say, table
+from ops.i18n import Speaker, say, table
 from ops.rabbitmq import NodeError
-from ops.supervisor import LocalError, Running
+from ops.supervisor import DATA, LocalError, Running
 from zoco import audit as commands
 from zoco.bench import bench
 from zoco.drill import drill
 from zoco.load import load
-from zoco.options import DATA, DataOption, JsonOption, KubeOption, NamespaceOption
+from zoco.options import DataOption, JsonOption, KubeOption, NamespaceOption
+from zoco.translated import in_the_readers_language
 
 HELP: Final = "Run the shop, buy, knock it down, and see that nothing was lost."
 # Usage, and whatever the user can mend.
 EX_USAGE: Final = 2
 # The books cannot be read, so nothing was judged.
 EX_UNREADABLE: Final = 3
-# What Typer writes around our words.
-TITLES: Final = (
-    *("ARGUMENTS_PANEL_TITLE", "OPTIONS_PANEL_TITLE", "COMMANDS_PANEL_TITLE", "ERRORS_PANEL_TITLE"),
-    *("DEFAULT_STRING", "ENVVAR_STRING", "REQUIRED_LONG_STRING", "ABORTED_TEXT", "RICH_HELP"),
-)
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, help=HELP)
 letters_app = typer.Typer(no_args_is_help=True, help="What no service could act on: list, show, replay, discard.")
@@ -63,7 +58,7 @@ def main() -> None:
     # It says on stderr, too, what it raises.
     logging.getLogger("aiormq").addHandler(logging.NullHandler())
     try:
-        _command()()
+        in_the_readers_language(app)()
     except (LocalError, NodeError, KubeError, books.NotAShop, NotQuiet, Unusable, WorkerDied) as error:
         fail(str(error))
     except books.Unreadable as error:
@@ -74,44 +69,24 @@ def main() -> None:
         fail(f"the broker or a service does not answer ({str(error) or type(error).__name__}): see `zoco doctor`")
 
 
-def _command() -> Any:
-    """The command, with what Typer shows of it in the reader's language."""
-    command = typer.main.get_command(app)
-    if in_spanish():
-        for name in TITLES:
-            setattr(rich_utils, name, say(getattr(rich_utils, name)))
-        _translate(command)
-        as_it_was = rich_utils.rich_format_error
-        setattr(rich_utils, as_it_was.__name__, lambda error: as_it_was(_translated(error)))
-    return command
-
-
-def _translated(error: Any) -> Any:
-    text = say(error.format_message())
-    error.format_message = lambda: text
-    return error
-
-
-def _translate(command: Any) -> None:
-    command.help = say(command.help)
-    for name in ("options_metavar", "subcommand_metavar"):
-        setattr(command, name, say(getattr(command, name, "")))
-    usage = command.get_usage
-    command.get_usage = lambda ctx: say(usage(ctx))
-    for option in (*command.params, command.get_help_option(typer.Context(command))):
-        option.help = option.help and say(option.help)
-        option.display_type_rich = partial(_said, option.display_type_rich)
-    for inner in getattr(command, "commands", {}).values():
-        _translate(inner)
-
-
-def _said(kind: Any, ctx: Any) -> Any:
-    return say(kind(ctx=ctx))
-
-
 def fail(sentence: str, code: int = EX_USAGE) -> NoReturn:
     sys.stderr.write(f"zoco: {say(sentence)}\n")
     sys.exit(code)
+
+
+def _version(asked: bool) -> None:
+    if asked:
+        out.print(metadata.version("zoco"), markup=False)
+        raise typer.Exit
+
+
+@app.callback(help=HELP)
+def zoco(
+    version: Annotated[
+        bool, typer.Option("--version", is_eager=True, callback=_version, help="Print the version, and end.")
+    ] = False,
+) -> None:
+    """What stands before every command."""
 
 
 @app.command()
@@ -153,8 +128,8 @@ def kill(
 
 @app.command()
 def buy(  # noqa: PLR0913, PLR0917 - each is an option of the command
-    usuario: int,
-    token: int,
+    usuario: Annotated[int, typer.Argument(help="The buyer's id.")],
+    token: Annotated[int, typer.Argument(help="The token's id.")],
     key: Annotated[str | None, typer.Option(help="Idempotency-Key: the same key is the same purchase.")] = None,
     max_price: Annotated[int | None, typer.Option("--max-price", help="Refuse to pay more.")] = None,
     wait: Annotated[int, typer.Option(help="Seconds to wait for the end.")] = 10,

@@ -33,9 +33,9 @@ from loadgen.terminal import (
 )
 from ops.cluster import NAMESPACE, Cluster
 from ops.i18n import say
-from ops.supervisor import Running
+from ops.supervisor import DATA, Running
 from zoco.audit import print_breaches
-from zoco.options import DATA, DataOption, JsonOption, NamespaceOption
+from zoco.options import DataOption, JsonOption, NamespaceOption
 
 # Breaches of each promise that a drill prints; `zoco audit` on its books has more.
 EXAMPLES: Final = 3

@@ -37,8 +37,8 @@ from loadgen.terminal import (
     out,
 )
 from ops.i18n import say
-from ops.supervisor import Running
-from zoco.options import DATA, DataOption, JsonOption
+from ops.supervisor import DATA, Running
+from zoco.options import DataOption, JsonOption
 
 
 def load(  # noqa: PLR0913, PLR0917 - each is an option of the command

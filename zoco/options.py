@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Final
+from typing import Annotated
 
 import typer
-
-DATA: Final = Path(".zoco")
 
 DataOption = Annotated[Path, typer.Option("--data", help="The folder that `zoco up` keeps everything in.")]
 JsonOption = Annotated[bool, typer.Option("--json", help="JSON instead of a table.")]

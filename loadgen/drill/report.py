@@ -177,7 +177,7 @@ class _Linear:
         return value / self._top
 
     def ticks(self) -> list[tuple[float, str]]:
-        return [(self._top * part / 4, f"{self._top * part // 4:,}") for part in range(5)]
+        return [(self._top * part / 4, f"{self._top * part / 4:,.2f}".rstrip("0").rstrip(".")) for part in range(5)]
 
 
 class _Log:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import re
+import shlex
 import sys
 from asyncio.subprocess import PIPE
 from collections.abc import Sequence
@@ -29,11 +30,12 @@ class LocalPlace:
         self._data = data
 
     def command(self, name: str) -> str:
-        return f"zoco kill {name} --for {DEFAULT_SECONDS:g}"
+        """Also where this shop is kept: without, it would be another one's, or nobody's."""
+        return f"zoco kill {name} --for {DEFAULT_SECONDS:g} --data {shlex.quote(str(self._data))}"
 
     async def knock_down(self, name: str, seconds: float) -> str:
         """Who was killed. The answer of a front door that kills itself is lost with it."""
-        kill = ("-m", "zoco.cli", "kill", name, "--for", f"{seconds:g}", "--data", str(self._data))
+        kill = ("-m", "zoco", "kill", name, "--for", f"{seconds:g}", "--data", str(self._data))
         # It outlives whom it kills, and says so in a language that is known here.
         environment = {**os.environ, "LC_ALL": "C"}
         process = await asyncio.create_subprocess_exec(

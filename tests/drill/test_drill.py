@@ -28,8 +28,9 @@ def zoco(*words: str) -> subprocess.CompletedProcess[str]:
 def drilled(folder: Path, *words: str, code: int = 0) -> dict[str, Any]:
     """What a small drill found, as JSON."""
     answer = zoco("drill", "--rate", "100", *words, "--json", "--out", str(folder))
-    assert answer.returncode == code, answer.stdout[-2000:] + answer.stderr[-2000:]
+    assert answer.stdout, answer.stderr[-2000:]
     found: dict[str, Any] = json.loads(answer.stdout)
+    assert answer.returncode == code, (found["reasons"], answer.stderr[-2000:])
     return found
 
 

@@ -83,10 +83,10 @@ MAKING = {
 }
 # What is said as it is: names, and what is made of nothing but figures or of what others say.
 AS_IT_IS = {
-    *("RabbitMQ", "Zoco", "zoco up", "p50", "p99", "max", "ms", "MB", "token {}"),
+    *("RabbitMQ", "Zoco", "zoco", "zoco up", "p50", "p99", "max", "ms", "MB", "token {}"),
     "  curl -s {}/compras -H 'Content-Type: application/json' -H 'Prefer: wait=5' "
     '-d \'{"usuarioId": 1, "tokenId": 101}\'',
-    *("  .venv/bin/zoco kill transacciones --for 20", "  .venv/bin/zoco queues --watch"),
+    *("  .venv/bin/zoco kill transacciones --for 20{}", "  .venv/bin/zoco queues --watch{}"),
 }
 
 
