@@ -18,7 +18,7 @@ from typing import Any, Final
 from urllib.parse import urlsplit
 
 from broker.account import Account
-from broker.messages import SERVICES
+from broker.services import SERVICES
 from broker.topology import definitions
 
 BROKER: Final = "rabbitmq:5672"

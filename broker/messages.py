@@ -21,8 +21,7 @@ from pydantic import (
 )
 from pydantic.alias_generators import to_camel
 
-Service: TypeAlias = Literal["compras", "tokens", "usuarios", "transacciones"]
-SERVICES: Final[tuple[Service, ...]] = ("compras", "tokens", "usuarios", "transacciones")
+from broker.services import Service
 
 # The largest whole number that every JSON reader keeps exact (RFC 8259, section 6).
 MAX_ID: Final = 2**53 - 1

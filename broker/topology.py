@@ -13,7 +13,8 @@ import re
 from collections.abc import Mapping
 from typing import Any, Final
 
-from broker.messages import HEARD_BY, SAID_BY, SERVICES, Service
+from broker.messages import HEARD_BY, SAID_BY
+from broker.services import SERVICES, Service
 
 EXCHANGE: Final = "zoco"
 DEAD_LETTER_EXCHANGE: Final = "zoco.muertos"

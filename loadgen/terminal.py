@@ -1,4 +1,4 @@
-"""What the commands of this folder have in common: options, where their files go, and the line that changes."""
+"""What load, drill and bench have in common: where their files go, and the line that changes."""
 
 from __future__ import annotations
 
@@ -8,14 +8,13 @@ import resource
 import time
 from datetime import datetime
 from pathlib import Path
-from typing import Annotated, Any, Final
+from typing import Any, Final
 
-import typer
 from rich.live import Live
 
 from loadgen.load.clock import CLOCK
 from loadgen.load.meter import Meter
-from loadgen.load.mixes import MIXES
+from ops.errors import UserError
 from ops.i18n import Speaker, say
 
 FOLDER: Final = Path(".drill")
@@ -26,19 +25,9 @@ out = Speaker()
 # Progress: whoever reads stdout as JSON does not see it.
 err = Speaker(stderr=True)
 
-MixOption = Annotated[str, typer.Option(help="; ".join(f"{name}: {say(mix.says)}" for name, mix in MIXES.items()))]
-SeedOption = Annotated[int, typer.Option(help="The same seed: the same requests and the same faults.")]
-RateOption = Annotated[float, typer.Option(min=0.1, help="Requests a second, whatever the answers do.")]
-BuyersOption = Annotated[int | None, typer.Option(min=1, help="Buyers to register; unless told, as the mix needs.")]
-TokensOption = Annotated[int | None, typer.Option(min=1, help="Tokens to put up for sale; as the mix needs.")]
-WorkersOption = Annotated[
-    int, typer.Option(min=1, help="Processes that send the load, each with a journal: client.jsonl, client-2.jsonl, …")
-]
-FolderOption = Annotated[Path | None, typer.Option("--out", help="Where journal and report go; unless told, .drill/…")]
 
-
-class Unusable(Exception):
-    """What was asked for cannot be done. One sentence: why, and what to do."""
+class Unusable(UserError):
+    """What was asked for cannot be done."""
 
 
 class Progress:

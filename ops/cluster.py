@@ -11,7 +11,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import IO, Final
 
-from broker.messages import SERVICES
+from broker.services import SERVICES
+from ops.errors import UserError
 
 NAMESPACE: Final = "zoco"
 BROKER: Final = "rabbitmq"
@@ -23,8 +24,8 @@ WRITER: Final = "/data/writer"
 KLOG: Final = re.compile(r"[IWEF]\d{4} ")
 
 
-class KubeError(Exception):
-    """One sentence that says what is wrong and what to do."""
+class KubeError(UserError):
+    """What was asked of a cluster cannot be done."""
 
 
 @dataclass(frozen=True, slots=True)

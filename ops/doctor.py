@@ -14,11 +14,12 @@ import aio_pika
 import aiohttp
 
 from broker.amqp.bus import UNKNOWN
-from broker.messages import SERVICES
+from broker.services import SERVICES
 from broker.topology import QUEUES
 from ops.process import is_free
 from ops.rabbitmq import NodeError, find_rabbitmq
-from ops.supervisor import FIRST_PORT, PORTS, LocalError, Running
+from ops.running import FIRST_PORT, LocalError, Running
+from ops.supervisor import PORTS
 
 # Less room than this fills up in an hour of heavy buying.
 ROOM_BYTES: Final = 500 * 1024 * 1024

@@ -20,6 +20,7 @@ from urllib.parse import quote
 
 import aiohttp
 
+from ops.errors import UserError
 from ops.process import POLL_SECONDS, Process, free_port, is_free, is_ours
 
 HOMES: Final = (
@@ -45,7 +46,7 @@ ERL_ARGS: Final = (
 )
 
 
-class NodeError(Exception):
+class NodeError(UserError):
     """The node does not run. Its text says why and what to do."""
 
 

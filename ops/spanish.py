@@ -202,6 +202,8 @@ SPANISH: Final = {
     ),
     "the front door does not answer ({}): is `zoco up` running?": "la entrada no contesta ({0}): ¿corre `zoco up`?",
     "the front door does not answer": "la entrada no contesta",
+    "what answers at {} is no front door ({}): see --url": "lo que contesta en {0} no es la entrada ({1}): mira --url",
+    "the front door cannot be asked this ({})": "esto no se le puede pedir a la entrada ({0})",
     "the broker does not answer: {}": "RabbitMQ no contesta: {0}",
     "there is no service {}: it is one of {}": "no hay ningún servicio {0}: es uno de {1}",
     "there is no {}: it is one of {}": "no hay ningún {0}: es uno de {1}",

@@ -7,8 +7,6 @@ import contextlib
 import fcntl
 import json
 import os
-import shlex
-import shutil
 import signal
 import subprocess
 import sys
@@ -22,20 +20,16 @@ from typing import IO, Any, Final
 import aiohttp
 from rich.panel import Panel
 
-from broker.messages import SERVICES
+from broker.services import SERVICES
 from ops.i18n import Speaker, say
-from ops.process import Process, free_port, is_free, is_ours
+from ops.process import Process, free_port, is_free
 from ops.rabbitmq import Node, NodeError, secret
+from ops.running import BROKER, HOLDS, LOCK, POLL_SECONDS, STATE, LocalError, Running, said_where
 
-STATE: Final = "up.json"
-LOCK: Final = "up.lock"
-HOLDS: Final = "holds"
 # The front door first: the others are seldom called by hand.
 PORTS: Final = {"compras": 0, "usuarios": 1, "tokens": 2, "transacciones": 3}
-FIRST_PORT: Final = 8000
 AMQP_PORT: Final = 5672
 MANAGEMENT_PORT: Final = 15672
-BROKER: Final = "rabbitmq"
 COLOURS: Final = {"compras": 36, "usuarios": 33, "tokens": 35, "transacciones": 32, BROKER: 34}
 
 FIRST_PAUSE_SECONDS: Final = 0.2
@@ -53,43 +47,7 @@ BROKER_STOP_SECONDS: Final = 7.5
 READY_SECONDS: Final = 180.0
 # A service that was just started has the machine for itself for so long; then its next process gets ready.
 SPARE_SECONDS: Final = 2.0
-# Where a shop is kept unless told.
-DATA: Final = Path(".zoco")
 CODE: Final = (Path(__file__).parents[1] / "services", Path(__file__).parents[1] / "broker")
-POLL_SECONDS: Final = 0.05
-
-
-class LocalError(Exception):
-    """One sentence that says what is wrong and what to do."""
-
-
-@dataclass(frozen=True, slots=True)
-class Running:
-    """What `zoco up` wrote down for the other commands."""
-
-    data: Path
-    pid: int
-    urls: Mapping[str, str]
-    pids: Mapping[str, int]
-    broker_url: str
-    management_url: str | None
-    management_user: str | None
-    management_password: str | None
-    operator_token: str
-
-    @classmethod
-    def read(cls, data: Path) -> Running:
-        """Raises LocalError when nothing runs in this folder."""
-        data = data.resolve()
-        try:
-            state = json.loads((data / STATE).read_text(encoding="utf-8"))
-        except (OSError, ValueError):
-            raise LocalError(
-                f"nothing runs in {data}: start it with `make up`, or name its folder with --data"
-            ) from None
-        if not is_ours(state["pid"], "zoco"):
-            raise LocalError(f"`zoco up` in {data} is gone (it was pid {state['pid']}): start it again with `make up`")
-        return cls(data, **state)
 
 
 # How uvicorn runs a service. The bench runs what it compares with in the same way.
@@ -112,11 +70,6 @@ class Child:
     # The next one: it has imported everything, and waits.
     spare: Process | None = None
     spared: float = 0.0
-
-
-def said_where(data: Path) -> str:
-    """What a pasted command needs to find this shop, and no other."""
-    return "" if data == DATA.resolve() else f" --data {shlex.quote(str(data))}"
 
 
 class Local:
@@ -436,41 +389,6 @@ class Local:
 
 # What may be tuned from outside for all services of one `zoco up`.
 TUNING: Final = ("ZOCO_BACKLOG_LIMIT", "ZOCO_NUDGE_SECONDS", "ZOCO_PREFETCH", "ZOCO_BATCH", "ZOCO_SNAPSHOT_BYTES")
-
-
-def kill(running: Running, name: str, seconds: float | None) -> int:
-    """SIGKILL a service, or `rabbitmq`, and keep it down for so long. Returns its pid. Raises LocalError."""
-    pid = running.pids.get(name)
-    if pid is None:
-        raise LocalError(f"there is no {name} here: it is one of {', '.join(running.pids)}")
-    mark = str(running.data) if name == BROKER else f"services.{name}.main"
-    if not is_ours(pid, mark):
-        raise LocalError(f"{name} is down already; it is started again by itself")
-    if seconds is not None:
-        holds = running.data / HOLDS
-        holds.mkdir(exist_ok=True)
-        new = holds / f".{name}"
-        new.write_text(str(time.time() + seconds), encoding="utf-8")
-        new.replace(holds / name)
-    os.kill(pid, signal.SIGKILL)
-    while is_ours(pid, mark):
-        time.sleep(POLL_SECONDS)
-    return pid
-
-
-def reset(data: Path) -> None:
-    """Delete all that was ever bought here. Raises LocalError while it runs."""
-    if not data.exists():
-        return
-    strangers = {path.name for path in data.iterdir()} - {*SERVICES, BROKER, HOLDS, LOCK, STATE, "operator-token"}
-    if strangers:
-        raise LocalError(f"{data} holds {sorted(strangers)[0]}, which is not Zoco's: nothing was deleted")
-    with (data / LOCK).open("a+", encoding="utf-8") as lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise LocalError(f"{data} is in use: stop its `zoco up` first") from None
-        shutil.rmtree(data)
 
 
 def _edited_since(moment: float) -> bool:

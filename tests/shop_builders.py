@@ -21,10 +21,9 @@ from patience import END_SECONDS, PATIENCE_SECONDS, POLL_SECONDS, eventually, wa
 from loadgen.audit.verdict import Verdict
 from loadgen.drill.reconcile import reconcile
 from loadgen.load.client import Client
-from ops import supervisor as local
 from ops.process import free_port
 from ops.rabbitmq import Node, find_rabbitmq
-from ops.supervisor import LocalError, Running
+from ops.running import HOLDS, LocalError, Running, kill_process
 
 ZOCO = Path(sys.executable).with_name("zoco")
 
@@ -54,14 +53,18 @@ class Shop:
 
     def _killed(self, name: str, seconds: float | None) -> bool:
         try:
-            local.kill(self.running, name, seconds)
+            kill_process(self.running, name, seconds)
         except LocalError:
             return False
         return True
 
+    def hold(self, name: str, seconds: float) -> None:
+        """Keep down so much longer whom somebody else has killed for a time."""
+        (self.data / HOLDS / name).write_text(str(time.time() + seconds), encoding="utf-8")
+
     def let_it_start(self, name: str) -> None:
         """End the time for which somebody was killed."""
-        (self.data / local.HOLDS / name).unlink()
+        (self.data / HOLDS / name).unlink()
 
     def wipe_broker(self, seconds: float) -> None:
         """Kill RabbitMQ and delete its disk while it is down."""

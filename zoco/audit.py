@@ -12,11 +12,9 @@ import typer
 
 from loadgen.audit.verdict import LISTED, PROMISES, Breach, Verdict
 from loadgen.audit.verdict import text as as_text
-from loadgen.drill.reconcile import reconcile, reconcile_cluster
-from loadgen.terminal import out
 from ops.cluster import NAMESPACE, Cluster
-from ops.i18n import say, table
-from ops.supervisor import DATA
+from ops.i18n import Speaker, say, table
+from ops.running import DATA
 from zoco.options import JsonOption, KubeOption, NamespaceOption
 
 # Typer would refuse what cannot be read with a box of its own, as if the option were wrong.
@@ -31,6 +29,8 @@ SeedsOption = Annotated[
     Path | None,
     typer.Option("--seed", readable=False, help="The folder of the seed's files: what it gave is checked, too."),
 ]
+out = Speaker()
+
 ExplainOption = Annotated[bool, typer.Option("--explain", help="What was looked at, and each breach in full.")]
 
 
@@ -47,6 +47,8 @@ def audit(
 
     Exit code 1 when one is broken, 2 when what was named is no shop's, 3 when the books cannot be read.
     """
+    from loadgen.drill.reconcile import reconcile, reconcile_cluster
+
     if kube:
         verdict = reconcile_cluster(Cluster(namespace), client or [], seeds)
     else:

@@ -9,10 +9,9 @@ import sys
 from pathlib import Path
 from typing import Annotated, Final
 
-import structlog
 import typer
 
-from loadgen.terminal import Unusable
+from ops.errors import UserError
 from ops.i18n import Speaker, say
 from zoco.options import JsonOption
 
@@ -30,18 +29,18 @@ def bench(
     as_json: JsonOption = False,
 ) -> None:
     """Measure Zoco beside the least that could do the same, in turn. Exit code 1 when the audit finds a breach."""
-    # Half of the time that every other command would take to start.
-    import uvloop  # noqa: PLC0415
+    import structlog
+    import uvloop
 
-    from loadgen.bench import table  # noqa: PLC0415
-    from loadgen.bench.place import BenchFailed  # noqa: PLC0415
-    from loadgen.bench.run import LONG, QUICK, Plan  # noqa: PLC0415
-    from loadgen.bench.run import bench as run_bench  # noqa: PLC0415
+    from loadgen.bench import table
+    from loadgen.bench.place import BenchFailed
+    from loadgen.bench.run import LONG, QUICK, Plan
+    from loadgen.bench.run import bench as run_bench
 
     if quick and long:
-        raise Unusable("--quick and --long are two lengths of the same: give one")
+        raise UserError("--quick and --long are two lengths of the same: give one")
     if not Path("/proc/self/stat").exists():
-        raise Unusable("CPU is read from /proc, which only Linux has: run the bench there")
+        raise UserError("CPU is read from /proc, which only Linux has: run the bench there")
     # What the bus has to say of each new virtual host is no news, and stdout is for the findings.
     structlog.configure(
         wrapper_class=structlog.make_filtering_bound_logger(logging.WARNING),
@@ -54,7 +53,7 @@ def bench(
         if write is not None:
             table.write(findings, write)
     except (BenchFailed, ValueError) as error:
-        raise Unusable(str(error)) from error
+        raise UserError(str(error)) from error
     if as_json:
         out.print_json(json.dumps({**findings.as_json(), "audit": verdict.as_json()}, ensure_ascii=False))
     else:
@@ -65,7 +64,7 @@ def bench(
 
 
 def _emptied(folder: Path) -> None:
-    """Raises Unusable when something else is in it."""
+    """Raises UserError when something else is in it."""
     if folder.exists() and not (folder / "rabbitmq").exists() and any(folder.iterdir()):
-        raise Unusable(f"{folder} is no bench's folder: take another one with --out")
+        raise UserError(f"{folder} is no bench's folder: take another one with --out")
     shutil.rmtree(folder, ignore_errors=True)

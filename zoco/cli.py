@@ -10,33 +10,26 @@ import os
 import sys
 import time
 from collections.abc import Iterator
-from importlib import metadata
 from pathlib import Path
-from typing import Annotated, Any, Final, NoReturn
+from typing import TYPE_CHECKING, Annotated, Any, Final, NoReturn
 
-import aiohttp
 import typer
-from rich.table import Table
 
-from broker.amqp.bus import UNKNOWN
-from broker.amqp.dead_letters import Letters
-from broker.messages import SERVICES, Service
-from loadgen.audit import books
-from loadgen.load.client import NotQuiet
-from loadgen.load.crew import WorkerDied
-from loadgen.terminal import Unusable
-from ops import doctor as doctoring
-from ops import supervisor as local
-from ops.cluster import NAMESPACE, Cluster, KubeError
+from broker.services import SERVICES, Service
+from ops.cluster import NAMESPACE, Cluster
+from ops.errors import UserError
 from ops.i18n import Speaker, say, table
-from ops.rabbitmq import NodeError
-from ops.supervisor import DATA, LocalError, Running
-from zoco import audit as commands
+from ops.running import DATA, FIRST_PORT, Running, kill_process
+from ops.running import reset as delete_all
+from zoco.audit import audit
 from zoco.bench import bench
 from zoco.drill import drill
 from zoco.load import load
 from zoco.options import DataOption, JsonOption, KubeOption, NamespaceOption
 from zoco.translated import in_the_readers_language
+
+if TYPE_CHECKING:
+    from rich.table import Table
 
 HELP: Final = "Run the shop, buy, knock it down, and see that nothing was lost."
 # Usage, and whatever the user can mend.
@@ -59,14 +52,28 @@ def main() -> None:
     logging.getLogger("aiormq").addHandler(logging.NullHandler())
     try:
         in_the_readers_language(app)()
-    except (LocalError, NodeError, KubeError, books.NotAShop, NotQuiet, Unusable, WorkerDied) as error:
+    except UserError as error:
         fail(str(error))
-    except books.Unreadable as error:
-        fail(str(error), EX_UNREADABLE)
-    except aiohttp.ClientError as error:
-        fail(f"the front door does not answer ({error}): is `zoco up` running?")
-    except UNKNOWN as error:
-        fail(f"the broker or a service does not answer ({str(error) or type(error).__name__}): see `zoco doctor`")
+    except Exception as error:
+        fail(*_said_of(error))
+
+
+def _said_of(error: Exception) -> tuple[str, int]:
+    """What the libraries and the audit have to say to a user, and the exit code. Raises whatever is our own fault."""
+    import aiohttp
+
+    from broker.amqp.bus import UNKNOWN
+    from loadgen.audit.books import NotAShop, Unreadable
+
+    match error:
+        case Unreadable():
+            return str(error), EX_USAGE if isinstance(error, NotAShop) else EX_UNREADABLE
+        case aiohttp.ClientError():
+            return f"the front door does not answer ({error}): is `zoco up` running?", EX_USAGE
+    if not isinstance(error, UNKNOWN):
+        raise error
+    why = str(error) or type(error).__name__
+    return f"the broker or a service does not answer ({why}): see `zoco doctor`", EX_USAGE
 
 
 def fail(sentence: str, code: int = EX_USAGE) -> NoReturn:
@@ -76,6 +83,8 @@ def fail(sentence: str, code: int = EX_USAGE) -> NoReturn:
 
 def _version(asked: bool) -> None:
     if asked:
+        from importlib import metadata
+
         out.print(metadata.version("zoco"), markup=False)
         raise typer.Exit
 
@@ -92,10 +101,12 @@ def zoco(
 @app.command()
 def up(
     data: DataOption = DATA,
-    port: Annotated[int, typer.Option(help="The front door's port, and the next three. 0: any.")] = local.FIRST_PORT,
+    port: Annotated[int, typer.Option(help="The front door's port, and the next three. 0: any.")] = FIRST_PORT,
 ) -> None:
     """Start RabbitMQ and the four services here, and watch them until Ctrl-C."""
-    asyncio.run(local.Local(data, port, broker_url=os.environ.get("ZOCO_RABBITMQ_URL")).run())
+    from ops.supervisor import Local
+
+    asyncio.run(Local(data, port, broker_url=os.environ.get("ZOCO_RABBITMQ_URL")).run())
 
 
 @app.command()
@@ -103,7 +114,7 @@ def reset(data: DataOption = DATA, yes: Annotated[bool, typer.Option("--yes", he
     """Delete all that was bought here, and start anew the next time."""
     if not yes:
         typer.confirm(say(f"Delete everything in {data}?"), abort=True)
-    local.reset(data)
+    delete_all(data)
     out.print(f"{data} is gone")
 
 
@@ -122,7 +133,7 @@ def kill(
             f"killed pod {pod}" if not seconds else f"killed pod {pod}, and kept {service} down for {seconds:g} s"
         )
         return
-    pid = local.kill(Running.read(data), service, seconds)
+    pid = kill_process(Running.read(data), service, seconds)
     out.print(f"killed {service} (pid {pid})" if not seconds else f"killed {service} (pid {pid}), for {seconds:g} s")
 
 
@@ -140,9 +151,11 @@ def buy(  # noqa: PLR0913, PLR0917 - each is an option of the command
     as_json: JsonOption = False,
 ) -> None:
     """Buy a token, and wait for the end. Exit code 1 when it is refused."""
+    from zoco.front_door import post
+
     body = {"usuarioId": usuario, "tokenId": token} | ({} if max_price is None else {"precioMaximo": max_price})
     with front_door(data, url, namespace if kube else None) as front:
-        status, told = asyncio.run(_post(f"{front}/compras", body, key, wait))
+        status, told = post(f"{front}/compras", body, key, wait)
     if status not in (200, 202):
         fail(f"answered {status}: {told.get('detail', told)}")
     if as_json:
@@ -165,12 +178,6 @@ def front_door(data: Path, url: str | None, namespace: str | None) -> Iterator[s
         yield url or Running.read(data).urls["compras"]
 
 
-async def _post(url: str, body: dict[str, Any], key: str | None, wait: int) -> tuple[int, dict[str, Any]]:
-    headers = {"Prefer": f"wait={wait}"} | ({"Idempotency-Key": key} if key else {})
-    async with aiohttp.ClientSession() as http, http.post(url, json=body, headers=headers) as answer:
-        return answer.status, await answer.json(content_type=None)
-
-
 @app.command()
 def queues(
     data: DataOption = DATA,
@@ -181,11 +188,13 @@ def queues(
     watch: Annotated[bool, typer.Option("--watch", help="Again every second, until Ctrl-C.")] = False,
 ) -> None:
     """What waits in each queue, who consumes it, and how many dead letters there are."""
+    from zoco.front_door import NoAnswer
+
     while True:
         with front_door(data, url, namespace if kube else None) as front:
             try:
                 _show_queues(front, as_json, watch)
-            except aiohttp.ClientError:
+            except NoAnswer:
                 # The pod that we were led to is gone; there may be another.
                 if not (kube and watch):
                     raise
@@ -194,8 +203,10 @@ def queues(
 
 
 def _show_queues(front: str, as_json: bool, watch: bool) -> None:
+    from zoco.front_door import get
+
     while True:
-        state = asyncio.run(_get(f"{front}/estado"))
+        state = get(f"{front}/estado")
         if state["colas"] is None:
             fail(f"the broker does not answer: {state['broker']['problema']}")
         if as_json:
@@ -213,12 +224,6 @@ def _queue_table(depths: dict[str, dict[str, int]]) -> Table:
         depth, dead = depths[name], depths[f"{name}.muertos"]
         shown.add_row(name, str(depth["messages"]), str(depth["consumers"]), str(dead["messages"]))
     return shown
-
-
-async def _get(url: str) -> Any:
-    async with aiohttp.ClientSession() as http, http.get(url) as answer:
-        answer.raise_for_status()
-        return await answer.json(content_type=None)
 
 
 @letters_app.command("list")
@@ -259,6 +264,8 @@ def letters_discard(service: ServiceArgument, message_id: str, data: DataOption 
 
 
 def _with_letters(data: Path, work: Any) -> Any:
+    from broker.amqp.dead_letters import Letters
+
     async def run() -> Any:
         async with Letters(Running.read(data).broker_url) as desk:
             return await work(desk)
@@ -276,7 +283,9 @@ def _service(name: str) -> Service:
 @app.command()
 def doctor(data: DataOption = DATA, as_json: JsonOption = False) -> None:
     """Look at everything that may be wrong here, and say what to type. Exit code 1 when something is."""
-    findings = asyncio.run(doctoring.examine(data))
+    from ops.doctor import examine
+
+    findings = asyncio.run(examine(data))
     if as_json:
         out.print_json(json.dumps([{"what": f.what, "well": f.well, "says": f.says} for f in findings]))
     else:
@@ -287,5 +296,5 @@ def doctor(data: DataOption = DATA, as_json: JsonOption = False) -> None:
         raise typer.Exit(1)
 
 
-for command in (load, drill, commands.audit, bench):
+for command in (load, drill, audit, bench):
     app.command()(command)

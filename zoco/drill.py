@@ -8,34 +8,23 @@ from typing import Annotated, Final
 
 import typer
 
-from loadgen.drill import porcupine
-from loadgen.drill.controls import CONTROLS
-from loadgen.drill.drill import Order
-from loadgen.drill.drill import drill as run_drill
 from loadgen.drill.faults import SCENARIOS
-from loadgen.drill.report import html
-from loadgen.load.mixes import MIXES
-from loadgen.terminal import (
-    REPORT,
+from loadgen.drill.guarantees import GUARANTEES
+from ops.cluster import NAMESPACE, Cluster
+from ops.i18n import say
+from ops.running import DATA, Running
+from zoco.options import (
     BuyersOption,
+    DataOption,
     FolderOption,
+    JsonOption,
     MixOption,
-    Progress,
+    NamespaceOption,
     RateOption,
     SeedOption,
     TokensOption,
-    Unusable,
     WorkersOption,
-    many_connections,
-    new_folder,
-    one_of,
-    out,
 )
-from ops.cluster import NAMESPACE, Cluster
-from ops.i18n import say
-from ops.supervisor import DATA, Running
-from zoco.audit import print_breaches
-from zoco.options import DataOption, JsonOption, NamespaceOption
 
 # Breaches of each promise that a drill prints; `zoco audit` on its books has more.
 EXAMPLES: Final = 3
@@ -48,7 +37,7 @@ def drill(  # noqa: PLR0913, PLR0917
     here: Annotated[bool, typer.Option("--here", help="Harm the shop that runs in --data.")] = False,
     kube: Annotated[bool, typer.Option("--kube", help="Harm the shop in the cluster that kubectl points at.")] = False,
     without: Annotated[
-        str | None, typer.Option(help=f"Take a guarantee away, to see it missed: {', '.join(CONTROLS)}.")
+        str | None, typer.Option(help=f"Take a guarantee away, to see it missed: {', '.join(GUARANTEES)}.")
     ] = None,
     seed: SeedOption = 0,
     purchases: Annotated[int, typer.Option(min=1, help="Requests; more if the last fault comes late.")] = 10_000,
@@ -71,11 +60,19 @@ def drill(  # noqa: PLR0913, PLR0917
     as_json: JsonOption = False,
 ) -> None:
     """Load, faults, quiet, audit: a verdict. Exit code 1: it failed; 3: a guarantee was gone, and was not missed."""
-    control = None
+    from loadgen.drill import porcupine
+    from loadgen.drill.drill import Order
+    from loadgen.drill.drill import drill as run_drill
+    from loadgen.drill.report import html
+    from loadgen.load.mixes import MIXES
+    from loadgen.terminal import REPORT, Progress, Unusable, many_connections, new_folder, one_of, out
+    from zoco.audit import print_breaches
+
+    guarantee = None
     if without is not None:
-        one_of("control", without, CONTROLS)
-        control = CONTROLS[without]
-        scenario = scenario or control.scenario
+        one_of("control", without, GUARANTEES)
+        guarantee = GUARANTEES[without]
+        scenario = scenario or guarantee.scenario
         if here or kube:
             raise Unusable(
                 "a guarantee can be taken away only from a shop of the drill's own: leave out --here and --kube"
@@ -106,9 +103,9 @@ def drill(  # noqa: PLR0913, PLR0917
         every_seconds=every,
         buyers=buyers,
         tokens=tokens,
-        patience_seconds=patience or (30 if control else 120),
+        patience_seconds=patience or (30 if guarantee else 120),
         without=without,
-        must_break=control.promises if control else frozenset(),
+        must_break=guarantee.promises if guarantee else frozenset(),
         workers=workers,
         # Others may buy in a shop that is not the drill's own.
         judges=[porcupine.judge(alone=not (here or kube))] if with_porcupine else [],

@@ -4,41 +4,23 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections import Counter
-from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from loadgen.drill.report import html
-from loadgen.load.client import Client
-from loadgen.load.crew import crew
-from loadgen.load.journal import JOURNAL
-from loadgen.load.load import PATIENCE_SECONDS, Load
-from loadgen.load.meter import Meter
-from loadgen.load.mixes import MIXES, Stock
-from loadgen.load.plan import Plan
-from loadgen.load.prepare import prepared
-from loadgen.load.rows import Row, measured
-from loadgen.terminal import (
-    REPORT,
+from ops.i18n import say
+from ops.running import DATA, Running
+from zoco.options import (
     BuyersOption,
+    DataOption,
     FolderOption,
+    JsonOption,
     MixOption,
-    Progress,
     RateOption,
     SeedOption,
     TokensOption,
-    Unusable,
     WorkersOption,
-    many_connections,
-    new_folder,
-    one_of,
-    out,
 )
-from ops.i18n import say
-from ops.supervisor import DATA, Running
-from zoco.options import DataOption, JsonOption
 
 
 def load(  # noqa: PLR0913, PLR0917 - each is an option of the command
@@ -58,6 +40,15 @@ def load(  # noqa: PLR0913, PLR0917 - each is an option of the command
     as_json: JsonOption = False,
 ) -> None:
     """Buy at a fixed rate, and write down what was asked and what was told. Exit code 1 when an answer was wrong."""
+    from loadgen.drill.report import html
+    from loadgen.load.journal import JOURNAL
+    from loadgen.load.meter import Meter
+    from loadgen.load.mixes import MIXES, Stock
+    from loadgen.load.plan import Plan
+    from loadgen.load.rows import load_rows
+    from loadgen.load.run import run
+    from loadgen.terminal import REPORT, Progress, Unusable, many_connections, new_folder, one_of, out
+
     one_of("mix", mix, MIXES)
     if url is None:
         running = Running.read(data)
@@ -72,38 +63,13 @@ def load(  # noqa: PLR0913, PLR0917 - each is an option of the command
     plan = Plan(mix, stock, seed, rate, count, workers)
     meter = Meter()
     with Progress(as_json) as progress:
-        quiet = asyncio.run(_load(plan, folder, url, token, meter, progress))
-    (folder / REPORT).write_text(html(f"zoco load: {mix}", meter, [], _load_rows(meter)), encoding="utf-8")
+        quiet = asyncio.run(run(plan, folder, url, token, meter, progress))
+    (folder / REPORT).write_text(html(f"zoco load: {mix}", meter, [], load_rows(meter)), encoding="utf-8")
     if as_json:
         out.print_json(json.dumps(meter.as_json()))
     else:
-        for name, value in _load_rows(meter):
+        for name, value in load_rows(meter):
             out.print(f"{say(name):<12} {say(value)}", markup=False)
         out.print(f"journal and report: {folder / JOURNAL} {folder / REPORT}", markup=False)
     if meter.wrong or meter.abandoned or not quiet:
         raise typer.Exit(1)
-
-
-async def _load(plan: Plan, folder: Path, url: str, token: str, meter: Meter, progress: Progress) -> bool:
-    async with Client(url, folder / JOURNAL, token) as client:
-        progress.tell("registering buyers and tokens ...", None)
-        plan.stock = await prepared(client, plan.stock)
-        load = Load(client, meter)
-        async with crew(plan, folder, url, token) as workers, load.measured():
-            watching = asyncio.create_task(progress.watch(meter))
-            try:
-                await workers.send(load)
-                return await load.finish(PATIENCE_SECONDS)
-            finally:
-                watching.cancel()
-
-
-def _load_rows(meter: Meter) -> list[Row]:
-    rows = [
-        ("requests", f"{meter.arrived:,}: accepted {meter.accepted:,}, rejected {meter.rejected:,}"),
-        ("finished", f"sold {meter.sold:,}, refused {meter.refused:,}, not finished {meter.unfinished:,}"),
-        *measured(meter),
-    ]
-    if meter.abandoned:
-        rows.append(("given up", f"{meter.abandoned:,}"))
-    return rows + [("wrong", f"{wrong} ({count} times)") for wrong, count in sorted(Counter(meter.wrong).items())]

@@ -6,7 +6,6 @@ from functools import partial
 from typing import Any, Final
 
 import typer
-from typer import rich_utils
 
 from ops.i18n import in_spanish, say
 
@@ -21,6 +20,8 @@ def in_the_readers_language(app: typer.Typer) -> Any:
     """The command, with what Typer shows of it in the reader's language."""
     command = typer.main.get_command(app)
     if in_spanish():
+        from typer import rich_utils
+
         for name in TITLES:
             setattr(rich_utils, name, say(getattr(rich_utils, name)))
         _translate(command)

@@ -31,7 +31,8 @@ from yarl import URL
 
 from broker.amqp.dead_letters import copy_of
 from broker.amqp.frames import Consumer, Delivered, Line, Outgoing, Publisher, Unroutable, properties, table
-from broker.messages import BIT, Message, Poison, Service, decode, encode
+from broker.messages import BIT, Message, Poison, decode, encode
+from broker.services import Service
 from broker.topology import BINDINGS, DEAD_LETTER_EXCHANGE, EXCHANGE, EXCHANGE_TYPE, QUEUES
 
 log = structlog.get_logger()

@@ -14,7 +14,7 @@ from aio_pika.abc import AbstractChannel, AbstractConnection, AbstractIncomingMe
 from pamqp.commands import Basic
 
 from broker.amqp.frames import Delivered
-from broker.messages import SERVICES, Service
+from broker.services import SERVICES, Service
 from broker.topology import dead_letter_queue
 
 CALL_SECONDS: Final = 10

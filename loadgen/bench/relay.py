@@ -16,7 +16,7 @@ from typing import Final
 
 import uvloop
 
-from broker.messages import SERVICES, Service
+from broker.services import SERVICES, Service
 from loadgen.bench.sample import FIRST, LAST, answers, message, outgoing
 from loadgen.bench.wire import Wire, opened
 from services.shared.processor import BATCH_LIMIT

@@ -12,7 +12,7 @@ from pathlib import Path
 from statistics import median
 from typing import Final
 
-from broker.messages import SERVICES
+from broker.services import SERVICES
 from loadgen.audit.verdict import Verdict
 from loadgen.bench.figures import Findings
 from loadgen.bench.place import BenchFailed, Place, Sample, Watch, opened, until
@@ -27,7 +27,7 @@ from loadgen.load.journal import JOURNAL
 from loadgen.load.load import Load
 from loadgen.load.meter import Meter
 from loadgen.load.mixes import Ask
-from ops.supervisor import Running
+from ops.running import Running
 
 Side = Callable[[int], Awaitable[Sample]]
 Tell = Callable[[str], None]

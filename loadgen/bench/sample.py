@@ -13,11 +13,11 @@ from broker.messages import (
     CompraSolicitada,
     Message,
     SaldoReservado,
-    Service,
     TokenReservado,
     TransaccionRegistrada,
     compra_id,
 )
+from broker.services import Service
 from services.shared.runtime import utc_now
 
 # What follows a message on the way of a purchase that succeeds.

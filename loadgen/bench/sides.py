@@ -13,13 +13,13 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from itertools import count as numbers
 from typing import Final
 
-from broker.messages import SERVICES
+from broker.services import SERVICES
 from loadgen.bench.client import Told, request, send
 from loadgen.bench.place import BROKER, PATIENCE_SECONDS, BenchFailed, Place, Program, Sample, Served, Watch, until
 from loadgen.bench.relay import FRONT
 from loadgen.bench.sample import PRECIO, USUARIO, message, outgoing
 from loadgen.bench.wire import opened
-from ops.supervisor import Running
+from ops.running import Running
 from services.shared.processor import BATCH_LIMIT
 
 # A poll of what is under way costs a little, and makes no figure wrong by more than this.

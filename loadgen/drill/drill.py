@@ -32,12 +32,14 @@ from loadgen.load.mixes import MIXES, Stock
 from loadgen.load.plan import Plan
 from loadgen.load.prepare import prepared
 from ops.cluster import Cluster, KubeError
-from ops.supervisor import Running
+from ops.running import Running
 
 POLL_SECONDS: Final = 0.2
 # By so many seconds each fault may make those after it late: who is down already is killed only once it is back.
-LATE_SECONDS: Final = 1.0
+LATE_SECONDS: Final = 5.0
 BROKER_LATE_SECONDS: Final = 10.0
+# All of them together: so much more load there is at most, or as much again as was asked for.
+ALL_LATE_SECONDS: Final = 30.0
 # So many seconds of load there are after the last fault is over, so that one sees whether the shop is back.
 AFTER_SECONDS: Final = 0.5
 # From the end of all patience until each service must answer the audit.
@@ -95,7 +97,8 @@ class Order:
             fault.seconds + (BROKER_LATE_SECONDS if fault.victim == faults.BROKER else LATE_SECONDS)
             for fault in self.faults()
         ]
-        return self.purchases + min(self.purchases, round((sum(each) + AFTER_SECONDS) * self.rate))
+        late = min(sum(each) + AFTER_SECONDS, max(ALL_LATE_SECONDS, self.load_seconds))
+        return self.purchases + round(late * self.rate)
 
     def plan(self, stock: Stock) -> Plan:
         return Plan(self.mix, stock, self.seed, self.rate, self.most, self.workers)

@@ -10,7 +10,7 @@ from pathlib import Path
 from statistics import median
 from typing import Any, Final
 
-from ops.supervisor import LocalError, Running
+from ops.running import LocalError, Running
 
 SAMPLE_SECONDS: Final = 1.0
 # With fewer samples a quarter of them says nothing.

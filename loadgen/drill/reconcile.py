@@ -18,7 +18,7 @@ from loadgen.audit.books import NotAShop, Unreadable
 from loadgen.audit.clients import client_journal
 from loadgen.audit.verdict import Verdict
 from ops.cluster import Cluster
-from ops.supervisor import LocalError, Running
+from ops.running import LocalError, Running
 
 # The seed of a shop that nobody gave another one.
 SEEDS: Final = Path(__file__).parents[2] / "services"

@@ -16,7 +16,7 @@ import aiohttp
 from loadgen.drill.proxy import Proxy
 from ops.process import Process
 from ops.rabbitmq import Node
-from ops.supervisor import LocalError, Running
+from ops.running import LocalError, Running
 
 READY_SECONDS: Final = 120.0
 STOP_SECONDS: Final = 15.0

@@ -18,9 +18,8 @@ from yarl import URL
 from loadgen.drill.faults import BROKER, POLL_SECONDS, Fault, FaultFailed, kill_when_there
 from loadgen.drill.proxy import Proxy
 from loadgen.load.clock import CLOCK
-from ops import supervisor as local
 from ops.process import is_ours
-from ops.supervisor import LocalError, Running
+from ops.running import LocalError, Running, kill_process
 
 # RabbitMQ takes about 6 s to come back, and far longer on a machine with other work.
 PATIENCE_SECONDS: Final = 60.0
@@ -56,7 +55,7 @@ class LocalTarget:
         in each of them is never back."""
 
         def kill() -> None:
-            local.kill(Running.read(self._data), victim, seconds or None)
+            kill_process(Running.read(self._data), victim, seconds or None)
 
         deadline = time.monotonic() + PATIENCE_SECONDS
         while not await self._works(victim) and time.monotonic() < deadline:  # noqa: ASYNC110 - nothing announces it

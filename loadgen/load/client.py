@@ -17,6 +17,7 @@ import aiohttp
 import msgspec
 
 from loadgen.load.journal import ClientJournal, answer_of
+from ops.errors import UserError
 
 # A buyer who gets no answer, or a 503, sends the same request again, under the same key, for so long.
 PATIENCE_SECONDS: Final = 60.0
@@ -29,7 +30,7 @@ ENTRIES: Final = 256
 SHOP_SECONDS: Final = 5.0
 
 
-class NotQuiet(Exception):
+class NotQuiet(UserError):
     """Something is still on its way after all the time that it was given."""
 
 

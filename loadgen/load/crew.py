@@ -16,12 +16,13 @@ from loadgen.load.journal import journal_of
 from loadgen.load.load import Load
 from loadgen.load.meter import Meter
 from loadgen.load.plan import Plan
+from ops.errors import UserError
 
 # From the word to start until the start, so that all have heard it.
 START_SECONDS: Final = 0.2
 
 
-class WorkerDied(Exception):
+class WorkerDied(UserError):
     """A worker ended before it had done its share. One sentence."""
 
 

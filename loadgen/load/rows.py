@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections import Counter
+
 from loadgen.load.meter import Meter
 
 Row = tuple[str, str]
@@ -36,3 +38,15 @@ def _client_says(meter: Meter) -> str:
         return "nothing to measure"
     behind = spread(meter.lag.summary())
     return f"sent {meter.rate:,.1f} requests a second of {meter.asked_rate:,.1f}, later than due by {behind}"
+
+
+def load_rows(meter: Meter) -> list[Row]:
+    """What a load came to."""
+    rows = [
+        ("requests", f"{meter.arrived:,}: accepted {meter.accepted:,}, rejected {meter.rejected:,}"),
+        ("finished", f"sold {meter.sold:,}, refused {meter.refused:,}, not finished {meter.unfinished:,}"),
+        *measured(meter),
+    ]
+    if meter.abandoned:
+        rows.append(("given up", f"{meter.abandoned:,}"))
+    return rows + [("wrong", f"{wrong} ({count} times)") for wrong, count in sorted(Counter(meter.wrong).items())]

@@ -14,7 +14,7 @@ from typing import Any, Final
 import aiohttp
 
 from broker.account import Account
-from broker.messages import SERVICES
+from broker.services import SERVICES
 from services.shared.http.problems import Problem, unavailable
 from services.shared.settings import WrongSetting
 

@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Final
 
-from broker.messages import SERVICES
+from broker.services import SERVICES
 from services.shared.http.problems import unavailable
 
 # How long `zoco up` keeps a service down when the page asks for it: long enough to buy, and to see the queue grow.

@@ -18,7 +18,8 @@ from fastapi import Request, Response
 from prometheus_client import Counter, Gauge, Histogram
 
 from broker.amqp.bus import BusError
-from broker.messages import SERVICES, AltaMessage, CompraSolicitada, Message, Service
+from broker.messages import AltaMessage, CompraSolicitada, Message
+from broker.services import SERVICES, Service
 from services.compras.chaos import place_of
 from services.compras.domain import Alta, Asunto, Compra, finished, pregunta
 from services.compras.fechas import Fechas

@@ -12,7 +12,8 @@ from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
 from typing import Final, Protocol
 
-from broker.messages import SERVICES, Message, Service
+from broker.messages import Message
+from broker.services import SERVICES, Service
 from services.compras.domain import Asunto, finished, pregunta
 from services.shared.journal.store import Change, JsonStore
 

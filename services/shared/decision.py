@@ -8,7 +8,8 @@ from typing import Any, Generic, TypeVar
 
 from msgspec import Struct
 
-from broker.messages import Message, Service
+from broker.messages import Message
+from broker.services import Service
 
 Row = TypeVar("Row", bound=Struct)
 Item = TypeVar("Item")

@@ -17,7 +17,8 @@ from patience import PATIENCE_SECONDS
 from shop_builders import rabbitmqctl
 
 from broker.amqp.bus import Bus, BusOptions, Delivery
-from broker.messages import CompraSolicitada, Message, Service, TokenReservado, compra_id, decode, encode
+from broker.messages import CompraSolicitada, Message, TokenReservado, compra_id, decode, encode
+from broker.services import Service
 from broker.topology import QUEUES
 from ops.rabbitmq import Node
 

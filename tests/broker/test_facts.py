@@ -25,7 +25,7 @@ from broker_builders import (
 from patience import PATIENCE_SECONDS
 
 from broker.amqp.bus import Bus, BusError, BusRefused, BusStuck
-from broker.messages import SERVICES
+from broker.services import SERVICES
 from broker.topology import EXCHANGE, QUEUES
 from ops.rabbitmq import Node
 

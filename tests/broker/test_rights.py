@@ -10,7 +10,8 @@ from aio_pika.exceptions import ChannelClosed
 from aiormq.exceptions import ChannelAccessRefused
 from broker_builders import manage, one_of_each, operator, running, take
 
-from broker.messages import HEARD_BY, SAID_BY, SERVICES, Service
+from broker.messages import HEARD_BY, SAID_BY
+from broker.services import SERVICES, Service
 from broker.topology import DEAD_LETTER_EXCHANGE, EXCHANGE, EXCHANGE_TYPE, QUEUES, definitions
 from ops.rabbitmq import Node
 

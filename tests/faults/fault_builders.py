@@ -11,7 +11,8 @@ from pathlib import Path
 from patience import PATIENCE_SECONDS
 from shop_builders import Shop, start
 
-from broker.messages import HEARD_BY, SAID_BY, SERVICES
+from broker.messages import HEARD_BY, SAID_BY
+from broker.services import SERVICES
 from loadgen.audit.verdict import Verdict
 from loadgen.load.client import Client
 

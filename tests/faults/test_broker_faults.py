@@ -20,7 +20,8 @@ from patience import PATIENCE_SECONDS
 from shop_builders import ZOCO, Shop, rabbitmqctl, start
 
 from broker.amqp.dead_letters import Letters
-from broker.messages import SERVICES, SaldoReservado, compra_id, encode
+from broker.messages import SaldoReservado, compra_id, encode
+from broker.services import SERVICES
 from broker.topology import DEAD_LETTER_EXCHANGE, EXCHANGE
 from loadgen.drill.proxy import Proxy
 from loadgen.load.client import Client

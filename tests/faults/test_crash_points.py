@@ -12,7 +12,7 @@ import pytest
 from crash_program import HEARD, ROTATION, SAID, SNAPSHOT, TAKEOVER
 from fault_builders import HEARS, SAYS, FaultyShop, Orders, faulty, told_and_audited
 
-from broker.messages import SERVICES
+from broker.services import SERVICES
 
 PLACES = (*HEARD, *SAID, *ROTATION, *SNAPSHOT)
 # What comes by HTTP is not acked to anybody.

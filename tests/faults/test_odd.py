@@ -11,7 +11,7 @@ import aiohttp
 import pytest
 from fault_builders import faulty, told_and_audited
 
-from broker.messages import SERVICES
+from broker.services import SERVICES
 from ops.rabbitmq import Node
 
 vhosts = count()

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 from manifest_builders import ROOT
 
-from broker.messages import SERVICES
+from broker.services import SERVICES
 
 EVERY = pytest.mark.parametrize("service", SERVICES)
 

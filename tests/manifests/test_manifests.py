@@ -27,7 +27,7 @@ from manifest_builders import (
     workloads,
 )
 
-from broker.messages import SERVICES
+from broker.services import SERVICES
 from services.shared.settings import PREFIX, Settings
 
 EVERY = pytest.mark.parametrize("components", all_combinations(), ids=lambda chosen: "+".join(chosen) or "alone")

@@ -9,7 +9,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from broker.amqp.bus import Delivery
-from broker.messages import SERVICES, Message, Poison, Service, decode, encode, encode_word
+from broker.messages import Message, Poison, decode, encode, encode_word
+from broker.services import SERVICES, Service
 from broker.topology import BINDINGS, EXCHANGE
 
 

@@ -19,15 +19,8 @@ from sim_broker import Broken, Broker, Envelope, SimWire
 from sim_disk import Folder, SimDisk
 from sim_loop import PROCESS, Killed, Loop, Process, Stuck
 
-from broker.messages import (
-    SERVICES,
-    CompraSolicitada,
-    Message,
-    SaldoRecargado,
-    TokenPublicado,
-    UsuarioRegistrado,
-    compra_id,
-)
+from broker.messages import CompraSolicitada, Message, SaldoRecargado, TokenPublicado, UsuarioRegistrado, compra_id
+from broker.services import SERVICES
 from services.compras import domain as compras
 from services.compras import main
 from services.compras import requests as front

@@ -8,7 +8,8 @@ from pathlib import Path
 
 from store_builders import confirmada, life, solicitada, writer
 
-from broker.messages import SERVICES, Message, Service
+from broker.messages import Message
+from broker.services import SERVICES, Service
 from services.compras.domain import DOMAIN
 from services.compras.resend import LONGEST_SECONDS, Nudge
 from services.shared.journal.store import JsonStore

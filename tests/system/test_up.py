@@ -15,7 +15,7 @@ from patience import END_SECONDS, PATIENCE_SECONDS, wait_until
 from shop_builders import ZOCO, Shop, processes_of, start
 
 from ops.rabbitmq import START_SECONDS
-from ops.supervisor import Running
+from ops.running import Running
 
 
 def zoco(*words: str) -> subprocess.CompletedProcess[str]:

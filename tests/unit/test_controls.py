@@ -15,6 +15,7 @@ from patience import PATIENCE_SECONDS
 from loadgen.audit.verdict import PROMISES
 from loadgen.drill import controls
 from loadgen.drill.controls import CONTROLS
+from loadgen.drill.guarantees import GUARANTEES
 from services.shared.journal.disk import LocalDisk
 
 APP = "services.tokens.main:app"
@@ -24,14 +25,14 @@ APP = "services.tokens.main:app"
 def disk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[LocalDisk]:
     """One that writes later, and is itself again after the test."""
     monkeypatch.setattr(controls, "_replace", monkeypatch.setattr)
-    CONTROLS["journal"].take_away(APP)
+    CONTROLS["journal"](APP)
     disk = LocalDisk(tmp_path)
     disk.create("book")
     yield disk
     disk.close()
 
 
-@pytest.mark.parametrize("name", CONTROLS)
+@pytest.mark.parametrize("name", GUARANTEES)
 def test_each_control_finds_what_it_takes_away_and_says_which_promise_breaks(
     name: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -42,10 +43,11 @@ def test_each_control_finds_what_it_takes_away_and_says_which_promise_breaks(
         monkeypatch.setattr(owner, attribute, new)
 
     monkeypatch.setattr(controls, "_replace", replace)
-    CONTROLS[name].take_away(APP)
+    CONTROLS[name](APP)
     assert replaced
-    assert set(PROMISES) >= CONTROLS[name].promises > set()
-    said = CONTROLS[name].take_away.__doc__ or ""
+    assert CONTROLS.keys() == GUARANTEES.keys()
+    assert set(PROMISES) >= GUARANTEES[name].promises > set()
+    said = CONTROLS[name].__doc__ or ""
     assert "Shows" in said
     assert "Breaks" in said
 

@@ -23,7 +23,8 @@ from loadgen.drill.faults import Fault, carry_out
 from loadgen.drill.target import LocalTarget
 from ops import supervisor as local
 from ops.process import RANGE, Process, free_port, is_free, is_ours
-from ops.supervisor import Local, LocalError, Running
+from ops.running import HOLDS, STATE, LocalError, Running, kill_process, reset
+from ops.supervisor import Local
 from services.shared import decision
 
 
@@ -69,7 +70,7 @@ def running(data: Path, up: Process, urls: dict[str, str] | None = None, /, **pi
         "management_password": None,
         "operator_token": "",
     }
-    (data / local.STATE).write_text(json.dumps(state))
+    (data / STATE).write_text(json.dumps(state))
     return Running.read(data)
 
 
@@ -90,24 +91,24 @@ async def test_a_folder_that_cannot_be_written_is_named(tmp_path: Path) -> None:
 async def test_kill_returns_when_the_process_is_gone_and_says_how_long_it_stays_down(
     tmp_path: Path, up: Process, service: Process
 ) -> None:
-    pid = local.kill(running(tmp_path, up, tokens=service.pid), "tokens", 30)
+    pid = kill_process(running(tmp_path, up, tokens=service.pid), "tokens", 30)
     assert pid == service.pid
     assert await service.wait() == -signal.SIGKILL
-    held_seconds = float((tmp_path / local.HOLDS / "tokens").read_text()) - time.time()
+    held_seconds = float((tmp_path / HOLDS / "tokens").read_text()) - time.time()
     assert 25 < held_seconds <= 30
 
 
 def test_kill_never_hits_a_stranger_with_a_recycled_pid(tmp_path: Path, up: Process, service: Process) -> None:
     with pytest.raises(LocalError, match="down already"):
-        local.kill(running(tmp_path, up, usuarios=service.pid), "usuarios", None)
+        kill_process(running(tmp_path, up, usuarios=service.pid), "usuarios", None)
     assert service.code is None
 
 
 def test_who_is_down_already_is_not_kept_down_for_longer(tmp_path: Path, up: Process, service: Process) -> None:
     service.kill()
     with pytest.raises(LocalError, match="down already"):
-        local.kill(running(tmp_path, up, tokens=service.pid), "tokens", 30)
-    assert not (tmp_path / local.HOLDS / "tokens").exists()
+        kill_process(running(tmp_path, up, tokens=service.pid), "tokens", 30)
+    assert not (tmp_path / HOLDS / "tokens").exists()
 
 
 async def test_kills_of_who_is_down_do_not_pile_up(tmp_path: Path, up: Process, service: Process) -> None:
@@ -167,10 +168,10 @@ def test_reset_deletes_nothing_in_a_folder_that_holds_something_else(tmp_path: P
     (tmp_path / "thesis.txt").touch()
     (tmp_path / "tokens").mkdir()
     with pytest.raises(LocalError, match=r"thesis\.txt"):
-        local.reset(tmp_path)
+        reset(tmp_path)
     assert (tmp_path / "tokens").exists()
     (tmp_path / "thesis.txt").unlink()
-    local.reset(tmp_path)
+    reset(tmp_path)
     assert not tmp_path.exists()
 
 

@@ -18,7 +18,6 @@ from broker.messages import (
     MAX_ID,
     MAX_MONEY,
     SAID_BY,
-    SERVICES,
     TYPES,
     CompraSolicitada,
     Message,
@@ -29,6 +28,7 @@ from broker.messages import (
     encode_word,
     from_word,
 )
+from broker.services import SERVICES
 from services.compras.domain import DOMAIN as COMPRAS
 from services.tokens.domain import DOMAIN as TOKENS
 from services.transacciones.domain import DOMAIN as TRANSACCIONES

@@ -29,8 +29,8 @@ from zoco.cli import app
 ROOT = Path(__file__).parents[2]
 AUDIT = ("audit", "books", "clients", "findings", "live", "model", "selling", "showing", "verdict")
 FILES = [
-    *(f"zoco/{name}.py" for name in ("audit", "bench", "cli", "drill", "load", "options")),
-    *(f"ops/{name}.py" for name in ("cluster", "doctor", "rabbitmq", "supervisor")),
+    *(f"zoco/{name}.py" for name in ("audit", "bench", "cli", "drill", "front_door", "load", "options")),
+    *(f"ops/{name}.py" for name in ("cluster", "doctor", "rabbitmq", "running", "supervisor")),
     *(f"loadgen/audit/{name}.py" for name in AUDIT),
     *(
         f"loadgen/drill/{name}.py"
@@ -54,7 +54,7 @@ FILES = [
 # Whoever raises one of these, or calls one of those, says something to a person.
 ERRORS = {
     *("LocalError", "NodeError", "KubeError", "Unreadable", "NotAShop", "Impossible", "NotQuiet", "Unusable"),
-    *("FaultFailed", "NotBuilt"),
+    *("FaultFailed", "NoAnswer", "NotBuilt", "UserError"),
 }
 SAYING = {"fromkeys", "fail", "say", "table", "tell", "print", "Finding", "Figure", "map", "_refuse", "in_part"}
 # Constants that are sentences.
@@ -63,7 +63,7 @@ TEXTS = {"HELP", "TOP", "THIRD", "BELIEVED", "NO_JOURNAL", "NOT_ASKED", "WAS_SET
 ROLES = {"writer", "follower"}
 # Functions that put together what is said elsewhere.
 MAKING = {
-    *("_welcome", "_load_rows", "_line", "_left", "_quiet", "rows", "reasons", "_control_rows", "_recovery_rows"),
+    *("_welcome", "load_rows", "_line", "_left", "_quiet", "rows", "reasons", "_control_rows", "_recovery_rows"),
     *(
         "spread",
         "meaning",
@@ -79,7 +79,19 @@ MAKING = {
         "_kind",
         "_failed",
     ),
-    *("says", "outcome", "_awaited", "_audit_rows", "_met_rows", "work_rows", "block", "_audited", "who", "_own_limit"),
+    *(
+        "says",
+        "outcome",
+        "_said_of",
+        "_awaited",
+        "_audit_rows",
+        "_met_rows",
+        "work_rows",
+        "block",
+        "_audited",
+        "who",
+        "_own_limit",
+    ),
 }
 # What is said as it is: names, and what is made of nothing but figures or of what others say.
 AS_IT_IS = {

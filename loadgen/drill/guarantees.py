@@ -1,0 +1,25 @@
+"""What a drill can take away, and how it is seen that it was needed. `controls.py` takes it away."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Final
+
+
+@dataclass(frozen=True, slots=True)
+class Guarantee:
+    """The drill's scenario in which its loss shows, and the promises of which at least one must then be broken."""
+
+    scenario: str
+    promises: frozenset[int]
+
+
+GUARANTEES: Final = {
+    "dedupe": Guarantee("all", frozenset({9})),
+    "journal": Guarantee("transacciones", frozenset({4, 5, 6, 7})),
+    "confirm": Guarantee("broker", frozenset({4})),
+    "ack-last": Guarantee("transacciones", frozenset({4, 5})),
+    "waiting-line": Guarantee("transacciones", frozenset({4})),
+    "epoch": Guarantee("transacciones", frozenset({5, 7, 8})),
+    "nudge": Guarantee("wipe", frozenset({4})),
+}

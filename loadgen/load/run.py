@@ -1,0 +1,30 @@
+"""One load, from the entries of its buyers and tokens to its last answer."""
+
+from __future__ import annotations
+
+import asyncio
+from pathlib import Path
+
+from loadgen.load.client import Client
+from loadgen.load.crew import crew
+from loadgen.load.journal import JOURNAL
+from loadgen.load.load import PATIENCE_SECONDS, Load
+from loadgen.load.meter import Meter
+from loadgen.load.plan import Plan
+from loadgen.load.prepare import prepared
+from loadgen.terminal import Progress
+
+
+async def run(plan: Plan, folder: Path, url: str, token: str, meter: Meter, progress: Progress) -> bool:
+    """Whether all that was accepted came to its end. Writes the clients' journals. Raises UserError."""
+    async with Client(url, folder / JOURNAL, token) as client:
+        progress.tell("registering buyers and tokens ...", None)
+        plan.stock = await prepared(client, plan.stock)
+        load = Load(client, meter)
+        async with crew(plan, folder, url, token) as workers, load.measured():
+            watching = asyncio.create_task(progress.watch(meter))
+            try:
+                await workers.send(load)
+                return await load.finish(PATIENCE_SECONDS)
+            finally:
+                watching.cancel()

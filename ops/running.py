@@ -1,0 +1,101 @@
+"""A shop that `zoco up` runs: how the other commands find it, and what they do to it."""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+import shlex
+import shutil
+import signal
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+from broker.services import SERVICES
+from ops.errors import UserError
+from ops.process import is_ours
+
+STATE: Final = "up.json"
+LOCK: Final = "up.lock"
+HOLDS: Final = "holds"
+FIRST_PORT: Final = 8000
+BROKER: Final = "rabbitmq"
+# Where a shop is kept unless told.
+DATA: Final = Path(".zoco")
+POLL_SECONDS: Final = 0.05
+
+
+class LocalError(UserError):
+    """What was asked of a shop on this machine cannot be done."""
+
+
+@dataclass(frozen=True, slots=True)
+class Running:
+    """What `zoco up` wrote down for the other commands."""
+
+    data: Path
+    pid: int
+    urls: Mapping[str, str]
+    pids: Mapping[str, int]
+    broker_url: str
+    management_url: str | None
+    management_user: str | None
+    management_password: str | None
+    operator_token: str
+
+    @classmethod
+    def read(cls, data: Path) -> Running:
+        """Raises LocalError when nothing runs in this folder."""
+        data = data.resolve()
+        try:
+            state = json.loads((data / STATE).read_text(encoding="utf-8"))
+        except (OSError, ValueError):
+            raise LocalError(
+                f"nothing runs in {data}: start it with `make up`, or name its folder with --data"
+            ) from None
+        if not is_ours(state["pid"], "zoco"):
+            raise LocalError(f"`zoco up` in {data} is gone (it was pid {state['pid']}): start it again with `make up`")
+        return cls(data, **state)
+
+
+def said_where(data: Path) -> str:
+    """What a pasted command needs to find this shop, and no other."""
+    return "" if data == DATA.resolve() else f" --data {shlex.quote(str(data))}"
+
+
+def kill_process(running: Running, name: str, seconds: float | None) -> int:
+    """SIGKILL a service, or `rabbitmq`, and keep it down for so long. Returns its pid. Raises LocalError."""
+    pid = running.pids.get(name)
+    if pid is None:
+        raise LocalError(f"there is no {name} here: it is one of {', '.join(running.pids)}")
+    mark = str(running.data) if name == BROKER else f"services.{name}.main"
+    if not is_ours(pid, mark):
+        raise LocalError(f"{name} is down already; it is started again by itself")
+    if seconds is not None:
+        holds = running.data / HOLDS
+        holds.mkdir(exist_ok=True)
+        new = holds / f".{name}"
+        new.write_text(str(time.time() + seconds), encoding="utf-8")
+        new.replace(holds / name)
+    os.kill(pid, signal.SIGKILL)
+    while is_ours(pid, mark):
+        time.sleep(POLL_SECONDS)
+    return pid
+
+
+def reset(data: Path) -> None:
+    """Delete all that was ever bought here. Raises LocalError while it runs."""
+    if not data.exists():
+        return
+    strangers = {path.name for path in data.iterdir()} - {*SERVICES, BROKER, HOLDS, LOCK, STATE, "operator-token"}
+    if strangers:
+        raise LocalError(f"{data} holds {sorted(strangers)[0]}, which is not Zoco's: nothing was deleted")
+    with (data / LOCK).open("a+", encoding="utf-8") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise LocalError(f"{data} is in use: stop its `zoco up` first") from None
+        shutil.rmtree(data)

@@ -1,0 +1,56 @@
+"""One request to the front door, and its answer. What loads it is `loadgen`."""
+
+from __future__ import annotations
+
+import json
+from contextlib import suppress
+from http.client import HTTPException
+from typing import Any, Final
+from urllib.error import HTTPError
+from urllib.request import ProxyHandler, Request, build_opener
+
+from ops.errors import UserError
+
+# Longer than it was asked to wait: the way there and back.
+PATIENCE_SECONDS: Final = 30
+# What a company's proxy knows of is not this machine's.
+_OPENER: Final = build_opener(ProxyHandler({}))
+
+
+class NoAnswer(UserError):
+    """Nobody answers there, or not in the front door's words."""
+
+
+def post(url: str, body: dict[str, Any], key: str | None, wait_seconds: int) -> tuple[int, dict[str, Any]]:
+    """The status, and the answer's body, whatever the status. Raises NoAnswer."""
+    headers = {"Content-Type": "application/json", "Prefer": f"wait={wait_seconds}"}
+    if key is not None:
+        # What it may be made of, the front door decides.
+        headers["Idempotency-Key"] = key.encode(errors="surrogateescape").decode("latin-1")
+    return _answer(url, json.dumps(body).encode(), headers, wait_seconds)
+
+
+def get(url: str) -> Any:
+    """The answer's body. Raises NoAnswer, also when the status is not 200."""
+    status, told = _answer(url, None, {}, 0)
+    if status != 200:
+        raise NoAnswer(f"answered {status}: {told.get('detail', told)}")
+    return told
+
+
+def _answer(url: str, body: bytes | None, headers: dict[str, str], wait_seconds: int) -> tuple[int, Any]:
+    try:
+        request = Request(url, body, headers)
+        with _OPENER.open(request, timeout=wait_seconds + PATIENCE_SECONDS) as answer:
+            return answer.status, json.load(answer)
+    except HTTPError as answer:
+        with answer, suppress(ValueError):
+            return answer.code, json.load(answer)
+        raise NoAnswer(f"what answers at {url} is no front door ({answer}): see --url") from None
+    except (json.JSONDecodeError, UnicodeDecodeError) as error:
+        raise NoAnswer(f"what answers at {url} is no front door ({error}): see --url") from error
+    except ValueError as error:
+        raise NoAnswer(f"the front door cannot be asked this ({error})") from error
+    except (OSError, HTTPException) as error:
+        why = getattr(error, "reason", error)
+        raise NoAnswer(f"the front door does not answer ({why}): is `zoco up` running?") from error
