@@ -301,3 +301,9 @@ def from_word(word: dict[str, Any]) -> Message:
     """Read a message back from a journal."""
     body = dict(word)
     return TYPES[body.pop("type")].model_validate(body, by_alias=True, by_name=False)
+
+
+def subject_of(word: dict[str, Any]) -> str:
+    """Whom a message that is still JSON is about: a purchase, or an operator's entry."""
+    subject: str = word["compraId"] if "compraId" in word else word["altaId"]
+    return subject

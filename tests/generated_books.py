@@ -59,7 +59,7 @@ async def generate(folder: Path, purchases: int, *, batch: int = BATCH, seed: in
                 body = {"usuarioId": ask.usuario, "tokenId": ask.token}
                 if ask.precio_maximo is not None:
                     body["precioMaximo"] = ask.precio_maximo
-                row = stores["compras"].row(solicitada.compra_id)
+                row = stores["compras"].find(solicitada.compra_id)
                 assert row is not None
                 client.write(json.dumps({"n": number, "t": 0, "key": ask.key, "asks": body}) + "\n")
                 client.write(json.dumps({"n": number, "t": 0, "status": 200, "answer": vista(row)}) + "\n")
@@ -88,7 +88,7 @@ async def _all(stores: dict[str, JsonStore[Any]], to: str, messages: Sequence[Me
         while waiting:
             said: defaultdict[str, list[Message]] = defaultdict(list)
             for name, batch in waiting.items():
-                for answer in await stores[name].once([message.received(utc_now()) for message in batch]):
+                for answer in await stores[name].process_batch([message.received(utc_now()) for message in batch]):
                     assert answer.failure is None, answer.failure
                     for message in answer.messages:
                         for listener in HEARD_BY[type(message)]:

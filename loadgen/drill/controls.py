@@ -106,7 +106,7 @@ def no_epoch(app: str) -> None:
     """The lock locks nothing out and nobody looks for a writer that came later; and a second transacciones writes in
     the same folder from the first purchase on. Shows without any other fault: what the first one says goes on beside
     the books. Breaks 5, 7 and 8."""
-    once = JsonStore.once
+    process = JsonStore.process_batch
     second: list[Process] = []
 
     async def with_another(self: JsonStore[Any], batch: Sequence[Message]) -> Any:
@@ -116,12 +116,12 @@ def no_epoch(app: str) -> None:
             # On a busy machine it takes seconds, and this one would be killed before there are two.
             while second[0].code is None and segment_names(self.disk) == known:  # noqa: ASYNC110
                 await asyncio.sleep(LOOK_SECONDS)
-        return await once(self, batch)
+        return await process(self, batch)
 
     _replace(LocalDisk, "lock", lambda self: True)
     _replace(JsonStore, "_check_epoch", lambda self: None)
     if SECOND not in os.environ:
-        _replace(JsonStore, "once", with_another)
+        _replace(JsonStore, "process_batch", with_another)
 
 
 def no_nudge(app: str) -> None:

@@ -24,7 +24,7 @@ from broker.messages import (
     UsuarioRegistrado,
     encode,
 )
-from services.shared.decision import Decision, Domain
+from services.shared.decision import Decision, Domain, Listing
 
 Estado: TypeAlias = Literal["solicitada", "reservada", "pagada", "confirmada", "registrada", "rechazada"]
 # How far a purchase is. News of an earlier state that comes late fills in the history and goes no further.
@@ -167,5 +167,5 @@ DOMAIN: Final[Domain[Asunto]] = Domain(
     decide=decide,
     key=_key,
     finished=finished,
-    book=CompraSolicitada,
+    listing=Listing(CompraSolicitada, ("usuario_id", "token_id")),
 )

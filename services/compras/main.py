@@ -35,7 +35,7 @@ from services.compras.page import routes as page_routes
 from services.compras.requests import WAIT_LIMIT_SECONDS, FrontDoor
 from services.compras.views import vista
 from services.shared.http.problems import Operator, Problem, documented, read_body
-from services.shared.runtime import Runtime, Service, create_app, json_bytes, page, runtime_of, when_told_to_stop
+from services.shared.runtime import Runtime, Service, create_app, json_bytes, page, runtime_of
 
 MAX_KEY: Final = 255
 MAX_LIMITE: Final = 1_000
@@ -87,7 +87,8 @@ EntityId = Annotated[int, Path(ge=1, le=MAX_ID)]
 
 
 def door_of(request: Request) -> FrontDoor:
-    door: FrontDoor = runtime_of(request).extra
+    door = runtime_of(request).extension
+    assert isinstance(door, FrontDoor)
     return door
 
 
@@ -114,7 +115,7 @@ async def accepted(request: Request, message: CompraSolicitada | AltaMessage, pl
     headers = {"Location": f"/{place}/{message.about}", "Idempotency-Key": key}
     if seconds := wait_seconds(request):
         await door.finish(message.about, seconds)
-        row = runtime_of(request).store.row(message.about) or row
+        row = await runtime_of(request).store.row(message.about) or row
         headers["Preference-Applied"] = f"wait={seconds:g}"
     if finished(row):
         return json_bytes(vista(row), 200, headers)
@@ -159,13 +160,13 @@ async def alta(request: Request, alta_id: str, _: Operator) -> Response:
 
 async def _found(request: Request, about: str, kind: type[Asunto], name: str) -> Response:
     runtime: Runtime[Asunto] = runtime_of(request)
-    row = runtime.store.row(about)
+    row = await runtime.store.row(about)
     if row is None and runtime.loop and not runtime.store.leads:
         # It may be so new that this replica has not read of it yet.
         answer = await door_of(request).at_the_writer(request)
         if answer is not None:
             return answer
-        row = runtime.store.row(about)
+        row = await runtime.store.row(about)
     if not isinstance(row, kind):
         raise _not_there(name, about)
     return json_bytes(vista(row))
@@ -183,9 +184,10 @@ async def compras(
     limite: Annotated[int, Query(ge=1, le=MAX_LIMITE)] = 100,
 ) -> Response:
     store = runtime_of(request).store
-    found, headers = page("/compras", store.book.lines(after=desde, user=usuarioId), limite, usuarioId=usuarioId)
-    rows = (store.row(store.word(store.book.place(line))["compraId"]) for line in found)
-    return json_bytes([vista(row) for row in rows], headers=headers)
+    found = await store.listed(limite + 1, after=desde, where={"usuario_id": usuarioId})
+    lines, headers = page("/compras", found, limite, usuarioId=usuarioId)
+    rows = [await store.row(line["compraId"]) for line in lines]
+    return json_bytes([vista(row) for row in rows if row], headers=headers)
 
 
 def last_event_id(request: Request, desde: int | None) -> int | None:
@@ -341,25 +343,12 @@ async def _entered(
 routes.include_router(page_routes)
 
 
-def _prepare(runtime: Runtime[Asunto]) -> None:
-    runtime.extra = FrontDoor(runtime)
-    runtime.store.on_change = runtime.extra.heard
-    runtime.store.now = runtime.extra.now
-    when_told_to_stop(runtime.extra.stop)
-
-
-async def _beside(runtime: Runtime[Asunto]) -> None:
-    await runtime.extra.beside()
-
-
-app = create_app(
-    Service(
-        domain=DOMAIN,
-        routes=routes,
-        seed=lambda raw: [],
-        seed_file=File(__file__).with_name("compras.json"),
-        prepare=_prepare,
-        beside=_beside,
-        straight={("POST", "/compras"): comprar},
-    )
+SERVICE = Service(
+    domain=DOMAIN,
+    routes=routes,
+    seed=lambda raw: [],
+    seed_file=File(__file__).with_name("compras.json"),
+    extension=FrontDoor,
+    straight={("POST", "/compras"): comprar},
 )
+app = create_app(SERVICE)

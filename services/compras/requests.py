@@ -26,10 +26,9 @@ from services.compras.fechas import Fechas
 from services.compras.resend import Nudge
 from services.compras.streams import Events
 from services.shared.http.problems import Problem, unavailable
-from services.shared.journal.store import Change
 from services.shared.metrics import SECONDS
 from services.shared.runtime import Runtime, utc_now
-from services.shared.store import Answer
+from services.shared.store import Answer, Change
 
 log = structlog.get_logger()
 
@@ -86,7 +85,7 @@ class FrontDoor:
             "zoco_purchase_seconds", "Seconds from the POST to the end", buckets=SECONDS, registry=registry
         )
         unfinished = Gauge("zoco_purchases_unfinished", "Purchases and entries on their way", registry=registry)
-        unfinished.set_function(lambda: len(self._store.rows))
+        unfinished.set_function(lambda: self._store.unfinished)
         listeners = Gauge("zoco_event_listeners", "Open streams of events", registry=registry)
         listeners.set_function(lambda: self.events.listeners)
         nudges = Gauge("zoco_nudges_sent", "Questions asked again since the start", registry=registry)
@@ -140,10 +139,10 @@ class FrontDoor:
 
     async def accept(self, message: CompraSolicitada | AltaMessage) -> Asunto:
         """Store what was asked for, unless it is there already. Raises Problem (422, 503)."""
-        row = self._store.row(message.about)
+        row = await self._store.row(message.about)
         if row is None:
-            if isinstance(message, CompraSolicitada) and len(self._store.rows) >= self._backlog_limit:
-                raise unavailable(f"{len(self._store.rows)} purchases are on their way already: try again later", 5)
+            if isinstance(message, CompraSolicitada) and self._store.unfinished >= self._backlog_limit:
+                raise unavailable(f"{self._store.unfinished} purchases are on their way already: try again later", 5)
             row, repeated = await self._stored(message)
             if not repeated:
                 return row
@@ -168,14 +167,14 @@ class FrontDoor:
             raise unavailable(f"{why}: send the same request, with the same Idempotency-Key, again") from None
         if answer.failure:
             raise Problem(500, f"this could not be decided: {answer.failure}")
-        row = self._store.row(message.about)
+        row = await self._store.row(message.about)
         assert row is not None, f"{message.about} was stored and is not there"
         if isinstance(message, CompraSolicitada) and not answer.repeated:
             self.accepted.inc()
         return row, answer.repeated
 
-    async def beside(self) -> None:
-        """What the writer does all the while: ask again for what does not get on, and send away who waits too long."""
+    async def run(self) -> None:
+        """All the while that this process leads: ask again for what does not get on, send away who waits too long."""
         assert self.nudge is not None
         async with asyncio.TaskGroup() as tasks:
             tasks.create_task(self.nudge.run())
@@ -192,14 +191,14 @@ class FrontDoor:
 
     async def finish(self, about: str, seconds: float) -> None:
         """Return when this purchase or entry has reached its end, or after so many seconds."""
-        row = self._store.row(about)
-        if row is None or finished(row):
-            return
         waiter = asyncio.get_running_loop().create_future()
         self._waiting[about].append(waiter)
         try:
-            async with asyncio.timeout(seconds):
-                await waiter
+            # Looked at after the waiter is there: an end that comes meanwhile wakes it.
+            row = await self._store.row(about)
+            if row is not None and not finished(row):
+                async with asyncio.timeout(seconds):
+                    await waiter
         except TimeoutError:
             pass
         finally:
@@ -224,7 +223,7 @@ class FrontDoor:
         if key is not None:
             headers["idempotency-key"] = key
         while not self._store.leads:
-            url = self._runtime.writer_url()
+            url = self._store.leader_url()
             if FORWARDED not in request.headers and url and url != self._runtime.settings.public_url:
                 answer = await self._pass_on(request, url, body, {**headers, FORWARDED: "1"})
                 if answer is not None and answer.status_code != 503:
@@ -274,7 +273,7 @@ class FrontDoor:
             "servicios": {"compras": self._runtime.state(), **dict(zip(self._urls, others, strict=True))},
             "broker": {"conectado": bool(bus and bus.connected), "problema": trouble},
             "colas": queues,
-            "sinTerminar": len(self._store.rows),
+            "sinTerminar": self._store.unfinished,
             "tumbar": {name: self.place.command(name) for name in self.place.names} if self.place else None,
             "gestion": self._runtime.settings.management_url,
         }

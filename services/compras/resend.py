@@ -15,7 +15,7 @@ from typing import Final, Protocol
 from broker.messages import Message
 from broker.services import SERVICES, Service
 from services.compras.domain import Asunto, finished, pregunta
-from services.shared.journal.store import Change, JsonStore
+from services.shared.store import Change, RowReader
 
 # How long a purchase may stand still, with every queue empty, before it is asked for again. A purchase takes tens of
 # milliseconds; each further question waits twice as long.
@@ -48,7 +48,7 @@ class Nudge:
 
     def __init__(
         self,
-        store: JsonStore[Asunto],
+        store: RowReader[Asunto],
         voice: Voice,
         seconds: Callable[[], float],
         *,
@@ -72,8 +72,9 @@ class Nudge:
 
     async def run(self) -> None:
         # What the writer before may have stored and not published. Whoever has heard it will answer again.
-        await self._ask([row for row in self._store.rows.values() if row.estado == "solicitada"])
-        for about, row in self._store.rows.items():
+        rows = await self._store.unfinished_rows()
+        await self._ask([row for row in rows.values() if row.estado == "solicitada"])
+        for about, row in rows.items():
             if about not in self._waiting:
                 self.heard(Change("", about, row))
         while True:
@@ -87,8 +88,8 @@ class Nudge:
     async def _again(self, due: Sequence[str], busy: AbstractSet[Service]) -> None:
         rows: list[Asunto] = []
         for about in due:
-            row, waiting = self._store.rows.get(about), self._waiting.get(about)
-            if row is None or waiting is None:
+            row, waiting = await self._store.row(about), self._waiting.get(about)
+            if row is None or waiting is None or finished(row):
                 self._waiting.pop(about, None)
                 continue
             if not busy.isdisjoint(_on_the_way(row)):

@@ -19,7 +19,7 @@ from fastapi.sse import KEEPALIVE_COMMENT, format_sse_event
 from services.compras.domain import Asunto, finished
 from services.compras.views import novedad, vista
 from services.shared.http.problems import unavailable
-from services.shared.journal.store import JsonStore
+from services.shared.store import RowReader
 
 # So often something is sent, if only a comment: proxies close what is silent for 60 s.
 HEARTBEAT_SECONDS: Final = 15.0
@@ -40,7 +40,7 @@ BEHIND_SECONDS: Final = 5.0
 class Events:
     """All listeners of one process. `heard` whenever the store has news; `stop` ends every stream."""
 
-    def __init__(self, store: JsonStore[Asunto], *, heartbeat_seconds: float = HEARTBEAT_SECONDS) -> None:
+    def __init__(self, store: RowReader[Asunto], *, heartbeat_seconds: float = HEARTBEAT_SECONDS) -> None:
         self.listeners = 0
         self._store = store
         self._heartbeat_seconds = heartbeat_seconds
@@ -74,10 +74,10 @@ class Events:
             yield RETRY
             if after is None or not await self._reached(after) or self._store.seq - after > SEARCH_RECORDS:
                 after = self._store.seq
-                row = self._store.row(about)
+                row = await self._store.row(about)
                 assert row is not None, f"{about} is asked for before it is known"
                 yield _event("compra", vista(row), after)
-            while not (self._over or self._ended(about, after)):
+            while not (self._over or await self._ended(about, after)):
                 text, after = await self._next(after, about)
                 yield text
 
@@ -87,7 +87,7 @@ class Events:
             if not await self._reached(after) or self._store.seq - after > SEARCH_RECORDS:
                 return True
         while after < self._store.seq:
-            text, after = self._chunk(after, about)
+            text, after = await self._chunk(after, about)
             if text:
                 return True
             await asyncio.sleep(0)
@@ -97,18 +97,21 @@ class Events:
         """The purchase, which a follower may still have to read of."""
         async with self._listening():
             deadline = asyncio.get_running_loop().time() + seconds
-            while (row := self._store.row(about)) is None and not self._over:
-                if not await _happens(self._news, deadline - asyncio.get_running_loop().time()):
-                    return None
-            return row
+            while not self._over:
+                news = self._news
+                if (row := await self._store.row(about)) is not None:
+                    return row
+                if not await _happens(news, deadline - asyncio.get_running_loop().time()):
+                    break
+            return None
 
     def _listening(self) -> _Listening:
         if self.listeners >= MAX_LISTENERS:
             raise unavailable(f"{self.listeners} listen already: ask another replica, or later", 5)
         return _Listening(self)
 
-    def _ended(self, about: str, place: int) -> bool:
-        row = self._store.row(about) if place >= self._store.seq else None
+    async def _ended(self, about: str, place: int) -> bool:
+        row = await self._store.row(about) if place >= self._store.seq else None
         return row is not None and finished(row)
 
     async def _reached(self, after: int) -> bool:
@@ -127,23 +130,23 @@ class Events:
                 return KEEPALIVE_COMMENT, after
             await asyncio.sleep(GATHER_SECONDS)
         await asyncio.sleep(0)
-        return self._chunk(after, about)
+        return await self._chunk(after, about)
 
-    def _chunk(self, after: int, about: str | None) -> tuple[bytes, int]:
+    async def _chunk(self, after: int, about: str | None) -> tuple[bytes, int]:
         if about is None and (made := self._shared.get(after)) is not None:
             return made
-        found = self._store.some_records(after, CHUNK_BYTES)
+        found = await self._store.records(after, CHUNK_BYTES)
         mine = found if about is None else [raw for raw in found if b'"row":"%s"' % about.encode() in raw]
-        chunk = b"".join(self._text(raw) for raw in mine), after + len(found)
+        chunk = b"".join([await self._text(raw) for raw in mine]), after + len(found)
         if about is None and found:
             self._shared[after] = chunk
             if len(self._shared) > SHARED_CHUNKS:
                 self._shared.popitem(last=False)
         return chunk
 
-    def _text(self, raw: bytes) -> bytes:
+    async def _text(self, raw: bytes) -> bytes:
         record = pydantic_core.from_json(raw)
-        row = self._store.row(record["row"])
+        row = await self._store.row(record["row"])
         if row is None or record["change"] is None:
             return b""
         news = novedad(row, record["change"])

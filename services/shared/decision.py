@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any, Generic, TypeVar
 
 from msgspec import Struct
+from pydantic.alias_generators import to_camel
 
 from broker.messages import Message
 from broker.services import Service
@@ -22,6 +24,21 @@ class Decision(Struct, Generic[Row], frozen=True):
     messages: tuple[Message, ...] = ()
 
 
+@dataclass(frozen=True)
+class Listing:
+    """A list whose lines are messages of the service's own: it can be asked for by these fields, which are numbers."""
+
+    message: type[Message]
+    fields: tuple[str, ...]
+    # A line as it stands in the readable file beside the books, of the message as JSON; None: there is no such file.
+    public: Callable[[Mapping[str, Any]], Mapping[str, Any]] | None = None
+
+    @cached_property
+    def json_fields(self) -> tuple[str, ...]:
+        """The fields as they are called on the wire."""
+        return tuple(map(to_camel, self.fields))
+
+
 @dataclass(frozen=True, slots=True)
 class Domain(Generic[Row]):
     """What the loop and the store need to know of a service's business. Each `domain.py` ends with one."""
@@ -35,8 +52,8 @@ class Domain(Generic[Row]):
     # A row that will hardly change again, and in whose lines nobody waits, leaves memory; it is read from the journal
     # when it is asked for.
     finished: Callable[[Row], bool] = lambda row: False
-    # The message that adds a line to the service's book (its list of purchases, its list of sales).
-    book: type[Message] | None = None
+    # The service's list, in the order in which it was said: of purchases, of sales.
+    listing: Listing | None = None
     # What the public sees of a row, whose key is its number then; None: nothing.
     shown: Callable[[Row], Mapping[str, Any] | None] = lambda row: None
 

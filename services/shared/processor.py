@@ -9,11 +9,11 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Final, Protocol
+from typing import Final, Protocol
 
 from broker.amqp.bus import Delivery
 from broker.messages import Message
-from services.shared.store import Answer, Store
+from services.shared.store import Answer, BatchStore
 
 # Larger batches save little more and delay the first of them (broker-facts: 64 to 256 confirms in flight).
 BATCH_LIMIT: Final = 500
@@ -63,7 +63,7 @@ class _Decided:
 class Loop:
     """One writer's work. `run` until it raises (the store is broken, or somebody else writes) or is cancelled."""
 
-    def __init__(self, store: Store[Any], wire: Wire, meter: Meter, *, batch_limit: int = BATCH_LIMIT) -> None:
+    def __init__(self, store: BatchStore, wire: Wire, meter: Meter, *, batch_limit: int = BATCH_LIMIT) -> None:
         self._store = store
         self._wire = wire
         self._meter = meter
@@ -111,7 +111,7 @@ class Loop:
 
     async def _decide_batch(self, batch: Sequence[Delivery | Submission]) -> _Decided:
         heard = [item for item in batch if item.message is not None]
-        answers = await self._store.once([item.message for item in heard if item.message is not None])
+        answers = await self._store.process_batch([item.message for item in heard if item.message is not None])
         self._meter.decided(heard, answers)
         decided = _Decided(
             [item for item in batch if isinstance(item, Delivery)],

@@ -7,17 +7,15 @@ import contextlib
 import errno
 import gc
 import os
-import random
 import signal
 import socket
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from functools import lru_cache
-from itertools import islice
 from pathlib import Path
-from typing import Annotated, Any, Final, Generic, TypeGuard, TypeVar
+from typing import Annotated, Any, Final, Generic, Protocol, TypeGuard, TypeVar
 from urllib.parse import urlencode
 
 import msgspec
@@ -35,16 +33,15 @@ from services.shared.decision import Domain
 from services.shared.http.fast_path import Endpoint, StraightApp
 from services.shared.http.problems import BodyLimit, Operator, handle_problems
 from services.shared.http.shutdown import Drain, LastAnswers
-from services.shared.journal.disk import LocalDisk
-from services.shared.journal.json_file import View
-from services.shared.journal.store import JsonStore
+from services.shared.journal.store import open_json_store
 from services.shared.logs import configure_logs
 from services.shared.metrics import MeterRequests, Metrics
 from services.shared.processor import Loop
-from services.shared.settings import ROOT, Settings, WrongSetting, read_settings
-from services.shared.store import Damaged, Fenced, StoreBroken
+from services.shared.settings import Settings, WrongSetting, read_settings
+from services.shared.store import Change, Damaged, Fenced, OpenStore, Store, StoreBroken
 
 Row = TypeVar("Row", bound=Struct)
+Line = TypeVar("Line")
 # How many rows of a list somebody wants to see.
 Limite = Annotated[int | None, Query(ge=1, le=10_000, description="The first so many by id; unless told, all")]
 log = structlog.get_logger()
@@ -53,16 +50,30 @@ log = structlog.get_logger()
 EX_CONFIG: Final = 78
 EX_IOERR: Final = 74
 EX_TEMPFAIL: Final = 75
-# How often a follower looks for news and for a lock that is free: a takeover takes under a second.
-FOLLOW_SECONDS: Final = 0.1
-# A writer that has nothing to write still learns that it was replaced.
-CHECK_SECONDS: Final = 1.0
-VIEW_SECONDS: Final = 1.0
 # The batch in hand is finished in this time when the service is told to stop, or repeated by the next one.
 STOP_SECONDS: Final = 3.0
 BODY_BYTES: Final = 16 * 1024
-WRITER: Final = "writer"
+# So much of the journal is read at a time for whoever asks for its records.
+DIARIO_BYTES: Final = 256 * 1024
 GC_THRESHOLD: Final = (20_000, 20, 20)
+
+
+class Extension(Protocol[Row]):
+    """What one service does that the others do not. It is made before the store is read, and lives as long."""
+
+    def now(self) -> str:
+        """The clock by which the store dates its records."""
+
+    def heard(self, change: Change[Row]) -> None:
+        """Something is durable, decided here or by the process that leads."""
+
+    async def run(self) -> None:
+        """Beside the loop, for as long as this process leads and is connected to a broker."""
+
+    def stop(self) -> None:
+        """The process is told to end: whoever waits for something is let go."""
+
+    async def close(self) -> None: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,10 +85,8 @@ class Service(Generic[Row]):
     # The seed's messages. Raises ValidationError, or ValueError with a sentence.
     seed: Callable[[bytes], Sequence[Message]]
     seed_file: Path
-    view: Callable[[JsonStore[Row], Path], View] | None = None
-    # What the writer does beside the loop, and a hook that runs before the journal is read.
-    beside: Callable[[Runtime[Row]], Awaitable[None]] | None = None
-    prepare: Callable[[Runtime[Row]], None] = lambda runtime: None
+    # What it does beside the others' shape.
+    extension: Callable[[Runtime[Row]], Extension[Row]] | None = None
     # The endpoints that are asked most, by method and path: they take the request alone.
     straight: Mapping[tuple[str, str], Endpoint] = field(default_factory=dict)
 
@@ -97,23 +106,22 @@ def _second(since_1970: int) -> str:
 class Runtime(Generic[Row]):
     """One running process of a service."""
 
-    def __init__(self, service: Service[Row], settings: Settings) -> None:
+    def __init__(self, service: Service[Row], settings: Settings, open_store: OpenStore = open_json_store) -> None:
         self.service = service
         self.settings = settings
         self.name = service.domain.name
         self.metrics = Metrics()
-        self.disk = _Measured(settings.data or ROOT / ".zoco" / self.name, self.metrics)
-        self.store: JsonStore[Row] = JsonStore(
-            self.disk, service.domain, utc_now, snapshot_bytes=settings.snapshot_bytes
-        )
+        self.store: Store[Row] = open_store(service.domain, settings, self.metrics, self._now)
         self.bus = self._bus()
         self.loop = Loop(self.store, self.bus, self.metrics, batch_limit=settings.batch) if self.bus else None
-        self.view = service.view(self.store, self.disk.folder / service.seed_file.name) if service.view else None
-        self.extra: Any = None
         # The loop takes messages from now on.
         self.writing = asyncio.Event()
+        self.extension = service.extension(self) if service.extension else None
         self._loaded = False
         self._tasks: list[asyncio.Task[None]] = []
+
+    def _now(self) -> str:
+        return self.extension.now() if self.extension else utc_now()
 
     def _bus(self) -> Bus | None:
         url = self.settings.rabbitmq_url
@@ -142,21 +150,16 @@ class Runtime(Generic[Row]):
             "broker": {"connected": bus.connected, "consuming": bus.consuming, "trouble": bus.trouble} if bus else None,
         }
 
-    def writer_url(self) -> str | None:
-        """Where the process that writes answers, if it ever said."""
-        with contextlib.suppress(OSError):
-            return self.disk.read(WRITER).decode()
-        return None
-
     async def start(self) -> None:
-        """Read the journal; everything else goes on behind. Raises Damaged, OSError."""
-        self.service.prepare(self)
-        self.store.load()
+        """Read the books; everything else goes on behind. Raises Damaged, OSError."""
+        if self.extension:
+            self.store.watch(self.extension.heard)
+            when_told_to_stop(self.extension.stop)
+        await self.store.open()
         self._loaded = True
         # What was read stays, and what is made for a message has no cycles: looking for them took a tenth of the time.
         gc.freeze()
         gc.set_threshold(*GC_THRESHOLD)
-        log.info("journal read", records=self.store.seq, rows=len(self.store.rows), folder=str(self.disk.folder))
         self._spawn(self._live())
         if self.bus:
             self._spawn(self.bus.run())
@@ -168,24 +171,20 @@ class Runtime(Generic[Row]):
                 async with asyncio.timeout(STOP_SECONDS):
                     await self.bus.stop_consuming()
                     await self.loop.idle()
-        if self.extra is not None:
-            await self.extra.close()
+        if self.extension:
+            await self.extension.close()
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
-        if self.store.leads and self.view:
-            with contextlib.suppress(OSError):
-                await self.view.write()
         if self.bus:
             await self.bus.close()
-        self.disk.close()
+        await self.store.close()
 
     def measure(self) -> None:
         """Bring the gauges up to date."""
         metrics, store = self.metrics, self.store
         metrics.writer.set(store.leads)
         metrics.records.set(store.seq)
-        metrics.torn.set(store.torn_bytes)
         metrics.disk_full.set(store.full)
         metrics.broker.set(bool(self.bus and self.bus.connected))
         metrics.consumer.set(bool(self.bus and self.bus.consuming))
@@ -204,22 +203,16 @@ class Runtime(Generic[Row]):
             end(exit_code(cause), _sentence(cause), exc_info=None if _expected(cause) else error)
 
     async def _live(self) -> None:
-        while not await self.store.lead():
-            await asyncio.sleep(FOLLOW_SECONDS * random.uniform(0.5, 1))
-            self.store.follow()
-        await self.disk.replace(WRITER, self.settings.public_url.encode())
+        await self.store.until_leading(self.settings.public_url)
         await self._import_seed()
-        log.info("this process writes", segment=self.store.segment, torn_bytes=self.store.torn_bytes)
         async with asyncio.TaskGroup() as tasks:
-            if self.view:
-                tasks.create_task(self._show(self.view))
-            tasks.create_task(self._check())
+            tasks.create_task(self.store.tend())
             if self.bus and self.loop:
                 self.bus.consume()
                 tasks.create_task(self.loop.run())
                 self.writing.set()
-                if self.service.beside:
-                    tasks.create_task(self.service.beside(self))  # type: ignore[arg-type]
+                if self.extension:
+                    tasks.create_task(self.extension.run())
 
     async def _import_seed(self) -> None:
         file = self.settings.seed or self.service.seed_file
@@ -234,34 +227,7 @@ class Runtime(Generic[Row]):
         except ValueError as error:
             raise WrongSetting(f"the seed {file} is wrong: {error}") from error
         # Nobody asked for these, so their answers are told to nobody.
-        await self.store.once(messages)
-
-    async def _check(self) -> None:
-        while True:
-            await asyncio.sleep(CHECK_SECONDS)
-            self.store.check()
-
-    async def _show(self, view: View) -> None:
-        while True:
-            started = time.monotonic()
-            try:
-                await view.write()
-            except OSError as error:
-                log.warning("the readable view cannot be written", error=str(error))
-            # A view of many rows is written less often, so that it never takes more than a twentieth of the time.
-            await asyncio.sleep(max(VIEW_SECONDS, 20 * (time.monotonic() - started)))
-
-
-class _Measured(LocalDisk):
-    """A disk whose syncs are timed."""
-
-    def __init__(self, folder: Path, metrics: Metrics) -> None:
-        super().__init__(folder)
-        self._seconds = metrics.sync
-
-    async def sync(self, name: str) -> None:
-        with self._seconds.time():
-            await super().sync(name)
+        await self.store.process_batch(messages)
 
 
 def _first_cause(error: BaseException) -> BaseException:
@@ -309,15 +275,15 @@ def end(code: int, sentence: str, exc_info: BaseException | None = None) -> None
     os._exit(code)
 
 
-def create_app(service: Service[Row]) -> FastAPI:
-    """The ASGI application of a service. Settings, disk and broker are touched when it starts, not before."""
+def create_app(service: Service[Row], open_store: OpenStore = open_json_store) -> FastAPI:
+    """The ASGI application of a service. Settings, store and broker are touched when it starts, not before."""
 
     @contextlib.asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         try:
             settings = read_settings()
             configure_logs(service.domain.name, settings.log)
-            runtime = Runtime(service, settings)
+            runtime = Runtime(service, settings, open_store)
             app.state.runtime = runtime
             await runtime.start()
             app.state.drain = Drain(settings.drain_seconds)
@@ -408,29 +374,34 @@ async def diario(request: Request, _: Operator, desde: int = 0) -> StreamingResp
     runtime: Runtime[Any] = runtime_of(request)
 
     async def chunks() -> AsyncIterator[bytes]:
-        chunk: list[bytes] = []
-        for raw in runtime.store.records(desde):
-            chunk.append(raw)
-            if len(chunk) == 1000:
-                yield b"".join(chunk)
-                chunk.clear()
-                await asyncio.sleep(0)
-        yield b"".join(chunk)
+        after = desde
+        while some := await runtime.store.records(after, DIARIO_BYTES):
+            yield b"".join(some)
+            after += len(some)
+            await asyncio.sleep(0)
 
     return StreamingResponse(chunks(), media_type="application/x-ndjson")
 
 
-def page(path: str, lines: Iterator[int], limite: int, **asked: int | None) -> tuple[list[int], dict[str, str]]:
-    """At most `limite` of these lines, and the header that says where there are more (RFC 8288)."""
-    found = list(islice(lines, limite + 1))
+def page(
+    path: str, found: Sequence[tuple[int, Line]], limite: int, **asked: int | None
+) -> tuple[list[Line], dict[str, str]]:
+    """At most `limite` of these lines of a list, of which one more was asked for, and the header that says where there
+    are more (RFC 8288)."""
+    lines = [line for _, line in found[:limite]]
     if len(found) <= limite:
-        return found, {}
+        return lines, {}
     query = {name: value for name, value in asked.items() if value is not None}
-    query |= {"desde": found[limite - 1], "limite": limite}
-    return found[:limite], {"Link": f'<{path}?{urlencode(query)}>; rel="next"'}
+    query |= {"desde": found[limite - 1][0], "limite": limite}
+    return lines, {"Link": f'<{path}?{urlencode(query)}>; rel="next"'}
 
 
 def json_bytes(body: Any, status: int = 200, headers: dict[str, str] | None = None) -> Response:
     """An answer encoded in one go."""
     raw = body if isinstance(body, bytes) else msgspec.json.encode(body)
     return Response(raw, status, headers, "application/json")
+
+
+def json_lines(values: Iterable[Any]) -> bytes:
+    """A JSON array, a value to a line."""
+    return b"[" + b",\n ".join(map(msgspec.json.encode, values)) + b"]\n"

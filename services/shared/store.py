@@ -1,15 +1,25 @@
-"""The store port: how a service remembers what it decided. `journal/store.py` is the one that needs no database."""
+"""The store port: how a service remembers what it decided. `journal/store.py` is the one that needs no database.
+
+Whoever needs only a part of it names that part: the processor `BatchStore`, the front door and the routes `RowReader`,
+the streams and `/diario` `RecordReader`. What a database would have to be asked for is awaited.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Protocol, TypeVar
+from collections.abc import Callable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeAlias, TypeVar
 
 from msgspec import Struct
 
 from broker.messages import Message
+from services.shared.decision import Domain
 
-Row_co = TypeVar("Row_co", covariant=True)
+if TYPE_CHECKING:
+    from services.shared.metrics import Metrics
+    from services.shared.settings import Settings
+
+Row = TypeVar("Row", bound=Struct)
+Row_co = TypeVar("Row_co", bound=Struct, covariant=True)
 
 
 class Answer(Struct, frozen=True):
@@ -21,19 +31,98 @@ class Answer(Struct, frozen=True):
     repeated: bool = False
 
 
-class Store(Protocol[Row_co]):
+class Change(Struct, Generic[Row], frozen=True):
+    """What one record did, for whoever watches the store: the message's type, whom it is about, and the row now."""
+
+    type: str
+    about: str
+    row: Row | None
+
+
+class BatchStore(Protocol):
     """Rows by key, changed by messages and by nothing else."""
 
-    async def once(self, batch: Sequence[Message]) -> Sequence[Answer]:
+    async def process_batch(self, batch: Sequence[Message]) -> Sequence[Answer]:
         """Decide each message, in order, once per message id, durably.
 
         Returns what to publish for each, or why it failed. When this returns, all of it outlives a power cut;
         until it returns, no reader sees any of it. Raises StoreBroken when the disk cannot be believed, Fenced when
-        somebody else has become the writer: in both cases end the process and publish nothing.
+        somebody else decides now: in both cases end the process and publish nothing.
         """
 
-    def row(self, key: str) -> Row_co | None:
-        """The row as it is on the disk now."""
+
+class RecordReader(Protocol):
+    """The records in their order, as JSON lines: docs/journal.md says what stands in one."""
+
+    @property
+    def seq(self) -> int:
+        """The sequence number of the last record that this process knows of: 1, 2, 3… without gaps."""
+
+    async def records(self, after: int, size_bytes: int) -> Sequence[bytes]:
+        """The next of them behind record `after`: no more than `size_bytes` unless one is longer; none at the end."""
+
+
+class RowReader(RecordReader, Protocol[Row_co]):
+    """The rows as they are now, and the lists that the domain says they make."""
+
+    @property
+    def leads(self) -> bool:
+        """Whether this process decides: then what it reads is all there is. Else it may be some moments behind."""
+
+    @property
+    def time(self) -> str:
+        """When the last record was written, as its writer's clock had it."""
+
+    @property
+    def full(self) -> bool:
+        """There is no room, and a batch waits for it."""
+
+    @property
+    def unfinished(self) -> int:
+        """How many rows are not finished, as far as this process has heard."""
+
+    async def row(self, key: str) -> Row_co | None: ...
+
+    async def unfinished_rows(self) -> Mapping[str, Row_co]:
+        """By their keys, oldest first."""
+
+    async def public_list(self, limit: int | None = None) -> bytes:
+        """What the public sees of the rows, as a JSON array: all, or the first so many by their number."""
+
+    async def listed(
+        self, limit: int, *, after: int = 0, where: Mapping[str, int | None]
+    ) -> Sequence[tuple[int, Mapping[str, Any]]]:
+        """The messages that are the lines of `domain.listing`, in order, each with its number, which is above `after`.
+
+        `where` has the value wanted of some of the listing's fields (None: any).
+        """
+
+
+class Store(BatchStore, RowReader[Row], Protocol[Row]):
+    """All of it, and its life: `open`, `until_leading`, then `process_batch` with `tend` beside it, `close`."""
+
+    def watch(self, heard: Callable[[Change[Row]], None]) -> None:
+        """Call this for each record from now on, once it is durable, whoever decided it."""
+
+    async def open(self) -> None:
+        """Read what there is. Raises Damaged, OSError."""
+
+    async def until_leading(self, url: str) -> None:
+        """Return once this process decides, and others can read (`leader_url`) that it answers at this URL. Until then
+        take in what others decide. Raises Damaged, StoreBroken."""
+
+    async def tend(self) -> None:
+        """What is to be done for as long as this process leads. Raises Fenced when somebody else does."""
+
+    def leader_url(self) -> str | None:
+        """Where the process that leads answers, if it ever said."""
+
+    async def close(self) -> None:
+        """Give everything back; another process may lead from now on."""
+
+
+# What opens the store of a service. The last is its clock: RFC 3339, in UTC.
+OpenStore: TypeAlias = Callable[["Domain[Any]", "Settings", "Metrics", Callable[[], str]], Store[Any]]
 
 
 class StoreBroken(Exception):
@@ -41,7 +130,7 @@ class StoreBroken(Exception):
 
 
 class Fenced(Exception):
-    """Somebody else has become the writer of this folder."""
+    """Somebody else decides now."""
 
 
 class Damaged(Exception):

@@ -13,7 +13,6 @@ from pydantic import BaseModel, ConfigDict, TypeAdapter
 
 from broker.messages import Id, Imagen, Message, Money, Nombre, TokenPublicado
 from services.shared.http.problems import Problem
-from services.shared.journal.json_file import ShelfView
 from services.shared.runtime import Limite, Runtime, Service, create_app, json_bytes, runtime_of
 from services.shared.seed import SEED_FECHA, seed_id
 from services.tokens.domain import DOMAIN, Token, public
@@ -53,14 +52,13 @@ routes = APIRouter()
 
 @routes.get("/tokens", summary="Every token, as in the seed")
 async def tokens(request: Request, limite: Limite = None) -> Response:
-    shelf = runtime_of(request).store.shelf
-    return json_bytes(shelf.body() if limite is None else shelf.first(limite))
+    return json_bytes(await runtime_of(request).store.public_list(limite))
 
 
 @routes.get("/tokens/{token_id}", summary="One token: who holds it and who waits, too", responses={404: {}})
 async def token(request: Request, token_id: int) -> Response:
     runtime: Runtime[Token] = runtime_of(request)
-    row = runtime.store.row(str(token_id))
+    row = await runtime.store.row(str(token_id))
     if row is None:
         raise Problem(404, f"there is no token {token_id}: GET /tokens lists them")
     reserva = row.reserva
@@ -78,13 +76,11 @@ async def imagen(file: str) -> FileResponse:
     return FileResponse(path, headers={"Cache-Control": "public, max-age=86400"})
 
 
-app = create_app(
-    Service(
-        domain=DOMAIN,
-        routes=routes,
-        seed=seed,
-        seed_file=Path(__file__).with_name("tokens.json"),
-        view=ShelfView,
-        straight={("GET", "/tokens"): tokens},
-    )
+SERVICE = Service(
+    domain=DOMAIN,
+    routes=routes,
+    seed=seed,
+    seed_file=Path(__file__).with_name("tokens.json"),
+    straight={("GET", "/tokens"): tokens},
 )
+app = create_app(SERVICE)

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Final, TypeAlias
+from collections.abc import Mapping
+from typing import Any, Final, TypeAlias
 
 from msgspec import Struct
 
 from broker.messages import CompraConfirmada, Message, TransaccionRegistrada
-from services.shared.decision import Decision, Domain
+from services.shared.decision import Decision, Domain, Listing
 
 
 class Libro(Struct, frozen=True):
@@ -40,10 +41,15 @@ def registrar(libro: Libro, compra: CompraConfirmada) -> LibroDecision:
     return Decision(Libro(numero), (registrada,))
 
 
+def public(word: Mapping[str, Any]) -> dict[str, Any]:
+    """A record as it is shown, of what transacciones said of it."""
+    return {"id": word["transaccionId"], **{name: word[name] for name in ("usuarioId", "tokenId", "fecha")}}
+
+
 DOMAIN: Final = Domain(
     name="transacciones",
     rows=(Libro,),
     decide=decide,
     key=lambda message: "libro",
-    book=TransaccionRegistrada,
+    listing=Listing(TransaccionRegistrada, ("usuario_id", "token_id"), public),
 )

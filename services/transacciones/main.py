@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated, Any, Final
+from typing import Annotated, Final
 
 import pydantic_core
 from fastapi import APIRouter, Query, Request, Response
 
 from broker.messages import MAX_ID, Message
 from services.shared.http.problems import Problem
-from services.shared.journal.json_file import BookView, array
-from services.shared.runtime import Runtime, Service, create_app, json_bytes, page, runtime_of
-from services.transacciones.domain import DOMAIN, Libro
+from services.shared.runtime import Runtime, Service, create_app, json_bytes, json_lines, page, runtime_of
+from services.transacciones.domain import DOMAIN, Libro, public
 
 MAX_LIMITE: Final = 10_000
 
@@ -23,11 +22,6 @@ def seed(raw: bytes) -> Sequence[Message]:
     if pydantic_core.from_json(raw) != []:
         raise ValueError("transacciones starts empty: write []")
     return []
-
-
-def public(word: Mapping[str, Any]) -> dict[str, Any]:
-    """A record of the book, of what transacciones said of it."""
-    return {"id": word["transaccionId"], **{name: word[name] for name in ("usuarioId", "tokenId", "fecha")}}
 
 
 routes = APIRouter()
@@ -43,28 +37,25 @@ async def transacciones(
     limite: Annotated[int, Query(ge=1, le=MAX_LIMITE)] = 1000,
 ) -> Response:
     runtime: Runtime[Libro] = runtime_of(request)
-    book: BookView[Libro] = runtime.view  # type: ignore[assignment]
-    lines = runtime.store.book.lines(after=desde, user=usuarioId, token=tokenId)
-    found, headers = page("/transacciones", lines, limite, usuarioId=usuarioId, tokenId=tokenId)
-    return json_bytes(array(book.lines(found)), headers=headers)
+    where = {"usuario_id": usuarioId, "token_id": tokenId}
+    found = await runtime.store.listed(limite + 1, after=desde, where=where)
+    lines, headers = page("/transacciones", found, limite, usuarioId=usuarioId, tokenId=tokenId)
+    return json_bytes(json_lines(map(public, lines)), headers=headers)
 
 
 @routes.get("/transacciones/{transaccion_id}", summary="One record", responses={404: {}})
 async def transaccion(request: Request, transaccion_id: int) -> Response:
     runtime: Runtime[Libro] = runtime_of(request)
-    try:
-        place = runtime.store.book.place(transaccion_id)
-    except IndexError:
-        raise Problem(404, f"there is no record {transaccion_id}: GET /transacciones lists them") from None
-    return json_bytes(public(runtime.store.word(place)))
+    found = await runtime.store.listed(1, after=max(0, transaccion_id - 1), where={})
+    if not found or found[0][0] != transaccion_id:
+        raise Problem(404, f"there is no record {transaccion_id}: GET /transacciones lists them")
+    return json_bytes(public(found[0][1]))
 
 
-app = create_app(
-    Service(
-        domain=DOMAIN,
-        routes=routes,
-        seed=seed,
-        seed_file=Path(__file__).with_name("transacciones.json"),
-        view=lambda store, file: BookView(store, file, public),
-    )
+SERVICE = Service(
+    domain=DOMAIN,
+    routes=routes,
+    seed=seed,
+    seed_file=Path(__file__).with_name("transacciones.json"),
 )
+app = create_app(SERVICE)

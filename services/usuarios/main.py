@@ -10,7 +10,6 @@ from pydantic import BaseModel, ConfigDict, TypeAdapter
 
 from broker.messages import Id, Message, Money, Nombre, UsuarioRegistrado
 from services.shared.http.problems import Problem
-from services.shared.journal.json_file import ShelfView
 from services.shared.runtime import Limite, Runtime, Service, create_app, json_bytes, runtime_of
 from services.shared.seed import SEED_FECHA, seed_id
 from services.usuarios.domain import DOMAIN, Usuario, public
@@ -45,26 +44,23 @@ routes = APIRouter()
 
 @routes.get("/usuarios", summary="Every user, as in the seed")
 async def usuarios(request: Request, limite: Limite = None) -> Response:
-    shelf = runtime_of(request).store.shelf
-    return json_bytes(shelf.body() if limite is None else shelf.first(limite))
+    return json_bytes(await runtime_of(request).store.public_list(limite))
 
 
 @routes.get("/usuarios/{usuario_id}", summary="One user", responses={404: {}})
 async def usuario(request: Request, usuario_id: int) -> Response:
     runtime: Runtime[Usuario] = runtime_of(request)
-    row = runtime.store.row(str(usuario_id))
+    row = await runtime.store.row(str(usuario_id))
     shown = public(row) if row else None
     if shown is None:
         raise Problem(404, f"there is no user {usuario_id}: GET /usuarios lists them")
     return json_bytes(shown)
 
 
-app = create_app(
-    Service(
-        domain=DOMAIN,
-        routes=routes,
-        seed=seed,
-        seed_file=Path(__file__).with_name("usuarios.json"),
-        view=ShelfView,
-    )
+SERVICE = Service(
+    domain=DOMAIN,
+    routes=routes,
+    seed=seed,
+    seed_file=Path(__file__).with_name("usuarios.json"),
 )
+app = create_app(SERVICE)

@@ -39,7 +39,7 @@ from services.shared.journal.store import JsonStore
 from services.shared.seed import SEED_FECHA, seed_id
 from services.tokens.domain import DOMAIN as TOKENS
 from services.transacciones.domain import DOMAIN as TRANSACCIONES
-from services.transacciones.main import public as record_shown
+from services.transacciones.domain import public as record_shown
 from services.usuarios.domain import DOMAIN as USUARIOS
 
 DOMAINS: Final[dict[str, Any]] = {domain.name: domain for domain in (COMPRAS, TOKENS, USUARIOS, TRANSACCIONES)}
@@ -158,7 +158,7 @@ class Shop:
         wanted = [
             message
             for ask, message in zip(asks, messages, strict=True)
-            if ask.fate != "busy" and store.row(ask.about) is None
+            if ask.fate != "busy" and store.find(ask.about) is None
         ]
         await self._decide("compras", [*wanted, *self._take("compras", self.random.randrange(4))])
         for number, (ask, message) in enumerate(zip(asks, messages, strict=True), self._number - len(asks) + 1):
@@ -179,7 +179,7 @@ class Shop:
         self._note({"n": self._number, "key": ask.key, "asks": asks})
 
     def _note_answer(self, number: int, ask: Ask, message: CompraSolicitada) -> None:
-        row = self.stores["compras"].row(ask.about)
+        row = self.stores["compras"].find(ask.about)
         if ask.fate == "lost":
             self._note({"n": number, "status": None, "lost": "TimeoutError"})
         elif ask.fate in ("503", "busy") or row is None:
@@ -193,7 +193,7 @@ class Shop:
     def _follow(self) -> None:
         """The client sees the ends of its purchases."""
         for about in sorted(self._told - self._followed):
-            row = self.stores["compras"].row(about)
+            row = self.stores["compras"].find(about)
             if isinstance(row, Compra) and finished(row):
                 self._followed.add(about)
                 motivo = {"motivo": row.motivo} if row.estado == "rechazada" else {}
@@ -233,7 +233,7 @@ class Shop:
             messages.append(
                 model(alta_id=seed_id(entry["id"]), fecha=SEED_FECHA, **{whose: entry["id"]}, **fields)  # type: ignore[arg-type]
             )
-        for answer in await self.stores[service].once(messages):
+        for answer in await self.stores[service].process_batch(messages):
             assert answer.failure is None, answer.failure
 
     # What travels
@@ -270,7 +270,7 @@ class Shop:
         """A top-up of somebody who is not registered."""
         if not isinstance(row, Alta) or row.tipo != "saldo.recargado":
             return False
-        usuario = self.stores["usuarios"].row(str(json.loads(row.mensaje)["usuarioId"]))
+        usuario = self.stores["usuarios"].find(str(json.loads(row.mensaje)["usuarioId"]))
         return usuario is not None and usuario.nombre is None and any(one.alta_id == row.id for one in usuario.esperan)
 
     def say(self, message: Message) -> None:
@@ -294,7 +294,7 @@ class Shop:
         return [decode(message.type, encode(message), self._now(service)) for message in batch]
 
     async def _decide(self, service: str, batch: Sequence[Message]) -> None:
-        for answer in await self.stores[service].once(batch):
+        for answer in await self.stores[service].process_batch(batch):
             assert answer.failure is None, answer.failure
             for message in answer.messages:
                 self.say(message)
@@ -349,7 +349,7 @@ class Shop:
         bought = [compras.word(compras.book.place(line))["compraId"] for line in compras.book.lines()]
         recorded = [transacciones.word(transacciones.book.place(line)) for line in transacciones.book.lines()]
         return {
-            "compras": [vista(compras.row(about)) for about in bought],  # type: ignore[arg-type]
+            "compras": [vista(compras.find(about)) for about in bought],  # type: ignore[arg-type]
             "tokens": json.loads(self.stores["tokens"].shelf.body()),
             "usuarios": json.loads(self.stores["usuarios"].shelf.body()),
             "transacciones": [record_shown(word) for word in recorded],

@@ -37,7 +37,7 @@ from services.shared.journal.store import JsonStore
 from services.shared.seed import SEED_FECHA, seed_id
 from services.tokens import domain as tokens
 from services.transacciones import domain as transacciones
-from services.transacciones.main import public
+from services.transacciones.domain import public
 from services.usuarios import domain as usuarios
 
 DOMAINS: Final[dict[str, Any]] = {
@@ -116,7 +116,7 @@ class Shop:
         if name in self.down:
             return False
         try:
-            answers = await self.stores[name].once([message.received(self.now()) for message in batch])
+            answers = await self.stores[name].process_batch([message.received(self.now()) for message in batch])
         except Exception:
             # The process ends, and would end again at the same message.
             self.down.add(name)
@@ -179,10 +179,10 @@ class Shop:
         )
         store = self.stores["compras"]
         try:
-            if (row := store.row(about)) is None:
+            if (row := store.find(about)) is None:
                 if not await self.hear("compras", [message]):
                     return (None if "compras" in self.down else 500), None
-                row = store.row(about)
+                row = store.find(about)
             elif not _asks_the_same(row, message):
                 return 422, {"status": 422}
             return (200 if compras.finished(row) else 202), vista(row)
@@ -233,24 +233,26 @@ class Shop:
             "tokens": json.loads(self.stores["tokens"].shelf.body()),
             "transacciones": [public(sales.word(sales.book.place(n))) for n in sales.book.lines()],
             "compras": _or_nothing(
-                vista(book.row(book.word(book.book.place(n))["compraId"])) for n in book.book.lines()
+                vista(book.find(book.word(book.book.place(n))["compraId"])) for n in book.book.lines()
             ),
-            "altas": _or_nothing(vista(book.row(about)) for about in self.altas),
+            "altas": _or_nothing(vista(book.find(about)) for about in self.altas),
             "eventos": _or_nothing(self._events()),
         }
 
     def _events(self) -> Iterator[Any]:
         """What `/eventos` showed, from the first record on."""
         store = self.stores["compras"]
-        for raw in store.records(0):
-            record = json.loads(raw)
-            about = record["id"].rpartition(":")[0]
-            if record["change"] is not None and (news := novedad(store.row(about), record["change"])) is not None:
-                yield {"seq": record["seq"], "evento": news[0], **news[1]}
+        seen = 0
+        while some := store.some_records(seen, 1 << 20):
+            seen += len(some)
+            for record in map(json.loads, some):
+                about = record["id"].rpartition(":")[0]
+                if record["change"] is not None and (news := novedad(store.find(about), record["change"])) is not None:
+                    yield {"seq": record["seq"], "evento": news[0], **news[1]}
 
     def client_journal(self) -> Path:
         """In the format that all clients write, as to the end."""
-        first = next(iter(self.stores["compras"].records(0)), None)
+        first = next(iter(self.stores["compras"].some_records(0, 1)), None)
         head: list[dict[str, Any]] = [{"client": 1, "url": "http://127.0.0.1:8000", "started": "2025-11-26T00:00:00Z"}]
         if first is not None:
             record = json.loads(first)

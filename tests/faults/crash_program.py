@@ -76,7 +76,7 @@ def types_of(messages: Iterable[Message | None]) -> set[str]:
 def wrap_store(trap: Trap) -> set[str]:
     """Returns what is being decided now, for the disk's places."""
     deciding: set[str] = set()
-    once = JsonStore.once
+    once = JsonStore.process_batch
 
     @wraps(once)
     async def watched(self: JsonStore[Any], batch: Sequence[Message]) -> Any:
@@ -86,7 +86,7 @@ def wrap_store(trap: Trap) -> set[str]:
         deciding.clear()
         return answers
 
-    JsonStore.once = watched  # type: ignore[method-assign]
+    JsonStore.process_batch = watched  # type: ignore[method-assign]
     return deciding
 
 

@@ -12,7 +12,7 @@ from sim_world import DOMAINS, EPOCH, World
 
 from loadgen.audit.verdict import Verdict
 from services.compras.views import vista
-from services.transacciones.main import public
+from services.transacciones.domain import public
 
 
 def write_books(world: World, folder: Path) -> None:
@@ -29,7 +29,7 @@ def write_books(world: World, folder: Path) -> None:
 def _notes(world: World) -> Iterator[dict[str, Any]]:
     yield {"client": 1, "url": "http://127.0.0.1:8000", "started": "2025-09-10T17:00:00Z"}
     store = _store(world, "compras")
-    if store is not None and (first := next(iter(store.records(0)), None)) is not None:
+    if store is not None and (first := next(iter(store.some_records(0, 1)), None)) is not None:
         record = json.loads(first)
         yield {"shop": {name: record[name] for name in ("seq", "time", "crc")}}
     for number, told in enumerate(world.told, 1):
@@ -61,7 +61,7 @@ def live(world: World) -> dict[str, list[dict[str, Any]]] | None:
         "usuarios": json.loads(stores["usuarios"].shelf.body()),
         "tokens": json.loads(stores["tokens"].shelf.body()),
         "transacciones": [public(sales.word(sales.book.place(n))) for n in sales.book.lines()],
-        "compras": [vista(book.row(book.word(book.book.place(n))["compraId"])) for n in book.book.lines()],
+        "compras": [vista(book.find(book.word(book.book.place(n))["compraId"])) for n in book.book.lines()],
     }
 
 

@@ -364,14 +364,14 @@ def replay(world: World, books: Books) -> None:
                 raise Broken("not damaged", f"{service}, read anew: {error}") from error
             equal(f"{service}: read anew", fresh, live)
             for key in book.rows:
-                require(fresh.row(key) == live.row(key), "8", f"{service}: row {key} read anew")
+                require(fresh.find(key) == live.find(key), "8", f"{service}: row {key} read anew")
 
 
 def same(what: str, live: Any, book: Book) -> None:
     require(live.seq == len(book.records), "8", f"{what} has {len(book.records)} records, the store {live.seq}")
     codec = live._codec
     for key, row in book.rows.items():
-        shown = live.row(key)
+        shown = live.find(key)
         require(shown is not None, "8", f"{what} has row {key}")
         plain = json.loads(json.dumps(codec.change(None, shown), default=vars_of))
         plain = {
@@ -385,8 +385,8 @@ def vars_of(value: Any) -> Any:
 
 
 def equal(what: str, one: Any, other: Any) -> None:
-    for name in ("seq", "rows", "_memory"):
+    for name in ("seq", "rows", "_dedup"):
         require(getattr(one, name) == getattr(other, name), "8", f"{what}: {name} differs")
-    require(one.book.columns() == other.book.columns(), "8", f"{what}: the book differs")
+    require(one.book.parts() == other.book.parts(), "8", f"{what}: the book differs")
     # The same rows in the same order; how much room each has differs.
     require(json.loads(one.shelf.body()) == json.loads(other.shelf.body()), "8", f"{what}: what is shown differs")

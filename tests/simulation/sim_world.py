@@ -27,6 +27,7 @@ from services.compras import requests as front
 from services.compras.resend import Nudge
 from services.shared import processor as loop_module
 from services.shared.http.problems import Problem
+from services.shared.journal import rows as journal_rows
 from services.shared.journal import store as store_json
 from services.shared.journal.row_codec import Rows
 from services.shared.seed import SEED_FECHA, seed_id
@@ -44,7 +45,7 @@ ACTIVE_SECONDS = 5.0
 QUIET_SECONDS = 900.0
 
 # Making the adapters of a row takes longer than a whole world; they have no state.
-store_json.Rows = functools.cache(Rows)  # type: ignore[misc,assignment]
+journal_rows.Rows = functools.cache(Rows)  # type: ignore[misc,assignment]
 front.utc_now = lambda: PROCESS.get().now()
 
 
@@ -120,14 +121,14 @@ class Pod(Process):
             await asyncio.sleep(world.follow_seconds * world.rng.uniform(0.5, 1))
             store.follow()
         await self.disk.replace("writer", b"http://here")
-        await store.once(world.seeds.get(self.service, ()))
+        await store.process_batch(world.seeds.get(self.service, ()))
         async with asyncio.TaskGroup() as tasks:
             tasks.create_task(self._check())
             self.wire.consume()
             tasks.create_task(self.loop.run())
             self.writing.set()
             if self.door:
-                tasks.create_task(self.door.beside())
+                tasks.create_task(self.door.run())
 
     def _prepare(self) -> None:
         settings = SimpleNamespace(
@@ -138,8 +139,9 @@ class Pod(Process):
             store=self.store, settings=settings, bus=None, loop=self.loop, writing=self.writing,
             metrics=SimpleNamespace(registry=CollectorRegistry()),
         )  # fmt: skip
-        main._prepare(runtime)
-        self.door = runtime.extra
+        self.door = runtime.extension = front.FrontDoor(runtime)
+        self.store.watch(self.door.heard)
+        self.store._now = self.door.now
         self.door.nudge = Nudge(self.store, self.wire, self.world.loop.time, first_seconds=self.world.nudge_seconds)
 
     async def _check(self) -> None:

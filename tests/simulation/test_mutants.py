@@ -20,6 +20,7 @@ from services.compras.resend import Nudge
 from services.shared.decision import Decision
 from services.shared.journal import segments as journal
 from services.shared.journal import store as store_json
+from services.shared.journal import writer
 from services.shared.journal.store import JsonStore
 from services.shared.processor import Loop
 from services.shared.store import StoreBroken
@@ -142,7 +143,7 @@ def memory_lost_at_a_restart(patch: pytest.MonkeyPatch) -> None:
     remember = JsonStore._remember
 
     def only_new(self: Any, entry: Any, segment: int, memory: Any) -> None:
-        if memory is not self._memory:
+        if memory is not self._dedup:
             remember(self, entry, segment, memory)
 
     patch.setattr(JsonStore, "_remember", only_new)
@@ -165,12 +166,12 @@ def records_numbered_with_gaps(patch: pytest.MonkeyPatch) -> None:
 
 
 def snapshot_without_memory(patch: pytest.MonkeyPatch) -> None:
-    write = store_json.write_snapshot
+    write = writer.write_snapshot
 
     async def forgetful(disk: Any, name: str, previous: Any, rows: Any, touched: Any, *rest: Any) -> None:
         await write(disk, name, previous, rows, {}, *rest)
 
-    patch.setattr(store_json, "write_snapshot", forgetful)
+    patch.setattr(writer, "write_snapshot", forgetful)
 
 
 def takeover_without_a_sync(patch: pytest.MonkeyPatch) -> None:
@@ -198,7 +199,7 @@ def half_write_forgotten(patch: pytest.MonkeyPatch) -> None:
                 if error.errno != errno.ENOSPC:
                     raise StoreBroken(str(error)) from error
             self._check_epoch()
-            await self._sleep(store_json.FULL_SECONDS)
+            await self._sleep(writer.FULL_SECONDS)
         await self.disk.sync(name)
 
     patch.setattr(JsonStore, "_write", write)
@@ -215,22 +216,22 @@ def failed_sync_believed(patch: pytest.MonkeyPatch) -> None:
 
 
 def snapshot_without_rows(patch: pytest.MonkeyPatch) -> None:
-    write = store_json.write_snapshot
+    write = writer.write_snapshot
 
     async def forgetful(disk: Any, name: str, previous: Any, rows: Any, *rest: Any) -> None:
         await write(disk, name, previous, {}, *rest)
 
-    patch.setattr(store_json, "write_snapshot", forgetful)
+    patch.setattr(writer, "write_snapshot", forgetful)
 
 
 def snapshot_without_shelf(patch: pytest.MonkeyPatch) -> None:
-    write = store_json.write_snapshot
+    write = writer.write_snapshot
 
     async def forgetful(*columns: Any) -> None:
         *others, _ = columns
         await write(*others, (b"", b"", b""))
 
-    patch.setattr(store_json, "write_snapshot", forgetful)
+    patch.setattr(writer, "write_snapshot", forgetful)
 
 
 def another_body_accepted(patch: pytest.MonkeyPatch) -> None:

@@ -126,9 +126,15 @@ def reader(folder: Path, domain: Domain[Any], *, to_the_end: bool = False) -> It
         yield store
 
 
+def all_records(store: JsonStore[Any], after: int = 0) -> Iterator[bytes]:
+    while some := store.some_records(after, 1000):
+        yield from some
+        after += len(some)
+
+
 def state(store: JsonStore[Any]) -> tuple[Any, ...]:
     """All that a store knows, fit for ==."""
-    return dict(store.rows), dict(store._memory), store.book.columns(), json.loads(store.shelf.body()), store.seq
+    return dict(store.rows), dict(store._dedup), store.book.parts(), json.loads(store.shelf.body()), store.seq
 
 
 def contents(folder: Path) -> dict[str, bytes]:

@@ -50,13 +50,12 @@ async def test_a_finished_purchase_leaves_little_in_memory(
 ) -> None:
     async with writer(tmp_path, domain) as store:
         for first in range(1, PURCHASES, BATCH):
-            await store.once([m for number in range(first, first + BATCH) for m in messages(number)])
+            await store.process_batch([m for number in range(first, first + BATCH) for m in messages(number)])
         assert (len(store.book), len(store.rows)) == (PURCHASES, rows)
         parts = [
-            *store._memory.items(),
-            store._memory,
-            store.book._users,
-            store.book._tokens,
+            *store._dedup.items(),
+            store._dedup,
+            *store.book._columns,
             store.book._places,
         ]
         size = sum(total_size(part) for part in parts) / PURCHASES
@@ -70,12 +69,12 @@ async def test_a_sold_token_leaves_memory_and_no_snapshot_holds_it_twice(tmp_pat
 
         async def sell(first: int) -> None:
             tokens = range(first, first + TOKENS_SOLD)
-            await store.once([publicado(token) for token in tokens])
-            await store.once([solicitada(token, token=token) for token in tokens])
-            await store.once([pagado(solicitada(token, token=token)) for token in tokens])
+            await store.process_batch([publicado(token) for token in tokens])
+            await store.process_batch([solicitada(token, token=token) for token in tokens])
+            await store.process_batch([pagado(solicitada(token, token=token)) for token in tokens])
 
         await sell(1)
-        first_sold = store.row("1")
+        first_sold = store.find("1")
         for number in range(1, 10):
             await sell(1 + number * TOKENS_SOLD)
         sizes = [file.stat().st_size for file in sorted(tmp_path.glob("*.snapshot"))]
@@ -88,12 +87,12 @@ async def test_a_sold_token_leaves_memory_and_no_snapshot_holds_it_twice(tmp_pat
         assert max(sizes[2:]) < 1.2 * min(sizes[2:])
         # It is all there, and whoever comes later hears that it is sold.
         assert first_sold is not None
-        assert store.row("1") == first_sold
+        assert store.find("1") == first_sold
         assert first_sold.vendido
-        (answer,) = await store.once([solicitada(2, token=1, key="late")])
+        (answer,) = await store.process_batch([solicitada(2, token=1, key="late")])
         assert [word.type for word in answer.messages] == ["compra.rechazada"]
     with reader(tmp_path, TOKENS) as again:
-        assert (again.row("1"), len(again.rows)) == (first_sold, 0)
+        assert (again.find("1"), len(again.rows)) == (first_sold, 0)
         assert json.loads(again.shelf.body()) == json.loads(shelf.body())
 
 
@@ -105,20 +104,20 @@ def total_size(part: Any) -> int:
 async def test_one_more_in_line_costs_the_same_at_any_length(tmp_path: Path) -> None:
     async with writer(tmp_path, TOKENS) as store:
         # Numbers of as many digits in every record that is compared.
-        await store.once([publicado(), *refused(10_001)])
-        await store.once([solicitada(number) for number in range(100_001, 100_012)])
+        await store.process_batch([publicado(), *refused(10_001)])
+        await store.process_batch([solicitada(number) for number in range(100_001, 100_012)])
 
         async def one_more(number: int) -> int:
             before = store.disk.size(str(store.segment))
-            await store.once([solicitada(number)])
+            await store.process_batch([solicitada(number)])
             return store.disk.size(str(store.segment)) - before
 
         assert len(store.rows["101"].cola) == 10
         few = await one_more(200_000)
         # Found out here, before a line that costs more as it grows takes minutes to grow.
-        await store.once([solicitada(number) for number in range(400_000, 400_090)])
+        await store.process_batch([solicitada(number) for number in range(400_000, 400_090)])
         assert await one_more(200_002) == few
-        await store.once([solicitada(number) for number in range(300_000, 300_000 + 8_898)])
+        await store.process_batch([solicitada(number) for number in range(300_000, 300_000 + 8_898)])
         assert len(store.rows["101"].cola) == 9_000
         many = await one_more(200_001)
 
@@ -138,7 +137,7 @@ async def test_the_journal_itself_is_not_kept_in_memory(tmp_path: Path) -> None:
             gc.collect()
             before = tracemalloc.get_traced_memory()[0]
             for number in range(first, first + 1000, 100):
-                await store.once([m for one in range(number, number + 100) for m in whole_life(one)])
+                await store.process_batch([m for one in range(number, number + 100) for m in whole_life(one)])
             gc.collect()
             return tracemalloc.get_traced_memory()[0] - before
 

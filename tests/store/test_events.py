@@ -42,12 +42,12 @@ async def sent(stream: AsyncIterator[bytes], until: int) -> bytes:
 
 async def bought(store: Any, count: int) -> None:
     for number in range(1, count + 1):
-        await store.once(life(solicitada(number), number))
+        await store.process_batch(life(solicitada(number), number))
 
 
 def listened(store: Any, **options: Any) -> Events:
     events = Events(store, **options)
-    store.on_change = lambda change: events.heard()
+    store.watch(lambda change: events.heard())
     return events
 
 
@@ -71,7 +71,7 @@ async def test_an_event_says_how_the_purchase_stood_then_and_not_how_it_stands_n
         live = []
         events = listened(store)
         for message in life(compra, 7):
-            await store.once([message])
+            await store.process_batch([message])
             live.append(read(await sent(events.all(store.seq - 1), store.seq))[0])
         assert [event[2]["estado"] for event in live] == ["solicitada", "reservada", "pagada", "registrada"]
         assert live[-1][2]["transaccionId"] == 7 and "transaccionId" not in live[-2][2]
@@ -86,7 +86,7 @@ async def test_without_a_last_event_news_begin_now_and_their_place_is_said_first
         hearing = asyncio.create_task(sent(stream, store.seq + 1))
         while not events.listeners:
             await asyncio.sleep(0)
-        await store.once([solicitada(9)])
+        await store.process_batch([solicitada(9)])
         start, news = read(await hearing)
         assert start[:2] == (8, "inicio")
         assert (news[0], news[2]["usuarioId"]) == (9, 9)
@@ -101,7 +101,7 @@ async def test_an_id_that_this_journal_never_gave_begins_anew_and_says_so(tmp_pa
 
 async def test_operators_entries_are_told_without_saying_whose(tmp_path: Path) -> None:
     async with writer(tmp_path, COMPRAS) as store:
-        await store.once([recarga(1)])
+        await store.process_batch([recarga(1)])
         assert read(await sent(Events(store).all(0), 1)) == [
             (1, "alta", {"tipo": "saldo.recargado", "estado": "solicitada"})
         ]
@@ -111,7 +111,7 @@ async def test_one_purchase_is_told_until_its_end_and_no_other(tmp_path: Path) -
     compra = solicitada(1)
     async with writer(tmp_path, COMPRAS) as store:
         first, *rest = life(compra, 1)
-        await store.once([first])
+        await store.process_batch([first])
         events = listened(store)
 
         async def listen(after: int | None) -> list[tuple[int, str, dict[str, Any]]]:
@@ -122,7 +122,7 @@ async def test_one_purchase_is_told_until_its_end_and_no_other(tmp_path: Path) -
         while events.listeners < 2:
             await asyncio.sleep(0)
         for number, message in enumerate(rest, 2):
-            await store.once([solicitada(number), message])
+            await store.process_batch([solicitada(number), message])
         told, continued = await anew, await resumed
         assert [event[2]["estado"] for event in told] == ["solicitada", "reservada", "pagada", "registrada"]
         assert continued == told[1:]
@@ -134,11 +134,11 @@ async def test_one_purchase_is_told_until_its_end_and_no_other(tmp_path: Path) -
 
 async def test_a_follower_that_is_behind_is_waited_for(tmp_path: Path) -> None:
     async with writer(tmp_path, COMPRAS) as store:
-        await store.once([solicitada(1)])
+        await store.process_batch([solicitada(1)])
         with reader(tmp_path, COMPRAS) as follower:
             events = listened(follower)
-            await store.once([solicitada(2)])
-            await store.once([vendida(solicitada(2))])
+            await store.process_batch([solicitada(2)])
+            await store.process_batch([vendida(solicitada(2))])
             hearing = asyncio.create_task(sent(events.all(2), 3))
             known = asyncio.create_task(events.known(solicitada(2).compra_id, WAIT_SECONDS))
             while events.listeners < 2:
@@ -150,7 +150,7 @@ async def test_a_follower_that_is_behind_is_waited_for(tmp_path: Path) -> None:
 
 async def test_a_slow_listener_holds_one_piece_and_a_long_way_is_sent_in_pieces(tmp_path: Path) -> None:
     async with writer(tmp_path, COMPRAS) as store:
-        await store.once([solicitada(number) for number in range(1, 5_001)])
+        await store.process_batch([solicitada(number) for number in range(1, 5_001)])
         events = listened(store)
         pieces = []
         stream = events.all(0)

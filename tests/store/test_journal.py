@@ -23,6 +23,7 @@ from store_builders import (
     FIRST,
     Clock,
     HeldDisk,
+    all_records,
     confirmada,
     contents,
     copied,
@@ -66,9 +67,9 @@ class UnsyncedDisk(LocalDisk):
 async def small_journal(folder: Path, *, last: int = 1) -> list[int]:
     """Three batches: a user; two top-ups; `last` more. Returns where each line begins, and where the last one ends."""
     async with writer(folder, USUARIOS) as store:
-        await store.once([usuario()])
-        await store.once([recarga(1), recarga(2)])
-        await store.once([recarga(3 + number) for number in range(last)])
+        await store.process_batch([usuario()])
+        await store.process_batch([recarga(1), recarga(2)])
+        await store.process_batch([recarga(3 + number) for number in range(last)])
     raw = (folder / FIRST).read_bytes()
     return [0, *(at + 1 for at, byte in enumerate(raw) if byte == ord("\n"))]
 
@@ -152,13 +153,13 @@ async def test_what_was_cut_off_is_decided_anew_and_the_journal_goes_on(tmp_path
     (tmp_path / FIRST).write_bytes(raw[: lines[-2] + 10])
 
     async with writer(tmp_path, USUARIOS) as store:
-        (answer,) = await store.once([recarga(3)])
+        (answer,) = await store.process_batch([recarga(3)])
         assert not answer.repeated and store.seq == 4
     for _ in range(2):
         async with writer(tmp_path, USUARIOS) as store:
             assert saldo(store) == 103
             assert store.torn_bytes == 0
-            assert [json.loads(raw)["seq"] for raw in store.records(0)] == [1, 2, 3, 4]
+            assert [json.loads(raw)["seq"] for raw in all_records(store)] == [1, 2, 3, 4]
 
 
 # Flipped bits
@@ -167,8 +168,8 @@ async def test_what_was_cut_off_is_decided_anew_and_the_journal_goes_on(tmp_path
 async def two_segments(folder: Path) -> None:
     await small_journal(folder)
     async with writer(folder, USUARIOS) as store:
-        await store.once([recarga(10)])
-        await store.once([recarga(11), recarga(12)])
+        await store.process_batch([recarga(10)])
+        await store.process_batch([recarga(11), recarga(12)])
 
 
 def flips(raw: bytes) -> list[tuple[int, bytes]]:
@@ -331,7 +332,7 @@ async def test_a_writer_that_died_before_its_header_is_passed_over(tmp_path: Pat
         assert follower.seq == 4
         async with writer(tmp_path, USUARIOS) as store:
             assert store.segment == "journal-00000003-000001.jsonl"
-            await store.once([recarga(10)])
+            await store.process_batch([recarga(10)])
             follower.follow()
             assert (follower.seq, follower.segment) == (5, store.segment)
     async with writer(tmp_path, USUARIOS) as store:
@@ -343,7 +344,7 @@ async def test_a_writer_that_died_before_any_header_leaves_an_empty_journal(tmp_
 
     async with writer(tmp_path, USUARIOS) as store:
         assert (store.seq, store.segment) == (0, "journal-00000002-000001.jsonl")
-        await store.once([usuario()])
+        await store.process_batch([usuario()])
     with reader(tmp_path, USUARIOS) as follower:
         assert follower.seq == 1
 
@@ -370,13 +371,13 @@ def printed(program: str, given: bytes) -> list[bytes]:
 
 async def test_a_writer_whose_lock_was_removed_is_fenced_before_it_answers(tmp_path: Path) -> None:
     async with writer(tmp_path, USUARIOS) as old:
-        await old.once([usuario()])
+        await old.process_batch([usuario()])
         (tmp_path / "lock").unlink()
         async with writer(tmp_path, USUARIOS) as new:
             with pytest.raises(Fenced, match="epoch 2"):
-                await old.once([recarga(1, monto=1000)])
+                await old.process_batch([recarga(1, monto=1000)])
             assert not old.leads and saldo(old) == 100
-            await new.once([recarga(2, monto=5)])
+            await new.process_batch([recarga(2, monto=5)])
             assert saldo(new) == 105
 
 
@@ -391,17 +392,17 @@ async def test_an_idle_writer_whose_lock_was_removed_learns_it(tmp_path: Path) -
 
 async def test_what_a_fenced_writer_appended_is_never_believed(tmp_path: Path) -> None:
     async with writer(tmp_path, USUARIOS) as old:
-        await old.once([usuario()])
+        await old.process_batch([usuario()])
         with reader(tmp_path, USUARIOS) as follower:
             (tmp_path / "lock").unlink()
             async with writer(tmp_path, USUARIOS) as new:
                 with pytest.raises(Fenced):
-                    await old.once([recarga(1, monto=1000)])
+                    await old.process_batch([recarga(1, monto=1000)])
                 assert b'"monto"' not in (tmp_path / FIRST).read_bytes() and b"r:1" in (tmp_path / FIRST).read_bytes()
-                await new.once([recarga(2, monto=5)])
+                await new.process_batch([recarga(2, monto=5)])
                 follower.follow()
                 assert state(follower) == state(new)
-                records = [json.loads(raw)["id"] for raw in new.records(0)]
+                records = [json.loads(raw)["id"] for raw in all_records(new)]
     assert records == ["semilla:1:usuario.registrado", "r:2:saldo.recargado"]
     for _ in range(2):
         async with writer(tmp_path, USUARIOS) as later:
@@ -411,28 +412,28 @@ async def test_what_a_fenced_writer_appended_is_never_believed(tmp_path: Path) -
 
 async def test_what_a_writer_synced_before_it_was_fenced_is_kept_and_told_again(tmp_path: Path) -> None:
     async with writer(tmp_path, USUARIOS, kind=HeldDisk) as old:
-        await old.once([usuario()])
+        await old.process_batch([usuario()])
         assert isinstance(old.disk, HeldDisk)
         old.disk.hold()
-        writing = asyncio.ensure_future(old.once([recarga(1, monto=5)]))
+        writing = asyncio.ensure_future(old.process_batch([recarga(1, monto=5)]))
         await old.disk.waiting.wait()
         (tmp_path / "lock").unlink()
         async with writer(tmp_path, USUARIOS) as new:
             old.disk.go.set()
             with pytest.raises(Fenced):
                 await writing
-            (again,) = await new.once([recarga(1, monto=5)])
+            (again,) = await new.process_batch([recarga(1, monto=5)])
             assert again.repeated and len(again.messages) == 1
             assert saldo(new) == 105
 
 
 async def test_a_follower_that_believed_a_fenced_writer_starts_over(tmp_path: Path) -> None:
     async with writer(tmp_path, USUARIOS) as old:
-        await old.once([usuario()])
+        await old.process_batch([usuario()])
         (tmp_path / "lock").unlink()
         async with writer(tmp_path, USUARIOS) as new:
             with pytest.raises(Fenced):
-                await old.once([recarga(1, monto=1000)])
+                await old.process_batch([recarga(1, monto=1000)])
             names = ("journal-00000002-000001.jsonl", "journal-00000002-000001.mark")
             for name in names:
                 (tmp_path / name).rename(tmp_path / f"{name}.hidden")
@@ -443,7 +444,7 @@ async def test_a_follower_that_believed_a_fenced_writer_starts_over(tmp_path: Pa
                 assert saldo(follower) == 1100
                 for name in names:
                     (tmp_path / f"{name}.hidden").rename(tmp_path / name)
-                await new.once([recarga(2, monto=5)])
+                await new.process_batch([recarga(2, monto=5)])
                 follower.follow()
                 assert state(follower) == state(new)
                 assert saldo(follower) == 105
@@ -451,7 +452,7 @@ async def test_a_follower_that_believed_a_fenced_writer_starts_over(tmp_path: Pa
 
 async def test_who_does_not_get_the_lock_does_not_lead_and_writes_nothing(tmp_path: Path) -> None:
     async with writer(tmp_path, USUARIOS) as store:
-        await store.once([usuario()])
+        await store.process_batch([usuario()])
         before = contents(tmp_path)
         with reader(tmp_path, USUARIOS) as other:
             assert not await other.lead()
@@ -500,11 +501,11 @@ async def test_a_follower_reads_whole_lines_that_are_synced_and_no_others(tmp_pa
 
 async def test_a_follower_sees_a_batch_only_when_the_writer_has_it_on_the_disk(tmp_path: Path) -> None:
     async with writer(tmp_path, USUARIOS, kind=HeldDisk) as store:
-        await store.once([usuario()])
+        await store.process_batch([usuario()])
         with reader(tmp_path, USUARIOS) as follower:
             assert isinstance(store.disk, HeldDisk)
             store.disk.hold()
-            writing = asyncio.ensure_future(store.once([recarga(1)]))
+            writing = asyncio.ensure_future(store.process_batch([recarga(1)]))
             await store.disk.waiting.wait()
             follower.follow()
             assert follower.seq == 1
@@ -518,9 +519,9 @@ async def test_a_follower_follows_through_rotations_and_takeovers(tmp_path: Path
     with reader(tmp_path, USUARIOS) as follower:
         for epoch in range(1, 4):
             async with writer(tmp_path, USUARIOS, snapshot_bytes=600) as store:
-                await store.once([usuario()])
+                await store.process_batch([usuario()])
                 for number in range(10):
-                    await store.once([recarga(100 * epoch + number)])
+                    await store.process_batch([recarga(100 * epoch + number)])
                     if number % 3 == 0:
                         follower.follow()
                         assert state(follower) == state(store)
@@ -529,7 +530,7 @@ async def test_a_follower_follows_through_rotations_and_takeovers(tmp_path: Path
         follower.follow()
         assert follower.seq == 31
         assert await follower.lead()
-        await follower.once([recarga(1)])
+        await follower.process_batch([recarga(1)])
         assert saldo(follower) == 131
 
 
@@ -546,9 +547,9 @@ async def main():
     store = JsonStore(LocalDisk(Path(sys.argv[1])), DOMAIN, Clock())
     store.load()
     assert await store.lead()
-    await store.once([usuario()])
+    await store.process_batch([usuario()])
     for number in range(10**9):
-        await store.once([recarga(number)])
+        await store.process_batch([recarga(number)])
         print(number, flush=True)
 
 asyncio.run(main())
@@ -576,7 +577,7 @@ async def test_a_killed_writer_is_replaced_within_a_second_and_nothing_it_answer
                     await asyncio.sleep(0.01)
                 assert time.monotonic() - killed < 1
                 last = [*printed_first, *(int(line) for line in lines if line.endswith("\n"))][-1]
-                answers = await store.once([recarga(number) for number in range(last + 1)])
+                answers = await store.process_batch([recarga(number) for number in range(last + 1)])
                 assert all(answer.repeated for answer in answers)
                 assert saldo(store) == 100 + store.seq - 1
                 assert store.seq in (last + 2, last + 3)
@@ -656,10 +657,10 @@ async def test_on_a_full_disk_nothing_is_answered_until_there_is_room(full: tupl
 
     batch = [recarga(number) for number in range(60)]
     async with writer(folder, USUARIOS, kind=kind, sleep=sleep) as store:
-        await store.once([usuario()])
+        await store.process_batch([usuario()])
         fill(folder, kind)
         before = (folder / FIRST).read_bytes()
-        writing = asyncio.ensure_future(store.once(batch))
+        writing = asyncio.ensure_future(store.process_batch(batch))
         await tried_again.wait()
 
         assert store.full and not writing.done()
@@ -673,7 +674,7 @@ async def test_on_a_full_disk_nothing_is_answered_until_there_is_room(full: tupl
         answers = await writing
         assert not store.full
         assert [len(answer.messages) for answer in answers] == [1] * 60
-        await store.once([recarga(1000)])
+        await store.process_batch([recarga(1000)])
         assert saldo(store) == 161
     with reader(folder, USUARIOS) as again:
         assert state(again) == state(store)
@@ -685,19 +686,19 @@ async def test_a_disk_that_is_full_when_a_segment_is_begun_ends_it_and_nothing_i
 ) -> None:
     folder, kind = small_disk
     async with writer(folder, USUARIOS, kind=kind, snapshot_bytes=600) as store:
-        await store.once([usuario()])
+        await store.process_batch([usuario()])
         fill(folder, kind, pages)
         answered = 0
         with pytest.raises(StoreBroken, match="cannot begin"):
             for number in range(100):
-                await store.once([recarga(number)])
+                await store.process_batch([recarga(number)])
                 answered += 1
     with reader(folder, USUARIOS) as follower:
         assert not any([await starts(follower), await starts(follower)])
     (folder / "ballast").unlink()
 
     async with writer(folder, USUARIOS, kind=kind) as store:
-        answers = await store.once([recarga(number) for number in range(answered)])
+        answers = await store.process_batch([recarga(number) for number in range(answered)])
         assert all(answer.repeated for answer in answers)
         assert store.seq in (answered + 1, answered + 2)
         assert saldo(store) == 100 + store.seq - 1
@@ -719,7 +720,7 @@ async def test_a_writer_that_waits_for_room_still_learns_that_it_was_replaced(tm
     async with writer(tmp_path, USUARIOS, kind=FullDisk, sleep=sleep) as store:
         fill(tmp_path, FullDisk)
         with pytest.raises(Fenced):
-            await store.once([recarga(number) for number in range(60)])
+            await store.process_batch([recarga(number) for number in range(60)])
 
 
 async def test_a_failed_sync_ends_it_and_nothing_of_the_batch_is_seen(tmp_path: Path) -> None:
@@ -732,10 +733,10 @@ async def test_a_failed_sync_ends_it_and_nothing_of_the_batch_is_seen(tmp_path: 
             await super().sync(name)
 
     async with writer(tmp_path, USUARIOS, kind=Failing) as store:
-        await store.once([usuario()])
+        await store.process_batch([usuario()])
         store.disk.fails = True  # type: ignore[attr-defined]
         with pytest.raises(StoreBroken, match=f"cannot sync {FIRST}"):
-            await store.once([recarga(1)])
+            await store.process_batch([recarga(1)])
         assert saldo(store) == 100 and store.seq == 1
 
 
@@ -744,10 +745,10 @@ async def test_a_write_that_fails_for_another_reason_ends_it(tmp_path: Path) -> 
         raise OSError(errno.EIO, os.strerror(errno.EIO))
 
     async with writer(tmp_path, USUARIOS, kind=FullDisk) as store:
-        await store.once([usuario()])
+        await store.process_batch([usuario()])
         store.disk.append = fails  # type: ignore[method-assign]
         with pytest.raises(StoreBroken, match="Input/output error"):
-            await store.once([recarga(number) for number in range(60)])
+            await store.process_batch([recarga(number) for number in range(60)])
         assert saldo(store) == 100
 
 
@@ -758,9 +759,9 @@ async def bought(folder: Path) -> tuple[Any, ...]:
     """Purchases in all states, over many segments with snapshots. Returns the state of the store."""
     async with writer(folder, COMPRAS, kind=UnsyncedDisk, snapshot_bytes=4000) as store:
         for number in range(40):
-            await store.once(life(solicitada(number + 1), number + 1)[: 1 + number % 4])
+            await store.process_batch(life(solicitada(number + 1), number + 1)[: 1 + number % 4])
             if number == 20:
-                await store.once([usuario(), publicado()])
+                await store.process_batch([usuario(), publicado()])
         assert len(journal.segment_names(store.disk)) > 5
         return state(store)
 
@@ -802,7 +803,7 @@ async def test_with_or_without_snapshots_it_comes_to_the_same(
     async with writer(tmp_path, COMPRAS, snapshot_bytes=4000) as store:
         assert state(store) == written
         for number in range(100, 120):
-            await store.once(life(solicitada(number), number))
+            await store.process_batch(life(solicitada(number), number))
         written = state(store)
     with reader(tmp_path, COMPRAS) as store:
         assert state(store) == written
@@ -866,23 +867,23 @@ async def test_old_words_are_read_across_segments(tmp_path: Path) -> None:
         for number in range(40):
             compra = solicitada(number + 1)
             assert from_word(follower.word(follower.book.place(number + 1))) == compra
-            (again,) = await follower.once([compra])
+            (again,) = await follower.process_batch([compra])
             assert again.repeated
             # What compras hears of a purchase it answers with nothing, so only who heard no more repeats its word.
             assert again.messages == ((compra,) if number % 4 == 0 else ())
-            row = follower.row(compra.compra_id)
+            row = follower.find(compra.compra_id)
             assert row is not None and row.id == compra.compra_id
             assert (row.estado == "registrada") == (number % 4 == 3)
 
 
 async def test_a_limit_on_the_size_of_files_is_waited_for_like_a_full_disk(tmp_path: Path) -> None:
     async with writer(tmp_path, USUARIOS) as store:
-        await store.once([usuario()])
+        await store.process_batch([usuario()])
         _, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
         # Half a record finds room.
         resource.setrlimit(resource.RLIMIT_FSIZE, ((tmp_path / FIRST).stat().st_size + 100, hard))
         try:
-            adding = asyncio.create_task(store.once([recarga(number) for number in range(5)]))
+            adding = asyncio.create_task(store.process_batch([recarga(number) for number in range(5)]))
             async with asyncio.timeout(PATIENCE_SECONDS):
                 while not store.full:
                     await asyncio.sleep(0.01)
@@ -900,7 +901,7 @@ async def test_the_journal_is_read_on_from_any_record(tmp_path: Path) -> None:
     await bought(tmp_path)
     with reader(tmp_path, COMPRAS) as store:
         for after in range(store.seq + 1):
-            seqs = [json.loads(raw)["seq"] for raw in store.records(after)]
+            seqs = [json.loads(raw)["seq"] for raw in all_records(store, after)]
             assert seqs == list(range(after + 1, store.seq + 1))
 
 
@@ -926,7 +927,7 @@ async def test_a_record_is_found_by_reading_a_few_thousandths_of_the_journal(tmp
             return data
 
     async with writer(tmp_path, COMPRAS, kind=CountedDisk) as store:
-        await store.once([solicitada(number) for number in range(1, 20_001)])
+        await store.process_batch([solicitada(number) for number in range(1, 20_001)])
         for after in (0, 7, 10_000, 19_999):
             read.clear()
             assert json.loads(store.some_records(after, 1)[0])["seq"] == after + 1
@@ -939,9 +940,9 @@ async def test_a_disk_without_room_for_a_snapshot_goes_on_without(tmp_path: Path
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
     async with writer(tmp_path, USUARIOS, kind=NoSnapshots, snapshot_bytes=500) as store:
-        await store.once([usuario()])
+        await store.process_batch([usuario()])
         for number in range(10):
-            await store.once([recarga(number)])
+            await store.process_batch([recarga(number)])
         assert saldo(store) == 110
     assert not snapshots(tmp_path)
     with reader(tmp_path, USUARIOS) as again:
@@ -954,7 +955,7 @@ async def test_two_hundred_segments_take_few_handles(tmp_path: Path) -> None:
 
     async with writer(tmp_path, TRANSACCIONES, kind=UnsyncedDisk, snapshot_bytes=1) as store:
         for number in range(1, 201):
-            await store.once([confirmada(solicitada(number))])
+            await store.process_batch([confirmada(solicitada(number))])
         assert len(journal.segment_names(store.disk)) >= 200
         for number in range(1, 201):
             assert from_word(store.word(store.book.place(number))) == registrada(solicitada(number), number)

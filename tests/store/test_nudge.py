@@ -59,7 +59,7 @@ async def nudged(store: JsonStore[object], voice: Voice, rounds: int) -> list[st
 
 async def test_what_stands_still_is_asked_for_ever_more_seldom(tmp_path: Path) -> None:
     async with writer(tmp_path, DOMAIN) as store:
-        await store.once([solicitada(1)])
+        await store.process_batch([solicitada(1)])
         asked = await nudged(store, Voice(), 1_000)
         # After 5, 15, 35, 75, 155, and then every 120 seconds.
         assert len(asked) == 5 + (1_000 - 155) // int(LONGEST_SECONDS)
@@ -67,7 +67,7 @@ async def test_what_stands_still_is_asked_for_ever_more_seldom(tmp_path: Path) -
 
 async def test_nothing_is_asked_while_it_is_not_known_what_waits(tmp_path: Path) -> None:
     async with writer(tmp_path, DOMAIN) as store:
-        await store.once([solicitada(1)])
+        await store.process_batch([solicitada(1)])
         voice = Voice()
         voice.waiting = None
         assert await nudged(store, voice, 100) == []
@@ -75,7 +75,7 @@ async def test_nothing_is_asked_while_it_is_not_known_what_waits(tmp_path: Path)
 
 async def test_while_a_queue_holds_something_what_may_be_in_it_is_not_asked_for(tmp_path: Path) -> None:
     async with writer(tmp_path, DOMAIN) as store:
-        await store.once([solicitada(1), solicitada(2), confirmada(solicitada(2))])
+        await store.process_batch([solicitada(1), solicitada(2), confirmada(solicitada(2))])
         for name in SERVICES:
             voice = Voice()
             voice.waiting = {name}
@@ -86,5 +86,5 @@ async def test_while_a_queue_holds_something_what_may_be_in_it_is_not_asked_for(
 
 async def test_what_is_finished_is_not_asked_for(tmp_path: Path) -> None:
     async with writer(tmp_path, DOMAIN) as store:
-        await store.once(life(solicitada(1), 1))
+        await store.process_batch(life(solicitada(1), 1))
         assert await nudged(store, Voice(), 100) == []

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import asyncio
+import json
 from collections.abc import AsyncIterator
-from contextlib import AbstractAsyncContextManager
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from pathlib import Path
 from typing import Any, Protocol
 
 import pytest
+from memory_store import Kept, MemoryStore
 from store_builders import (
     GATO,
+    Clock,
     HeldDisk,
     confirmada,
     disk_on,
@@ -30,7 +33,7 @@ from broker.messages import AltaAplicada, CompraRechazada, SaldoReservado, Token
 from services.compras.domain import DOMAIN as COMPRAS
 from services.shared.decision import Domain
 from services.shared.journal.store import JsonStore
-from services.shared.store import Fenced, Store
+from services.shared.store import Change, Fenced, Store
 from services.tokens.domain import DOMAIN as TOKENS
 from services.transacciones.domain import DOMAIN as TRANSACCIONES
 from services.usuarios.domain import DOMAIN as USUARIOS
@@ -59,7 +62,27 @@ class JsonStores:
         return store.disk.waiting, store.disk.go
 
 
-@pytest.fixture(params=[JsonStores], ids=["json"])
+class MemoryStores:
+    def __init__(self, folder: Path) -> None:
+        self._kept: dict[str, Kept] = {}
+
+    @asynccontextmanager
+    async def open(self, domain: Domain[Any]) -> AsyncIterator[Store[Any]]:
+        store = MemoryStore(domain, Clock(), self._kept.setdefault(domain.name, Kept()))
+        await store.open()
+        await store.until_leading("http://here")
+        yield store
+        await store.close()
+
+    def hold(self, store: Store[Any]) -> tuple[asyncio.Event, asyncio.Event]:
+        assert isinstance(store, MemoryStore)
+        kept = store._kept
+        kept.go.clear()
+        kept.waiting.clear()
+        return kept.waiting, kept.go
+
+
+@pytest.fixture(params=[JsonStores, MemoryStores], ids=["json", "memory"])
 def stores(request: pytest.FixtureRequest, tmp_path: Path) -> Stores:
     built: Stores = request.param(tmp_path)
     return built
@@ -69,12 +92,12 @@ def stores(request: pytest.FixtureRequest, tmp_path: Path) -> Stores:
 async def tokens(stores: Stores) -> AsyncIterator[Store[Any]]:
     """A store of tokens in which 101 is for sale at 50."""
     async with stores.open(TOKENS) as store:
-        await store.once([publicado()])
+        await store.process_batch([publicado()])
         yield store
 
 
 async def test_messages_are_decided_in_the_order_of_the_batch(tokens: Store[Any]) -> None:
-    answers = await tokens.once([solicitada(1), solicitada(2), pagado(solicitada(1)), solicitada(3)])
+    answers = await tokens.process_batch([solicitada(1), solicitada(2), pagado(solicitada(1)), solicitada(3)])
 
     assert [[type(message) for message in answer.messages] for answer in answers] == [
         [TokenReservado],
@@ -82,35 +105,35 @@ async def test_messages_are_decided_in_the_order_of_the_batch(tokens: Store[Any]
         [type(confirmada(solicitada(1))), CompraRechazada],
         [CompraRechazada],
     ]
-    assert tokens.row(str(GATO)).reserva.usuario_id == 1
+    assert (await tokens.row(str(GATO))).reserva.usuario_id == 1
 
 
 async def test_messages_are_decided_in_the_order_of_the_batches(tokens: Store[Any]) -> None:
     for number in (2, 1, 3):
-        await tokens.once([solicitada(number)])
+        await tokens.process_batch([solicitada(number)])
 
-    assert tokens.row(str(GATO)).reserva.usuario_id == 2
-    assert [espera.usuario_id for espera in tokens.row(str(GATO)).cola] == [1, 3]
+    assert (await tokens.row(str(GATO))).reserva.usuario_id == 2
+    assert [espera.usuario_id for espera in (await tokens.row(str(GATO))).cola] == [1, 3]
 
 
 async def test_there_is_one_answer_for_each_message_and_none_for_none(tokens: Store[Any]) -> None:
-    assert list(await tokens.once([])) == []
-    assert len(await tokens.once([solicitada(1), solicitada(1), solicitada(2)])) == 3
+    assert list(await tokens.process_batch([])) == []
+    assert len(await tokens.process_batch([solicitada(1), solicitada(1), solicitada(2)])) == 3
 
 
 async def test_a_message_that_comes_again_changes_nothing(stores: Stores) -> None:
     async with stores.open(USUARIOS) as store:
-        await store.once([usuario(saldo=100), recarga(1, monto=7)])
-        (again,) = await store.once([recarga(1, monto=7)])
+        await store.process_batch([usuario(saldo=100), recarga(1, monto=7)])
+        (again,) = await store.process_batch([recarga(1, monto=7)])
 
         assert again.repeated and again.failure is None
-        assert store.row("1").saldo == 107
+        assert (await store.row("1")).saldo == 107
 
 
 async def test_a_message_that_comes_again_is_answered_as_it_was(stores: Stores) -> None:
     async with stores.open(USUARIOS) as store:
-        (first,) = await store.once([usuario(saldo=100)])
-        (again,) = await store.once([usuario(saldo=100)])
+        (first,) = await store.process_batch([usuario(saldo=100)])
+        (again,) = await store.process_batch([usuario(saldo=100)])
 
         assert first.messages == again.messages
         assert isinstance(first.messages[0], AltaAplicada) and not first.repeated
@@ -119,37 +142,37 @@ async def test_a_message_that_comes_again_is_answered_as_it_was(stores: Stores) 
 async def test_a_message_that_comes_again_is_answered_with_the_last_word_about_its_purchase(
     tokens: Store[Any],
 ) -> None:
-    await tokens.once([solicitada(1), solicitada(2)])
-    await tokens.once([pagado(solicitada(1))])
+    await tokens.process_batch([solicitada(1), solicitada(2)])
+    await tokens.process_batch([pagado(solicitada(1))])
 
-    won, lost = await tokens.once([solicitada(1), solicitada(2)])
+    won, lost = await tokens.process_batch([solicitada(1), solicitada(2)])
 
     assert won.messages == (confirmada(solicitada(1)),)
     assert lost.messages == (vendida(solicitada(2)),)
 
 
 async def test_who_waits_and_asks_again_is_told_nothing_yet(tokens: Store[Any]) -> None:
-    await tokens.once([solicitada(1), solicitada(2)])
+    await tokens.process_batch([solicitada(1), solicitada(2)])
 
-    (again,) = await tokens.once([solicitada(2)])
+    (again,) = await tokens.process_batch([solicitada(2)])
 
     assert again.repeated and again.messages == ()
-    assert len(tokens.row(str(GATO)).cola) == 1
+    assert len((await tokens.row(str(GATO))).cola) == 1
 
 
 async def test_a_message_repeated_within_one_batch_is_decided_once(stores: Stores) -> None:
     async with stores.open(USUARIOS) as store:
-        first, again = (await store.once([usuario(), recarga(1, monto=7), recarga(1, monto=7)]))[1:]
+        first, again = (await store.process_batch([usuario(), recarga(1, monto=7), recarga(1, monto=7)]))[1:]
 
         assert (first.repeated, again.repeated) == (False, True)
         assert first.messages == again.messages
-        assert store.row("1").saldo == 107
+        assert (await store.row("1")).saldo == 107
 
 
 async def test_a_message_repeated_within_one_batch_hears_the_last_word_in_that_batch(tokens: Store[Any]) -> None:
     batch = [solicitada(1), solicitada(2), pagado(solicitada(1)), solicitada(2), solicitada(1)]
 
-    *_, lost, won = await tokens.once(batch)
+    *_, lost, won = await tokens.process_batch(batch)
 
     assert lost.messages == (vendida(solicitada(2)),)
     assert won.messages == (confirmada(solicitada(1)),)
@@ -158,121 +181,121 @@ async def test_a_message_repeated_within_one_batch_hears_the_last_word_in_that_b
 async def test_a_decision_without_words_leaves_nothing_to_repeat(stores: Stores) -> None:
     compra = solicitada(1)
     async with stores.open(COMPRAS) as store:
-        (asked,) = await store.once([compra])
+        (asked,) = await store.process_batch([compra])
         assert asked.messages == (compra,)
-        await store.once([reservado(compra)])
+        await store.process_batch([reservado(compra)])
 
-        (apart,) = await store.once([compra])
-        (within,) = (await store.once([pagado(compra), compra]))[1:]
+        (apart,) = await store.process_batch([compra])
+        (within,) = (await store.process_batch([pagado(compra), compra]))[1:]
 
         assert apart.repeated and apart.messages == ()
         assert within.repeated and within.messages == ()
 
 
 async def test_a_message_that_fails_costs_only_itself(tokens: Store[Any]) -> None:
-    before, failed, after = await tokens.once([solicitada(1), pagado(solicitada(9)), solicitada(2)])
+    before, failed, after = await tokens.process_batch([solicitada(1), pagado(solicitada(9)), solicitada(2)])
 
     assert before.failure is None and after.failure is None
     assert failed.messages == () and not failed.repeated
     assert failed.failure is not None and "AssertionError" in failed.failure and "holds" in failed.failure
-    assert len(tokens.row(str(GATO)).cola) == 1
+    assert len((await tokens.row(str(GATO))).cola) == 1
 
 
 async def test_a_message_that_failed_is_decided_when_it_comes_again(tokens: Store[Any]) -> None:
-    (failed,) = await tokens.once([pagado(solicitada(1))])
+    (failed,) = await tokens.process_batch([pagado(solicitada(1))])
     assert failed.failure
 
-    _, paid = await tokens.once([solicitada(1), pagado(solicitada(1))])
+    _, paid = await tokens.process_batch([solicitada(1), pagado(solicitada(1))])
 
     assert paid.messages == (confirmada(solicitada(1)),)
 
 
 async def test_a_message_that_the_service_does_not_hear_fails(tokens: Store[Any]) -> None:
-    (failed,) = await tokens.once([registrada(solicitada(1))])
+    (failed,) = await tokens.process_batch([registrada(solicitada(1))])
 
     assert failed.failure is not None
 
 
 async def test_nothing_is_seen_before_it_is_durable(stores: Stores) -> None:
     async with stores.open(TOKENS) as store:
-        await store.once([publicado()])
+        await store.process_batch([publicado()])
         waiting, go = stores.hold(store)
-        writing = asyncio.ensure_future(store.once([solicitada(1), publicado(102)]))
+        writing = asyncio.ensure_future(store.process_batch([solicitada(1), publicado(102)]))
         await waiting.wait()
 
-        assert store.row(str(GATO)).reserva is None
-        assert store.row("102") is None
+        assert (await store.row(str(GATO))).reserva is None
+        assert await store.row("102") is None
         assert not writing.done()
 
         go.set()
         await writing
-        assert store.row(str(GATO)).reserva is not None
-        assert store.row("102") is not None
+        assert (await store.row(str(GATO))).reserva is not None
+        assert await store.row("102") is not None
 
 
 async def test_what_was_not_durable_when_the_process_died_was_never_answered(stores: Stores) -> None:
     async with stores.open(USUARIOS) as store:
-        await store.once([usuario(saldo=100)])
+        await store.process_batch([usuario(saldo=100)])
         waiting, _ = stores.hold(store)
-        writing = asyncio.ensure_future(store.once([recarga(1)]))
+        writing = asyncio.ensure_future(store.process_batch([recarga(1)]))
         await waiting.wait()
         writing.cancel()
         with pytest.raises(asyncio.CancelledError):
             await writing
 
     async with stores.open(USUARIOS) as store:
-        (answer,) = await store.once([recarga(1)])
+        (answer,) = await store.process_batch([recarga(1)])
         assert len(answer.messages) == 1
-        assert store.row("1").saldo == 101
+        assert (await store.row("1")).saldo == 101
 
 
 async def test_a_restart_gives_the_same_rows_and_the_same_answers(stores: Stores) -> None:
     batch = [publicado(), solicitada(1), solicitada(2), pagado(solicitada(1)), publicado(102)]
     async with stores.open(TOKENS) as store:
-        await store.once(batch)
-        rows = [store.row(key) for key in ("101", "102", "103")]
-        answers = await store.once(batch)
+        await store.process_batch(batch)
+        rows = [await store.row(key) for key in ("101", "102", "103")]
+        answers = await store.process_batch(batch)
 
     for _ in range(2):
         async with stores.open(TOKENS) as store:
-            assert [store.row(key) for key in ("101", "102", "103")] == rows
-            assert await store.once(batch) == answers
+            assert [await store.row(key) for key in ("101", "102", "103")] == rows
+            assert await store.process_batch(batch) == answers
             assert all(answer.repeated for answer in answers)
 
 
 async def test_a_line_of_buyers_keeps_its_order_over_a_restart(stores: Stores) -> None:
     asking = [solicitada(number) for number in range(1, 40)]
     async with stores.open(TOKENS) as store:
-        await store.once([publicado(), *asking[:20]])
+        await store.process_batch([publicado(), *asking[:20]])
     async with stores.open(TOKENS) as store:
-        await store.once(asking[20:])
+        await store.process_batch(asking[20:])
     async with stores.open(TOKENS) as store:
-        assert [espera.usuario_id for espera in store.row("101").cola] == list(range(2, 40))
+        assert [espera.usuario_id for espera in (await store.row("101")).cola] == list(range(2, 40))
 
 
 async def test_a_finished_purchase_is_read_as_it_ended_before_and_after_a_restart(stores: Stores) -> None:
     compra = solicitada(1)
     async with stores.open(COMPRAS) as store:
-        await store.once(life(compra, 1))
-        row = store.row(compra.compra_id)
+        await store.process_batch(life(compra, 1))
+        row = await store.row(compra.compra_id)
         assert row.estado == "registrada" and row.transaccion_id == 1
 
     async with stores.open(COMPRAS) as store:
-        assert store.row(compra.compra_id) == row
-        await store.once([confirmada(compra).received("2026-01-01T00:00:00.000Z")])
-        late = store.row(compra.compra_id)
+        assert await store.row(compra.compra_id) == row
+        await store.process_batch([confirmada(compra).received("2026-01-01T00:00:00.000Z")])
+        late = await store.row(compra.compra_id)
         assert late.estado == "registrada" and len(late.historia) == len(row.historia) + 1
 
     async with stores.open(COMPRAS) as store:
-        assert store.row(compra.compra_id) == late
+        assert await store.row(compra.compra_id) == late
 
 
 async def test_nobody_knows_a_row_that_never_was(stores: Stores) -> None:
     async with stores.open(USUARIOS) as store:
-        assert store.row("1") is None
-        (answer,) = await store.once([reservado(solicitada(1))])
+        assert await store.row("1") is None
+        (answer,) = await store.process_batch([reservado(solicitada(1))])
         assert answer.messages and not isinstance(answer.messages[0], SaldoReservado)
-        assert store.row("1") is None
+        assert await store.row("1") is None
 
 
 async def test_records_of_sales_are_numbered_without_gaps_over_restarts(stores: Stores) -> None:
@@ -280,11 +303,94 @@ async def test_records_of_sales_are_numbered_without_gaps_over_restarts(stores: 
     for start in (1, 3, 5):
         async with stores.open(TRANSACCIONES) as store:
             batch = [confirmada(solicitada(start)), confirmada(solicitada(start)), confirmada(solicitada(start + 1))]
-            for answer in await store.once(batch):
+            for answer in await store.process_batch(batch):
                 assert isinstance(answer.messages[0], TransaccionRegistrada)
                 numbers.append(answer.messages[0].transaccion_id)
 
     assert numbers == [1, 1, 2, 3, 3, 4, 5, 5, 6]
+
+
+async def test_a_list_has_what_was_said_in_order_by_its_fields_and_in_parts(stores: Stores) -> None:
+    asked = [solicitada(1), solicitada(2, token=102), solicitada(2, key="other"), solicitada(3)]
+    async with stores.open(COMPRAS) as store:
+        await store.process_batch([asked[0], asked[0], reservado(asked[0]), *asked[1:]])
+        await store.process_batch(life(solicitada(4), 1))
+
+        async def ids(limit: int, after: int = 0, **where: int | None) -> list[tuple[int, str]]:
+            return [(number, line["compraId"]) for number, line in await store.listed(limit, after=after, where=where)]
+
+        every = [*enumerate([compra.compra_id for compra in (*asked, solicitada(4))], 1)]
+        assert await ids(10) == every and await ids(2) == every[:2] and await ids(2, 3) == every[3:5]
+        assert await ids(10, 5) == [] and await ids(10, 99) == []
+        assert await ids(10, usuario_id=2, token_id=None) == every[1:3]
+        assert await ids(10, usuario_id=2, token_id=GATO) == [every[2]]
+        assert await ids(10, token_id=102) == [every[1]] and await ids(10, usuario_id=9) == []
+
+
+async def test_the_public_sees_each_row_as_it_is_now_and_none_that_is_not_shown(stores: Stores) -> None:
+    async with stores.open(USUARIOS) as store:
+        await store.process_batch(
+            [usuario(7, saldo=5), usuario(1, saldo=100), recarga(1, monto=7), recarga(2, usuario=9)]
+        )
+
+        shown = json.loads(await store.public_list())
+        assert [(row["id"], row["saldo"]) for row in shown] == [(7, 5), (1, 107)]
+        assert [row["id"] for row in json.loads(await store.public_list(1))] == [1]
+
+    async with stores.open(USUARIOS) as store:
+        assert json.loads(await store.public_list()) == shown
+
+
+async def test_the_records_are_read_from_any_on_and_in_parts_of_a_size(stores: Stores) -> None:
+    async with stores.open(TOKENS) as store:
+        assert await store.records(0, 1000) == [] and store.seq == 0
+        await store.process_batch([publicado(), solicitada(1), solicitada(1), pagado(solicitada(9))])
+        await store.process_batch([solicitada(2)])
+
+        assert store.seq == 3
+        read = [json.loads(raw) for raw in await store.records(0, 1 << 20)]
+        assert [(record["seq"], record["batch"], record["row"]) for record in read] == [
+            (1, 1, "101"),
+            (2, 1, "101"),
+            (3, 3, "101"),
+        ]
+        assert read[1]["words"][0]["type"] == "token.reservado" and read[2]["words"] == []
+        assert [json.loads(raw)["seq"] for raw in await store.records(1, 1)] == [2]
+        assert await store.records(3, 1000) == [] and await store.records(9, 1000) == []
+        assert store.time == read[2]["time"]
+
+
+async def test_the_unfinished_rows_are_those_that_have_not_ended_oldest_first(stores: Stores) -> None:
+    first, second, third = solicitada(1), solicitada(2), solicitada(3)
+    async with stores.open(COMPRAS) as store:
+        await store.process_batch([first, second, third])
+        assert store.unfinished == 3
+        await store.process_batch(life(second, 1)[1:])
+
+        rows = await store.unfinished_rows()
+        assert [*rows] == [first.compra_id, third.compra_id] and store.unfinished == 2
+        assert rows[first.compra_id] == await store.row(first.compra_id)
+
+    async with stores.open(COMPRAS) as store:
+        assert await store.unfinished_rows() == rows
+
+
+async def test_who_watches_hears_each_record_once_it_is_durable_and_no_repeat(stores: Stores) -> None:
+    async with stores.open(USUARIOS) as store:
+        heard: list[Change[Any]] = []
+        store.watch(heard.append)
+        waiting, go = stores.hold(store)
+        writing = asyncio.ensure_future(store.process_batch([usuario(saldo=1), usuario(saldo=1), recarga(1, monto=2)]))
+        await waiting.wait()
+        assert heard == []
+
+        go.set()
+        await writing
+        assert [(change.type, change.about) for change in heard] == [
+            ("usuario.registrado", "semilla:1"),
+            ("saldo.recargado", "r:1"),
+        ]
+        assert heard[-1].row == await store.row("1")
 
 
 async def test_only_one_process_takes_messages(tmp_path: Path) -> None:
@@ -294,4 +400,4 @@ async def test_only_one_process_takes_messages(tmp_path: Path) -> None:
             store.load()
             assert not await store.lead()
             with pytest.raises(Fenced):
-                await store.once([usuario()])
+                await store.process_batch([usuario()])

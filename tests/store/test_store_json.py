@@ -69,7 +69,7 @@ class Model:
     seen: set[str] = field(default_factory=set)
     last: dict[str, tuple[bytes, ...]] = field(default_factory=dict)
 
-    def once(self, message: Message) -> tuple[tuple[bytes, ...], bool, bool]:
+    def process_batch(self, message: Message) -> tuple[tuple[bytes, ...], bool, bool]:
         """What to publish, whether it was seen before, whether it failed."""
         if message.id in self.seen:
             return self.last.get(message.about, ()), True, False
@@ -119,9 +119,9 @@ async def test_whatever_comes_it_answers_as_the_model_does_over_restarts_and_seg
             async with writer(tmp_path, domain, kind=HeldDisk, snapshot_bytes=rng.choice([1500, 6000])) as store:
                 for _ in range(25):
                     batch = [anything(rng) for _ in range(rng.randint(1, 12))]
-                    answers = await store.once(batch)
+                    answers = await store.process_batch(batch)
                     for message, answer in zip(batch, answers, strict=True):
-                        expected = model.once(message)
+                        expected = model.process_batch(message)
                         told = tuple(encode_word(word) for word in answer.messages)
                         assert (told, answer.repeated, answer.failure is not None) == expected
                         decided += not answer.repeated and answer.failure is None
@@ -130,7 +130,7 @@ async def test_whatever_comes_it_answers_as_the_model_does_over_restarts_and_seg
                         follower.follow()
                         assert state(follower) == state(store)
                 for key, row in model.rows.items():
-                    assert store.row(key) == row
+                    assert store.find(key) == row
                 assert store.seq == decided
                 assert {message for message in model.seen if store.knows(message.rsplit(":", 1)[0])} == model.seen
     # The model was worth asking.
@@ -145,7 +145,7 @@ async def test_how_messages_are_cut_into_batches_changes_nothing(tmp_path: Path)
         async with writer(tmp_path / str(size), TOKENS, kind=HeldDisk) as store:
             answers = []
             for first in range(0, len(messages), size):
-                answers += await store.once(messages[first : first + size])
+                answers += await store.process_batch(messages[first : first + size])
             told.append((answers, dict(store.rows), store.seq))
     assert told[0] == told[1] == told[2]
 
@@ -164,13 +164,13 @@ async def test_how_messages_are_cut_into_batches_changes_nothing(tmp_path: Path)
 async def test_every_legal_id_is_remembered_through_a_snapshot(tmp_path: Path, ids: list[str]) -> None:
     entries = [SaldoRecargado(alta_id=one, usuario_id=1, monto=1, fecha=FECHAS[0]) for one in ids]
     async with writer(tmp_path, USUARIOS, snapshot_bytes=300) as store:
-        await store.once([usuario(saldo=0)])
+        await store.process_batch([usuario(saldo=0)])
         for entry in entries:
-            await store.once([entry])
-        await store.once([recarga(1, monto=100)])
+            await store.process_batch([entry])
+        await store.process_batch([recarga(1, monto=100)])
         assert list(tmp_path.glob("*.snapshot"))
     async with writer(tmp_path, USUARIOS) as store:
-        assert all(answer.repeated for answer in await store.once(entries))
+        assert all(answer.repeated for answer in await store.process_batch(entries))
         assert store.rows["1"].saldo == 100 + len(ids)
 
 
@@ -179,7 +179,7 @@ async def test_an_entry_whose_id_has_a_purchases_digits_is_not_that_purchase(tmp
     twisted = compra.compra_id.replace("-", "")
     twisted = "-".join((twisted[:8], twisted[8:10], twisted[10:14], twisted[14:18], twisted[18:]))
     async with writer(tmp_path, USUARIOS) as store:
-        await store.once([usuario(), SaldoRecargado(alta_id=twisted, usuario_id=1, monto=1, fecha=FECHAS[0])])
+        await store.process_batch([usuario(), SaldoRecargado(alta_id=twisted, usuario_id=1, monto=1, fecha=FECHAS[0])])
         assert not store.knows(compra.compra_id)
 
 
@@ -189,10 +189,10 @@ async def test_an_entry_whose_id_has_a_purchases_digits_is_not_that_purchase(tmp
 async def many_segments(folder: Path) -> None:
     """A reservation in the first segment, and snapshots that spare every start from reading it."""
     async with writer(folder, TOKENS, snapshot_bytes=3000) as store:
-        await store.once([publicado()])
-        await store.once([solicitada(1)])
+        await store.process_batch([publicado()])
+        await store.process_batch([solicitada(1)])
         for token in range(200, 230):
-            await store.once([publicado(token)])
+            await store.process_batch([publicado(token)])
         assert len(segment_names(store.disk)) > 2
     assert list(folder.glob("*.snapshot"))
 
@@ -205,7 +205,7 @@ async def test_a_changed_word_in_an_old_segment_is_never_said_again(tmp_path: Pa
 
     with pytest.raises((Damaged, StoreBroken), match=FIRST):
         async with writer(tmp_path, TOKENS) as store:
-            await store.once([solicitada(1)])
+            await store.process_batch([solicitada(1)])
 
 
 async def test_an_old_segment_that_was_cut_is_refused_at_the_start(tmp_path: Path) -> None:
@@ -219,9 +219,9 @@ async def test_an_old_segment_that_was_cut_is_refused_at_the_start(tmp_path: Pat
 
 async def test_a_segment_under_anothers_name_is_refused(tmp_path: Path) -> None:
     async with writer(tmp_path, USUARIOS) as store:
-        await store.once([usuario()])
+        await store.process_batch([usuario()])
         older = (tmp_path / FIRST).read_bytes()
-        await store.once([recarga(1)])
+        await store.process_batch([recarga(1)])
     (tmp_path / SECOND).write_bytes(older)
 
     with pytest.raises(Damaged, match=SECOND), reader(tmp_path, USUARIOS, to_the_end=True):
@@ -231,9 +231,9 @@ async def test_a_segment_under_anothers_name_is_refused(tmp_path: Path) -> None:
 async def test_a_snapshot_of_another_journal_is_passed_over_though_its_segment_has_this_name(tmp_path: Path) -> None:
     async def bought(folder: Path, monto: int) -> tuple[Any, ...]:
         async with writer(folder, USUARIOS, snapshot_bytes=2000) as store:
-            await store.once([usuario(1), usuario(2, saldo=monto)])
+            await store.process_batch([usuario(1), usuario(2, saldo=monto)])
             for number in range(20):
-                await store.once([recarga(number)])
+                await store.process_batch([recarga(number)])
             return state(store)
 
     mine = await bought(tmp_path / "mine", 1)
@@ -253,9 +253,9 @@ async def test_without_room_for_snapshots_there_are_no_more_segments_than_with(t
     counts = []
     for kind in (LocalDisk, NoSnapshots):
         async with writer(tmp_path / kind.__name__, USUARIOS, kind=kind, snapshot_bytes=2000) as store:
-            await store.once([usuario()])
+            await store.process_batch([usuario()])
             for number in range(60):
-                await store.once([recarga(number)])
+                await store.process_batch([recarga(number)])
             counts.append(len(segment_names(store.disk)))
     assert counts[0] == counts[1] > 3
 
@@ -290,7 +290,7 @@ class Interrupted(LocalDisk):
 async def taken_over(folder: Path, elsewhere: Path) -> dict[str, bytes]:
     """The files that a takeover of this folder will add."""
     async with writer(folder, USUARIOS) as store:
-        await store.once([usuario()])
+        await store.process_batch([usuario()])
     async with writer(copied(folder, elsewhere), USUARIOS):
         pass
     return {path.name: path.read_bytes() for path in elsewhere.glob("journal-00000002*")}
@@ -332,17 +332,17 @@ async def test_a_takeover_between_two_looks_at_the_folder_is_not_taken_for_a_los
 
 async def test_a_batch_that_was_given_up_is_the_last_thing_the_store_takes(tmp_path: Path) -> None:
     async with writer(tmp_path, USUARIOS, kind=HeldDisk) as store:
-        await store.once([usuario(saldo=0)])
+        await store.process_batch([usuario(saldo=0)])
         assert isinstance(store.disk, HeldDisk)
         store.disk.hold()
-        writing = asyncio.ensure_future(store.once([recarga(1, monto=5)]))
+        writing = asyncio.ensure_future(store.process_batch([recarga(1, monto=5)]))
         await store.disk.waiting.wait()
         writing.cancel()
         with pytest.raises(asyncio.CancelledError):
             await writing
         store.disk.go.set()
         with pytest.raises((Fenced, StoreBroken)):
-            await store.once([recarga(2, monto=7)])
+            await store.process_batch([recarga(2, monto=7)])
     async with writer(tmp_path, USUARIOS) as store:
         assert store.rows["1"].saldo in (0, 5)
 
@@ -358,12 +358,12 @@ async def test_after_a_failed_sync_the_store_takes_nothing_more(tmp_path: Path) 
             await super().sync(name)
 
     async with writer(tmp_path, USUARIOS, kind=FailsOnce) as store:
-        await store.once([usuario(saldo=0)])
+        await store.process_batch([usuario(saldo=0)])
         store.disk.fails = True  # type: ignore[attr-defined]
         with pytest.raises(StoreBroken):
-            await store.once([recarga(1, monto=5)])
+            await store.process_batch([recarga(1, monto=5)])
         with pytest.raises((Fenced, StoreBroken)):
-            await store.once([recarga(2, monto=7)])
+            await store.process_batch([recarga(2, monto=7)])
         assert store.rows["1"].saldo == 0
 
 
@@ -377,7 +377,7 @@ async def test_a_takeover_while_half_a_batch_is_on_a_full_disk_leaves_a_whole_jo
             (tmp_path / "lock").unlink()
             async with writer(tmp_path, USUARIOS) as new:
                 took.append(new.seq)
-                await new.once([recarga(1000)])
+                await new.process_batch([recarga(1000)])
 
         asyncio.run(lead())
 
@@ -395,10 +395,10 @@ async def test_a_takeover_while_half_a_batch_is_on_a_full_disk_leaves_a_whole_jo
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
     async with writer(tmp_path, USUARIOS, kind=Paused) as old:
-        await old.once([usuario()])
+        await old.process_batch([usuario()])
         old.disk.full = True  # type: ignore[attr-defined]
         with pytest.raises(Fenced):
-            await old.once([recarga(number) for number in range(20)])
+            await old.process_batch([recarga(number) for number in range(20)])
     # The new writer has believed half of the batch, and nobody may take that back now.
     assert took and took[0] > 1
     async with writer(tmp_path, USUARIOS) as later:
@@ -416,10 +416,10 @@ async def test_what_a_takeover_read_outlives_a_power_cut(tmp_path: Path) -> None
             synced[name] = max(size, synced.get(name, 0))
 
     async with writer(tmp_path, USUARIOS, kind=Noted) as old:
-        await old.once([usuario(saldo=0)])
+        await old.process_batch([usuario(saldo=0)])
         assert isinstance(old.disk, Noted)
         old.disk.hold()
-        dying = asyncio.ensure_future(old.once([recarga(1, monto=5)]))
+        dying = asyncio.ensure_future(old.process_batch([recarga(1, monto=5)]))
         await old.disk.waiting.wait()
         # It dies between its write and its sync: what it wrote is in the page cache.
         dying.cancel()
@@ -427,7 +427,7 @@ async def test_what_a_takeover_read_outlives_a_power_cut(tmp_path: Path) -> None
             await dying
         old.disk.go.set()
     async with writer(tmp_path, USUARIOS, kind=Noted) as new:
-        (again,) = await new.once([recarga(1, monto=5)])
+        (again,) = await new.process_batch([recarga(1, monto=5)])
         assert again.repeated and again.messages
     for path in tmp_path.glob("*.jsonl"):
         os.truncate(path, synced[path.name])
@@ -456,7 +456,7 @@ async def main():
         store.follow()
         await asyncio.sleep(0.02)
     while True:
-        for answer in await store.once([confirmada(solicitada(store.seq + one)) for one in range(1, 4)]):
+        for answer in await store.process_batch([confirmada(solicitada(store.seq + one)) for one in range(1, 4)]):
             (word,) = answer.messages
             print(word.usuario_id, word.transaccion_id, flush=True)
 
@@ -520,17 +520,17 @@ async def test_a_token_that_an_older_version_sold_stays_until_a_record_holds_all
     # It wrote of a sale what had changed, and no token ever left its memory.
     older = replace(TOKENS, finished=lambda row: False)
     async with writer(tmp_path, older) as store:
-        await store.once([publicado(101), publicado(102), solicitada(1), solicitada(2), pagado(solicitada(1))])
+        await store.process_batch([publicado(101), publicado(102), solicitada(1), solicitada(2), pagado(solicitada(1))])
     async with writer(tmp_path, TOKENS) as store:
         assert {key: row.vendido for key, row in store.rows.items()} == {"101": True, "102": False}
-        (late,) = await store.once([solicitada(3)])
+        (late,) = await store.process_batch([solicitada(3)])
         assert [word.type for word in late.messages] == ["compra.rechazada"]
-        sold = store.row("101")
+        sold = store.find("101")
         assert sold is not None
         assert store.rows["101"] == sold
         later = publicado(101, precio=70).model_copy(update={"alta_id": "later", "fecha": "2030-01-01T00:00:00Z"})
-        await store.once([later])
+        await store.process_batch([later])
         assert "101" not in store.rows
     with reader(tmp_path, TOKENS) as again:
         assert [*again.rows] == ["102"]
-        assert again.row("101") == structs.replace(sold, precio=70, publicado=later.fecha)
+        assert again.find("101") == structs.replace(sold, precio=70, publicado=later.fecha)

@@ -9,14 +9,13 @@ from typing import Any
 import pytest
 from store_builders import confirmada, reader, solicitada, writer
 
-from services.shared.journal.json_file import BookView
+from services.shared.journal.json_file import ListingFile
 from services.shared.journal.store import JsonStore
-from services.transacciones.domain import DOMAIN
-from services.transacciones.main import public
+from services.transacciones.domain import DOMAIN, public
 
 
-def view_of(store: JsonStore[Any], folder: Path) -> BookView[Any]:
-    return BookView(store, folder / "transacciones.json", public)
+def view_of(store: JsonStore[Any], folder: Path) -> ListingFile[Any]:
+    return ListingFile(store, folder / "transacciones.json", public)
 
 
 def shown(folder: Path) -> list[dict[str, Any]]:
@@ -34,7 +33,7 @@ def expected(count: int) -> list[dict[str, Any]]:
 async def sell(store: JsonStore[Any], first: int, last: int) -> None:
     # Every sale is repeated: a repeated one leaves a record in nobody's book.
     for number in range(first, last + 1):
-        await store.once([confirmada(solicitada(number)), confirmada(solicitada(number))])
+        await store.process_batch([confirmada(solicitada(number)), confirmada(solicitada(number))])
 
 
 @pytest.mark.parametrize("snapshot_bytes", [1, 1000, 1_000_000])
@@ -72,10 +71,9 @@ async def test_a_view_of_a_large_book_is_written_piece_by_piece(
         assert shown(tmp_path) == expected(5)
 
 
-async def test_a_line_is_shown_as_it_is_in_the_view(tmp_path: Path) -> None:
+async def test_a_line_is_listed_as_it_is_in_the_view(tmp_path: Path) -> None:
     async with writer(tmp_path, DOMAIN) as store:
         await sell(store, 1, 5)
     with reader(tmp_path, DOMAIN, to_the_end=True) as follower:
-        assert [json.loads(line) for line in view_of(follower, tmp_path).lines([2, 5])] == [
-            expected(5)[n - 1] for n in (2, 5)
-        ]
+        lines = await follower.listed(2, after=2, where={})
+        assert [public(line) for _, line in lines] == expected(5)[2:4]

@@ -259,7 +259,7 @@ def test_a_row_is_a_purchase_or_an_entry_and_is_found_by_its_id() -> None:
     assert DOMAIN.decide is decide
     assert DOMAIN.finished is finished
     assert DOMAIN.rows == (Compra, Alta)
-    assert DOMAIN.book is CompraSolicitada
+    assert DOMAIN.listing is not None and DOMAIN.listing.message is CompraSolicitada
     for message in (compra, *news(), impagado(compra), rechazada(compra, "token-vendido")):
         assert DOMAIN.key(message) == compra.compra_id
     for alta in (*ALTAS, aplicada("a")):

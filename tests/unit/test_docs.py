@@ -90,7 +90,7 @@ async def test_the_journals_documentation_has_the_fields_of_a_real_record(tmp_pa
     disk = LocalDisk(tmp_path)
     store = JsonStore(disk, DOMAIN, lambda: FECHA)
     assert await store.lead()
-    await store.once(
+    await store.process_batch(
         [TokenPublicado(alta_id="semilla:1", fecha=FECHA, token_id=1, nombre="t", imagen="t.jpg", precio=1)]
     )
     header, record = (json.loads(line) for line in next(tmp_path.glob("*.jsonl")).read_text("utf-8").splitlines())
@@ -100,14 +100,14 @@ async def test_the_journals_documentation_has_the_fields_of_a_real_record(tmp_pa
     disk.close()
 
 
-def test_the_documentation_has_every_metric_with_what_it_says_of_itself(tmp_path: Path) -> None:
+async def test_the_documentation_has_every_metric_with_what_it_says_of_itself(tmp_path: Path) -> None:
     service = Service(domain=COMPRAS, routes=APIRouter(), seed=lambda raw: [], seed_file=tmp_path / "compras.json")
     runtime = Runtime(service, Settings(data=tmp_path))
     FrontDoor(runtime)
     text = (ROOT / "docs" / "metrics.md").read_text(encoding="utf-8")
     rows = dict(re.findall(r"^\| `(zoco_\w+)` \| \w+ \| (.*) \|$", text, re.MULTILINE))
     assert rows == {_exposed(one): one.documentation for one in runtime.metrics.registry.collect()}
-    runtime.disk.close()
+    await runtime.store.close()
 
 
 def _exposed(metric: Metric) -> str:

@@ -436,7 +436,7 @@ def test_a_row_is_a_token_and_is_found_by_its_id() -> None:
     assert DOMAIN.name == "tokens"
     assert DOMAIN.decide is decide
     assert DOMAIN.rows == (Token,)
-    assert DOMAIN.book is None
+    assert DOMAIN.listing is None
     for message in (ana, pagado(ana), impagado(ana), token_publicado()):
         assert DOMAIN.key(message) == "101"
     assert DOMAIN.key(solicitada(token=LUNA)) == "102"

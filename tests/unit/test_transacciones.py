@@ -54,5 +54,5 @@ def test_there_is_one_book_for_all_sales() -> None:
     assert DOMAIN.name == "transacciones"
     assert DOMAIN.decide is decide
     assert DOMAIN.rows == (Libro,)
-    assert DOMAIN.book is TransaccionRegistrada
+    assert DOMAIN.listing is not None and DOMAIN.listing.message is TransaccionRegistrada
     assert DOMAIN.key(confirmada(compra)) == DOMAIN.key(confirmada(solicitada()))

@@ -196,7 +196,7 @@ def test_a_row_is_a_user_and_is_found_by_its_id() -> None:
     assert DOMAIN.name == "usuarios"
     assert DOMAIN.decide is decide
     assert DOMAIN.rows == (Usuario,)
-    assert DOMAIN.book is None
+    assert DOMAIN.listing is None
     for message in (
         reservado(solicitada(LUIS)),
         usuario_registrado(LUIS, nombre="Luis"),

@@ -64,6 +64,9 @@ class Disk(Protocol):
 
     def unlock(self) -> None: ...
 
+    def close(self) -> None:
+        """Give everything back, the lock included."""
+
 
 class LocalDisk:
     """A real folder. One of these per process and folder."""

@@ -2,22 +2,25 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
+import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any, Final, Generic, Protocol, TypeVar
+from typing import Any, Final, Protocol
 
 import aiofiles
 import msgspec
 import pydantic_core
-from msgspec import Struct
+import structlog
 
 from services.shared.journal.public_list import BETWEEN, END
-from services.shared.journal.store import JsonStore
+from services.shared.journal.rows import Recorded
 
-Row = TypeVar("Row", bound=Struct)
+log = structlog.get_logger()
 # So much of the journal is read for new lines at a time: the others wait for some milliseconds meanwhile.
 CHUNK_BYTES: Final = 256 * 1024
+VIEW_SECONDS: Final = 1.0
 
 
 class View(Protocol):
@@ -25,17 +28,37 @@ class View(Protocol):
         """Bring the file up to date. Raises OSError."""
 
 
-class ShelfView:
+def view_of(rows: Recorded[Any], file: Path) -> View | None:
+    """As the domain says: its list, what the public sees of its rows, or nothing."""
+    listing = rows.domain.listing
+    if listing is None:
+        return PublicListFile(rows, file)
+    return ListingFile(rows, file, listing.public) if listing.public else None
+
+
+async def keep_shown(view: View) -> None:
+    """Write it again and again."""
+    while True:
+        started = time.monotonic()
+        try:
+            await view.write()
+        except OSError as error:
+            log.warning("the readable view cannot be written", error=str(error))
+        # A view of many rows is written less often, so that it never takes more than a twentieth of the time.
+        await asyncio.sleep(max(VIEW_SECONDS, 20 * (time.monotonic() - started)))
+
+
+class PublicListFile:
     """All that the public sees of the rows. The file is written anew, and a reader sees the old one or the new one."""
 
-    def __init__(self, store: JsonStore[Any], file: Path) -> None:
-        self._store, self._file = store, file
+    def __init__(self, rows: Recorded[Any], file: Path) -> None:
+        self._rows, self._file = rows, file
         self._written = -1
 
     async def write(self) -> None:
-        if self._written == self._store.seq:
+        if self._written == self._rows.seq:
             return
-        seq, body = self._store.seq, self._store.shelf.body()
+        seq, body = self._rows.seq, self._rows.shelf.body()
         new = self._file.with_name(f".{self._file.name}.new")
         async with aiofiles.open(new, "wb") as file:
             await file.write(body)
@@ -43,28 +66,23 @@ class ShelfView:
         self._written = seq
 
 
-class BookView(Generic[Row]):
-    """A book that only grows. New lines are written over the closing bracket, in one write, whatever its length."""
+class ListingFile:
+    """A list that only grows. New lines are written over the closing bracket, in one write, whatever its length."""
 
     def __init__(
-        self, store: JsonStore[Row], file: Path, public: Callable[[Mapping[str, Any]], Mapping[str, Any]]
+        self, rows: Recorded[Any], file: Path, public: Callable[[Mapping[str, Any]], Mapping[str, Any]]
     ) -> None:
-        self._store, self._file, self._public = store, file, public
+        self._rows, self._file, self._public = rows, file, public
         # How many lines the file has, and the record that the last of them is in.
         self._lines, self._seq = -1, 0
-
-    def lines(self, numbers: list[int]) -> list[bytes]:
-        """These lines of the book, as the public sees them."""
-        book, word = self._store.book, self._store.word
-        return [msgspec.json.encode(self._public(word(book.place(number)))) for number in numbers]
 
     async def write(self) -> None:
         if self._lines < 0:
             self._lines = await self._resume()
-            self._seq = self._store.seq_at(self._store.book.place(self._lines)) if self._lines else 0
-        while records := self._store.some_records(self._seq, CHUNK_BYTES):
+            self._seq = self._rows.seq_at(self._rows.book.place(self._lines)) if self._lines else 0
+        while records := self._rows.some_records(self._seq, CHUNK_BYTES):
             words = (word for record in records for word in msgspec.json.decode(record)["words"])
-            added = [msgspec.json.encode(self._public(word)) for word in words if self._store.in_book(word)]
+            added = [msgspec.json.encode(self._public(word)) for word in words if self._rows.line_of(word)]
             if added:
                 async with aiofiles.open(self._file, "r+b") as file:
                     await file.seek(-len(END), os.SEEK_END)
@@ -80,15 +98,10 @@ class BookView(Generic[Row]):
                 tail = await file.read()
             try:
                 last = pydantic_core.from_json(b"[" + tail[tail.rindex(b"{") :])[0]["id"] if b"{" in tail else 0
-                if tail.endswith(END) and 0 < last <= len(self._store.book):
+                if tail.endswith(END) and 0 < last <= len(self._rows.book):
                     return int(last)
             except (ValueError, KeyError, TypeError):
                 pass
         async with aiofiles.open(self._file, "wb") as file:
             await file.write(b"[" + END)
         return 0
-
-
-def array(items: Any) -> bytes:
-    """JSON values as an array, one to a line."""
-    return b"[" + BETWEEN.join(items) + END

@@ -6,54 +6,61 @@ from array import array
 from collections.abc import Iterator, Sequence
 from typing import Final
 
+from services.shared.journal.position import Position
+
 # Ids may be larger; where none is, 4 bytes hold each.
 NARROW_LIMIT: Final = 2**32
+# A snapshot has so many columns beside the places, also of a service that has no list.
+COLUMNS: Final = 2
 
 
-class Book:
-    """Lines numbered from 1, each with its user, its token and where its word stands in the journal."""
+class ListIndex:
+    """Lines numbered from 1, each with its values (one to a column) and where its message stands in the journal."""
 
-    def __init__(self, users: bytes = b"", tokens: bytes = b"", places: bytes = b"") -> None:
-        self._users, self._tokens = _column(array("Q", users)), _column(array("Q", tokens))
+    def __init__(self, columns: Sequence[bytes] = (b"",) * COLUMNS, places: bytes = b"") -> None:
+        self._columns = [_column(array("Q", column)) for column in columns]
         self._places = array("Q", places)
 
     def __len__(self) -> int:
         return len(self._places)
 
-    def add(self, user: int, token: int, place: int) -> None:
-        self._users, self._tokens = _appended(self._users, user), _appended(self._tokens, token)
-        self._places.append(place)
+    def add(self, values: Sequence[int], at: Position) -> None:
+        for number, value in enumerate(values):
+            self._columns[number] = _appended(self._columns[number], value)
+        self._places.append(at)
 
-    def extend(self, other: Book) -> None:
-        self._users = _joined(self._users, other._users)
-        self._tokens = _joined(self._tokens, other._tokens)
+    def extend(self, other: ListIndex) -> None:
+        self._columns = [_joined(mine, more) for mine, more in zip(self._columns, other._columns, strict=True)]
         self._places.extend(other._places)
 
-    def since(self, line: int) -> Book:
+    def since(self, line: int) -> ListIndex:
         """A copy of the lines behind this one."""
-        return Book(*(array("Q", column[line:]).tobytes() for column in (self._users, self._tokens, self._places)))
+        return ListIndex(
+            [array("Q", column[line:]).tobytes() for column in self._columns], self._places[line:].tobytes()
+        )
 
-    def columns(self) -> tuple[bytes, bytes, bytes]:
-        """Users, tokens and places, 8 bytes each."""
-        return array("Q", self._users).tobytes(), array("Q", self._tokens).tobytes(), self._places.tobytes()
+    def parts(self) -> tuple[bytes, ...]:
+        """The columns and the places, 8 bytes a value."""
+        return *(array("Q", column).tobytes() for column in self._columns), self._places.tobytes()
 
-    def place(self, line: int) -> int:
-        """Where the word of this line stands. Raises IndexError when there is no such line."""
+    def place(self, line: int) -> Position:
+        """Where the message of this line stands. Raises IndexError when there is no such line."""
         if not 1 <= line <= len(self):
             raise IndexError(line)
-        return self._places[line - 1]
+        return Position(self._places[line - 1])
 
-    def lines(self, *, after: int = 0, user: int | None = None, token: int | None = None) -> Iterator[int]:
-        """The numbers above `after` of the lines of this user and this token (None: of any), in order."""
-        column, wanted = (self._users, user) if user is not None else (self._tokens, token)
+    def lines(self, *, after: int = 0, where: Sequence[int | None] = ()) -> Iterator[int]:
+        """The numbers above `after` of the lines that have these values (None: any), in order."""
+        wanted = [(column, value) for column, value in zip(self._columns, where, strict=False) if value is not None]
         line = after
         while line < len(self):
-            if wanted is not None:
+            if wanted:
+                column, value = wanted[0]
                 try:
-                    line = column.index(wanted, line)
+                    line = column.index(value, line)
                 except ValueError:
                     return
-            if token is None or self._tokens[line] == token:
+            if all(column[line] == value for column, value in wanted[1:]):
                 yield line + 1
             line += 1
 

@@ -11,6 +11,8 @@ from bisect import bisect_left
 from collections.abc import Iterator
 from typing import Final
 
+from services.shared.journal.position import NOWHERE, Position
+
 BETWEEN: Final = b",\n "
 END: Final = b"]\n"
 
@@ -28,7 +30,7 @@ class Shelf:
     def __len__(self) -> int:
         return len(self._numbers)
 
-    def put(self, number: int, line: bytes, place: int = 0) -> None:
+    def put(self, number: int, line: bytes, place: Position = NOWHERE) -> None:
         """Show this line for a row, instead of the one that it had. `place`: where the whole row stands, if it left."""
         at = bisect_left(self._numbers, number)
         if at < len(self) and self._numbers[at] == number:
@@ -44,12 +46,12 @@ class Shelf:
             self._text += line + END
         self._fresh[number] = None
 
-    def place(self, key: str) -> int:
-        """Where the row of this key stands in the journal; 0 if it is in memory, or nowhere."""
+    def place(self, key: str) -> Position:
+        """Where the row of this key stands in the journal; NOWHERE if it is in memory, or unknown."""
         if not self._numbers or not key.isdecimal():
-            return 0
+            return NOWHERE
         at = bisect_left(self._numbers, number := int(key))
-        return self._places[at] if at < len(self) and self._numbers[at] == number else 0
+        return Position(self._places[at]) if at < len(self) and self._numbers[at] == number else NOWHERE
 
     def body(self) -> bytes:
         """All lines, as a JSON array."""
@@ -72,7 +74,7 @@ class Shelf:
     def extend(self, numbers: bytes, places: bytes, lines: bytes) -> None:
         """Take in what `changes` told, which is in a snapshot. Raises ValueError when it does not fit together."""
         for number, place, line in zip(array("Q", numbers), array("Q", places), _split(lines), strict=True):
-            self.put(number, line, place)
+            self.put(number, line, Position(place))
         self.saved()
 
     def _line(self, at: int) -> bytes:

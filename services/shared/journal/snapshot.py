@@ -1,6 +1,6 @@
 """Snapshots: what the journal before a segment comes to, so that a start need not read it. See docs/journal.md.
 
-Each holds all live rows, but of the memory of purchases and of what the public sees only what changed since the
+Each holds all live rows, but of the dedup index and of what the public sees only what changed since the
 snapshot before it: writing one costs the same however many purchases were ever made. They only save time: without
 them, or with one damaged, the journal is read from its beginning.
 """
@@ -18,7 +18,7 @@ import msgspec
 import pydantic_core
 
 from services.shared.journal.disk import Disk
-from services.shared.journal.list_index import Book
+from services.shared.journal.list_index import ListIndex
 from services.shared.journal.public_list import Shelf
 from services.shared.journal.segments import Segment, seal, sealed
 
@@ -31,8 +31,8 @@ class Snapshot:
     """All that was read of a chain of snapshots. `segments` counts the segments up to the one it belongs to."""
 
     rows: dict[str, dict[str, Any]]
-    memory: dict[int, int]
-    book: Book
+    dedup: dict[int, int]
+    book: ListIndex
     shelf: Shelf
     segments: int
 
@@ -43,7 +43,7 @@ class _File:
     rows: bytes
     keys: bytes
     values: bytes
-    book: Book
+    book: ListIndex
     shelf: tuple[bytes, bytes, bytes]
 
 
@@ -57,7 +57,7 @@ async def write_snapshot(
     previous: str | None,
     rows: Mapping[str, Mapping[str, Any]],
     touched: Mapping[int, int],
-    book: Book,
+    book: ListIndex,
     shelf: tuple[bytes, bytes, bytes],
 ) -> None:
     """Write down what all before `segment` comes to. Raises OSError."""
@@ -66,7 +66,7 @@ async def write_snapshot(
         msgspec.json.encode(rows),
         keys.tobytes(),
         array("Q", touched.values()).tobytes(),
-        *book.columns(),
+        *book.parts(),
         *shelf,
     )
     body = b"".join(parts)
@@ -96,15 +96,15 @@ def read_snapshots(disk: Disk, segments: Sequence[Segment]) -> Snapshot | None:
             return None
         files.append(file)
         name = file.previous
-    memory: dict[int, int] = {}
-    book, shelf = Book(), Shelf()
+    dedup: dict[int, int] = {}
+    book, shelf = ListIndex(), Shelf()
     for file in reversed(files):
         halves = array("Q", file.keys)
         keys = ((high << 64) | low for high, low in zip(halves[::2], halves[1::2], strict=True))
-        memory.update(zip(keys, array("Q", file.values), strict=True))
+        dedup.update(zip(keys, array("Q", file.values), strict=True))
         book.extend(file.book)
         shelf.extend(*file.shelf)
-    return Snapshot(pydantic_core.from_json(files[0].rows), memory, book, shelf, numbers[names[-1]])
+    return Snapshot(pydantic_core.from_json(files[0].rows), dedup, book, shelf, numbers[names[-1]])
 
 
 def _read(disk: Disk, segment: Segment) -> _File | None:
@@ -126,8 +126,7 @@ def _read(disk: Disk, segment: Segment) -> _File | None:
         for size in read["sizes"]:
             parts.append(body[at : at + size])
             at += size
-        rows, keys, values, users, tokens, places, *shelf = parts
-        ids, standing, lines = shelf
-        return _File(read["previous"], rows, keys, values, Book(users, tokens, places), (ids, standing, lines))
+        rows, keys, values, *columns, places, ids, standing, lines = parts
+        return _File(read["previous"], rows, keys, values, ListIndex(columns, places), (ids, standing, lines))
     except (OSError, ValueError, KeyError, TypeError):
         return None

@@ -1,0 +1,45 @@
+"""Where something stands in the journal, and what is remembered of each purchase, as one integer each.
+
+A position is the number of a segment in its chain and an offset in it, in bytes. The dedup index has one entry for each
+purchase or operator's entry that was ever heard of: which types of message were seen, and where its last word stands.
+"""
+
+from __future__ import annotations
+
+import re
+from functools import lru_cache
+from hashlib import blake2b
+from typing import Final, NewType
+
+Position = NewType("Position", int)
+# There is no such place: offset 0 of a segment is its header.
+NOWHERE: Final = Position(0)
+OFFSET_BITS: Final = 32
+SEEN_BITS: Final = 11
+SEEN: Final = (1 << SEEN_BITS) - 1
+UUID: Final = re.compile(r"[0-9a-f]{8}-(?:[0-9a-f]{4}-){3}[0-9a-f]{12}")
+
+
+def position(segment: int, offset: int) -> Position:
+    return Position((segment << OFFSET_BITS) | offset)
+
+
+def segment_and_offset(at: Position) -> tuple[int, int]:
+    return at >> OFFSET_BITS, at & ((1 << OFFSET_BITS) - 1)
+
+
+def dedup_entry(last_word: Position, seen: int) -> int:
+    return (last_word << SEEN_BITS) | (seen & SEEN)
+
+
+def last_word_of(entry: int) -> Position:
+    return Position(entry >> SEEN_BITS)
+
+
+# It is asked several times for each message.
+@lru_cache(maxsize=4096)
+def dedup_key(about: str) -> int:
+    """A purchase's UUID as a number; for anything else a hash that no UUID will ever meet."""
+    if UUID.fullmatch(about):
+        return int(about.replace("-", ""), 16)
+    return int.from_bytes(blake2b(about.encode(), digest_size=16).digest(), "big")

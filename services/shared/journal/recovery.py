@@ -1,0 +1,118 @@
+"""Reading a journal: all of it at the start, or from a snapshot on; then what the one who writes it adds."""
+
+from __future__ import annotations
+
+from typing import Final, TypeVar
+
+import msgspec
+
+from broker.messages import subject_of
+from services.shared.decision import Domain
+from services.shared.journal import segments as journal
+from services.shared.journal.disk import Disk
+from services.shared.journal.rows import Entry, Recorded
+from services.shared.journal.segments import Line, Segment
+from services.shared.journal.snapshot import read_snapshots
+from services.shared.store import Damaged
+
+Row = TypeVar("Row", bound=msgspec.Struct)
+# What stands before the two parts of a record that are found again by their place.
+CHANGE: Final = b',"change":'
+WORDS: Final = b',"words":['
+
+
+class Follower(Recorded[Row]):
+    """Rows that are read from a folder. `load`, then `follow` again and again."""
+
+    def __init__(self, disk: Disk, domain: Domain[Row]) -> None:
+        # Bytes of journal since the last snapshot.
+        self._since_snapshot = 0
+        self._names: list[str] = []
+        self._snapshot: str | None = None
+        self._book_in_snapshot = 0
+        super().__init__(disk, domain)
+
+    def _forget(self) -> None:
+        super()._forget()
+        self._since_snapshot = 0
+        self._names = []
+        self._snapshot = None
+        self._book_in_snapshot = 0
+
+    def load(self, *, to_the_end: bool = False) -> None:
+        """Read the journal as far as it is surely on the disk (or `to_the_end`, see `follow`). Raises Damaged."""
+        self._forget()
+        segments = journal.chain(self.disk, self.domain.name)
+        snapshot = read_snapshots(self.disk, segments)
+        if snapshot is not None:
+            self._dedup = snapshot.dedup
+            self.book = snapshot.book
+            self.shelf = snapshot.shelf
+            self.rows = {key: self._codec.changed(None, row) for key, row in snapshot.rows.items()}
+            self._segments = segments[: snapshot.segments]
+            self.seq = segments[snapshot.segments - 1].first - 1
+            self._end = segments[snapshot.segments - 1].header_bytes
+            self.time = segments[snapshot.segments - 1].time
+            self._snapshot = segments[snapshot.segments - 1].name
+            self._book_in_snapshot = len(self.book)
+        self.follow(to_the_end=to_the_end)
+
+    def follow(self, *, to_the_end: bool = False) -> None:
+        """Take in what was written since. `to_the_end`: also what may not be synced, up to a torn end.
+
+        Raises Damaged. Starts over by itself when what it has read turns out to be a fenced writer's.
+        """
+        names = journal.segment_names(self.disk)
+        if names != self._names:
+            chain = journal.chain(self.disk, self.domain.name)
+            if not self._continues(chain):
+                self.load(to_the_end=to_the_end)
+                return
+            for segment in chain[len(self._segments) :]:
+                if self._segments:
+                    self._take_in(segment.previous_end)
+                self._segments.append(segment)
+                self.time = max(self.time, segment.time)
+                self._end = segment.header_bytes
+            # A segment without a header yet is looked at again.
+            self._names = names if not names or (chain and chain[-1].name == names[-1]) else []
+        if self._segments:
+            last = self._segments[-1].name
+            self._take_in(None if to_the_end else max(journal.synced(self.disk, last), self._end))
+
+    def _continues(self, chain: list[Segment]) -> bool:
+        known = len(self._segments)
+        if [segment.name for segment in chain[:known]] != [segment.name for segment in self._segments]:
+            return False
+        return known == len(chain) or not known or chain[known].previous_end >= self._end
+
+    def _take_in(self, end: int | None) -> None:
+        segment, number = self._segments[-1], len(self._segments) - 1
+        for line in journal.lines(self.disk, segment.name, self._end, end, self.seq):
+            try:
+                entry = self._entry(line)
+            except (ValueError, KeyError, TypeError) as error:
+                raise Damaged(f"{segment.name}: the record at byte {line.offset} makes no sense: {error}") from error
+            self._since_snapshot += len(line.raw)
+            self._remember(entry, number, self._dedup)
+            self._apply(entry, number)
+            self.seq += 1
+            self.time = line.record["time"]
+            self._end = line.offset + len(line.raw)
+
+    def _entry(self, line: Line) -> Entry[Row]:
+        record, raw = line.record, line.raw
+        about, type_name = record["id"].rsplit(":", 1)
+        row = self.find(record["row"])
+        change_at, whole = None, False
+        if record["change"] is not None:
+            row = self._codec.changed(row, record["change"])
+            change_at = line.offset + raw.index(CHANGE) + len(CHANGE)
+            # A version before this one wrote no more of a sold token than had changed: that one stays in memory.
+            whole = self.domain.finished(row) and self._codec.whole(record["change"])
+        words = []
+        at = line.offset + raw.rindex(WORDS) + len(WORDS)
+        for word in record["words"]:
+            words.append((subject_of(word), at, self.line_of(word)))
+            at += len(msgspec.json.encode(word)) + 1
+        return Entry(about, type_name, record["row"], row, change_at, whole, words)

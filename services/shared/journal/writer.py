@@ -1,0 +1,185 @@
+"""Writing a journal: becoming the one who does, appending and syncing, a full disk, new segments, snapshots."""
+
+from __future__ import annotations
+
+import asyncio
+import errno
+from collections.abc import Awaitable, Callable
+from dataclasses import replace
+from typing import Final, TypeVar
+
+import msgspec
+
+from services.shared.decision import Domain
+from services.shared.journal import segments as journal
+from services.shared.journal.disk import Disk
+from services.shared.journal.recovery import Follower
+from services.shared.journal.segments import Segment
+from services.shared.journal.snapshot import write_snapshot
+from services.shared.store import Damaged, Fenced, StoreBroken
+
+Row = TypeVar("Row", bound=msgspec.Struct)
+# After so much journal a snapshot shortens the next start to the reading of at most as much again.
+SNAPSHOT_BYTES: Final = 32 * 1024 * 1024
+# How long to wait for room on a full disk before the next try.
+FULL_SECONDS: Final = 0.5
+# No room on the disk, in the quota, or under the limit that was set for one file (`prlimit --fsize`).
+NO_ROOM: Final = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+
+
+class Writer(Follower[Row]):
+    """Rows whose journal this process may write, once it leads. One at a time holds the folder's lock and leads."""
+
+    def __init__(
+        self,
+        disk: Disk,
+        domain: Domain[Row],
+        now: Callable[[], str],
+        *,
+        snapshot_bytes: int = SNAPSHOT_BYTES,
+        sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
+    ) -> None:
+        self.leads = False
+        # The disk is full, and a batch waits for room.
+        self.full = False
+        # Bytes of torn ends that were cut off and kept aside by this process.
+        self.torn_bytes = 0
+        self._now = now
+        self._sleep = sleep
+        self._snapshot_bytes = snapshot_bytes
+        super().__init__(disk, domain)
+
+    @property
+    def segment(self) -> str | None:
+        """The file that is written, or followed, now."""
+        return self._segments[-1].name if self._segments else None
+
+    async def lead(self) -> bool:
+        """Become the writer, if nobody else is: fence whoever was, then read to the end. Raises Damaged."""
+        if not self.disk.lock():
+            return False
+        epoch = max((int(name[8:16]) for name in journal.segment_names(self.disk)), default=0) + 1
+        name = journal.segment_name(epoch, 1)
+        try:
+            self.disk.create(name)
+        except FileExistsError:
+            self.disk.unlock()
+            return False
+        # Whoever wrote before sees the new file before it publishes: what it has said is all there to be read.
+        self._names = []
+        try:
+            self.follow(to_the_end=True)
+        except Damaged:
+            # A journal that is refused stays as it was.
+            self.disk.remove(name)
+            self.disk.unlock()
+            raise
+        await self._write_again()
+        await self._keep_torn_end()
+        await self._begin(epoch, 1)
+        self.leads = True
+        return True
+
+    async def _write_again(self) -> None:
+        """Make sure of what the writer before did not see synced; from here on its words are repeated.
+
+        It may be in the page cache only, and once a sync has failed no later one writes it to the disk.
+        """
+        if not self._segments:
+            return
+        name = self._segments[-1].name
+        start = min(journal.synced(self.disk, name), self._end)
+        try:
+            self.disk.rewrite(name, start, self.disk.read(name, start, self._end - start))
+            await self.disk.sync(name)
+        except OSError as error:
+            raise StoreBroken(f"cannot write {name} again: {error}") from error
+
+    def check(self) -> None:
+        """Raises Fenced if somebody else has become the writer. For whoever has not written for a while."""
+        if self.leads:
+            self._check_epoch()
+
+    async def _write(self, data: bytes) -> None:
+        """Append and sync. A full disk is waited for; any other failure means that nothing can be believed."""
+        name, whole = self._segments[-1].name, data
+        while data:
+            try:
+                self.disk.append(name, data)
+                break
+            except OSError as error:
+                if error.errno not in NO_ROOM:
+                    raise StoreBroken(f"cannot write {name}: {error}") from error
+                self.full = True
+            # What found room stays, as another process may have read it by now: the rest goes behind it.
+            data = whole[self.disk.size(name) - self._end :]
+            self._check_epoch()
+            await self._sleep(FULL_SECONDS)
+        self.full = False
+        if whole:
+            try:
+                await self.disk.sync(name)
+            except OSError as error:
+                raise StoreBroken(f"cannot sync {name}: {error}") from error
+
+    def _check_epoch(self) -> None:
+        if self.disk.exists(journal.segment_name(self._segments[-1].epoch + 1, 1)):
+            self.leads = False
+            raise Fenced(f"another process has begun epoch {self._segments[-1].epoch + 1} of this journal")
+
+    async def _begin(self, epoch: int, part: int) -> None:
+        """Write the header of a segment that was just created, and go on in it."""
+        previous = self._segments[-1].name if self._segments else None
+        time = max(self._now(), self.time)
+        segment = Segment(journal.segment_name(epoch, part), self.seq + 1, previous, self._end, 0, time)
+        line = journal.header(self.domain.name, segment)
+        try:
+            self.disk.append(segment.name, line)
+            await self.disk.sync(segment.name)
+            self.disk.note(journal.mark_name(segment.name), journal.mark(len(line)))
+        except OSError as error:
+            raise StoreBroken(f"cannot begin {segment.name}: {error}") from error
+        if previous:
+            self.disk.release(previous)
+            self.disk.release(journal.mark_name(previous))
+        self._end = len(line)
+        self._segments.append(replace(segment, header_bytes=len(line)))
+
+    async def _keep_torn_end(self) -> None:
+        if not self._segments:
+            return
+        name = self._segments[-1].name
+        torn = self.disk.read(name, self._end)
+        if torn:
+            self.torn_bytes += len(torn)
+            await self.disk.replace(name.removesuffix(".jsonl") + ".torn", torn)
+
+    async def _rotate(self) -> None:
+        """Go on in a new segment, and write down, beside it, what all before it comes to."""
+        last = self._segments[-1]
+        part = int(last.name[17:23]) + 1
+        name = journal.segment_name(last.epoch, part)
+        try:
+            self.disk.create(name)
+        except OSError as error:
+            if error.errno in NO_ROOM:
+                return
+            raise StoreBroken(f"cannot create {name}: {error}") from error
+        await self._begin(last.epoch, part)
+        try:
+            await write_snapshot(
+                self.disk,
+                self._segments[-1],
+                self._snapshot,
+                {key: self._codec.change(None, row) for key, row in self.rows.items()},
+                self._touched,
+                self.book.since(self._book_in_snapshot),
+                self.shelf.changes(),
+            )
+        except OSError:
+            # Snapshots only save time: the next one, after as much again, holds what this one would have.
+            self._since_snapshot = 0
+            return
+        self._snapshot, self._book_in_snapshot = name, len(self.book)
+        self._touched, self._since_snapshot = {}, 0
+        self.shelf.saved()

@@ -1,0 +1,149 @@
+"""The store port a second time, in as few lines as it takes: all in memory, for tests only."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import ChainMap
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from itertools import islice
+from typing import Any, TypeVar
+
+import msgspec
+import pydantic_core
+
+from broker.messages import BIT, Message, encode_word
+from services.shared.decision import Domain
+from services.shared.journal.row_codec import Rows
+from services.shared.journal.segments import seal
+from services.shared.store import Answer, Change, Fenced
+
+Row = TypeVar("Row", bound=msgspec.Struct)
+
+
+@dataclass
+class Kept:
+    """What outlives a process, as a disk would."""
+
+    rows: dict[str, Any] = field(default_factory=dict)
+    seen: dict[str, int] = field(default_factory=dict)
+    last: dict[str, Message | None] = field(default_factory=dict)
+    records: list[bytes] = field(default_factory=list)
+    lines: list[Message] = field(default_factory=list)
+    # Set, unless a test holds back what is written; and whether something waits for it.
+    go: asyncio.Event = field(default_factory=asyncio.Event)
+    waiting: asyncio.Event = field(default_factory=asyncio.Event)
+
+
+class MemoryStore:
+    """One process at a time, which leads from its start."""
+
+    def __init__(self, domain: Domain[Any], now: Callable[[], str], kept: Kept | None = None) -> None:
+        self.domain, self.leads, self.full, self.time = domain, False, False, ""
+        self._now, self._kept = now, kept or Kept()
+        self._kept.go.set()
+        self._codec, self._heard, self._url = Rows(domain.rows), [], ""
+
+    @property
+    def seq(self) -> int:
+        return len(self._kept.records)
+
+    @property
+    def unfinished(self) -> int:
+        return sum(not self.domain.finished(row) for row in self._kept.rows.values())
+
+    async def row(self, key: str) -> Any:
+        return self._kept.rows.get(key)
+
+    async def unfinished_rows(self) -> Mapping[str, Any]:
+        return {key: row for key, row in self._kept.rows.items() if not self.domain.finished(row)}
+
+    async def public_list(self, limit: int | None = None) -> bytes:
+        shown = [one for row in self._kept.rows.values() if (one := self.domain.shown(row)) is not None]
+        return msgspec.json.encode(shown if limit is None else sorted(shown, key=lambda one: one["id"])[:limit])
+
+    async def listed(
+        self, limit: int, *, after: int = 0, where: Mapping[str, int | None]
+    ) -> list[tuple[int, Mapping[str, Any]]]:
+        wanted = {name: value for name, value in where.items() if value is not None}
+        found = (
+            (number, pydantic_core.from_json(encode_word(word)))
+            for number, word in enumerate(self._kept.lines[after:], after + 1)
+            if all(getattr(word, name) == value for name, value in wanted.items())
+        )
+        return list(islice(found, limit))
+
+    async def records(self, after: int, size_bytes: int) -> list[bytes]:
+        found, size = [], 0
+        for raw in islice(self._kept.records, after, None):
+            size += len(raw)
+            if found and size > size_bytes:
+                break
+            found.append(raw)
+        return found
+
+    def watch(self, heard: Callable[[Change[Any]], None]) -> None:
+        self._heard.append(heard)
+
+    async def open(self) -> None: ...
+
+    async def until_leading(self, url: str) -> None:
+        self._url, self.leads = url, True
+
+    async def tend(self) -> None:
+        await asyncio.Event().wait()
+
+    def leader_url(self) -> str | None:
+        return self._url or None
+
+    async def close(self) -> None:
+        self.leads = False
+
+    async def process_batch(self, batch: Sequence[Message]) -> list[Answer]:
+        if not self.leads:
+            raise Fenced("this process was closed")
+        kept, heard = self._kept, []
+        rows, seen, last = ChainMap({}, kept.rows), ChainMap({}, kept.seen), ChainMap({}, kept.last)
+        lines, records, first, self.time = [], [], self.seq + 1, max(self._now(), self.time)
+        answers = []
+        for message in batch:
+            if seen.get(message.about, 0) & BIT[message.type]:
+                said = last.get(message.about)
+                answers.append(Answer((said,) if said is not None else (), repeated=True))
+                continue
+            try:
+                key = self.domain.key(message)
+                old = rows.get(key)
+                new, words = (decision := self.domain.decide(old, message)).row, decision.messages
+            except Exception as error:
+                answers.append(Answer(failure=f"{type(error).__name__}: {error}"))
+                continue
+            answers.append(Answer(words))
+            if new is not None:
+                rows[key] = new
+            seen[message.about] = seen.get(message.about, 0) | BIT[message.type]
+            last |= {message.about: None, **{word.about: word for word in words}}
+            lines += [word for word in words if self.domain.listing and isinstance(word, self.domain.listing.message)]
+            records.append(self._record(message, key, old, new, words, (first + len(records), first)))
+            heard.append(Change(message.type, message.about, new))
+        kept.waiting.set()
+        await kept.go.wait()
+        for mine, all_there in ((rows, kept.rows), (seen, kept.seen), (last, kept.last)):
+            all_there.update(mine.maps[0])
+        kept.records += records
+        kept.lines += lines
+        for change in heard:
+            for watcher in self._heard:
+                watcher(change)
+        return answers
+
+    def _record(
+        self, message: Message, key: str, old: Any, new: Any, words: Sequence[Message], seq_and_batch: tuple[int, int]
+    ) -> bytes:
+        """As docs/journal.md has it."""
+        change = None if new is None or new is old else self._codec.change(old, new) or None
+        if change and self.domain.finished(new):
+            change = {**self._codec.change(None, new), **change}
+        head = dict(zip(("seq", "batch"), seq_and_batch, strict=True))
+        head |= {"time": self.time, "id": message.id, "row": key, "change": change}
+        return seal(msgspec.json.encode(head)[:-1] + b',"words":[' + b",".join(map(encode_word, words)) + b"]")
