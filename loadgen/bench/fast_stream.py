@@ -42,7 +42,8 @@ from services.compras.main import Solicitud
 from services.compras.views import vista
 from services.shared.decision import Domain
 from services.shared.http.problems import read_body
-from services.shared.runtime import json_bytes, utc_now
+from services.shared.http.responses import json_bytes
+from services.shared.runtime import utc_now
 from services.tokens.domain import DOMAIN as TOKENS
 from services.transacciones.domain import DOMAIN as TRANSACCIONES
 from services.usuarios.domain import DOMAIN as USUARIOS

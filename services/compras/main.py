@@ -34,8 +34,11 @@ from services.compras.domain import DOMAIN, Alta, Asunto, Compra, finished
 from services.compras.page import routes as page_routes
 from services.compras.requests import WAIT_LIMIT_SECONDS, FrontDoor
 from services.compras.views import vista
+from services.shared.http.app import create_app
 from services.shared.http.problems import Operator, Problem, documented, read_body
-from services.shared.runtime import Runtime, Service, create_app, json_bytes, page, runtime_of, when_told_to_stop
+from services.shared.http.responses import json_bytes, page, runtime_of
+from services.shared.http.shutdown import when_told_to_stop
+from services.shared.runtime import Runtime, Service
 
 MAX_KEY: Final = 255
 MAX_LIMITE: Final = 1_000

@@ -10,9 +10,11 @@ import pydantic_core
 from fastapi import APIRouter, Query, Request, Response
 
 from broker.messages import MAX_ID, Message
+from services.shared.http.app import create_app
 from services.shared.http.problems import Problem
+from services.shared.http.responses import json_bytes, page, runtime_of
 from services.shared.journal.json_file import BookView, array
-from services.shared.runtime import Runtime, Service, create_app, json_bytes, page, runtime_of
+from services.shared.runtime import Runtime, Service
 from services.transacciones.domain import DOMAIN, Libro
 
 MAX_LIMITE: Final = 10_000

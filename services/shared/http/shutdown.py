@@ -11,6 +11,7 @@ from __future__ import annotations
 import asyncio
 import random
 import signal
+from collections.abc import Callable
 from typing import Any, Final
 
 import structlog
@@ -52,6 +53,23 @@ class Drain:
 
     def _over(self) -> None:
         self._end(signal.SIGTERM, None)
+
+
+def when_told_to_stop(told: Callable[[], None]) -> None:
+    """Call this at SIGTERM and SIGINT: uvicorn ends the lifespan only when every answer has ended, streams too."""
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        before = signal.getsignal(number)
+        if callable(before):
+            signal.signal(number, _also(before, lambda: loop.call_soon_threadsafe(told)))
+
+
+def _also(before: Callable[..., Any], told: Callable[[], Any]) -> Callable[..., Any]:
+    def handle(number: int, frame: Any) -> None:
+        told()
+        before(number, frame)
+
+    return handle
 
 
 class LastAnswers:
