@@ -38,7 +38,7 @@ from loadgen.bench.sample import PRECIO, USUARIO
 from loadgen.bench.wire import PREFETCH
 from services.compras.domain import DOMAIN as COMPRAS
 from services.compras.domain import Compra
-from services.compras.main import Solicitud
+from services.compras.api import Solicitud
 from services.compras.views import vista
 from services.shared.decision import Domain
 from services.shared.http.problems import read_body

@@ -37,7 +37,6 @@ LONG_FILES = {
     "loadgen/bench/sides.py": 304,
     "ops/spanish.py": 745,
     "ops/supervisor.py": 401,
-    "services/compras/main.py": 368,
     "services/compras/requests.py": 330,
     "services/shared/journal/store.py": 554,
 }
