@@ -36,9 +36,9 @@ from broker.topology import EXCHANGE, QUEUES
 from loadgen.bench.ledger import Ledger
 from loadgen.bench.sample import PRECIO, USUARIO
 from loadgen.bench.wire import PREFETCH
+from services.compras.api import Solicitud
 from services.compras.domain import DOMAIN as COMPRAS
 from services.compras.domain import Compra
-from services.compras.api import Solicitud
 from services.compras.views import vista
 from services.shared.decision import Domain
 from services.shared.http.problems import read_body

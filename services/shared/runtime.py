@@ -25,7 +25,7 @@ from pydantic import ValidationError
 from broker.amqp.bus import Bus, BusOptions, BusRefused
 from broker.messages import Message
 from services.shared.decision import Domain
-from services.shared.http.fast_path import Endpoint
+from services.shared.http.edge import Endpoint
 from services.shared.journal.disk import LocalDisk
 from services.shared.journal.json_file import View
 from services.shared.journal.store import JsonStore

@@ -1,27 +1,24 @@
-"""The ASGI application of a service: its routes, those that every service has, and the layers around them."""
+"""The ASGI application of a service: its routes, those that every service has, and the edge around them."""
 
 from __future__ import annotations
 
 import contextlib
 from collections.abc import AsyncIterator
-from typing import Final, TypeVar
+from typing import TypeVar
 
 from fastapi import FastAPI
 from msgspec import Struct
 from starlette.staticfiles import StaticFiles
 
-from services.shared.http.fast_path import StraightApp
+from services.shared.http.edge import EdgeApp
 from services.shared.http.ops_routes import routes
-from services.shared.http.problems import BodyLimit, handle_problems
-from services.shared.http.shutdown import Drain, LastAnswers
+from services.shared.http.shutdown import Drain
 from services.shared.logs import configure_logs
-from services.shared.metrics import MeterRequests
 from services.shared.runtime import EX_CONFIG, Runtime, Service, end, sentence, unwritable
 from services.shared.settings import WrongSetting, read_settings
 from services.shared.store import Damaged
 
 Row = TypeVar("Row", bound=Struct)
-BODY_BYTES: Final = 16 * 1024
 
 
 def create_app(service: Service[Row]) -> FastAPI:
@@ -43,20 +40,14 @@ def create_app(service: Service[Row]) -> FastAPI:
         yield
         await runtime.stop()
 
-    app = StraightApp(
+    app = EdgeApp(
         service.straight,
-        BODY_BYTES,
         title=f"Zoco: {service.domain.name}",
         lifespan=lifespan,
         docs_url=None,
         redoc_url=None,
         openapi_url="/openapi.json",
     )
-    # The first that is added is the innermost.
-    app.add_middleware(BodyLimit, limit_bytes=BODY_BYTES)
-    app.add_middleware(MeterRequests)
-    app.add_middleware(LastAnswers)
-    handle_problems(app)
     app.include_router(service.routes)
     app.include_router(routes)
     app.mount("/swagger", StaticFiles(packages=[("fastapi_swagger", "resources")]), name="swagger")

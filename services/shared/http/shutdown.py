@@ -15,7 +15,6 @@ from collections.abc import Callable
 from typing import Any, Final
 
 import structlog
-from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 log = structlog.get_logger()
 
@@ -70,23 +69,3 @@ def _also(before: Callable[..., Any], told: Callable[[], Any]) -> Callable[..., 
         before(number, frame)
 
     return handle
-
-
-class LastAnswers:
-    """An ASGI layer that tells clients when to open a new connection, which may lead elsewhere."""
-
-    def __init__(self, app: ASGIApp) -> None:
-        self._app = app
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        drain: Drain | None = getattr(scope["app"].state, "drain", None) if scope["type"] == "http" else None
-        if drain is None or not drain.closes():
-            await self._app(scope, receive, send)
-            return
-
-        async def closing(message: Message) -> None:
-            if message["type"] == "http.response.start":
-                message["headers"] = [*message.get("headers", ()), CLOSE]
-            await send(message)
-
-        await self._app(scope, receive, closing)
