@@ -11,7 +11,7 @@ from typing import Final
 
 from fastapi import FastAPI, Request, Response
 
-from services.compras.main import Solicitud
+from services.compras.api import Solicitud
 from services.shared.http.problems import read_body
 
 JSON: Final = "application/json"

@@ -36,13 +36,14 @@ from broker.topology import EXCHANGE, QUEUES
 from loadgen.bench.ledger import Ledger
 from loadgen.bench.sample import PRECIO, USUARIO
 from loadgen.bench.wire import PREFETCH
+from services.compras.api import Solicitud
 from services.compras.domain import DOMAIN as COMPRAS
 from services.compras.domain import Compra
-from services.compras.main import Solicitud
 from services.compras.views import vista
 from services.shared.decision import Domain
 from services.shared.http.problems import read_body
-from services.shared.runtime import json_bytes, utc_now
+from services.shared.http.responses import json_bytes
+from services.shared.runtime import utc_now
 from services.tokens.domain import DOMAIN as TOKENS
 from services.transacciones.domain import DOMAIN as TRANSACCIONES
 from services.usuarios.domain import DOMAIN as USUARIOS

@@ -1,4 +1,4 @@
-"""A service: its store, its bus and its loop, and the HTTP around them. All four are this, with another domain."""
+"""A running process of a service: its store, its bus and its loop. All four are this, with another domain."""
 
 from __future__ import annotations
 
@@ -7,43 +7,31 @@ import contextlib
 import errno
 import gc
 import os
-import signal
 import socket
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from functools import lru_cache
 from pathlib import Path
-from typing import Annotated, Any, Final, Generic, Protocol, TypeGuard, TypeVar
-from urllib.parse import urlencode
+from typing import Any, Final, Generic, Protocol, TypeGuard, TypeVar
 
-import msgspec
 import structlog
-from fastapi import APIRouter, FastAPI, Query, Request, Response
-from fastapi.openapi.docs import get_swagger_ui_html
-from fastapi.responses import JSONResponse, StreamingResponse
+from fastapi import APIRouter
 from msgspec import Struct
 from pydantic import ValidationError
-from starlette.staticfiles import StaticFiles
 
 from broker.amqp.bus import Bus, BusOptions, BusRefused
 from broker.messages import Message
 from services.shared.decision import Domain
-from services.shared.http.fast_path import Endpoint, StraightApp
-from services.shared.http.problems import BodyLimit, Operator, handle_problems
-from services.shared.http.shutdown import Drain, LastAnswers
-from services.shared.journal.store import open_json_store
-from services.shared.logs import configure_logs
-from services.shared.metrics import MeterRequests, Metrics
+from services.shared.http.edge import Endpoint
+from services.shared.http.shutdown import when_told_to_stop
+from services.shared.metrics import Metrics
 from services.shared.processor import Loop
-from services.shared.settings import Settings, WrongSetting, read_settings
+from services.shared.settings import Settings, WrongSetting
 from services.shared.store import Change, Damaged, Fenced, OpenStore, Store, StoreBroken
 
 Row = TypeVar("Row", bound=Struct)
-Line = TypeVar("Line")
-# How many rows of a list somebody wants to see.
-Limite = Annotated[int | None, Query(ge=1, le=10_000, description="The first so many by id; unless told, all")]
 log = structlog.get_logger()
 
 # sysexits.h: configuration that somebody must mend; an input or output error; try again.
@@ -52,9 +40,6 @@ EX_IOERR: Final = 74
 EX_TEMPFAIL: Final = 75
 # The batch in hand is finished in this time when the service is told to stop, or repeated by the next one.
 STOP_SECONDS: Final = 3.0
-BODY_BYTES: Final = 16 * 1024
-# So much of the journal is read at a time for whoever asks for its records.
-DIARIO_BYTES: Final = 256 * 1024
 GC_THRESHOLD: Final = (20_000, 20, 20)
 
 
@@ -106,7 +91,7 @@ def _second(since_1970: int) -> str:
 class Runtime(Generic[Row]):
     """One running process of a service."""
 
-    def __init__(self, service: Service[Row], settings: Settings, open_store: OpenStore = open_json_store) -> None:
+    def __init__(self, service: Service[Row], settings: Settings, open_store: OpenStore) -> None:
         self.service = service
         self.settings = settings
         self.name = service.domain.name
@@ -200,7 +185,7 @@ class Runtime(Generic[Row]):
             raise
         except BaseException as error:
             cause = _first_cause(error)
-            end(exit_code(cause), _sentence(cause), exc_info=None if _expected(cause) else error)
+            end(exit_code(cause), sentence(cause), exc_info=None if _expected(cause) else error)
 
     async def _live(self) -> None:
         await self.store.until_leading(self.settings.public_url)
@@ -236,8 +221,8 @@ def _first_cause(error: BaseException) -> BaseException:
     return error
 
 
-def _sentence(error: BaseException) -> str:
-    if _unwritable(error):
+def sentence(error: BaseException) -> str:
+    if unwritable(error):
         return (
             f"{error.filename} cannot be written ({error.strerror}): "
             f"let user {os.getuid()} write in its folder, or name another in ZOCO_DATA"
@@ -245,19 +230,19 @@ def _sentence(error: BaseException) -> str:
     return f"{type(error).__name__}: {error}"
 
 
-def _unwritable(error: BaseException) -> TypeGuard[OSError]:
+def unwritable(error: BaseException) -> TypeGuard[OSError]:
     return isinstance(error, OSError) and error.errno in {errno.EROFS, errno.EACCES, errno.EPERM}
 
 
 def _expected(error: BaseException) -> bool:
-    return isinstance(error, Damaged | WrongSetting | Fenced | StoreBroken | BusRefused) or _unwritable(error)
+    return isinstance(error, Damaged | WrongSetting | Fenced | StoreBroken | BusRefused) or unwritable(error)
 
 
 def exit_code(error: BaseException) -> int:
     match error:
         case Damaged() | WrongSetting() | BusRefused():
             return EX_CONFIG
-        case _ if _unwritable(error):
+        case _ if unwritable(error):
             return EX_CONFIG
         case Fenced():
             return EX_TEMPFAIL
@@ -273,135 +258,3 @@ def end(code: int, sentence: str, exc_info: BaseException | None = None) -> None
         # Where Kubernetes looks for the reason.
         Path("/dev/termination-log").write_text(sentence + "\n", encoding="utf-8")
     os._exit(code)
-
-
-def create_app(service: Service[Row], open_store: OpenStore = open_json_store) -> FastAPI:
-    """The ASGI application of a service. Settings, store and broker are touched when it starts, not before."""
-
-    @contextlib.asynccontextmanager
-    async def lifespan(app: FastAPI) -> AsyncIterator[None]:
-        try:
-            settings = read_settings()
-            configure_logs(service.domain.name, settings.log)
-            runtime = Runtime(service, settings, open_store)
-            app.state.runtime = runtime
-            await runtime.start()
-            app.state.drain = Drain(settings.drain_seconds)
-            app.state.drain.start()
-        except (WrongSetting, Damaged, OSError) as error:
-            configure_logs(service.domain.name, "auto")
-            end(EX_CONFIG, _sentence(error) if _unwritable(error) else str(error))
-        yield
-        await runtime.stop()
-
-    app = StraightApp(
-        service.straight,
-        BODY_BYTES,
-        title=f"Zoco: {service.domain.name}",
-        lifespan=lifespan,
-        docs_url=None,
-        redoc_url=None,
-        openapi_url="/openapi.json",
-    )
-    # The first that is added is the innermost.
-    app.add_middleware(BodyLimit, limit_bytes=BODY_BYTES)
-    app.add_middleware(MeterRequests)
-    app.add_middleware(LastAnswers)
-    handle_problems(app)
-    app.include_router(service.routes)
-    app.include_router(_common)
-    app.mount("/swagger", StaticFiles(packages=[("fastapi_swagger", "resources")]), name="swagger")
-    return app
-
-
-def when_told_to_stop(told: Callable[[], None]) -> None:
-    """Call this at SIGTERM and SIGINT: uvicorn ends the lifespan only when every answer has ended, streams too."""
-    loop = asyncio.get_running_loop()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        before = signal.getsignal(number)
-        if callable(before):
-            signal.signal(number, _also(before, lambda: loop.call_soon_threadsafe(told)))
-
-
-def _also(before: Callable[..., Any], told: Callable[[], Any]) -> Callable[..., Any]:
-    def handle(number: int, frame: Any) -> None:
-        told()
-        before(number, frame)
-
-    return handle
-
-
-def runtime_of(request: Request) -> Any:
-    """The running service that answers this request."""
-    return request.app.state.runtime
-
-
-_common = APIRouter(tags=["every service"])
-
-
-@_common.get("/livez", summary="The process answers; nothing else is looked at")
-async def livez() -> dict[str, str]:
-    return {"estado": "vivo"}
-
-
-@_common.get("/readyz", summary="The journal is read, and the broker was seen once", responses={503: {}})
-async def readyz(request: Request) -> JSONResponse:
-    runtime: Runtime[Any] = runtime_of(request)
-    return JSONResponse(runtime.state(), 200 if runtime.ready else 503)
-
-
-@_common.get("/metrics", summary="For Prometheus")
-async def metrics(request: Request) -> Response:
-    runtime: Runtime[Any] = runtime_of(request)
-    runtime.measure()
-    return Response(runtime.metrics.text(), media_type="text/plain; version=0.0.4; charset=utf-8")
-
-
-@_common.get("/docs", include_in_schema=False)
-async def docs(request: Request) -> Response:
-    return get_swagger_ui_html(
-        openapi_url="/openapi.json",
-        title=request.app.title,
-        swagger_js_url="/swagger/swagger-ui-bundle.js",
-        swagger_css_url="/swagger/swagger-ui.css",
-        swagger_favicon_url="/swagger/favicon-32x32.png",
-    )
-
-
-@_common.get("/diario", summary="The raw journal, for the audit (operator)")
-async def diario(request: Request, _: Operator, desde: int = 0) -> StreamingResponse:
-    """Every record whose `seq` is above `desde`, as it stands in the journal: JSON lines."""
-    runtime: Runtime[Any] = runtime_of(request)
-
-    async def chunks() -> AsyncIterator[bytes]:
-        after = desde
-        while some := await runtime.store.records(after, DIARIO_BYTES):
-            yield b"".join(some)
-            after += len(some)
-            await asyncio.sleep(0)
-
-    return StreamingResponse(chunks(), media_type="application/x-ndjson")
-
-
-def page(
-    path: str, found: Sequence[tuple[int, Line]], limite: int, **asked: int | None
-) -> tuple[list[Line], dict[str, str]]:
-    """At most `limite` of these lines of a list, of which one more was asked for, and the header that says where there
-    are more (RFC 8288)."""
-    lines = [line for _, line in found[:limite]]
-    if len(found) <= limite:
-        return lines, {}
-    query = {name: value for name, value in asked.items() if value is not None}
-    query |= {"desde": found[limite - 1][0], "limite": limite}
-    return lines, {"Link": f'<{path}?{urlencode(query)}>; rel="next"'}
-
-
-def json_bytes(body: Any, status: int = 200, headers: dict[str, str] | None = None) -> Response:
-    """An answer encoded in one go."""
-    raw = body if isinstance(body, bytes) else msgspec.json.encode(body)
-    return Response(raw, status, headers, "application/json")
-
-
-def json_lines(values: Iterable[Any]) -> bytes:
-    """A JSON array, a value to a line."""
-    return b"[" + b",\n ".join(map(msgspec.json.encode, values)) + b"]\n"

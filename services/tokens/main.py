@@ -12,8 +12,10 @@ from fastapi.responses import FileResponse
 from pydantic import BaseModel, ConfigDict, TypeAdapter
 
 from broker.messages import Id, Imagen, Message, Money, Nombre, TokenPublicado
+from services.shared.http.app import create_app
 from services.shared.http.problems import Problem
-from services.shared.runtime import Limite, Runtime, Service, create_app, json_bytes, runtime_of
+from services.shared.http.responses import Limite, json_bytes, runtime_of
+from services.shared.runtime import Runtime, Service
 from services.shared.seed import SEED_FECHA, seed_id
 from services.tokens.domain import DOMAIN, Token, public
 

@@ -10,8 +10,10 @@ import pydantic_core
 from fastapi import APIRouter, Query, Request, Response
 
 from broker.messages import MAX_ID, Message
+from services.shared.http.app import create_app
 from services.shared.http.problems import Problem
-from services.shared.runtime import Runtime, Service, create_app, json_bytes, json_lines, page, runtime_of
+from services.shared.http.responses import json_bytes, json_lines, page, runtime_of
+from services.shared.runtime import Runtime, Service
 from services.transacciones.domain import DOMAIN, Libro, public
 
 MAX_LIMITE: Final = 10_000

@@ -18,7 +18,7 @@ from memory_store import MemoryStore  # noqa: E402
 
 from ops.supervisor import Local  # noqa: E402
 from services.shared.decision import Domain  # noqa: E402
-from services.shared.runtime import create_app  # noqa: E402
+from services.shared.http.app import create_app  # noqa: E402
 
 
 def in_memory(domain: Domain[Any], settings: object, metrics: object, now: Callable[[], str]) -> MemoryStore:

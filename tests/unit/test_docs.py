@@ -15,7 +15,7 @@ from loadgen.audit.verdict import PROMISES
 from services.compras.domain import DOMAIN as COMPRAS
 from services.compras.requests import FrontDoor
 from services.shared.journal.disk import LocalDisk
-from services.shared.journal.store import JsonStore
+from services.shared.journal.store import JsonStore, open_json_store
 from services.shared.runtime import Runtime, Service
 from services.shared.settings import PREFIX, Settings
 from services.tokens.domain import DOMAIN
@@ -102,7 +102,7 @@ async def test_the_journals_documentation_has_the_fields_of_a_real_record(tmp_pa
 
 async def test_the_documentation_has_every_metric_with_what_it_says_of_itself(tmp_path: Path) -> None:
     service = Service(domain=COMPRAS, routes=APIRouter(), seed=lambda raw: [], seed_file=tmp_path / "compras.json")
-    runtime = Runtime(service, Settings(data=tmp_path))
+    runtime = Runtime(service, Settings(data=tmp_path), open_json_store)
     FrontDoor(runtime)
     text = (ROOT / "docs" / "metrics.md").read_text(encoding="utf-8")
     rows = dict(re.findall(r"^\| `(zoco_\w+)` \| \w+ \| (.*) \|$", text, re.MULTILINE))

@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import hmac
 from collections.abc import Mapping
-from http import HTTPStatus
+from http.client import responses
 from typing import Annotated, Any, TypeVar
 
 import msgspec
-from fastapi import Depends, FastAPI, Request, Response
+import structlog
+from fastapi import Depends, Request, Response
 from fastapi.exceptions import RequestValidationError
 from pydantic import BaseModel, ValidationError
 from starlette.exceptions import HTTPException
-from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+log = structlog.get_logger()
 
 BUG = "a bug in the service: its log has the details"
 MEDIA_TYPE = "application/problem+json"
@@ -37,7 +39,7 @@ class Problem(Exception):
     def response(self) -> Response:
         body: dict[str, Any] = {
             "type": "about:blank",
-            "title": HTTPStatus(self.status).phrase,
+            "title": _phrase(self.status),
             "status": self.status,
             "detail": self.detail,
         }
@@ -99,54 +101,28 @@ async def operator(request: Request) -> None:
 Operator = Annotated[None, Depends(operator)]
 
 
-class BodyLimit:
-    """Refuse a body that is too large before all of it was read."""
-
-    def __init__(self, app: ASGIApp, limit_bytes: int) -> None:
-        self._app, self._limit = app, limit_bytes
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        await self._app(scope, limited(receive, self._limit) if scope["type"] == "http" else receive, send)
-
-
-def limited(receive: Receive, limit_bytes: int) -> Receive:
-    """`receive` that raises Problem (413) once it has received more than this of a body."""
-    read = 0
-
-    async def counted() -> Message:
-        nonlocal read
-        message = await receive()
-        read += len(message.get("body", b""))
-        if read > limit_bytes:
-            raise Problem(413, f"the body is over {limit_bytes} bytes: a request here is a few dozen")
-        return message
-
-    return counted
+def as_problem(error: Exception, method: str, path: str) -> Problem:
+    """What is answered when this was raised for a request. Whatever is nobody's answer is a bug, and logged."""
+    match error:
+        case Problem():
+            return error
+        case RequestValidationError():
+            return invalid(error.errors())
+        case HTTPException():
+            return Problem(error.status_code, _detail(error, method, path), headers=error.headers)
+    log.error("a bug in the service", method=method, path=path, exc_info=error)
+    return Problem(500, BUG)
 
 
-def handle_problems(app: FastAPI) -> None:
-    """Make every error of this app a problem."""
+def _detail(error: HTTPException, method: str, path: str) -> str:
+    """The routing raises these with no more to say than their status does."""
+    if error.detail != _phrase(error.status_code):
+        return str(error.detail)
+    said = {404: f"there is nothing at {path}: /docs lists what there is"}
+    said[405] = f"{method} is not for {path}: /docs lists what is"
+    return said.get(error.status_code, error.detail)
 
-    async def problem(request: Request, error: Exception) -> Response:
-        assert isinstance(error, Problem)
-        return error.response()
 
-    async def http(request: Request, error: Exception) -> Response:
-        assert isinstance(error, HTTPException)
-        detail = {
-            404: f"there is nothing at {request.url.path}: /docs lists what there is",
-            405: f"{request.method} is not for {request.url.path}: /docs lists what is",
-        }.get(error.status_code, str(error.detail))
-        return Problem(error.status_code, detail, headers=error.headers).response()
-
-    async def validation(request: Request, error: Exception) -> Response:
-        assert isinstance(error, RequestValidationError)
-        return invalid(error.errors()).response()
-
-    async def bug(request: Request, error: Exception) -> Response:
-        return Problem(500, BUG).response()
-
-    app.add_exception_handler(Problem, problem)
-    app.add_exception_handler(HTTPException, http)
-    app.add_exception_handler(RequestValidationError, validation)
-    app.add_exception_handler(Exception, bug)
+def _phrase(status: int) -> str:
+    """The title of a status; some have none (RFC 9110, section 15)."""
+    return responses.get(status, "Error")

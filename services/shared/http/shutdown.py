@@ -11,10 +11,10 @@ from __future__ import annotations
 import asyncio
 import random
 import signal
+from collections.abc import Callable
 from typing import Any, Final
 
 import structlog
-from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 log = structlog.get_logger()
 
@@ -54,21 +54,18 @@ class Drain:
         self._end(signal.SIGTERM, None)
 
 
-class LastAnswers:
-    """An ASGI layer that tells clients when to open a new connection, which may lead elsewhere."""
+def when_told_to_stop(told: Callable[[], None]) -> None:
+    """Call this at SIGTERM and SIGINT: uvicorn ends the lifespan only when every answer has ended, streams too."""
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        before = signal.getsignal(number)
+        if callable(before):
+            signal.signal(number, _also(before, lambda: loop.call_soon_threadsafe(told)))
 
-    def __init__(self, app: ASGIApp) -> None:
-        self._app = app
 
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        drain: Drain | None = getattr(scope["app"].state, "drain", None) if scope["type"] == "http" else None
-        if drain is None or not drain.closes():
-            await self._app(scope, receive, send)
-            return
+def _also(before: Callable[..., Any], told: Callable[[], Any]) -> Callable[..., Any]:
+    def handle(number: int, frame: Any) -> None:
+        told()
+        before(number, frame)
 
-        async def closing(message: Message) -> None:
-            if message["type"] == "http.response.start":
-                message["headers"] = [*message.get("headers", ()), CLOSE]
-            await send(message)
-
-        await self._app(scope, receive, closing)
+    return handle

@@ -1,0 +1,81 @@
+"""What buyers' and operators' endpoints have in common: the key, the waiting, and the answer to what was accepted."""
+
+from __future__ import annotations
+
+import re
+from typing import Final
+from uuid import uuid4
+
+from fastapi import Request, Response
+from pydantic import BaseModel, ConfigDict
+from pydantic.alias_generators import to_camel
+
+from broker.messages import AltaMessage, CompraSolicitada
+from services.compras.domain import Asunto, finished
+from services.compras.requests import WAIT_LIMIT_SECONDS, FrontDoor
+from services.compras.views import vista
+from services.shared.http.problems import Problem
+from services.shared.http.responses import json_bytes, runtime_of
+from services.shared.runtime import Runtime
+
+MAX_KEY: Final = 255
+
+
+class Body(BaseModel):
+    """What every request's body is: just these fields, of just these types."""
+
+    model_config = ConfigDict(extra="forbid", alias_generator=to_camel)
+
+
+def door_of(request: Request) -> FrontDoor:
+    door = runtime_of(request).extension
+    assert isinstance(door, FrontDoor)
+    return door
+
+
+def idempotency_key(request: Request) -> str:
+    """The key that the client sent, or a new one. Raises Problem (400)."""
+    key = request.headers.get("idempotency-key")
+    if key is None:
+        return str(uuid4())
+    if not 1 <= len(key) <= MAX_KEY or not key.isprintable():
+        raise Problem(400, f"Idempotency-Key must be 1 to {MAX_KEY} printable characters: a UUID is a good one")
+    return key
+
+
+def wait_seconds(request: Request) -> float:
+    """How long the client prefers to wait for the end (RFC 7240)."""
+    found = re.search(r"\bwait=(\d{1,4})\b", request.headers.get("prefer", ""))
+    return min(int(found[1]), WAIT_LIMIT_SECONDS) if found else 0
+
+
+async def accepted(request: Request, message: CompraSolicitada | AltaMessage, place: str, key: str) -> Response:
+    """202 with where to look, or 200 when it has reached its end already."""
+    door = door_of(request)
+    row = await door.accept(message)
+    headers = {"Location": f"/{place}/{message.about}", "Idempotency-Key": key}
+    if seconds := wait_seconds(request):
+        await door.finish(message.about, seconds)
+        row = await runtime_of(request).store.row(message.about) or row
+        headers["Preference-Applied"] = f"wait={seconds:g}"
+    if finished(row):
+        return json_bytes(vista(row), 200, headers)
+    return json_bytes(vista(row), 202, {**headers, "Retry-After": "1"})
+
+
+async def found(request: Request, about: str, kind: type[Asunto], name: str) -> Response:
+    runtime: Runtime[Asunto] = runtime_of(request)
+    row = await runtime.store.row(about)
+    if row is None and runtime.loop and not runtime.store.leads:
+        # It may be so new that this replica has not read of it yet.
+        answer = await door_of(request).at_the_writer(request)
+        if answer is not None:
+            return answer
+        row = await runtime.store.row(about)
+    if not isinstance(row, kind):
+        raise not_there(name, about)
+    return json_bytes(vista(row))
+
+
+def not_there(name: str, about: str) -> Problem:
+    return Problem(404, f"there is no {name} {about}: its id is in the Location of the answer to its request")

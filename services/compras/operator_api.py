@@ -1,0 +1,153 @@
+"""What the operator may enter: users, top-ups, tokens. Each entry is an `alta`, which can be asked for."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import Counter
+from typing import Annotated, Any, Final
+from uuid import uuid5
+
+from fastapi import APIRouter, Path, Request, Response
+from pydantic import Field, RootModel
+
+from broker.messages import (
+    MAX_ID,
+    NAMESPACE,
+    AltaMessage,
+    Amount,
+    Id,
+    Imagen,
+    Money,
+    Nombre,
+    SaldoRecargado,
+    TokenPublicado,
+    UsuarioRegistrado,
+)
+from services.compras.answers import Body, accepted, door_of, found, idempotency_key
+from services.compras.domain import Alta
+from services.shared.http.problems import Operator, Problem, documented, read_body
+from services.shared.http.responses import json_bytes
+
+# So many tokens are put up for sale by one request; as text they fill most of what a body may be.
+MAX_CATALOGO: Final = 100
+
+routes = APIRouter()
+EntityId = Annotated[int, Path(ge=1, le=MAX_ID)]
+
+
+class AltaUsuario(Body):
+    nombre: Nombre
+    saldo: Money | None = None
+
+
+class AltaRecarga(Body):
+    monto: Amount
+
+
+class AltaToken(Body):
+    nombre: Nombre
+    imagen: Imagen
+    precio: Money
+
+
+class TokenDeCatalogo(AltaToken):
+    id: Id
+
+
+class Catalogo(RootModel[Annotated[list[TokenDeCatalogo], Field(min_length=1, max_length=MAX_CATALOGO)]]):
+    """Tokens to be put up for sale together."""
+
+
+@routes.get("/altas/{alta_id}", summary="Whether an operator's entry is in force (operator)", responses={404: {}})
+async def alta(request: Request, alta_id: str, _: Operator) -> Response:
+    return await found(request, alta_id, Alta, "entry")
+
+
+@routes.put(
+    "/usuarios/{usuario_id}",
+    status_code=202,
+    summary="Register or rename a user (operator)",
+    openapi_extra=documented(AltaUsuario),
+)
+async def alta_usuario(request: Request, usuario_id: EntityId, _: Operator) -> Response:
+    """`saldo` counts only for a user who is new."""
+    body = await read_body(request, AltaUsuario)
+    return await _alta(request, UsuarioRegistrado, usuario_id=usuario_id, nombre=body.nombre, saldo=body.saldo)
+
+
+@routes.post(
+    "/usuarios/{usuario_id}/recargas",
+    status_code=202,
+    summary="Add to a user's money (operator)",
+    openapi_extra=documented(AltaRecarga),
+)
+async def alta_recarga(request: Request, usuario_id: EntityId, _: Operator) -> Response:
+    """Counts once per Idempotency-Key; waits for a user who is not registered yet."""
+    body = await read_body(request, AltaRecarga)
+    return await _alta(request, SaldoRecargado, usuario_id=usuario_id, monto=body.monto)
+
+
+@routes.put(
+    "/tokens/{token_id}",
+    status_code=202,
+    summary="Put a token up for sale, or change what is shown of it (operator)",
+    openapi_extra=documented(AltaToken),
+)
+async def alta_token(request: Request, token_id: EntityId, _: Operator) -> Response:
+    """Whoever holds the token keeps it at the price it had."""
+    body = await read_body(request, AltaToken)
+    return await _alta(
+        request, TokenPublicado, token_id=token_id, nombre=body.nombre, imagen=body.imagen, precio=body.precio
+    )
+
+
+@routes.post(
+    "/tokens",
+    status_code=202,
+    summary="Put up to 100 tokens up for sale, or change what is shown of them (operator)",
+    openapi_extra=documented(Catalogo),
+)
+async def alta_catalogo(request: Request, _: Operator) -> Response:
+    """As many PUTs, answered once all of them are on the disk. After a 503 some may be: send the same again."""
+    catalogo = await read_body(request, Catalogo)
+    ((token_id, times),) = Counter(token.id for token in catalogo.root).most_common(1)
+    if times > 1:
+        raise Problem(422, f"token {token_id} is in the list twice: say once what is to be shown of it")
+    key = idempotency_key(request)
+    if (answer := await door_of(request).at_the_writer(request, key)) is not None:
+        return answer
+    altas = await asyncio.gather(
+        *(
+            _entered(
+                request,
+                key,
+                f"catalogo:{key}:{token.id}",
+                f"/tokens/{token.id}",
+                TokenPublicado,
+                token_id=token.id,
+                nombre=token.nombre,
+                imagen=token.imagen,
+                precio=token.precio,
+            )
+            for token in catalogo.root
+        )
+    )
+    last = max(altas, key=lambda alta: alta.status_code)
+    headers = {name: last.headers[name] for name in ("retry-after", "preference-applied") if name in last.headers}
+    body = b"[" + b",".join(bytes(alta.body) for alta in altas) + b"]"
+    return json_bytes(body, last.status_code, {"Idempotency-Key": key, **headers})
+
+
+async def _alta(request: Request, model: type[AltaMessage], **fields: Any) -> Response:
+    key = idempotency_key(request)
+    if (answer := await door_of(request).at_the_writer(request, key)) is not None:
+        return answer
+    return await _entered(request, key, f"operador:{key}", request.url.path.removesuffix("/recargas"), model, **fields)
+
+
+async def _entered(
+    request: Request, key: str, name: str, whose: str, model: type[AltaMessage], **fields: Any
+) -> Response:
+    """One entry, which has its id by `name`, about the user or token with the path `whose`."""
+    fecha = door_of(request).fecha_alta(whose)
+    return await accepted(request, model(alta_id=str(uuid5(NAMESPACE, name)), fecha=fecha, **fields), "altas", key)

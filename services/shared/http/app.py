@@ -1,0 +1,55 @@
+"""The ASGI application of a service: its routes, those that every service has, and the edge around them."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import AsyncIterator
+from typing import TypeVar
+
+from fastapi import FastAPI
+from msgspec import Struct
+from starlette.staticfiles import StaticFiles
+
+from services.shared.http.edge import EdgeApp
+from services.shared.http.ops_routes import routes
+from services.shared.http.shutdown import Drain
+from services.shared.journal.store import open_json_store
+from services.shared.logs import configure_logs
+from services.shared.runtime import EX_CONFIG, Runtime, Service, end, sentence, unwritable
+from services.shared.settings import WrongSetting, read_settings
+from services.shared.store import Damaged, OpenStore
+
+Row = TypeVar("Row", bound=Struct)
+
+
+def create_app(service: Service[Row], open_store: OpenStore = open_json_store) -> FastAPI:
+    """The ASGI application of a service. Settings, store and broker are touched when it starts, not before."""
+
+    @contextlib.asynccontextmanager
+    async def lifespan(app: FastAPI) -> AsyncIterator[None]:
+        try:
+            settings = read_settings()
+            configure_logs(service.domain.name, settings.log)
+            runtime = Runtime(service, settings, open_store)
+            app.state.runtime = runtime
+            await runtime.start()
+            app.state.drain = Drain(settings.drain_seconds)
+            app.state.drain.start()
+        except (WrongSetting, Damaged, OSError) as error:
+            configure_logs(service.domain.name, "auto")
+            end(EX_CONFIG, sentence(error) if unwritable(error) else str(error))
+        yield
+        await runtime.stop()
+
+    app = EdgeApp(
+        service.straight,
+        title=f"Zoco: {service.domain.name}",
+        lifespan=lifespan,
+        docs_url=None,
+        redoc_url=None,
+        openapi_url="/openapi.json",
+    )
+    app.include_router(service.routes)
+    app.include_router(routes)
+    app.mount("/swagger", StaticFiles(packages=[("fastapi_swagger", "resources")]), name="swagger")
+    return app

@@ -1,0 +1,115 @@
+"""The one way in: what is done for every request, whichever way leads on from here to its endpoint.
+
+FastAPI's layers, its routing and its dependencies cost several times what the endpoints do that are asked most. So
+those are called from here, and all others by FastAPI. Limits, metrics, errors and the end of a connection are this
+layer's alone, and therefore the same for both.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Awaitable, Callable, Mapping
+from typing import Any, Final, TypeAlias
+
+from fastapi import FastAPI, Request, Response
+from fastapi.middleware.asyncexitstack import AsyncExitStackMiddleware
+from starlette.datastructures import State
+from starlette.requests import ClientDisconnect
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from services.shared.http.problems import Problem, as_problem
+from services.shared.http.shutdown import CLOSE
+
+# A request here is a few dozen bytes; a hundred tokens for the catalogue are the most that anybody sends.
+BODY_BYTES: Final = 16 * 1024
+
+Endpoint: TypeAlias = Callable[[Request], Awaitable[Response]]
+
+
+class EdgeApp(FastAPI):
+    """FastAPI behind the edge, instead of behind layers of its own that would answer the same errors otherwise.
+
+    The endpoints in `straight`, by method and path, are FastAPI's all the same: it documents them, and takes them
+    when there is a query to read.
+    """
+
+    def __init__(self, straight: Mapping[tuple[str, str], Endpoint], **options: Any) -> None:
+        super().__init__(**options)
+        self._straight = straight
+
+    def build_middleware_stack(self) -> ASGIApp:
+        return AsyncExitStackMiddleware(self.router)
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            await super().__call__(scope, receive, send)
+            return
+        scope["app"] = self
+        exchange = _Exchange(scope["method"], receive, send, self.state)
+        endpoint = None if scope["query_string"] else self._straight.get((scope["method"], scope["path"]))
+        try:
+            if endpoint is None:
+                await super().__call__(scope, exchange.receive, exchange.send)
+            else:
+                response = await endpoint(_Request(scope, exchange.receive))
+                await send(exchange.begin(response.status_code, response.raw_headers))
+                await send({"type": "http.response.body", "body": response.body})
+        except ClientDisconnect:
+            # Nobody is there to be answered, and nothing is wrong with the service.
+            return
+        except Exception as error:
+            if exchange.answering:
+                # It cannot be taken back: the server logs this, and breaks the connection, so that half is not a whole.
+                raise
+            problem = as_problem(error, scope["method"], scope["path"])
+            await problem.response()(scope, receive, exchange.send)
+
+
+class _Exchange:
+    """A request and its answer, as they pass the edge."""
+
+    __slots__ = ("_method", "_read", "_receive", "_send", "_started", "_state", "answering")
+
+    def __init__(self, method: str, receive: Receive, send: Send, state: State) -> None:
+        self._method, self._receive, self._send, self._state = method, receive, send, state
+        self._read = 0
+        self._started = time.perf_counter()
+        self.answering = False
+
+    async def receive(self) -> Message:
+        """Raises Problem (413) before all of a body is read that is too large."""
+        message = await self._receive()
+        self._read += len(message.get("body", b""))
+        if self._read > BODY_BYTES:
+            raise Problem(413, f"the body is over {BODY_BYTES} bytes: a request here is a few dozen")
+        return message
+
+    async def send(self, message: Message) -> None:
+        if not self.answering:
+            message = {**message, **self.begin(message["status"], message["headers"])}
+        await self._send(message)
+
+    def begin(self, status: int, headers: list[tuple[bytes, bytes]]) -> Message:
+        """Count the request, now that it is answered, and say whether its connection ends with it."""
+        self.answering = True
+        self._state.runtime.metrics.answered(self._method, status, time.perf_counter() - self._started)
+        if self._state.drain.closes():
+            headers = [*headers, CLOSE]
+        return {"type": "http.response.start", "status": status, "headers": headers}
+
+
+class _Request(Request):
+    """A request whose body is read without a generator: it is small, and comes in one piece."""
+
+    async def body(self) -> bytes:
+        """Raises Problem (413), ClientDisconnect."""
+        if not hasattr(self, "_body"):
+            pieces, more = [], True
+            while more:
+                message = await self.receive()
+                if message["type"] == "http.disconnect":
+                    raise ClientDisconnect
+                pieces.append(message.get("body", b""))
+                more = message.get("more_body", False)
+            self._body = b"".join(pieces)
+        return self._body

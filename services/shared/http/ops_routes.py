@@ -1,0 +1,64 @@
+"""What every service answers beside its own routes: is it alive, is it ready, its metrics, its docs, its journal."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from typing import Any, Final
+
+from fastapi import APIRouter, Request, Response
+from fastapi.openapi.docs import get_swagger_ui_html
+from fastapi.responses import JSONResponse, StreamingResponse
+
+from services.shared.http.problems import Operator
+from services.shared.http.responses import runtime_of
+from services.shared.runtime import Runtime
+
+# So much of the journal is read at a time for whoever asks for its records.
+DIARIO_BYTES: Final = 256 * 1024
+
+routes = APIRouter(tags=["every service"])
+
+
+@routes.get("/livez", summary="The process answers; nothing else is looked at")
+async def livez() -> dict[str, str]:
+    return {"estado": "vivo"}
+
+
+@routes.get("/readyz", summary="The journal is read, and the broker was seen once", responses={503: {}})
+async def readyz(request: Request) -> JSONResponse:
+    runtime: Runtime[Any] = runtime_of(request)
+    return JSONResponse(runtime.state(), 200 if runtime.ready else 503)
+
+
+@routes.get("/metrics", summary="For Prometheus")
+async def metrics(request: Request) -> Response:
+    runtime: Runtime[Any] = runtime_of(request)
+    runtime.measure()
+    return Response(runtime.metrics.text(), media_type="text/plain; version=0.0.4; charset=utf-8")
+
+
+@routes.get("/docs", include_in_schema=False)
+async def docs(request: Request) -> Response:
+    return get_swagger_ui_html(
+        openapi_url="/openapi.json",
+        title=request.app.title,
+        swagger_js_url="/swagger/swagger-ui-bundle.js",
+        swagger_css_url="/swagger/swagger-ui.css",
+        swagger_favicon_url="/swagger/favicon-32x32.png",
+    )
+
+
+@routes.get("/diario", summary="The raw journal, for the audit (operator)")
+async def diario(request: Request, _: Operator, desde: int = 0) -> StreamingResponse:
+    """Every record whose `seq` is above `desde`, as it stands in the journal: JSON lines."""
+    runtime: Runtime[Any] = runtime_of(request)
+
+    async def chunks() -> AsyncIterator[bytes]:
+        after = desde
+        while some := await runtime.store.records(after, DIARIO_BYTES):
+            yield b"".join(some)
+            after += len(some)
+            await asyncio.sleep(0)
+
+    return StreamingResponse(chunks(), media_type="application/x-ndjson")

@@ -1,0 +1,43 @@
+"""Answers: JSON encoded in one go, and lists that come in pages."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import Annotated, Any, TypeVar
+from urllib.parse import urlencode
+
+import msgspec
+from fastapi import Query, Request, Response
+
+Line = TypeVar("Line")
+# How many rows of a list somebody wants to see.
+Limite = Annotated[int | None, Query(ge=1, le=10_000, description="The first so many by id; unless told, all")]
+
+
+def runtime_of(request: Request) -> Any:
+    """The running service that answers this request."""
+    return request.app.state.runtime
+
+
+def page(
+    path: str, found: Sequence[tuple[int, Line]], limite: int, **asked: int | None
+) -> tuple[list[Line], dict[str, str]]:
+    """At most `limite` of these lines of a list, of which one more was asked for, and the header that says where there
+    are more (RFC 8288)."""
+    lines = [line for _, line in found[:limite]]
+    if len(found) <= limite:
+        return lines, {}
+    query = {name: value for name, value in asked.items() if value is not None}
+    query |= {"desde": found[limite - 1][0], "limite": limite}
+    return lines, {"Link": f'<{path}?{urlencode(query)}>; rel="next"'}
+
+
+def json_bytes(body: Any, status: int = 200, headers: dict[str, str] | None = None) -> Response:
+    """An answer encoded in one go."""
+    raw = body if isinstance(body, bytes) else msgspec.json.encode(body)
+    return Response(raw, status, headers, "application/json")
+
+
+def json_lines(values: Iterable[Any]) -> bytes:
+    """A JSON array, a value to a line."""
+    return b"[" + b",\n ".join(map(msgspec.json.encode, values)) + b"]\n"
