@@ -22,9 +22,9 @@ from sim_loop import PROCESS, Killed, Loop, Process, Stuck
 from broker.messages import CompraSolicitada, Message, SaldoRecargado, TokenPublicado, UsuarioRegistrado, compra_id
 from broker.services import SERVICES
 from services.compras import domain as compras
-from services.compras import main
 from services.compras import requests as front
 from services.compras.resend import Nudge
+from services.compras.views import vista
 from services.shared import processor as loop_module
 from services.shared.http.problems import Problem
 from services.shared.journal import rows as journal_rows
@@ -156,7 +156,7 @@ class Pod(Process):
             row = await self.door.accept(make(fecha))
         except Problem as problem:
             return problem.status, {"detail": problem.detail}
-        return 200 if compras.finished(row) else 202, main.vista(row)
+        return 200 if compras.finished(row) else 202, vista(row)
 
 
 def whose(entry: Any) -> str:
