@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, Final, Literal, TypeAlias
+from typing import Final, Literal, TypeAlias
 
 from msgspec import Struct
 from msgspec.structs import replace
@@ -27,17 +27,30 @@ from broker.messages import (
 from services.shared.decision import Decision, Domain, Listing
 
 Estado: TypeAlias = Literal["solicitada", "reservada", "pagada", "confirmada", "registrada", "rechazada"]
-# How far a purchase is. News of an earlier state that comes late fills in the history and goes no further.
-ORDEN: Final[dict[Estado, int]] = {
-    "solicitada": 0,
-    "reservada": 1,
-    "pagada": 2,
-    "confirmada": 3,
-    "registrada": 4,
-    "rechazada": 4,
+
+
+class Etapa(Struct, frozen=True):
+    """A row of the table of a purchase's states."""
+
+    # How far it is. News of an earlier state that comes late fills in the history and goes no further.
+    orden: int
+    # The message that brings a purchase here, and which of its fields are known of the purchase from then on.
+    llega: type[CompraMessage]
+    sabe: tuple[str, ...] = ()
+    # It has been paid for: such a state never goes with a refusal.
+    pagada: bool = False
+    final: bool = False
+
+
+ETAPAS: Final[dict[Estado, Etapa]] = {
+    "solicitada": Etapa(0, CompraSolicitada),
+    "reservada": Etapa(1, TokenReservado, sabe=("precio",)),
+    "pagada": Etapa(2, SaldoReservado, sabe=("precio",), pagada=True),
+    "confirmada": Etapa(3, CompraConfirmada, sabe=("precio",), pagada=True),
+    "registrada": Etapa(4, TransaccionRegistrada, sabe=("transaccion_id",), pagada=True, final=True),
+    "rechazada": Etapa(4, CompraRechazada, sabe=("motivo",), final=True),
 }
-# The states of a purchase that has been paid for: none of them goes with a refusal.
-VENDIDA: Final[set[Estado]] = {"pagada", "confirmada", "registrada"}
+LLEGADA: Final = {etapa.llega: estado for estado, etapa in ETAPAS.items()}
 
 
 class Paso(Struct, frozen=True):
@@ -109,37 +122,28 @@ def solicitar(compra: CompraSolicitada) -> CompraDecision:
 
 def avanzar(compra: Compra, message: CompraMessage) -> Compra:
     """Take in what another service said of this purchase. What comes late or out of order is legal."""
-    match message:
-        case TokenReservado():
-            return paso(compra, "reservada", message.hora, precio=message.precio)
-        case SaldoReservado():
-            return paso(compra, "pagada", message.hora, precio=message.precio)
-        case SaldoRechazado():
-            assert not {paso.estado for paso in compra.historia} & VENDIDA, f"{compra.id} was both paid and refused"
-            return replace(compra, motivo=message.motivo)
-        case CompraConfirmada():
-            return paso(compra, "confirmada", message.hora, precio=message.precio)
-        case CompraRechazada():
-            return paso(compra, "rechazada", message.hora, motivo=message.motivo)
-        case TransaccionRegistrada():
-            return paso(compra, "registrada", message.hora, transaccion_id=message.transaccion_id)
-    raise AssertionError(f"compras does not hear {message.type}")
-
-
-def paso(compra: Compra, estado: Estado, hora: str, **known: Any) -> Compra:
-    """Put a state into the history at its place, and what is known by it into its fields."""
-    historia = (*compra.historia, Paso(estado, hora))
-    if ORDEN[compra.estado] > ORDEN[estado]:
-        historia = tuple(sorted(historia, key=lambda paso: ORDEN[paso.estado]))
+    if isinstance(message, SaldoRechazado):
+        # No state of its own: tokens says next that the purchase is refused.
+        assert not vendida(compra.historia), f"{compra.id} was both paid and refused"
+        return replace(compra, motivo=message.motivo)
+    estado = LLEGADA[type(message)]
+    historia = (*compra.historia, Paso(estado, message.hora))
+    if ETAPAS[compra.estado].orden > ETAPAS[estado].orden:
+        historia = tuple(sorted(historia, key=lambda paso: ETAPAS[paso.estado].orden))
+    known = {name: getattr(message, name) for name in ETAPAS[estado].sabe}
     after = replace(compra, estado=historia[-1].estado, historia=historia, **known)
-    refused = after.estado == "rechazada" or after.motivo is not None
-    assert not (refused and any(paso.estado in VENDIDA for paso in historia)), f"{compra.id} was both sold and refused"
+    assert not (after.motivo is not None and vendida(historia)), f"{compra.id} was both sold and refused"
     return after
+
+
+def vendida(historia: tuple[Paso, ...]) -> bool:
+    """Whether a purchase with this history was paid for."""
+    return any(ETAPAS[paso.estado].pagada for paso in historia)
 
 
 def finished(row: Asunto) -> bool:
     """Whether all has been heard that ends it."""
-    return row.estado in ("registrada", "rechazada", "aplicada")
+    return row.estado == "aplicada" if isinstance(row, Alta) else ETAPAS[row.estado].final
 
 
 def pregunta(row: Asunto) -> Message:

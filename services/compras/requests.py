@@ -21,7 +21,7 @@ from broker.amqp.bus import BusError
 from broker.messages import AltaMessage, CompraSolicitada, Message
 from broker.services import SERVICES, Service
 from services.compras.chaos import place_of
-from services.compras.domain import Alta, Asunto, Compra, finished, pregunta
+from services.compras.domain import ETAPAS, Alta, Asunto, Compra, finished, pregunta
 from services.compras.fechas import Fechas
 from services.compras.resend import Nudge
 from services.compras.streams import Events
@@ -118,7 +118,7 @@ class FrontDoor:
         if row is None or not finished(row):
             return
         _release(self._waiting.pop(change.about, ()))
-        if isinstance(row, Compra) and self._runtime.writing.is_set() and change.type == ENDS.get(row.estado):
+        if isinstance(row, Compra) and self._runtime.writing.is_set() and change.type == ETAPAS[row.estado].llega.type:
             result = row.motivo if row.estado == "rechazada" and row.motivo else row.estado
             self.finished.labels(result).inc()
             asked = datetime.fromisoformat(row.fecha)
@@ -286,10 +286,6 @@ class FrontDoor:
                 return state
         except (aiohttp.ClientError, TimeoutError, OSError, ValueError):
             return {"ready": False, "role": None, "problem": "does not answer"}
-
-
-# The message with which a purchase ends, by its last state.
-ENDS: Final = {"registrada": "transaccion.registrada", "rechazada": "compra.rechazada"}
 
 
 @dataclass(frozen=True, slots=True)

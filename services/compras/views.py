@@ -6,10 +6,10 @@ from typing import Any, Final
 
 from msgspec.structs import replace
 
-from services.compras.domain import Alta, Asunto, Estado, Paso
+from services.compras.domain import ETAPAS, Alta, Asunto, Paso
 
 # The states by which the price is known.
-CON_PRECIO: Final[set[Estado]] = {"reservada", "pagada", "confirmada"}
+CON_PRECIO: Final = {estado for estado, etapa in ETAPAS.items() if "precio" in etapa.sabe}
 
 
 def vista(row: Asunto) -> dict[str, Any]:

@@ -9,6 +9,8 @@ from pathlib import Path
 
 import pytest
 
+from services.compras.domain import ETAPAS
+
 ROOT = Path(__file__).parents[2]
 ARCHITECTURE = (ROOT / "ARCHITECTURE.md").read_text(encoding="utf-8")
 # Each package, and which others it may import.
@@ -132,6 +134,15 @@ def test_the_route_is_as_long_as_the_page_says_and_an_afternoon_at_most() -> Non
         text = (ROOT / file.strip("`")).read_text(encoding="utf-8")
         assert int(lines) == text.count("\n"), file
     assert 0 < sum(int(lines) for _, _, lines, _ in rows) <= ROUTE_LINES
+
+
+def test_the_picture_of_a_purchases_states_is_that_of_their_table() -> None:
+    way = sorted((name for name in ETAPAS if name != "rechazada"), key=lambda name: ETAPAS[name].orden)
+    steps = [f" ─{ETAPAS[name].llega.type}▶ {name}" for name in way[1:]]
+    unpaid = ", ".join(name for name in way if not ETAPAS[name].pagada)
+    picture = f"    {way[0]}{''.join(steps)}\n    {unpaid} ─{ETAPAS['rechazada'].llega.type}▶ rechazada\n"
+    assert picture in ARCHITECTURE
+    assert {name for name, etapa in ETAPAS.items() if etapa.final} == {way[-1], "rechazada"}
 
 
 def test_the_page_lists_every_error() -> None:
