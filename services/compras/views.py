@@ -2,14 +2,77 @@
 
 from __future__ import annotations
 
-from typing import Any, Final
+from typing import Any, Final, Literal
 
 from msgspec.structs import replace
 
+from broker.messages import Motivo
 from services.compras.domain import Alta, Asunto, Estado, Paso
+from services.shared.http.openapi import Vista
+from services.shared.http.ops_routes import ServiceState
 
 # The states by which the price is known.
 CON_PRECIO: Final[set[Estado]] = {"reservada", "pagada", "confirmada"}
+
+
+class PasoVisto(Vista):
+    """A state, and when the front door heard of it."""
+
+    estado: Estado
+    fecha: str
+
+
+class CompraVista(Vista):
+    """A purchase. `precio` is what it costs, from when that is known; `motivo` is why it was refused."""
+
+    id: str
+    usuario_id: int
+    token_id: int
+    fecha: str
+    precio_maximo: int | None = None
+    estado: Estado
+    motivo: Motivo | None = None
+    precio: int | None = None
+    transaccion_id: int | None = None
+    historia: list[PasoVisto]
+
+
+class AltaVista(Vista):
+    """An operator's entry, and whether it is in force."""
+
+    id: str
+    tipo: Literal["usuario.registrado", "saldo.recargado", "token.publicado"]
+    fecha: str
+    estado: Literal["solicitada", "aplicada"]
+
+
+class Fuera(Vista):
+    """A service that cannot be asked."""
+
+    ready: Literal[False]
+    role: None
+    problem: str
+
+
+class BrokerVisto(Vista):
+    conectado: bool
+    problema: str | None
+
+
+class ColaVista(Vista):
+    messages: int
+    consumers: int
+
+
+class EstadoVisto(Vista):
+    """The whole shop, as far as it answers within a second. `tumbar` has the commands that kill, where that is on."""
+
+    servicios: dict[str, ServiceState | Fuera]
+    broker: BrokerVisto
+    colas: dict[str, ColaVista] | None
+    sin_terminar: int
+    tumbar: dict[str, str] | None
+    gestion: str | None
 
 
 def vista(row: Asunto) -> dict[str, Any]:

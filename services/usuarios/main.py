@@ -10,11 +10,13 @@ from pydantic import BaseModel, ConfigDict, TypeAdapter
 
 from broker.messages import Id, Message, Money, Nombre, UsuarioRegistrado
 from services.shared.http.app import create_app
+from services.shared.http.openapi import problems
 from services.shared.http.problems import Problem
 from services.shared.http.responses import Limite, json_bytes, runtime_of
 from services.shared.journal.json_file import ShelfView
 from services.shared.runtime import Runtime, Service
 from services.shared.seed import SEED_FECHA, seed_id
+from services.shared.views import UsuarioVisto
 from services.usuarios.domain import DOMAIN, Usuario, public
 
 
@@ -45,13 +47,17 @@ def seed(raw: bytes) -> Sequence[Message]:
 routes = APIRouter()
 
 
-@routes.get("/usuarios", summary="Every user, as in the seed")
+@routes.get(
+    "/usuarios", summary="Every user, as in the seed", responses={200: {"model": list[UsuarioVisto]}, **problems(422)}
+)
 async def usuarios(request: Request, limite: Limite = None) -> Response:
     shelf = runtime_of(request).store.shelf
     return json_bytes(shelf.body() if limite is None else shelf.first(limite))
 
 
-@routes.get("/usuarios/{usuario_id}", summary="One user", responses={404: {}})
+@routes.get(
+    "/usuarios/{usuario_id}", summary="One user", responses={200: {"model": UsuarioVisto}, **problems(404, 422)}
+)
 async def usuario(request: Request, usuario_id: int) -> Response:
     runtime: Runtime[Usuario] = runtime_of(request)
     row = runtime.store.row(str(usuario_id))
