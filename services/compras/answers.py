@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from typing import Final
+from typing import Any, Final
 from uuid import uuid4
 
 from fastapi import Request, Response
@@ -14,11 +14,45 @@ from broker.messages import AltaMessage, CompraSolicitada
 from services.compras.domain import Asunto, finished
 from services.compras.requests import WAIT_LIMIT_SECONDS, FrontDoor
 from services.compras.views import vista
+from services.shared.http.openapi import RETRY_AFTER, header, problems
 from services.shared.http.problems import Problem
 from services.shared.http.responses import json_bytes, runtime_of
 from services.shared.runtime import Runtime
 
 MAX_KEY: Final = 255
+# What whoever writes may send along, and what they are answered beside the body, for /docs.
+ASKED: Final[dict[str, Any]] = {
+    "parameters": [
+        {
+            "name": "Idempotency-Key",
+            "in": "header",
+            "description": "One key is one request, however often it is sent. Without it the server makes one",
+            "schema": {"type": "string", "minLength": 1, "maxLength": MAX_KEY},
+        },
+        {
+            "name": "Prefer",
+            "in": "header",
+            "description": f"`wait=5`: answer when it has reached its end, or after 5 s; at most {WAIT_LIMIT_SECONDS}",
+            "schema": {"type": "string"},
+        },
+    ]
+}
+_KEPT: Final = {
+    "Idempotency-Key": header("The key that was sent, or was made"),
+    "Preference-Applied": header("How long was waited, where that was preferred"),
+}
+_PLACE: Final = {"Location": header("Where to ask how it stands")}
+REFUSED: Final = problems(400, 413, 415, 422, 503)
+
+
+def kept(model: Any, *, place: bool = True) -> dict[int | str, dict[str, Any]]:
+    """The `responses` of an endpoint that writes."""
+    headers = {**_KEPT, **(_PLACE if place else {})}
+    return {
+        200: {"model": model, "description": "It has reached its end already", "headers": headers},
+        202: {"model": model, "description": "On the disk, and on its way", "headers": {**headers, **RETRY_AFTER}},
+        **REFUSED,
+    }
 
 
 class Body(BaseModel):

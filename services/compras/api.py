@@ -6,15 +6,19 @@ import re
 from typing import Annotated, Any, Final
 
 from fastapi import APIRouter, Query, Request, Response
-from fastapi.responses import StreamingResponse
+from fastapi.responses import JSONResponse, StreamingResponse
 from fastapi.sse import EventSourceResponse
+from pydantic import ConfigDict
 
 from broker.messages import MAX_ID, CompraSolicitada, Id, Money, compra_id
-from services.compras.answers import Body, accepted, door_of, found, idempotency_key, not_there
+from services.compras.answers import ASKED, Body, accepted, door_of, found, idempotency_key, kept, not_there
 from services.compras.domain import Compra, finished
+from services.compras.schemas import CompraVista, EstadoVisto
 from services.compras.views import vista
-from services.shared.http.problems import Problem, documented, read_body
+from services.shared.http.openapi import LINK, documented, problems
+from services.shared.http.problems import Problem, read_body
 from services.shared.http.responses import json_bytes, page, runtime_of
+from services.shared.views import PICTURE, TokenEntero, TokenVisto, TransaccionVista, UsuarioVisto
 
 MAX_LIMITE: Final = 1_000
 # By then a follower has read of whatever its writer has answered.
@@ -26,6 +30,9 @@ routes = APIRouter()
 class Solicitud(Body):
     """A buyer, a token, and the most they are willing to pay."""
 
+    # Of the seed: who tries it, buys.
+    model_config = ConfigDict(json_schema_extra={"examples": [{"usuarioId": 1, "tokenId": 101}]})
+
     usuario_id: Id
     token_id: Id
     precio_maximo: Money | None = None
@@ -35,8 +42,8 @@ class Solicitud(Body):
     "/compras",
     status_code=202,
     summary="Buy a token",
-    openapi_extra=documented(Solicitud),
-    responses={200: {"description": "Bought or refused already"}, 415: {}, 422: {}, 503: {}},
+    openapi_extra={**documented(Solicitud), **ASKED},
+    responses=kept(CompraVista),
 )
 async def comprar(request: Request) -> Response:
     """Answered once the request is on the disk: from then on it is not lost, whatever dies.
@@ -57,12 +64,20 @@ async def comprar(request: Request) -> Response:
     return await accepted(request, message, "compras", key)
 
 
-@routes.get("/compras/{compra_id}", summary="How a purchase stands", responses={404: {}})
+@routes.get(
+    "/compras/{compra_id}",
+    summary="How a purchase stands",
+    responses={200: {"model": CompraVista}, **problems(404, 503)},
+)
 async def compra(request: Request, compra_id: str) -> Response:
     return await found(request, compra_id, Compra, "purchase")
 
 
-@routes.get("/compras", summary="Purchases, oldest first; Link: rel=next where there are more")
+@routes.get(
+    "/compras",
+    summary="Purchases, oldest first; Link: rel=next where there are more",
+    responses={200: {"model": list[CompraVista], "headers": LINK}, **problems(422)},
+)
 async def compras(
     request: Request,
     usuarioId: Annotated[int | None, Query(ge=1, le=MAX_ID)] = None,  # noqa: N803
@@ -88,7 +103,17 @@ def last_event_id(request: Request, desde: int | None) -> int | None:
 
 Desde = Annotated[int | None, Query(ge=0, le=MAX_ID, description="As Last-Event-ID: events behind this one")]
 # Not `response_class=EventSourceResponse`: FastAPI would encode every event for every listener again.
-STREAM: Final[dict[str, Any]] = {"content": {"text/event-stream": {}}}
+STREAM: Final[dict[str, Any]] = {"content": {"text/event-stream": {"schema": {"type": "string"}}}}
+HEARD: Final[dict[str, Any]] = {
+    "parameters": [
+        {
+            "name": "Last-Event-ID",
+            "in": "header",
+            "description": "The id of the last event that was seen: those behind it follow",
+            "schema": {"type": "string", "pattern": "^[0-9]{1,16}$"},
+        }
+    ]
+}
 STREAM_HEADERS: Final = {"Cache-Control": "no-store", "X-Accel-Buffering": "no"}
 
 
@@ -96,7 +121,8 @@ STREAM_HEADERS: Final = {"Cache-Control": "no-store", "X-Accel-Buffering": "no"}
     "/eventos",
     summary="What happens to purchases, as it happens (server-sent events)",
     response_class=StreamingResponse,
-    responses={200: STREAM, 503: {}},
+    openapi_extra=HEARD,
+    responses={200: STREAM, **problems(400, 422, 503)},
 )
 async def eventos(request: Request, desde: Desde = None) -> Response:
     """An event's id is a number that never repeats, on whichever replica: after a break, send it as Last-Event-ID."""
@@ -108,7 +134,12 @@ async def eventos(request: Request, desde: Desde = None) -> Response:
     "/compras/{compra_id}/eventos",
     summary="What happens to one purchase, until its end (server-sent events)",
     response_class=StreamingResponse,
-    responses={200: STREAM, 204: {"description": "Finished, and all of it was told"}, 404: {}, 503: {}},
+    openapi_extra=HEARD,
+    responses={
+        200: STREAM,
+        204: {"description": "Finished, and all of it was told"},
+        **problems(400, 404, 422, 503),
+    },
 )
 async def compra_eventos(request: Request, compra_id: str, desde: Desde = None) -> Response:
     after, events, store = last_event_id(request, desde), door_of(request).events, runtime_of(request).store
@@ -120,7 +151,7 @@ async def compra_eventos(request: Request, compra_id: str, desde: Desde = None) 
     return EventSourceResponse(events.of(compra_id, after), headers=STREAM_HEADERS)
 
 
-@routes.get("/estado", summary="The services, the queues, the broker")
+@routes.get("/estado", summary="The services, the queues, the broker", responses={200: {"model": EstadoVisto}})
 async def estado(request: Request) -> Response:
     return json_bytes(await door_of(request).estado())
 
@@ -130,7 +161,36 @@ async def _passed_on(request: Request) -> Response:
     return await door_of(request).read_from(service, request.url.path, request.url.query)
 
 
-for _path in ("/tokens", "/usuarios", "/transacciones"):
-    routes.add_api_route(_path, _passed_on, summary=f"GET {_path} of its service", responses={503: {}})
-    routes.add_api_route(_path + "/{id}", _passed_on, summary=f"GET {_path}/… of its service", responses={503: {}})
-routes.add_api_route("/imagenes/{file}", _passed_on, summary="A token's picture", responses={503: {}})
+def _path(name: str, kind: str = "integer") -> dict[str, Any]:
+    return {"name": name, "in": "path", "required": True, "schema": {"type": kind}}
+
+
+def _query(name: str, description: str) -> dict[str, Any]:
+    return {"name": name, "in": "query", "description": description, "schema": {"type": "integer", "minimum": 0}}
+
+
+_FIRST: Final = [_query("limite", "The first so many by id; unless told, all")]
+_RECORDS: Final = [
+    _query("usuarioId", "Of this user"),
+    _query("tokenId", "Of this token"),
+    _query("desde", "Ids above this one"),
+    _query("limite", "So many; unless told, 1,000"),
+]
+# What the others show, who show it, and what can be asked of them.
+for _place, _answer, _asked, _errors in (
+    ("/tokens", {"model": list[TokenVisto]}, _FIRST, (422, 503)),
+    ("/tokens/{token_id}", {"model": TokenEntero}, [_path("token_id")], (404, 422, 503)),
+    ("/imagenes/{file}", PICTURE, [_path("file", "string")], (404, 503)),
+    ("/usuarios", {"model": list[UsuarioVisto]}, _FIRST, (422, 503)),
+    ("/usuarios/{usuario_id}", {"model": UsuarioVisto}, [_path("usuario_id")], (404, 422, 503)),
+    ("/transacciones", {"model": list[TransaccionVista], "headers": LINK}, _RECORDS, (422, 503)),
+    ("/transacciones/{transaccion_id}", {"model": TransaccionVista}, [_path("transaccion_id")], (404, 422, 503)),
+):
+    routes.add_api_route(
+        _place,
+        _passed_on,
+        summary=f"GET {_place} of its service",
+        response_class=JSONResponse if "model" in _answer else Response,
+        responses={200: _answer, **problems(*_errors)},
+        openapi_extra={"parameters": _asked},
+    )

@@ -23,9 +23,11 @@ from broker.messages import (
     TokenPublicado,
     UsuarioRegistrado,
 )
-from services.compras.answers import Body, accepted, door_of, found, idempotency_key
+from services.compras.answers import ASKED, Body, accepted, door_of, found, idempotency_key, kept
 from services.compras.domain import Alta
-from services.shared.http.problems import Operator, Problem, documented, read_body
+from services.compras.schemas import AltaVista
+from services.shared.http.openapi import OPERATORS, documented, problems
+from services.shared.http.problems import Operator, Problem, read_body
 from services.shared.http.responses import json_bytes
 
 # So many tokens are put up for sale by one request; as text they fill most of what a body may be.
@@ -58,7 +60,11 @@ class Catalogo(RootModel[Annotated[list[TokenDeCatalogo], Field(min_length=1, ma
     """Tokens to be put up for sale together."""
 
 
-@routes.get("/altas/{alta_id}", summary="Whether an operator's entry is in force (operator)", responses={404: {}})
+@routes.get(
+    "/altas/{alta_id}",
+    summary="Whether an operator's entry is in force (operator)",
+    responses={200: {"model": AltaVista}, **OPERATORS, **problems(404, 503)},
+)
 async def alta(request: Request, alta_id: str, _: Operator) -> Response:
     return await found(request, alta_id, Alta, "entry")
 
@@ -67,7 +73,8 @@ async def alta(request: Request, alta_id: str, _: Operator) -> Response:
     "/usuarios/{usuario_id}",
     status_code=202,
     summary="Register or rename a user (operator)",
-    openapi_extra=documented(AltaUsuario),
+    openapi_extra={**documented(AltaUsuario), **ASKED},
+    responses={**kept(AltaVista), **OPERATORS},
 )
 async def alta_usuario(request: Request, usuario_id: EntityId, _: Operator) -> Response:
     """`saldo` counts only for a user who is new."""
@@ -79,7 +86,8 @@ async def alta_usuario(request: Request, usuario_id: EntityId, _: Operator) -> R
     "/usuarios/{usuario_id}/recargas",
     status_code=202,
     summary="Add to a user's money (operator)",
-    openapi_extra=documented(AltaRecarga),
+    openapi_extra={**documented(AltaRecarga), **ASKED},
+    responses={**kept(AltaVista), **OPERATORS},
 )
 async def alta_recarga(request: Request, usuario_id: EntityId, _: Operator) -> Response:
     """Counts once per Idempotency-Key; waits for a user who is not registered yet."""
@@ -91,7 +99,8 @@ async def alta_recarga(request: Request, usuario_id: EntityId, _: Operator) -> R
     "/tokens/{token_id}",
     status_code=202,
     summary="Put a token up for sale, or change what is shown of it (operator)",
-    openapi_extra=documented(AltaToken),
+    openapi_extra={**documented(AltaToken), **ASKED},
+    responses={**kept(AltaVista), **OPERATORS},
 )
 async def alta_token(request: Request, token_id: EntityId, _: Operator) -> Response:
     """Whoever holds the token keeps it at the price it had."""
@@ -105,7 +114,8 @@ async def alta_token(request: Request, token_id: EntityId, _: Operator) -> Respo
     "/tokens",
     status_code=202,
     summary="Put up to 100 tokens up for sale, or change what is shown of them (operator)",
-    openapi_extra=documented(Catalogo),
+    openapi_extra={**documented(Catalogo), **ASKED},
+    responses={**kept(list[AltaVista], place=False), **OPERATORS},
 )
 async def alta_catalogo(request: Request, _: Operator) -> Response:
     """As many PUTs, answered once all of them are on the disk. After a 503 some may be: send the same again."""

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
-from typing import Annotated, Any, Final
+from typing import Annotated, Any, Final, Literal
 
 from fastapi import APIRouter, Query, Request, Response
 from fastapi.responses import FileResponse, PlainTextResponse
 
 from services.compras.chaos import MAX_SECONDS, knock_down
 from services.compras.chaos_local import DEFAULT_SECONDS
+from services.shared.http.openapi import OPERATORS, Vista, problems
 from services.shared.http.problems import Operator, Problem
 from services.shared.http.responses import runtime_of
 
@@ -29,11 +30,31 @@ HEADERS: Final = {
     "Cache-Control": "no-cache",
 }
 
+# For /docs: what kinds of text the page and its parts are.
+PAGE: Final = {"content": {kind: {"schema": {"type": "string"}} for kind in ("text/html", "text/plain")}}
+PART: Final = {
+    "content": {kind: {"schema": {"type": "string"}} for kind in ("text/css", "text/javascript", "image/svg+xml")}
+}
+
 routes = APIRouter()
 
 
+class EsOperador(Vista):
+    operador: Literal[True]
+
+
+class Derribo(Vista):
+    """What was killed, which process or pod that was, and the command that does the same."""
+
+    derribado: str
+    quien: str
+    orden: str
+
+
 @routes.head("/", include_in_schema=False)
-@routes.get("/", summary="The page; plain text for who does not ask for HTML", response_class=Response)
+@routes.get(
+    "/", summary="The page; plain text for who does not ask for HTML", response_class=Response, responses={200: PAGE}
+)
 async def page(request: Request) -> Response:
     headers = {**HEADERS, "Vary": "Accept, Accept-Language"}
     if "text/html" in request.headers.get("accept", ""):
@@ -50,7 +71,12 @@ def language(request: Request) -> str:
     return best
 
 
-@routes.get("/web/{file}", summary="A part of the page", response_class=FileResponse, responses={404: {}})
+@routes.get(
+    "/web/{file}",
+    summary="A part of the page",
+    response_class=FileResponse,
+    responses={200: PART, **problems(404)},
+)
 async def part(file: str) -> FileResponse:
     path = WEB / file
     if not re.fullmatch(r"[a-z]+\.[a-z]+", file) or path.suffix not in SHOWN or not path.is_file():
@@ -58,7 +84,11 @@ async def part(file: str) -> FileResponse:
     return FileResponse(path, headers=HEADERS)
 
 
-@routes.get("/operador", summary="Whether this is the operator's token (operator)", responses={401: {}, 403: {}})
+@routes.get(
+    "/operador",
+    summary="Whether this is the operator's token (operator)",
+    responses={200: {"model": EsOperador}, **OPERATORS},
+)
 async def operador(_: Operator) -> dict[str, bool]:
     return {"operador": True}
 
@@ -66,7 +96,7 @@ async def operador(_: Operator) -> dict[str, bool]:
 @routes.post(
     "/operador/derribos/{servicio}",
     summary="Kill a service, for real; it is started again by itself (operator)",
-    responses={403: {}, 404: {}, 503: {}},
+    responses={200: {"model": Derribo}, **OPERATORS, **problems(404, 422, 503)},
 )
 async def derribo(
     request: Request,

@@ -13,10 +13,12 @@ from pydantic import BaseModel, ConfigDict, TypeAdapter
 
 from broker.messages import Id, Imagen, Message, Money, Nombre, TokenPublicado
 from services.shared.http.app import create_app
+from services.shared.http.openapi import problems
 from services.shared.http.problems import Problem
 from services.shared.http.responses import Limite, json_bytes, runtime_of
 from services.shared.runtime import Runtime, Service
 from services.shared.seed import SEED_FECHA, seed_id
+from services.shared.views import PICTURE, TokenEntero, TokenVisto
 from services.tokens.domain import DOMAIN, Token, public
 
 IMAGENES: Final = Path(__file__).with_name("imagenes")
@@ -52,12 +54,18 @@ def seed(raw: bytes) -> Sequence[Message]:
 routes = APIRouter()
 
 
-@routes.get("/tokens", summary="Every token, as in the seed")
+@routes.get(
+    "/tokens", summary="Every token, as in the seed", responses={200: {"model": list[TokenVisto]}, **problems(422)}
+)
 async def tokens(request: Request, limite: Limite = None) -> Response:
     return json_bytes(await runtime_of(request).store.public_list(limite))
 
 
-@routes.get("/tokens/{token_id}", summary="One token: who holds it and who waits, too", responses={404: {}})
+@routes.get(
+    "/tokens/{token_id}",
+    summary="One token: who holds it and who waits, too",
+    responses={200: {"model": TokenEntero}, **problems(404, 422)},
+)
 async def token(request: Request, token_id: int) -> Response:
     runtime: Runtime[Token] = runtime_of(request)
     row = await runtime.store.row(str(token_id))
@@ -70,7 +78,12 @@ async def token(request: Request, token_id: int) -> Response:
     return json_bytes({**public(row), "reserva": holder, "cola": [espera.compra_id for espera in row.cola]})
 
 
-@routes.get("/imagenes/{file}", summary="A picture", response_class=FileResponse, responses={404: {}})
+@routes.get(
+    "/imagenes/{file}",
+    summary="A picture",
+    response_class=FileResponse,
+    responses={200: PICTURE, **problems(404)},
+)
 async def imagen(file: str) -> FileResponse:
     path = IMAGENES / file
     if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}", file) or not path.is_file():

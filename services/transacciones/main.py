@@ -11,9 +11,11 @@ from fastapi import APIRouter, Query, Request, Response
 
 from broker.messages import MAX_ID, Message
 from services.shared.http.app import create_app
+from services.shared.http.openapi import LINK, problems
 from services.shared.http.problems import Problem
 from services.shared.http.responses import json_bytes, json_lines, page, runtime_of
 from services.shared.runtime import Runtime, Service
+from services.shared.views import TransaccionVista
 from services.transacciones.domain import DOMAIN, Libro, public
 
 MAX_LIMITE: Final = 10_000
@@ -30,7 +32,11 @@ routes = APIRouter()
 Filter = Annotated[int | None, Query(ge=1, le=MAX_ID)]
 
 
-@routes.get("/transacciones", summary="The records, oldest first; Link: rel=next where there are more")
+@routes.get(
+    "/transacciones",
+    summary="The records, oldest first; Link: rel=next where there are more",
+    responses={200: {"model": list[TransaccionVista], "headers": LINK}, **problems(422)},
+)
 async def transacciones(
     request: Request,
     usuarioId: Filter = None,  # noqa: N803
@@ -45,7 +51,11 @@ async def transacciones(
     return json_bytes(json_lines(map(public, lines)), headers=headers)
 
 
-@routes.get("/transacciones/{transaccion_id}", summary="One record", responses={404: {}})
+@routes.get(
+    "/transacciones/{transaccion_id}",
+    summary="One record",
+    responses={200: {"model": TransaccionVista}, **problems(404, 422)},
+)
 async def transaccion(request: Request, transaccion_id: int) -> Response:
     runtime: Runtime[Libro] = runtime_of(request)
     found = await runtime.store.listed(1, after=max(0, transaccion_id - 1), where={})

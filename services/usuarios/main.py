@@ -10,10 +10,12 @@ from pydantic import BaseModel, ConfigDict, TypeAdapter
 
 from broker.messages import Id, Message, Money, Nombre, UsuarioRegistrado
 from services.shared.http.app import create_app
+from services.shared.http.openapi import problems
 from services.shared.http.problems import Problem
 from services.shared.http.responses import Limite, json_bytes, runtime_of
 from services.shared.runtime import Runtime, Service
 from services.shared.seed import SEED_FECHA, seed_id
+from services.shared.views import UsuarioVisto
 from services.usuarios.domain import DOMAIN, Usuario, public
 
 
@@ -44,12 +46,16 @@ def seed(raw: bytes) -> Sequence[Message]:
 routes = APIRouter()
 
 
-@routes.get("/usuarios", summary="Every user, as in the seed")
+@routes.get(
+    "/usuarios", summary="Every user, as in the seed", responses={200: {"model": list[UsuarioVisto]}, **problems(422)}
+)
 async def usuarios(request: Request, limite: Limite = None) -> Response:
     return json_bytes(await runtime_of(request).store.public_list(limite))
 
 
-@routes.get("/usuarios/{usuario_id}", summary="One user", responses={404: {}})
+@routes.get(
+    "/usuarios/{usuario_id}", summary="One user", responses={200: {"model": UsuarioVisto}, **problems(404, 422)}
+)
 async def usuario(request: Request, usuario_id: int) -> Response:
     runtime: Runtime[Usuario] = runtime_of(request)
     row = await runtime.store.row(str(usuario_id))

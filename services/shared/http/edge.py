@@ -17,6 +17,7 @@ from starlette.datastructures import State
 from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from services.shared.http.openapi import completed
 from services.shared.http.problems import Problem, as_problem
 from services.shared.http.shutdown import CLOSE
 
@@ -36,6 +37,9 @@ class EdgeApp(FastAPI):
     def __init__(self, straight: Mapping[tuple[str, str], Endpoint], **options: Any) -> None:
         super().__init__(**options)
         self._straight = straight
+
+    def openapi(self) -> dict[str, Any]:
+        return completed(super().openapi())
 
     def build_middleware_stack(self) -> ASGIApp:
         return AsyncExitStackMiddleware(self.router)

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator
-from typing import Any, Final
+from typing import Any, Final, Literal
 
 from fastapi import APIRouter, Request, Response
 from fastapi.openapi.docs import get_swagger_ui_html
 from fastapi.responses import JSONResponse, StreamingResponse
 
+from services.shared.http.openapi import OPERATORS, Vista, problems
 from services.shared.http.problems import Operator
 from services.shared.http.responses import runtime_of
 from services.shared.runtime import Runtime
@@ -20,18 +21,51 @@ DIARIO_BYTES: Final = 256 * 1024
 routes = APIRouter(tags=["every service"])
 
 
-@routes.get("/livez", summary="The process answers; nothing else is looked at")
+class BrokerState(Vista):
+    connected: bool
+    consuming: bool
+    # Why not, if it is not.
+    trouble: str | None
+
+
+class ServiceState(Vista):
+    """A process of a service. Of several, one is the writer."""
+
+    service: str
+    ready: bool
+    role: Literal["writer", "follower"]
+    records: int
+    disk_full: bool
+    host: str
+    pid: int
+    broker: BrokerState | None
+
+
+class Alive(Vista):
+    estado: Literal["vivo"]
+
+
+@routes.get("/livez", summary="The process answers; nothing else is looked at", responses={200: {"model": Alive}})
 async def livez() -> dict[str, str]:
     return {"estado": "vivo"}
 
 
-@routes.get("/readyz", summary="The journal is read, and the broker was seen once", responses={503: {}})
+@routes.get(
+    "/readyz",
+    summary="The journal is read, and the broker was seen once",
+    responses={200: {"model": ServiceState}, 503: {"model": ServiceState, "description": "Not yet"}},
+)
 async def readyz(request: Request) -> JSONResponse:
     runtime: Runtime[Any] = runtime_of(request)
     return JSONResponse(runtime.state(), 200 if runtime.ready else 503)
 
 
-@routes.get("/metrics", summary="For Prometheus")
+@routes.get(
+    "/metrics",
+    summary="For Prometheus",
+    response_class=Response,
+    responses={200: {"content": {"text/plain": {"schema": {"type": "string"}}}}},
+)
 async def metrics(request: Request) -> Response:
     runtime: Runtime[Any] = runtime_of(request)
     runtime.measure()
@@ -49,7 +83,16 @@ async def docs(request: Request) -> Response:
     )
 
 
-@routes.get("/diario", summary="The raw journal, for the audit (operator)")
+@routes.get(
+    "/diario",
+    summary="The raw journal, for the audit (operator)",
+    response_class=StreamingResponse,
+    responses={
+        200: {"content": {"application/x-ndjson": {"schema": {"type": "string"}}}},
+        **OPERATORS,
+        **problems(422),
+    },
+)
 async def diario(request: Request, _: Operator, desde: int = 0) -> StreamingResponse:
     """Every record whose `seq` is above `desde`, as it stands in the journal: JSON lines."""
     runtime: Runtime[Any] = runtime_of(request)

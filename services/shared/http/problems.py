@@ -11,6 +11,7 @@ import msgspec
 import structlog
 from fastapi import Depends, Request, Response
 from fastapi.exceptions import RequestValidationError
+from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
 from pydantic import BaseModel, ValidationError
 from starlette.exceptions import HTTPException
 
@@ -65,16 +66,6 @@ async def read_body(request: Request, model: type[Body]) -> Body:
         raise invalid(error.errors(include_url=False, include_input=False)) from error
 
 
-def documented(model: type[BaseModel]) -> dict[str, Any]:
-    """What `/docs` says of a body that `read_body` reads."""
-    schema = model.model_json_schema(by_alias=True)
-    if parts := schema.pop("$defs", None):
-        # A list of one kind of object; OpenAPI would look for its definition elsewhere.
-        (schema["items"],) = parts.values()
-    content = {"application/json": {"schema": schema}}
-    return {"requestBody": {"required": True, "content": content}}
-
-
 def invalid(errors: Any) -> Problem:
     """422 with a JSON pointer to each field that is wrong."""
     found = [
@@ -84,13 +75,16 @@ def invalid(errors: Any) -> Problem:
     return Problem(422, f"{first['pointer']}: {first['detail']}", errors=found)
 
 
-async def operator(request: Request) -> None:
+# It answers nothing by itself: it is for /docs, which asks for the token, and for /openapi.json.
+_bearer = HTTPBearer(auto_error=False, scheme_name="operator", description="The token of ZOCO_OPERATOR_TOKEN")
+
+
+async def operator(request: Request, sent: Annotated[HTTPAuthorizationCredentials | None, Depends(_bearer)]) -> None:
     """Let only the operator through. Answers 401, and 403 where no token is configured."""
     token = request.app.state.runtime.settings.operator_token
     if token is None:
         raise Problem(403, "the operator's endpoints are off: set ZOCO_OPERATOR_TOKEN and start again")
-    scheme, _, sent = request.headers.get("authorization", "").partition(" ")
-    if scheme.lower() != "bearer" or not hmac.compare_digest(sent.encode(), token.get_secret_value().encode()):
+    if sent is None or not hmac.compare_digest(sent.credentials.encode(), token.get_secret_value().encode()):
         raise Problem(
             401,
             "this is the operator's: send 'Authorization: Bearer TOKEN' with the token of ZOCO_OPERATOR_TOKEN",
