@@ -4,7 +4,7 @@ ENV := .venv/bin
 READY := .venv/.zoco-ready
 UV := uv==0.13.9
 
-.PHONY: help up test test-faults check format clean bench images deploy undeploy test-k8s rabbitmq chromium strace
+.PHONY: help up test test-faults check format i18n clean bench images deploy undeploy test-k8s rabbitmq chromium strace
 
 help: ## list these targets
 	@grep -E '^[a-z0-9-]+:.*## ' Makefile | sed -E 's/:.*## /\t/' | expand -t 14
@@ -31,6 +31,9 @@ check: $(READY) ## style and types
 format: $(READY) ## make the style right
 	$(ENV)/ruff check --fix .
 	$(ENV)/ruff format .
+
+i18n: $(READY) ## take the sentences from the code into ops/locale, compile it, and say which lack a translation
+	$(ENV)/python scripts/catalogue.py
 
 bench: $(READY) rabbitmq ## measure Zoco beside the least that could do the same; writes docs/performance.md (ARGS="--long")
 	$(ENV)/python -m uv sync --quiet --frozen --inexact --group bench

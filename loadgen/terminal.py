@@ -14,8 +14,9 @@ from rich.live import Live
 
 from loadgen.load.clock import CLOCK
 from loadgen.load.meter import Meter
+from ops.console import Speaker
 from ops.errors import UserError
-from ops.i18n import Speaker, say
+from ops.i18n import Text, say
 
 FOLDER: Final = Path(".drill")
 REPORT: Final = "report.html"
@@ -62,22 +63,23 @@ class Progress:
 def _line(meter: Meter) -> str:
     others = meter.elsewhere.values()
     due, p99 = meter.latest(CLOCK.now())
-    latency = "no answers" if p99 is None else f"{p99 * 1000:,.0f} ms to 202 (p99)"
+    latency = Text("no answers") if p99 is None else Text("{ms:,.0f} ms to 202 (p99)", p99 * 1000)
     if meter.limits:
-        latency = "the client is too slow"
+        latency = Text("the client is too slow")
     if others:
         arrived = meter.arrived + sum(other.arrived for other in others)
         accepted = meter.accepted + sum(other.accepted for other in others)
-        return f"{arrived:,} requests, accepted {accepted:,}; {latency}"
-    return (
-        f"{meter.arrived:,} requests, {due}/s; accepted {meter.accepted:,}, finished {meter.sold + meter.refused:,}, "
-        f"backlog {meter.backlog:,}; {latency}"
+        return Text("{requests:,} requests, accepted {accepted:,}; {latency}", arrived, accepted, latency)
+    says = (
+        "{requests:,} requests, {due}/s; accepted {accepted:,}, finished {finished:,}, backlog {backlog:,}; {latency}"
     )
+    finished = meter.sold + meter.refused
+    return Text(says, meter.arrived, due, meter.accepted, finished, meter.backlog, latency)
 
 
 def one_of(what: str, name: str, known: dict[str, Any]) -> None:
     if name not in known:
-        raise Unusable(f"there is no {what} {name}: it is one of {', '.join(known)}")
+        raise Unusable("there is no {what} {name}: it is one of {known}", what, name, ", ".join(known))
 
 
 def now() -> str:
@@ -89,7 +91,7 @@ def new_folder(folder: Path | None, what: str) -> Path:
     asked for would be counted with this one's, and its report be lost."""
     folder = (folder or FOLDER / f"{now()}-{what}").absolute()
     for file in folder.glob("client*.jsonl"):
-        raise Unusable(f"{file} is another load's: take another folder with --out")
+        raise Unusable("{file} is another load's: take another folder with --out", file)
     folder.mkdir(parents=True, exist_ok=True)
     return folder
 

@@ -13,6 +13,7 @@ from typing import IO, Final
 
 from broker.services import SERVICES
 from ops.errors import UserError
+from ops.i18n import Text
 
 NAMESPACE: Final = "zoco"
 BROKER: Final = "rabbitmq"
@@ -20,6 +21,8 @@ PORT: Final = 8000
 # Where the one who writes a folder's books says how it is reached.
 WRITER: Final = "/data/writer"
 
+# Name and address of each, a line for each.
+PODS: Final = "jsonpath={range .items[*]}{.metadata.name} {.status.podIP}{'\\n'}{end}"
 # What kubectl logs beside what it says.
 KLOG: Final = re.compile(r"[IWEF]\d{4} ")
 
@@ -42,7 +45,7 @@ class Cluster:
             raise KubeError("kubectl is missing: install it, https://kubernetes.io/docs/tasks/tools/") from None
         if done.returncode:
             said = " ".join(line for line in done.stderr.strip().splitlines() if not KLOG.match(line))
-            raise KubeError(f"{said} (is Zoco there? `make deploy`; elsewhere? --namespace)")
+            raise KubeError("{said} (is Zoco there? `make deploy`; elsewhere? --namespace)", said)
         return done.stdout
 
     def operator_token(self) -> str:
@@ -68,7 +71,7 @@ class Cluster:
         Returns the pod's name. With `seconds` it takes so long.
         """
         if name not in (*SERVICES, BROKER):
-            raise KubeError(f"there is no {name}: it is one of {', '.join((*SERVICES, BROKER))}")
+            raise KubeError("there is no {name}: it is one of {known}", name, ", ".join((*SERVICES, BROKER)))
         pod = self.writer(name)
         if seconds is None:
             self._delete(pod)
@@ -85,10 +88,9 @@ class Cluster:
 
     def pods(self, name: str) -> dict[str, str]:
         """The pods of a service that run, and their addresses."""
-        path = "jsonpath={range .items[*]}{.metadata.name} {.status.podIP}{'\\n'}{end}"
         lines = self.kubectl(
             *("get", "pods", "--selector", f"app.kubernetes.io/name={name}"),
-            *("--field-selector", "status.phase=Running", "--output", path),
+            *("--field-selector", "status.phase=Running", "--output", PODS),
         ).splitlines()
         return dict(line.split(" ") for line in lines)
 
@@ -96,14 +98,15 @@ class Cluster:
         """The pod that writes: any of them can say where that is, for they share its folder."""
         pods = self.pods(name)
         if not pods:
-            raise KubeError(f"no pod of {name} runs in namespace {self.namespace}: `kubectl get pods` shows why")
+            says = "no pod of {name} runs in namespace {namespace}: `kubectl get pods` shows why"
+            raise KubeError(says, name, self.namespace)
         if name == BROKER:
             return next(iter(pods))
         said = self.kubectl("exec", next(iter(pods)), "--", "cat", WRITER)
         for pod, address in pods.items():
             if f"//{address}:" in said:
                 return pod
-        raise KubeError(f"no pod of {name} writes at the moment: try again in a second")
+        raise KubeError("no pod of {name} writes at the moment: try again in a second", name)
 
     def _delete(self, *pods: str) -> None:
         if pods:
@@ -119,5 +122,5 @@ def _port(output: IO[str]) -> int:
     line = output.readline()
     found = re.search(r":(\d+) ->", line)
     if not found:
-        raise KubeError(f"kubectl port-forward: {line.strip() or 'it ended without a word'}")
+        raise KubeError("kubectl port-forward: {says}", line.strip() or Text("it ended without a word"))
     return int(found[1])

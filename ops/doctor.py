@@ -16,6 +16,7 @@ import aiohttp
 from broker.amqp.bus import UNKNOWN
 from broker.services import SERVICES
 from broker.topology import QUEUES
+from ops.i18n import Text
 from ops.process import is_free
 from ops.rabbitmq import NodeError, find_rabbitmq
 from ops.running import FIRST_PORT, LocalError, Running
@@ -26,6 +27,8 @@ ROOM_BYTES: Final = 500 * 1024 * 1024
 CALL_SECONDS: Final = 5
 # RabbitMQ's statistics are made every 5 s.
 STATISTICS_SECONDS: Final = 6
+# What a service says of itself.
+ROLES: Final = {"writer": Text("writer"), "follower": Text("follower")}
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,13 +40,21 @@ class Finding:
     says: str
 
 
+def _well(what: str, says: str, *values: object) -> Finding:
+    return Finding(what, True, Text(says, *values))
+
+
+def _bad(what: str, says: str, *values: object) -> Finding:
+    return Finding(what, False, Text(says, *values))
+
+
 async def examine(data: Path) -> list[Finding]:
     """All findings, in the order in which one rests on the other."""
     findings = [_rabbitmq(), _folder(data)]
     try:
         running = Running.read(data)
     except LocalError as error:
-        return [*findings, _ports(), Finding("zoco up", False, str(error))]
+        return [*findings, _ports(), _bad("zoco up", str(error))]
     findings += await asyncio.gather(*(_service(name, running.urls[name]) for name in SERVICES))
     return [*findings, *await _broker(running)]
 
@@ -54,25 +65,27 @@ def _rabbitmq() -> Finding:
     except NodeError as error:
         return Finding("RabbitMQ", "ZOCO_RABBITMQ_URL" in os.environ, str(error))
     control = server.with_name("rabbitmqctl")
-    return Finding("RabbitMQ", True, str(server) if control.exists() else f"{server} (without rabbitmqctl)")
+    if control.exists():
+        return _well("RabbitMQ", str(server))
+    return _well("RabbitMQ", "{server} (without rabbitmqctl)", server)
 
 
 def _folder(data: Path) -> Finding:
     place = data if data.exists() else data.absolute().parent
     if not os.access(place, os.W_OK):
-        return Finding("data folder", False, f"{place} cannot be written: `chown` it, or name another with --data")
+        return _bad("data folder", "{place} cannot be written: `chown` it, or name another with --data", place)
     free = shutil.disk_usage(place).free
     if free < ROOM_BYTES:
-        return Finding("data folder", False, f"only {free >> 20} MiB are free below {place}: make room")
-    return Finding("data folder", True, f"{place}, {free >> 30} GiB free")
+        return _bad("data folder", "only {free} MiB are free below {place}: make room", free >> 20, place)
+    return _well("data folder", "{place}, {free} GiB free", place, free >> 30)
 
 
 def _ports() -> Finding:
     taken = [str(FIRST_PORT + offset) for offset in PORTS.values() if not is_free(FIRST_PORT + offset)]
     if taken:
-        says = f"{', '.join(taken)} taken: stop what listens there, or start with --port (0: any that are free)"
-        return Finding("ports", False, says)
-    return Finding("ports", True, f"{FIRST_PORT} to {FIRST_PORT + len(PORTS) - 1} are free")
+        says = "{ports} taken: stop what listens there, or start with --port (0: any that are free)"
+        return _bad("ports", says, ", ".join(taken))
+    return _well("ports", "{first} to {last} are free", FIRST_PORT, FIRST_PORT + len(PORTS) - 1)
 
 
 async def _service(name: str, url: str) -> Finding:
@@ -81,13 +94,14 @@ async def _service(name: str, url: str) -> Finding:
         async with aiohttp.ClientSession(timeout=timeout) as http, http.get(f"{url}/readyz") as answer:
             state = await answer.json(content_type=None)
     except (aiohttp.ClientError, TimeoutError, OSError):
-        return Finding(name, False, f"does not answer at {url}: the lines of `zoco up` say why")
+        return _bad(name, "does not answer at {url}: the lines of `zoco up` say why", url)
     if state["diskFull"]:
-        return Finding(name, False, "its disk is full, and a batch waits for room")
+        return _bad(name, "its disk is full, and a batch waits for room")
     broker: dict[str, Any] = state["broker"] or {}
     if trouble := broker.get("trouble"):
-        return Finding(name, False, f"the broker: {trouble}")
-    return Finding(name, bool(state["ready"]), f"{state['role']}, {state['records']} records")
+        return _bad(name, "the broker: {trouble}", trouble)
+    role = ROLES.get(state["role"], state["role"])
+    return Finding(name, bool(state["ready"]), Text("{role}, {records} records", role, state["records"]))
 
 
 async def _broker(running: Running) -> list[Finding]:
@@ -95,7 +109,7 @@ async def _broker(running: Running) -> list[Finding]:
     try:
         connection = await aio_pika.connect(running.broker_url, timeout=CALL_SECONDS)
     except UNKNOWN as error:
-        return [Finding("broker", False, f"no connection ({error}): `zoco kill rabbitmq` starts it anew")]
+        return [_bad("broker", "no connection ({error}): `zoco kill rabbitmq` starts it anew", error)]
     findings = [await _alarms(running)]
     zombies = await _stateless(running)
     try:
@@ -109,11 +123,11 @@ async def _broker(running: Running) -> list[Finding]:
             except TimeoutError:
                 findings.append(_zombie(running, name))
             except UNKNOWN as error:
-                findings.append(Finding(f"queue {name}", False, f"{error}: it is made again at the next reconnect"))
+                findings.append(_bad(_queue(name), "{error}: it is made again at the next reconnect", error))
     finally:
         await connection.close()
     if all(finding.well for finding in findings):
-        findings.append(Finding("queues", True, f"all {len(QUEUES)} answer"))
+        findings.append(_well("queues", "all {count} answer", len(QUEUES)))
     return findings
 
 
@@ -121,9 +135,13 @@ def _zombie(running: Running, name: str) -> Finding:
     says = (
         "is a zombie: it neither takes nor delivers anything, as after a broker that was killed just when it was "
         "made. No purchase is lost: the nudge asks again for what it held. Delete it at "
-        f"{running.management_url}/#/queues/%2F/{name}; its service makes it anew"
+        "{url}/#/queues/%2F/{name}; its service makes it anew"
     )
-    return Finding(f"queue {name}", False, says)
+    return _bad(_queue(name), says, running.management_url, name)
+
+
+def _queue(name: str) -> str:
+    return Text("queue {name}", name)
 
 
 async def _stateless(running: Running) -> set[str]:
@@ -156,13 +174,13 @@ async def _ask(running: Running, path: str) -> Any:
 
 async def _alarms(running: Running) -> Finding:
     if running.management_url is None:
-        return Finding("alarms", True, "not looked at: the broker is not Zoco's own")
+        return _well("alarms", "not looked at: the broker is not Zoco's own")
     nodes = await _ask(running, "/api/nodes")
     if not nodes:
-        return Finding("alarms", False, "the management API does not answer: `zoco kill rabbitmq` starts it anew")
+        return _bad("alarms", "the management API does not answer: `zoco kill rabbitmq` starts it anew")
     node = nodes[0]
     if node.get("mem_alarm"):
-        return Finding("alarms", False, "memory alarm: nobody may publish. Give the broker memory, or let queues drain")
+        return _bad("alarms", "memory alarm: nobody may publish. Give the broker memory, or let queues drain")
     if node.get("disk_free_alarm"):
-        return Finding("alarms", False, "disk alarm: nobody may publish. Make room where the data folder is")
-    return Finding("alarms", True, "none")
+        return _bad("alarms", "disk alarm: nobody may publish. Make room where the data folder is")
+    return _well("alarms", "none")

@@ -1,78 +1,71 @@
-"""What the command `zoco` says to a person, in the language of their terminal.
+"""What Zoco says to a person, in the language of their terminal: gettext, and `ops/locale/`.
 
-The programs speak English to each other: in errors, JSON and logs. What is printed for a person is put into Spanish
-where it is printed, by the table in `ops/spanish.py`; what is not in it (a path, a service's own words) stays as it is.
+The programs speak English to each other: in errors, JSON and logs. A sentence is made in English as a `Text`, and put
+into the reader's language where it is printed, by `say`. What has no translation (a path, a service's own words) stays
+as it is. `make i18n` takes the sentences from the code; CONTRIBUTING.md says how to add one.
 """
 
 from __future__ import annotations
 
 import functools
+import gettext
 import os
-import re
-from typing import TYPE_CHECKING, Any, Final
-
-from rich.console import Console
-
-from ops.spanish import SPANISH
-
-if TYPE_CHECKING:
-    from rich.table import Table
+from pathlib import Path
+from string import Formatter
+from typing import Final, Self
 
 # The first of these that is set decides, as POSIX has it.
 VARIABLES: Final = ("LC_ALL", "LC_MESSAGES", "LANG")
+LOCALE: Final = Path(__file__).with_name("locale")
+
+
+class Text(str):
+    """A sentence in English that remembers its template and the values of its fields, in the template's order: so it
+    can still be said in another language. tests/unit/test_i18n.py counts them."""
+
+    template: str
+    fields: dict[str, object]
+
+    def __new__(cls, template: str, /, *values: object) -> Self:
+        if isinstance(template, cls):
+            return template
+        names = [name for _, name, _, _ in Formatter().parse(template) if name] if values else []
+        fields = dict(zip(names, values, strict=True))
+        # Without values it stays as it is, braces and all: so does its copy from a pickle, before its fields are back.
+        text = super().__new__(cls, template.format(**fields) if values else template)
+        text.template, text.fields = template, fields
+        return text
+
+    def __str__(self) -> str:
+        """Itself: an error's `str` still knows it."""
+        return self
 
 
 @functools.cache
-def in_spanish() -> bool:
-    told = next((os.environ[name] for name in VARIABLES if os.environ.get(name)), "")
-    return re.match(r"es(_|\.|@|$)", told) is not None
+def catalogue() -> gettext.NullTranslations:
+    told = next((os.environ[name] for name in VARIABLES if os.environ.get(name)), "C")
+    return gettext.translation("zoco", LOCALE, [told], fallback=True)
 
 
-def say(text: str) -> str:
-    """The same for the reader: the text itself, or its Spanish form."""
-    return spanish(text) if in_spanish() else text
+def language() -> str:
+    """As HTML has it."""
+    return catalogue().info().get("language", "en")
 
 
-class Speaker(Console):
-    """A console that prints sentences in the reader's language; tables and panels bring theirs along."""
+def say(text: str, /, *values: object) -> str:
+    """A sentence in the reader's language, and in it those that fill it.
 
-    def __init__(self, **options: Any) -> None:
-        super().__init__(highlight=False, soft_wrap=True, **options)
-
-    def print(self, *objects: Any, **options: Any) -> None:
-        super().print(*(say(one) if isinstance(one, str) else one for one in objects), **options)
-
-
-def table(*headings: str) -> Table:
-    # A fifth of the time that a command without a table takes to start.
-    from rich.table import Table  # noqa: PLC0415
-
-    return Table(*map(say, headings))
+    It is a Text, or the template and the values of one, or what somebody made in the same way: `loadgen/audit` has a
+    Text of its own, as it imports nothing of ours.
+    """
+    text = Text(text, *values) if values else text
+    template: str = getattr(text, "template", text)
+    fields: dict[str, object] = getattr(text, "fields", {})
+    # Of nothing gettext would say who translated.
+    said = catalogue().gettext(template) if template else ""
+    return said.format(**{name: _filled(value) for name, value in fields.items()}) if fields else said
 
 
-class _Found(str):
-    """What stood in a `{}`: `{0:say}` in the Spanish form puts it into Spanish, too."""
-
-    def __format__(self, spec: str) -> str:
-        return spanish(self) if spec == "say" else str(self)
-
-
-def spanish(text: str) -> str:
-    """The Spanish form, or the text itself."""
-    if text in SPANISH:
-        return SPANISH[text]
-    for pattern, form in _patterns():
-        if found := pattern.fullmatch(text):
-            return form.format(*map(_Found, found.groups()))
-    return text
-
-
-@functools.cache
-def _patterns() -> list[tuple[re.Pattern[str], str]]:
-    """The sentences with something to fill in: first those with a beginning of their own, then by their length."""
-    filled = [english for english in SPANISH if "{}" in english]
-    filled.sort(key=lambda text: (text.startswith("{}"), -len(text)))
-    return [
-        (re.compile("(.*?)".join(map(re.escape, english.split("{}"))), re.DOTALL), SPANISH[english])
-        for english in filled
-    ]
+def _filled(value: object) -> object:
+    """A string that is no Text is a name, even if it reads like a sentence of ours."""
+    return say(str(value)) if isinstance(value, Exception) or hasattr(value, "template") else value

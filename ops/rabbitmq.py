@@ -68,7 +68,7 @@ def find_epmd(server: Path) -> Path:
     path = os.pathsep.join([os.environ.get("PATH", ""), "/usr/bin", "/opt/homebrew/bin", "/usr/local/bin"])
     found = shutil.which("epmd", path=path)
     if found is None:
-        raise NodeError(f"{server} needs Erlang's `epmd`, which is not in the PATH: install Erlang.")
+        raise NodeError("{server} needs Erlang's `epmd`, which is not in the PATH: install Erlang.", server)
     return Path(found)
 
 
@@ -107,7 +107,7 @@ class Node:
     async def start(self, timeout_seconds: float = START_SECONDS) -> None:
         """Start it and wait until it takes connections. Raises NodeError when it dies or takes too long."""
         if self.pid is not None:
-            raise NodeError(f"RabbitMQ in {self.folder} already runs (pid {self.pid}).")
+            raise NodeError("RabbitMQ in {folder} already runs (pid {pid}).", self.folder, self.pid)
         server = find_rabbitmq()
         self._end_stale()
         self._check_ports()
@@ -121,7 +121,8 @@ class Node:
             await asyncio.wait_for(self._until_ready(self._broker), timeout_seconds)
         except TimeoutError:
             await self.stop(0)
-            raise NodeError(f"RabbitMQ is not ready after {timeout_seconds:g} s. {self._console()}") from None
+            says = "RabbitMQ is not ready after {seconds:g} s. {console}"
+            raise NodeError(says, timeout_seconds, self._console()) from None
         except BaseException:
             await self.stop(0)
             raise
@@ -154,7 +155,8 @@ class Node:
     async def wipe(self) -> None:
         """Delete the disk of a broker that does not run: messages, queues, virtual hosts. The password stays."""
         if self.pid is not None:
-            raise NodeError(f"RabbitMQ in {self.folder} runs (pid {self.pid}): stop or kill it before its disk.")
+            says = "RabbitMQ in {folder} runs (pid {pid}): stop or kill it before its disk."
+            raise NodeError(says, self.folder, self.pid)
         await asyncio.to_thread(shutil.rmtree, self.folder / "data", ignore_errors=True)
 
     async def add_vhost(self, name: str) -> None:
@@ -173,13 +175,14 @@ class Node:
 
     def _running(self) -> Process:
         if self._broker is None:
-            raise NodeError(f"RabbitMQ in {self.folder} was not started.")
+            raise NodeError("RabbitMQ in {folder} was not started.", self.folder)
         return self._broker
 
     async def _until_ready(self, broker: Process) -> None:
         while not (_accepts(self.amqp_port) and _accepts(self.management_port)):
             if broker.code is not None:
-                raise NodeError(f"RabbitMQ ended while it started (code {broker.code}). {self._console()}")
+                says = "RabbitMQ ended while it started (code {code}). {console}"
+                raise NodeError(says, broker.code, self._console())
             await asyncio.sleep(POLL_SECONDS)
 
     async def _start_epmd(self, server: Path) -> None:
@@ -190,7 +193,8 @@ class Node:
         self._epmd = Process([str(find_epmd(server)), *self._epmd_arguments], environment)
         while not _accepts(self._epmd_port):
             if self._epmd.code is not None:
-                raise NodeError(f"epmd ended while it started (code {self._epmd.code}); is {self._epmd_port} taken?")
+                says = "epmd ended while it started (code {code}); is {port} taken?"
+                raise NodeError(says, self._epmd.code, self._epmd_port)
             await asyncio.sleep(POLL_SECONDS)
 
     @property
@@ -201,7 +205,7 @@ class Node:
         # RabbitMQ says it less clearly, and what listens there would pass for it meanwhile.
         for port in (self.amqp_port, self.management_port, self.prometheus_port):
             if not is_free(port):
-                raise NodeError(f"RabbitMQ cannot start: port {port} is taken. Stop what listens there.")
+                raise NodeError("RabbitMQ cannot start: port {port} is taken. Stop what listens there.", port)
 
     def _configure(self) -> None:
         self.folder.mkdir(parents=True, exist_ok=True)

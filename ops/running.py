@@ -54,10 +54,11 @@ class Running:
             state = json.loads((data / STATE).read_text(encoding="utf-8"))
         except (OSError, ValueError):
             raise LocalError(
-                f"nothing runs in {data}: start it with `make up`, or name its folder with --data"
+                "nothing runs in {data}: start it with `make up`, or name its folder with --data", data
             ) from None
         if not is_ours(state["pid"], "zoco"):
-            raise LocalError(f"`zoco up` in {data} is gone (it was pid {state['pid']}): start it again with `make up`")
+            says = "`zoco up` in {data} is gone (it was pid {pid}): start it again with `make up`"
+            raise LocalError(says, data, state["pid"])
         return cls(data, **state)
 
 
@@ -70,10 +71,10 @@ def kill_process(running: Running, name: str, seconds: float | None) -> int:
     """SIGKILL a service, or `rabbitmq`, and keep it down for so long. Returns its pid. Raises LocalError."""
     pid = running.pids.get(name)
     if pid is None:
-        raise LocalError(f"there is no {name} here: it is one of {', '.join(running.pids)}")
+        raise LocalError("there is no {name} here: it is one of {known}", name, ", ".join(running.pids))
     mark = str(running.data) if name == BROKER else f"services.{name}.main"
     if not is_ours(pid, mark):
-        raise LocalError(f"{name} is down already; it is started again by itself")
+        raise LocalError("{name} is down already; it is started again by itself", name)
     if seconds is not None:
         holds = running.data / HOLDS
         holds.mkdir(exist_ok=True)
@@ -92,10 +93,10 @@ def reset(data: Path) -> None:
         return
     strangers = {path.name for path in data.iterdir()} - {*SERVICES, BROKER, HOLDS, LOCK, STATE, "operator-token"}
     if strangers:
-        raise LocalError(f"{data} holds {sorted(strangers)[0]}, which is not Zoco's: nothing was deleted")
+        raise LocalError("{data} holds {stranger}, which is not Zoco's: nothing was deleted", data, min(strangers))
     with (data / LOCK).open("a+", encoding="utf-8") as lock:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
-            raise LocalError(f"{data} is in use: stop its `zoco up` first") from None
+            raise LocalError("{data} is in use: stop its `zoco up` first", data) from None
         shutil.rmtree(data)

@@ -21,7 +21,8 @@ import aiohttp
 from rich.panel import Panel
 
 from broker.services import SERVICES
-from ops.i18n import Speaker, say
+from ops.console import Speaker
+from ops.i18n import say
 from ops.process import Process, free_port, is_free
 from ops.rabbitmq import Node, NodeError, secret
 from ops.running import BROKER, HOLDS, LOCK, POLL_SECONDS, STATE, LocalError, Running, said_where
@@ -129,15 +130,15 @@ class Local:
             self.data.mkdir(parents=True, exist_ok=True)
             lock = (self.data / LOCK).open("a+", encoding="utf-8")
         except OSError as error:
-            raise LocalError(f"cannot write in {self.data} ({error}): take another folder with --data") from error
+            says = "cannot write in {data} ({error}): take another folder with --data"
+            raise LocalError(says, self.data, error) from error
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             lock.seek(0)
             holder = lock.read().strip() or "another process"
-            raise LocalError(
-                f"{self.data} is in use by `zoco up` (pid {holder}): stop that one, or take another folder with --data"
-            ) from None
+            says = "{data} is in use by `zoco up` (pid {holder}): stop that one, or take another folder with --data"
+            raise LocalError(says, self.data, holder) from None
         lock.truncate(0)
         lock.write(str(os.getpid()))
         lock.flush()
@@ -153,9 +154,8 @@ class Local:
         ports = {name: self._first_port + offset for name, offset in PORTS.items()}
         for name, port in ports.items():
             if not is_free(port):
-                raise LocalError(
-                    f"port {port} ({name}) is taken: stop what listens there, or choose others with --port (0: any)"
-                )
+                says = "port {port} ({name}) is taken: stop what listens there, or choose others with --port (0: any)"
+                raise LocalError(says, port, name)
         return ports
 
     async def _start(self, watchers: list[asyncio.Task[None]]) -> None:
@@ -292,9 +292,8 @@ class Local:
                                 waiting.remove(name)
                                 self._say(f"{name} is ready")
                 if time.monotonic() > deadline:
-                    raise LocalError(
-                        f"{', '.join(waiting)} not ready after {READY_SECONDS:.0f} s: the lines above say why"
-                    )
+                    says = "{names} not ready after {seconds:.0f} s: the lines above say why"
+                    raise LocalError(says, ", ".join(waiting), READY_SECONDS)
                 await asyncio.sleep(POLL_SECONDS)
 
     async def _end(self) -> None:
@@ -341,20 +340,18 @@ class Local:
         running = Running.read(self.data)
         front = running.urls["compras"]
         lines = [
-            f"the page       {front}",
-            f"   as operator {front}/#operador={running.operator_token}",
-            f"the API        {front}/docs",
+            say("the page       {url}", front),
+            say("   as operator {url}/#operador={token}", front, running.operator_token),
+            say("the API        {url}/docs", front),
             *(f"{name:<14} {running.urls[name]}" for name in PORTS if name != "compras"),
         ]
         if running.management_url:
-            lines.append(
-                f"management UI  {running.management_url}   user {running.management_user}, "
-                f"password {running.management_password}"
-            )
+            says = "management UI  {url}   user {user}, password {password}"
+            lines.append(say(says, running.management_url, running.management_user, running.management_password))
         lines += [
-            f"operator       token {self.token}",
+            say("operator       token {token}", self.token),
             "",
-            "Try, in another terminal:",
+            say("Try, in another terminal:"),
             f"  curl -s {front}/compras -H 'Content-Type: application/json' -H 'Prefer: wait=5' "
             '-d \'{"usuarioId": 1, "tokenId": 101}\'',
             f"  .venv/bin/zoco kill transacciones --for 20{said_where(self.data)}",

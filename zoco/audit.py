@@ -13,7 +13,8 @@ import typer
 from loadgen.audit.verdict import LISTED, PROMISES, Breach, Verdict
 from loadgen.audit.verdict import text as as_text
 from ops.cluster import NAMESPACE, Cluster
-from ops.i18n import Speaker, say, table
+from ops.console import Speaker, table
+from ops.i18n import say
 from ops.running import DATA
 from zoco.options import JsonOption, KubeOption, NamespaceOption
 
@@ -65,23 +66,23 @@ def _print_verdict(verdict: Verdict, *, explain: bool) -> None:
     shown = table("", "promise", "breaches")
     for number, text in PROMISES.items():
         if reason := verdict.unchecked.get(number):
-            shown.add_row(str(number), say(text), say(f"not checked: {reason}"))
+            shown.add_row(str(number), say(text), say("not checked: {reason}", reason))
         else:
             shown.add_row(str(number), say(text), str(verdict.counts[number]))
         for reason in verdict.partly.get(number, ()):
-            shown.add_row("", "", say(f"not checked in part: {reason}"))
+            shown.add_row("", "", say("not checked in part: {reason}", reason))
     out.print(shown)
     if explain:
         for name, value in work_rows(verdict):
-            out.print(f"{say(name):<22} {value}", markup=False)
+            out.print(f"{name:<22} {value}", markup=False)
         for breach in verdict.breaches:
             out.print("")
             for name, value in block(breach):
-                out.print(f"{say(name):<10} {value}", markup=False)
+                out.print(f"{name:<10} {value}", markup=False)
     else:
         print_breaches(verdict)
-    out.print(f"accepted {verdict.accepted}, sold {verdict.sold}, refused {verdict.refused}")
-    out.print(f"lost {verdict.lost}, doubled {verdict.doubled}, oversold {verdict.oversold}")
+    out.say("accepted {accepted}, sold {sold}, refused {refused}", verdict.accepted, verdict.sold, verdict.refused)
+    out.say("lost {lost}, doubled {doubled}, oversold {oversold}", verdict.lost, verdict.doubled, verdict.oversold)
 
 
 def work_rows(verdict: Verdict) -> list[tuple[str, str]]:
@@ -90,26 +91,26 @@ def work_rows(verdict: Verdict) -> list[tuple[str, str]]:
     records = ", ".join(f"{name} {count:,}" for name, count in work.records.items())
     reasons = ", ".join(f"{name} {count:,}" for name, count in sorted(work.reasons.items()))
     return [
-        ("records decided again", f"{sum(work.records.values()):,} ({records})"),
-        ("fields compared", f"{work.fields:,}"),
-        ("reasons proved", f"{sum(work.reasons.values()):,} ({reasons})" if reasons else "0"),
-        ("answers compared", f"{work.answers:,}"),
-        ("rows compared", f"{work.shown:,}"),
+        (say("records decided again"), f"{sum(work.records.values()):,} ({records})"),
+        (say("fields compared"), f"{work.fields:,}"),
+        (say("reasons proved"), f"{sum(work.reasons.values()):,} ({reasons})" if reasons else "0"),
+        (say("answers compared"), f"{work.answers:,}"),
+        (say("rows compared"), f"{work.shown:,}"),
     ]
 
 
 def block(breach: Breach) -> list[tuple[str, str]]:
     """One breach, for reading: which promise, whose book, where, what stands there and what the rules say."""
     rows = [
-        ("promise", f"{breach.promise}: {say(PROMISES[breach.promise])}"),
-        ("about", breach.about),
-        ("why", say(breach.why)),
-        ("book", breach.book),
-        ("where", breach.where),
-        ("field", breach.field),
+        (say("promise"), f"{breach.promise}: {say(PROMISES[breach.promise])}"),
+        (say("about"), say(breach.about)),
+        (say("why"), say(breach.why)),
+        (say("book"), breach.book),
+        (say("where"), breach.where),
+        (say("field"), breach.field),
     ]
     if breach.field:
-        rows += [("stands", as_text(breach.stands)), ("rules", as_text(breach.rules))]
+        rows += [(say("stands"), as_text(breach.stands)), (say("rules"), as_text(breach.rules))]
     return [row for row in rows if row[1]]
 
 
@@ -121,6 +122,6 @@ def print_breaches(verdict: Verdict, most: int = LISTED) -> None:
         kinds[breach.kind] += 1
         if kinds[breach.kind] <= most:
             printed[breach.promise] += 1
-            out.print(f"promise {breach.promise}: {breach.about}: {breach.says}", markup=False)
+            out.say("promise {promise}: {about}: {says}", breach.promise, breach.about, breach.says)
     for promise, count in sorted((verdict.counts - printed).items()):
-        out.print(f"promise {promise}: {count:,} more", markup=False)
+        out.say("promise {promise}: {count:,} more", promise, count)

@@ -11,8 +11,9 @@ from typing import Annotated, Final
 
 import typer
 
+from ops.console import Speaker
 from ops.errors import UserError
-from ops.i18n import Speaker, say
+from ops.i18n import say
 from zoco.options import JsonOption
 
 FOLDER: Final = Path(".bench")
@@ -49,7 +50,7 @@ def bench(
     plan = QUICK if quick else LONG if long else Plan()
     _emptied(folder)
     try:
-        findings, verdict = uvloop.run(run_bench(plan, folder.absolute(), lambda text: err.print(text, markup=False)))
+        findings, verdict = uvloop.run(run_bench(plan, folder.absolute(), err.say))
         if write is not None:
             table.write(findings, write)
     except (BenchFailed, ValueError) as error:
@@ -58,7 +59,8 @@ def bench(
         out.print_json(json.dumps({**findings.as_json(), "audit": verdict.as_json()}, ensure_ascii=False))
     else:
         out.print(table.markdown(findings, say), markup=False)
-        out.print(f"audit: lost {verdict.lost}, doubled {verdict.doubled}, oversold {verdict.oversold}")
+        says = "audit: lost {lost}, doubled {doubled}, oversold {oversold}"
+        out.say(says, verdict.lost, verdict.doubled, verdict.oversold)
     if not verdict.holds:
         raise typer.Exit(1)
 
@@ -66,5 +68,5 @@ def bench(
 def _emptied(folder: Path) -> None:
     """Raises UserError when something else is in it."""
     if folder.exists() and not (folder / "rabbitmq").exists() and any(folder.iterdir()):
-        raise UserError(f"{folder} is no bench's folder: take another one with --out")
+        raise UserError("{folder} is no bench's folder: take another one with --out", folder)
     shutil.rmtree(folder, ignore_errors=True)

@@ -17,8 +17,9 @@ import typer
 
 from broker.services import SERVICES, Service
 from ops.cluster import NAMESPACE, Cluster
+from ops.console import Speaker, table
 from ops.errors import UserError
-from ops.i18n import Speaker, say, table
+from ops.i18n import Text, say
 from ops.running import DATA, FIRST_PORT, Running, kill_process
 from ops.running import reset as delete_all
 from zoco.audit import audit
@@ -31,19 +32,18 @@ from zoco.translated import in_the_readers_language
 if TYPE_CHECKING:
     from rich.table import Table
 
-HELP: Final = "Run the shop, buy, knock it down, and see that nothing was lost."
 # Usage, and whatever the user can mend.
 EX_USAGE: Final = 2
 # The books cannot be read, so nothing was judged.
 EX_UNREADABLE: Final = 3
 
-app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, help=HELP)
+app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
 letters_app = typer.Typer(no_args_is_help=True, help="What no service could act on: list, show, replay, discard.")
 app.add_typer(letters_app, name="dead-letters")
 out = Speaker()
 
 UrlOption = Annotated[str | None, typer.Option("--url", help="The front door; unless told, the one that runs here.")]
-ServiceArgument = Annotated[str, typer.Argument(help=f"One of {', '.join(SERVICES)}.")]
+ServiceArgument = Annotated[str, typer.Argument(help=say("One of {services}.", ", ".join(SERVICES)))]
 
 
 def main() -> None:
@@ -53,31 +53,29 @@ def main() -> None:
     try:
         in_the_readers_language(app)()
     except UserError as error:
-        fail(str(error))
+        fail(error)
     except Exception as error:
-        fail(*_said_of(error))
+        _fail_for(error)
 
 
-def _said_of(error: Exception) -> tuple[str, int]:
-    """What the libraries and the audit have to say to a user, and the exit code. Raises whatever is our own fault."""
+def _fail_for(error: Exception) -> NoReturn:
+    """With what the libraries and the audit have to say to a user. Raises whatever is our own fault."""
     import aiohttp
 
     from broker.amqp.bus import UNKNOWN
-    from loadgen.audit.books import NotAShop, Unreadable
+    from loadgen.audit.text import NotAShop, Unreadable
 
-    match error:
-        case Unreadable():
-            return str(error), EX_USAGE if isinstance(error, NotAShop) else EX_UNREADABLE
-        case aiohttp.ClientError():
-            return f"the front door does not answer ({error}): is `zoco up` running?", EX_USAGE
+    if isinstance(error, Unreadable):
+        fail(error, code=EX_USAGE if isinstance(error, NotAShop) else EX_UNREADABLE)
+    if isinstance(error, aiohttp.ClientError):
+        fail("the front door does not answer ({error}): is `zoco up` running?", error)
     if not isinstance(error, UNKNOWN):
         raise error
-    why = str(error) or type(error).__name__
-    return f"the broker or a service does not answer ({why}): see `zoco doctor`", EX_USAGE
+    fail("the broker or a service does not answer ({why}): see `zoco doctor`", str(error) or type(error).__name__)
 
 
-def fail(sentence: str, code: int = EX_USAGE) -> NoReturn:
-    sys.stderr.write(f"zoco: {say(sentence)}\n")
+def fail(sentence: str | Exception, *values: object, code: int = EX_USAGE) -> NoReturn:
+    sys.stderr.write(f"zoco: {say(str(sentence), *values)}\n")
     sys.exit(code)
 
 
@@ -89,7 +87,7 @@ def _version(asked: bool) -> None:
         raise typer.Exit
 
 
-@app.callback(help=HELP)
+@app.callback(help="Run the shop, buy, knock it down, and see that nothing was lost.")
 def zoco(
     version: Annotated[
         bool, typer.Option("--version", is_eager=True, callback=_version, help="Print the version, and end.")
@@ -113,14 +111,14 @@ def up(
 def reset(data: DataOption = DATA, yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False) -> None:
     """Delete all that was bought here, and start anew the next time."""
     if not yes:
-        typer.confirm(say(f"Delete everything in {data}?"), abort=True)
+        typer.confirm(say("Delete everything in {data}?", data), abort=True)
     delete_all(data)
-    out.print(f"{data} is gone")
+    out.say("{data} is gone", data)
 
 
 @app.command()
 def kill(
-    service: Annotated[str, typer.Argument(help=f"One of {', '.join(SERVICES)}, rabbitmq.")],
+    service: Annotated[str, typer.Argument(help=say("One of {services}, rabbitmq.", ", ".join(SERVICES)))],
     seconds: Annotated[float | None, typer.Option("--for", help="Keep it down so many seconds.")] = None,
     data: DataOption = DATA,
     kube: KubeOption = False,
@@ -129,12 +127,12 @@ def kill(
     """SIGKILL the real process, and `zoco up` starts it again; in a cluster, the pod that writes."""
     if kube:
         pod = Cluster(namespace).kill(service, seconds)
-        out.print(
-            f"killed pod {pod}" if not seconds else f"killed pod {pod}, and kept {service} down for {seconds:g} s"
-        )
+        says = "killed pod {pod}, and kept {service} down for {seconds:g} s"
+        out.say(Text(says, pod, service, seconds) if seconds else Text("killed pod {pod}", pod))
         return
     pid = kill_process(Running.read(data), service, seconds)
-    out.print(f"killed {service} (pid {pid})" if not seconds else f"killed {service} (pid {pid}), for {seconds:g} s")
+    says = "killed {service} (pid {pid}), for {seconds:g} s"
+    out.say(Text(says, service, pid, seconds) if seconds else Text("killed {service} (pid {pid})", service, pid))
 
 
 @app.command()
@@ -157,7 +155,7 @@ def buy(  # noqa: PLR0913, PLR0917 - each is an option of the command
     with front_door(data, url, namespace if kube else None) as front:
         status, told = post(f"{front}/compras", body, key, wait)
     if status not in (200, 202):
-        fail(f"answered {status}: {told.get('detail', told)}")
+        fail("answered {status}: {detail}", status, told.get("detail", told))
     if as_json:
         out.print_json(json.dumps(told, ensure_ascii=False))
     else:
@@ -208,7 +206,7 @@ def _show_queues(front: str, as_json: bool, watch: bool) -> None:
     while True:
         state = get(f"{front}/estado")
         if state["colas"] is None:
-            fail(f"the broker does not answer: {state['broker']['problema']}")
+            fail("the broker does not answer: {trouble}", state["broker"]["problema"])
         if as_json:
             out.print_json(json.dumps(state["colas"]))
         else:
@@ -246,21 +244,21 @@ def letters_show(message_id: str, data: DataOption = DATA) -> None:
         if letter.id == message_id:
             out.print_json(json.dumps(letter.as_json(), ensure_ascii=False))
             return
-    fail(f"there is no dead letter {message_id}: `zoco dead-letters list` lists them")
+    fail("there is no dead letter {message_id}: `zoco dead-letters list` lists them", message_id)
 
 
 @letters_app.command("replay")
 def letters_replay(service: ServiceArgument, message_id: str | None = None, data: DataOption = DATA) -> None:
     """Give a service its dead letters again (or the one with this id), after what was wrong has been mended."""
     count = _with_letters(data, lambda desk: desk.replay(_service(service), message_id))
-    out.print(f"gave {count} dead letters to {service} again")
+    out.say("gave {count} dead letters to {service} again", count, service)
 
 
 @letters_app.command("discard")
 def letters_discard(service: ServiceArgument, message_id: str, data: DataOption = DATA) -> None:
     """Throw a dead letter away for good."""
     count = _with_letters(data, lambda desk: desk.discard(_service(service), message_id))
-    out.print(f"discarded {count} dead letters of {service}")
+    out.say("discarded {count} dead letters of {service}", count, service)
 
 
 def _with_letters(data: Path, work: Any) -> Any:
@@ -277,7 +275,7 @@ def _service(name: str) -> Service:
     for service in SERVICES:
         if service == name:
             return service
-    fail(f"there is no service {name}: it is one of {', '.join(SERVICES)}")
+    fail("there is no service {name}: it is one of {known}", name, ", ".join(SERVICES))
 
 
 @app.command()

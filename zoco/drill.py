@@ -37,7 +37,8 @@ def drill(  # noqa: PLR0913, PLR0917
     here: Annotated[bool, typer.Option("--here", help="Harm the shop that runs in --data.")] = False,
     kube: Annotated[bool, typer.Option("--kube", help="Harm the shop in the cluster that kubectl points at.")] = False,
     without: Annotated[
-        str | None, typer.Option(help=f"Take a guarantee away, to see it missed: {', '.join(GUARANTEES)}.")
+        str | None,
+        typer.Option(help=say("Take a guarantee away, to see it missed: {guarantees}.", ", ".join(GUARANTEES))),
     ] = None,
     seed: SeedOption = 0,
     purchases: Annotated[int, typer.Option(min=1, help="Requests; more if the last fault comes late.")] = 10_000,
@@ -84,9 +85,9 @@ def drill(  # noqa: PLR0913, PLR0917
         raise Unusable("--here is a shop on this machine and --kube one in a cluster: leave one of them out")
     if kube and not SCENARIOS[scenario].kube:
         able = ", ".join(name for name, found in SCENARIOS.items() if found.kube)
-        raise Unusable(f"{scenario} cannot be done to pods: with --kube it is one of {able}")
+        raise Unusable("{scenario} cannot be done to pods: with --kube it is one of {able}", scenario, able)
     if every != 1 and scenario != "storm":
-        raise Unusable(f"--every is for the scenario storm: {scenario} has its own times")
+        raise Unusable("--every is for the scenario storm: {scenario} has its own times", scenario)
     if here:
         Running.read(data)
     many_connections()
@@ -121,6 +122,6 @@ def drill(  # noqa: PLR0913, PLR0917
     else:
         out.print(certificate.shown())
         print_breaches(certificate.verdict, EXAMPLES)
-        out.print(f"books, journal and report: {order.folder}", markup=False)
+        out.say("books, journal and report: {folder}", order.folder)
     if certificate.exit_code:
         raise typer.Exit(certificate.exit_code)

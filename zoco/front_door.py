@@ -34,7 +34,7 @@ def get(url: str) -> Any:
     """The answer's body. Raises NoAnswer, also when the status is not 200."""
     status, told = _answer(url, None, {}, 0)
     if status != 200:
-        raise NoAnswer(f"answered {status}: {told.get('detail', told)}")
+        raise NoAnswer("answered {status}: {detail}", status, told.get("detail", told))
     return told
 
 
@@ -46,11 +46,11 @@ def _answer(url: str, body: bytes | None, headers: dict[str, str], wait_seconds:
     except HTTPError as answer:
         with answer, suppress(ValueError):
             return answer.code, json.load(answer)
-        raise NoAnswer(f"what answers at {url} is no front door ({answer}): see --url") from None
+        raise NoAnswer("what answers at {url} is no front door ({error}): see --url", url, answer) from None
     except (json.JSONDecodeError, UnicodeDecodeError) as error:
-        raise NoAnswer(f"what answers at {url} is no front door ({error}): see --url") from error
+        raise NoAnswer("what answers at {url} is no front door ({error}): see --url", url, error) from error
     except ValueError as error:
-        raise NoAnswer(f"the front door cannot be asked this ({error})") from error
+        raise NoAnswer("the front door cannot be asked this ({error})", error) from error
     except (OSError, HTTPException) as error:
         why = getattr(error, "reason", error)
-        raise NoAnswer(f"the front door does not answer ({why}): is `zoco up` running?") from error
+        raise NoAnswer("the front door does not answer ({error}): is `zoco up` running?", why) from error

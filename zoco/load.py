@@ -70,6 +70,6 @@ def load(  # noqa: PLR0913, PLR0917 - each is an option of the command
     else:
         for name, value in load_rows(meter):
             out.print(f"{say(name):<12} {say(value)}", markup=False)
-        out.print(f"journal and report: {folder / JOURNAL} {folder / REPORT}", markup=False)
+        out.say("journal and report: {journal} {report}", folder / JOURNAL, folder / REPORT)
     if meter.wrong or meter.abandoned or not quiet:
         raise typer.Exit(1)

@@ -14,14 +14,13 @@ from multiprocessing.connection import Connection
 from typing import Any, Final
 
 from loadgen.audit import model
-from loadgen.audit.books import SERVICES, Journal, Unreadable
+from loadgen.audit.books import SERVICES, Journal
 from loadgen.audit.clients import ClientJournal, Clients
 from loadgen.audit.live import purchases_are_shown, selling_is_shown
 from loadgen.audit.selling import Selling
 from loadgen.audit.showing import Showing
+from loadgen.audit.text import Text, Unreadable
 from loadgen.audit.verdict import UNSET, Verdict
-
-BELIEVED: Final = "what the seed gave is believed: name its files with --seed"
 
 # From here on each half of the audit has a process of its own: some 50,000 purchases.
 BIG_BYTES: Final = 100_000_000
@@ -92,7 +91,7 @@ def _selling(books: Books) -> Verdict:
         _seeds(verdict, books.seeds, selling)
         selling_is_shown(verdict, books.live, selling)
     if books.dead_letters is None:
-        verdict.unchecked[11] = "the queues were not looked at"
+        verdict.unchecked[11] = Text("the queues were not looked at")
     for queue, count in (books.dead_letters or {}).items():
         if count:
             why = "there are dead letters: `zoco dead-letters list` shows why"
@@ -120,7 +119,7 @@ def _seeds(verdict: Verdict, seeds: Mapping[str, list[dict[str, Any]]] | None, s
     """What the seed brought is in no other book: only its own file can tell."""
     if seeds is None:
         if any(selling.seeded.values()):
-            verdict.in_part(1, BELIEVED)
+            verdict.in_part(1, "what the seed gave is believed: name its files with --seed")
         return
     for service, entries in selling.seeded.items():
         due = {str(row["id"]): row for row in seeds.get(service, ())}

@@ -20,6 +20,8 @@ from typing import IO, Any, Final, NoReturn
 import aiohttp
 import msgspec
 
+from loadgen.audit.text import NotAShop, Text, Unreadable
+
 SERVICES: Final = ("compras", "tokens", "usuarios", "transacciones")
 SEGMENT: Final = re.compile(r"journal-\d{8}-\d{6}\.jsonl")
 FORMAT: Final = 1
@@ -39,14 +41,6 @@ RECORD_BYTES: Final = 2048
 # A place in a journal is one number: which file, and the byte at which the line begins.
 OFFSET_BITS: Final = 44
 OFFSET: Final = (1 << OFFSET_BITS) - 1
-
-
-class Unreadable(Exception):
-    """The books cannot be read, so nothing is judged. One sentence: what, where, and what to do."""
-
-
-class NotAShop(Unreadable):
-    """What was named is not what it should be: another folder, another shop's journal."""
 
 
 class Record(msgspec.Struct, gc=False, forbid_unknown_fields=True):
@@ -126,25 +120,27 @@ class Journal:
         for number, piece in enumerate(self._pieces):
             place = number << OFFSET_BITS
             if piece.seq != seq or (piece.time < time and piece.time):
-                _refuse(f"{piece.name} goes on behind record {piece.seq} of {piece.time}, and the journal before it "
-                        f"ends with record {seq} of {time}")  # fmt: skip
+                _refuse("{file} goes on behind record {seq} of {time}, and the journal before it ends with record "
+                        "{last} of {last_time}", piece.name, piece.seq, piece.time, seq, time)  # fmt: skip
             for offset, raw in self._lines(number, piece):
                 try:
                     record = _record(raw)
                 except msgspec.MsgspecError as error:
                     where = self.where(place | offset)
-                    raise Unreadable(f"{where} is no record that this audit knows: {error}") from error
+                    raise Unreadable("{where} is no record that this audit knows: {error}", where, error) from error
                 seq += 1
                 if record.seq != seq:
-                    _refuse(f"{self.where(place | offset)} is record {record.seq}, and record {seq} is due")
+                    where = self.where(place | offset)
+                    _refuse("{where} is record {seq}, and record {due} is due", where, record.seq, seq)
                 # A batch is what was written with one sync: it has one time, and the number of its first record.
                 if record.batch != batch:
                     if record.batch != seq or record.time < time or not TIME.fullmatch(record.time):
-                        _refuse(f"{self.where(place | offset)} is of batch {record.batch} and {record.time}, and "
-                                f"follows batch {batch} of {time}")  # fmt: skip
+                        _refuse("{where} is of batch {batch} and {time}, and follows batch {last} of {last_time}",
+                                self.where(place | offset), record.batch, record.time, batch, time)  # fmt: skip
                     batch, time = record.batch, record.time
                 elif record.time != time:
-                    _refuse(f"{self.where(place | offset)} is of {record.time}, and its batch of {time}")
+                    where = self.where(place | offset)
+                    _refuse("{where} is of {time}, and its batch of {due}", where, record.time, time)
                 yield place | offset, record
         self.last_time = time
 
@@ -158,7 +154,7 @@ class Journal:
                         yield place | offset, _saying(raw)
                     except msgspec.MsgspecError as error:
                         where = self.where(place | offset)
-                        raise Unreadable(f"{where} is no record that this audit knows: {error}") from error
+                        raise Unreadable("{where} is no record that this audit knows: {error}", where, error) from error
 
     def record(self, place: int) -> Record:
         """One record again."""
@@ -205,14 +201,15 @@ class Journal:
                 if raw[-SEAL_BYTES:] != SEAL % crc32(raw[:-SEAL_BYTES]):
                     if end is not None or at < piece.synced or _goes_on(file):
                         where = self.where((number << OFFSET_BITS) | at)
-                        raise Unreadable(f"{where} is damaged: its checksum is wrong")
+                        raise Unreadable("{where} is damaged: its checksum is wrong", where)
                     # A torn end: it was never on the disk, so nothing of it was ever said.
                     break
                 yield at, raw
                 at += len(raw)
         wanted = piece.synced if end is None else end
         if at < wanted or (end is not None and at != end):
-            raise Unreadable(f"{piece.name} ends at byte {at}, and {wanted} bytes of it were written: it is damaged")
+            says = "{file} ends at byte {at}, and {written} bytes of it were written: it is damaged"
+            raise Unreadable(says, piece.name, at, wanted)
 
 
 def _open(file: Path) -> IO[bytes]:
@@ -220,7 +217,7 @@ def _open(file: Path) -> IO[bytes]:
     try:
         return file.open("rb")
     except OSError as error:
-        raise Unreadable(f"{file} cannot be read ({error.strerror}): read it as who runs the shop") from error
+        raise Unreadable("{file} cannot be read ({why}): read it as who runs the shop", file, error.strerror) from error
 
 
 def _goes_on(file: IO[bytes]) -> bool:
@@ -228,8 +225,8 @@ def _goes_on(file: IO[bytes]) -> bool:
     return any(raw[-SEAL_BYTES:] == SEAL % zlib.crc32(raw[:-SEAL_BYTES]) for raw in file)
 
 
-def _refuse(says: str) -> NoReturn:
-    raise Unreadable(f"{says}: the journal is not what was written")
+def _refuse(says: str, *values: object) -> NoReturn:
+    raise Unreadable("{says}: the journal is not what was written", Text(says, *values))
 
 
 def from_folder(data: Path, service: str) -> Journal:
@@ -240,15 +237,17 @@ def from_folder(data: Path, service: str) -> Journal:
     except (FileNotFoundError, NotADirectoryError):
         files = set()
     except OSError as error:
-        raise Unreadable(f"{folder} cannot be read ({error.strerror}): read it as who runs the shop") from error
+        says = "{file} cannot be read ({why}): read it as who runs the shop"
+        raise Unreadable(says, folder, error.strerror) from error
     names = sorted(name for name in files if SEGMENT.fullmatch(name))
     if not names:
         if not any((data / other).is_dir() for other in SERVICES):
-            raise NotAShop(f"{data} has none of the folders {', '.join(SERVICES)}: name a shop's folder with --data")
-        raise Unreadable(f"there is no journal in {folder}: the book is missing")
+            says = "{data} has none of the folders {known}: name a shop's folder with --data"
+            raise NotAShop(says, data, ", ".join(SERVICES))
+        raise Unreadable("there is no journal in {folder}: the book is missing", folder)
     for mark in files:
         if mark.endswith(".mark") and (lost := mark.removesuffix(".mark") + ".jsonl") not in files:
-            raise Unreadable(f"{folder / lost} is missing, and {mark} says that it was written")
+            raise Unreadable("{segment} is missing, and {mark} says that it was written", folder / lost, mark)
     return Journal(service, _chain(folder, names, service))
 
 
@@ -265,14 +264,14 @@ def _chain(folder: Path, names: list[str], service: str) -> list[Piece]:
         if header is None:
             if wanted is None and not _synced(file):
                 continue
-            raise Unreadable(f"{file} has no header, and the journal goes on behind it")
+            raise Unreadable("{file} has no header, and the journal goes on behind it", file)
         chain.append(Piece(str(file), file, size, end, header.seq, header.time, 0 if chain else _synced(file)))
         wanted, end = header.previous, header.end
         if wanted is None:
             if header.seq or header.end:
-                _refuse(f"{file} is the first segment, and begins behind record {header.seq}")
+                _refuse("{file} is the first segment, and begins behind record {seq}", file, header.seq)
             return chain[::-1]
-    raise Unreadable(f"{folder} lacks {wanted or 'a segment with a header'}")
+    raise Unreadable("{folder} lacks {segment}", folder, wanted or Text("a segment with a header"))
 
 
 def _head(file: Path, service: str) -> tuple[Header | None, int]:
@@ -282,22 +281,23 @@ def _head(file: Path, service: str) -> tuple[Header | None, int]:
             raw = opened.readline()
             more = opened.readline()
     except OSError as error:
-        raise Unreadable(f"{file} cannot be read ({error.strerror}): read it as who runs the shop") from error
+        raise Unreadable("{file} cannot be read ({why}): read it as who runs the shop", file, error.strerror) from error
     # What a newer version may write is not known, its seal neither: its number is looked at first.
     if (version := _version(raw)) not in (None, FORMAT):
-        raise Unreadable(f"{file} has format {version}; this audit reads {FORMAT}: use the audit of that version")
+        says = "{file} has format {version}; this audit reads {ours}: use the audit of that version"
+        raise Unreadable(says, file, version, FORMAT)
     if raw[-SEAL_BYTES:] != SEAL % zlib.crc32(raw[:-SEAL_BYTES]):
         if more:
-            raise Unreadable(f"{file}:1 is damaged: its checksum is wrong")
+            raise Unreadable("{file}:1 is damaged: its checksum is wrong", file)
         return None, 0
     try:
         header = _header(raw)
     except msgspec.MsgspecError as error:
-        raise Unreadable(f"{file}:1 is no header that this audit knows: {error}") from error
+        raise Unreadable("{file}:1 is no header that this audit knows: {error}", file, error) from error
     if (header.service, header.segment) != (service, file.name):
-        _refuse(f"{file} says that it is {header.segment} of {header.service}")
+        _refuse("{file} says that it is {segment} of {service}", file, header.segment, header.service)
     if not TIME.fullmatch(header.time):
-        _refuse(f"{file} says that it was begun at {header.time}")
+        _refuse("{file} says that it was begun at {time}", file, header.time)
     return header, len(raw)
 
 
@@ -317,7 +317,7 @@ def _synced(file: Path) -> int:
     except FileNotFoundError:
         return 0
     except OSError as error:
-        raise Unreadable(f"{mark} cannot be read ({error.strerror}): read it as who runs the shop") from error
+        raise Unreadable("{file} cannot be read ({why}): read it as who runs the shop", mark, error.strerror) from error
     return int(found[1]) if found and int(found[2], 16) == zlib.crc32(found[1]) else 0
 
 
@@ -334,10 +334,11 @@ async def from_service(url: str, operator_token: str, service: str) -> Journal:
             http.get(where, headers={"Authorization": f"Bearer {operator_token}"}) as answer,
         ):
             if answer.status != HTTPStatus.OK:
-                raise Unreadable(f"{where} answered {answer.status}: give the operator's token of this shop")
+                says = "{where} answered {status}: give the operator's token of this shop"
+                raise Unreadable(says, where, answer.status)
             async for last in answer.content.iter_chunked(PIECE_BYTES):
                 file.write(last)
         if not last.endswith(b"\n"):
-            raise Unreadable(f"{where} ended inside a record: ask again")
+            raise Unreadable("{where} ended inside a record: ask again", where)
         pieces.append(Piece(where, Path(file.name), 0, file.tell(), 0))
     return journal

@@ -16,8 +16,9 @@ from uuid import NAMESPACE_URL, uuid5
 import msgspec
 
 from loadgen.audit import model
-from loadgen.audit.books import NotAShop, Record, Unreadable
+from loadgen.audit.books import Record
 from loadgen.audit.findings import NONSENSE
+from loadgen.audit.text import NotAShop, Text, Unreadable
 from loadgen.audit.verdict import UNSET, Verdict
 
 NAMESPACE: Final = uuid5(NAMESPACE_URL, "urn:zoco:compra").bytes
@@ -28,7 +29,6 @@ ENDS: Final = ("registrada", "rechazada")
 # A purchase's row in the end, and what compras heard of it, in order.
 Found = tuple[dict[str, Any], list[str]]
 Purchase = Callable[[str], Found | None]
-NO_JOURNAL: Final = "no client's journal was given"
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,21 +42,21 @@ class ClientJournal:
         try:
             raw = self.file.open("rb")
         except PermissionError as error:
-            raise Unreadable(f"{self.file} cannot be read ({error.strerror}): read it as who wrote it") from error
+            says = "{file} cannot be read ({why}): read it as who wrote it"
+            raise Unreadable(says, self.file, error.strerror) from error
         except OSError as error:
-            raise NotAShop(f"{self.file} cannot be read ({error.strerror}): name it with --client") from error
+            raise NotAShop("{file} cannot be read ({why}): name it with --client", self.file, error.strerror) from error
         with raw:
             for number, line in enumerate(raw, 1):
                 if not line.endswith(b"\n"):
-                    raise Unreadable(
-                        f"{self.file}, line {number} is cut off: the client died while it wrote; cut that line off"
-                    )
+                    says = "{file}, line {line} is cut off: the client died while it wrote; cut that line off"
+                    raise Unreadable(says, self.file, number)
                 try:
                     note = msgspec.json.decode(line)
                 except msgspec.MsgspecError as error:
-                    raise Unreadable(f"{self.file}, line {number} cannot be read: {error}") from error
+                    raise Unreadable("{file}, line {line} cannot be read: {error}", self.file, number, error) from error
                 if not isinstance(note, dict):
-                    raise Unreadable(f"{self.file}, line {number} cannot be read: it is no note of a client")
+                    raise Unreadable("{file}, line {line} cannot be read: it is no note of a client", self.file, number)
                 yield number, note
 
 
@@ -111,14 +111,15 @@ class Clients:
                 try:
                     self._note(reading, line, note)
                 except (KeyError, TypeError, ValueError, AttributeError) as error:
-                    raise Unreadable(f"{journal.file}, line {line} cannot be read: {error}") from error
+                    says = "{file}, line {line} cannot be read: {error}"
+                    raise Unreadable(says, journal.file, line, error) from error
                 reading.lines = line
             asked += reading.requests
             if reading.requests and not reading.closed:
                 for promise in (10, 12):
                     self._verdict.in_part(promise, "a client's journal ends early: what came later is not known")
         if not asked:
-            reason = "the clients' journals are empty" if journals else NO_JOURNAL
+            reason = Text("the clients' journals are empty" if journals else "no client's journal was given")
             self._verdict.unchecked |= dict.fromkeys((10, 12), reason)
             self._verdict.in_part(4, "no client says what it was promised: a purchase that compras forgot is not seen")
 
@@ -137,17 +138,16 @@ class Clients:
         elif "shop" in note:
             self._of_this_shop(reading, note["shop"])
         elif note.get("client") != FORMAT:
-            raise Unreadable(
-                f"{reading.file} has format {note['client']}; this audit reads {FORMAT}"
-                if "client" in note
-                else f"{reading.file}, line {line} cannot be read: it is no note of a client"
-            )
+            if "client" not in note:
+                raise Unreadable("{file}, line {line} cannot be read: it is no note of a client", reading.file, line)
+            says = "{file} has format {version}; this audit reads {ours}"
+            raise Unreadable(says, reading.file, note["client"], FORMAT)
 
     def _of_this_shop(self, reading: _Reading, shop: dict[str, Any]) -> None:
         first = self._first
         if first is not None and (shop["seq"], shop["time"], shop["crc"]) != (first.seq, first.time, first.crc):
-            raise NotAShop(f"{reading.file} is of another shop: its first record is of {shop['time']}, and here "
-                           f"of {first.time}")  # fmt: skip
+            says = "{file} is of another shop: its first record is of {first}, and here of {here}"
+            raise NotAShop(says, reading.file, shop["time"], first.time)
 
     def _asks(self, reading: _Reading, line: int, note: dict[str, Any]) -> None:
         asks, number = note["asks"], note["n"]

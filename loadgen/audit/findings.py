@@ -10,7 +10,8 @@ import msgspec
 
 from loadgen.audit.books import Journal, Record
 from loadgen.audit.compare import differences
-from loadgen.audit.model import HEARD_BY, SAID_BY
+from loadgen.audit.model import HEARD_BY, SAID_BY, Impossible
+from loadgen.audit.text import Text
 from loadgen.audit.verdict import UNSET, Verdict
 
 SEED: Final = "semilla:"
@@ -40,6 +41,10 @@ class Findings:
     def nonsense(self, service: str, record: Record, place: int, error: Exception) -> None:
         """A value of another kind than the format has: nothing can be decided by this record."""
         self.breach(7, subject(record.id), "this record makes no sense", service, place, "record", type(error).__name__)
+
+    def impossible(self, service: str, record: Record, place: int, error: Impossible) -> None:
+        why = Text("no correct shop acts on this: {error}", error)
+        self.breach(6, subject(record.id), why, service, place, "id", record.id)
 
     def again(self, service: str, record: Record, place: int) -> None:
         self.verdict.doubled += 1

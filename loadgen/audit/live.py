@@ -8,14 +8,12 @@ from typing import Any, Final
 from loadgen.audit import model
 from loadgen.audit.selling import Selling
 from loadgen.audit.showing import Showing
+from loadgen.audit.text import Text
 from loadgen.audit.verdict import UNSET, Verdict
 
 Row = dict[str, Any]
 # What every shop shows; `altas` and `eventos` are looked at where they are given.
 NAMES: Final = ("usuarios", "tokens", "transacciones", "compras")
-NOT_ASKED: Final = "the services were not asked"
-
-
 Live = Mapping[str, list[Any]]
 
 
@@ -23,11 +21,11 @@ def selling_is_shown(verdict: Verdict, live: Live | None, selling: Selling) -> N
     """Promise 8, of usuarios, tokens and transacciones. `live` has a list for each, and may lack some."""
     sides = {"usuarios": _users, "tokens": _tokens, "transacciones": _sales}
     if live is None:
-        verdict.unchecked[8] = NOT_ASKED
+        verdict.unchecked[8] = Text("the services were not asked")
         return
     missing = [name for name in NAMES if name not in live]
     if missing:
-        verdict.in_part(8, f"nobody was asked for {', '.join(missing)}")
+        verdict.in_part(8, Text("nobody was asked for {missing}", ", ".join(missing)))
     for name, rows in sides.items():
         if name in live:
             _compare(verdict, name, live[name], list(rows(selling)), ordered=name == "transacciones")
@@ -125,8 +123,8 @@ def _events(verdict: Verdict, shown: list[Any], showing: Showing) -> None:
         says = {name: value for name, value in event.items() if name != "seq"}
         if says != due.get(event["seq"]):
             why = "another event is shown than the journal has"
-            verdict.breach(8, f"event {event['seq']}", why, book="compras", field="event", stands=says,
+            verdict.breach(8, Text("event {seq}", event["seq"]), why, book="compras", field="event", stands=says,
                            rules=due.get(event["seq"], UNSET))  # fmt: skip
     for seq in due.keys() - {event["seq"] for event in shown}:
-        verdict.breach(8, f"event {seq}", "it is in the journal, and is not shown", book="compras", field="event",
-                       rules=due[seq])  # fmt: skip
+        verdict.breach(8, Text("event {seq}", seq), "it is in the journal, and is not shown", book="compras",
+                       field="event", rules=due[seq])  # fmt: skip

@@ -18,6 +18,7 @@ from loadgen.audit.books import Journal, Record
 from loadgen.audit.compare import EMPTY_LINE, ROWS
 from loadgen.audit.findings import BITS, NONSENSE, SEED, Findings, Message, Row, said, said_ever, subject
 from loadgen.audit.model import HEARD_BY, Impossible
+from loadgen.audit.text import Text
 from loadgen.audit.verdict import UNSET, Verdict
 
 DECIDE: Final = ("tokens", "usuarios", "transacciones")
@@ -180,8 +181,7 @@ class Selling(Findings):
         try:
             change, words = self._rules[service](row, message)
         except Impossible as error:
-            why = f"no correct shop acts on this: {error}"
-            self.breach(6, subject(record.id), why, service, place, "id", record.id)
+            self.impossible(service, record, place, error)
             return
         if service == "tokens" and change and row is not None and (change.get("vendido") or row["vendido"]):
             # All of a row that leaves memory; an older version wrote no more of it than had changed.
@@ -261,7 +261,7 @@ class Selling(Findings):
         user = self.users[key] = {**self.users.get(key, {}), **got}
         if user["saldo"] < 0:
             why = "the balance is below zero"
-            self.breach(2, f"user {key}", why, "usuarios", place, "change.saldo", user["saldo"])
+            self.breach(2, Text("user {user}", key), why, "usuarios", place, "change.saldo", user["saldo"])
 
     def _sales_are(self, _key: str, got: Row, _place: int) -> None:
         self._sales = got
@@ -330,7 +330,7 @@ class Selling(Findings):
             has, spent, given = self.users.get(key, {}).get("saldo", 0), self._spent[key], self._given[key]
             if not isinstance(has, int) or has + spent != given:
                 why = "what was given is not what is there and what was spent"
-                self.breach(1, f"user {key}", why, "usuarios", None, "saldo", has, given - spent)
+                self.breach(1, Text("user {user}", key), why, "usuarios", None, "saldo", has, given - spent)
 
 
 def _is_money(amount: object) -> bool:

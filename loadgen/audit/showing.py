@@ -20,6 +20,7 @@ from loadgen.audit.books import Journal, Record, Saying
 from loadgen.audit.compare import ROWS
 from loadgen.audit.findings import BITS, NONSENSE, SEED, Findings, Message, Row, said, said_ever, subject
 from loadgen.audit.model import ENDS, HEARD_BY, REQUESTS, SAID_BY, STATES, Impossible
+from loadgen.audit.text import Text
 from loadgen.audit.verdict import UNSET, Verdict
 
 OTHERS: Final = ("tokens", "usuarios", "transacciones")
@@ -41,7 +42,9 @@ ORDER_BITS: Final = 32
 CLOCK: Final = timedelta(hours=1)
 # So many batches may be written while a request waits for its turn.
 BATCHES: Final = 64
-WAS_SET: Final = "some dates are far from the records around them: the clock at compras was set, or they are wrong"
+WAS_SET: Final = Text(
+    "some dates are far from the records around them: the clock at compras was set, or they are wrong"
+)
 # What is not said within so many records of the others is looked for in all that is ever said.
 FAR: Final = 100_000
 FECHA: Final = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d{1,6})?Z")
@@ -199,8 +202,7 @@ class Showing(Findings):
         try:
             change, words = model.compras(row, message, self._hora(kind, got, record, place))
         except Impossible as error:
-            why = f"no correct shop acts on this: {error}"
-            self.breach(6, subject(record.id), why, "compras", place, "id", record.id)
+            self.impossible("compras", record, place, error)
             return
         if change and row is not None and change.get("estado", row["estado"]) in ENDS:
             # All of a row that leaves memory.

@@ -9,6 +9,8 @@ from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from typing import Any, Final
 
+from loadgen.audit.text import Text
+
 PROMISES: Final = {
     1: "money: balances and the prices of what was sold are what was there and what was added",
     2: "no balance below zero",
@@ -69,8 +71,9 @@ class Breach:
         """In one line."""
         said = self.why
         if self.field:
-            said = f"{said}: {self.field} is {text(self.stands)}, by the rules {text(self.rules)}"
-        return f"{said}, see {self.where}" if self.where else said
+            stands, rules = text(self.stands), text(self.rules)
+            said = Text("{why}: {field} is {stands}, by the rules {rules}", said, self.field, stands, rules)
+        return Text("{why}, see {where}", said, self.where) if self.where else said
 
     @property
     def kind(self) -> tuple[Any, ...]:
@@ -154,7 +157,7 @@ class Verdict:
         A `where` that has to be looked for is asked only for what is listed.
         """
         self.counts[promise] += 1
-        breach = Breach(promise, about, why, **more)
+        breach = Breach(promise, about, Text(why), **more)
         if self._lists(breach):
             self.breaches.append(replace(breach, where=where if isinstance(where, str) else where()))
 
@@ -166,7 +169,7 @@ class Verdict:
     def in_part(self, promise: int, reason: str) -> None:
         """A promise that was checked, but for this."""
         if reason not in self.partly.setdefault(promise, []):
-            self.partly[promise].append(reason)
+            self.partly[promise].append(Text(reason))
 
     def take_in(self, other: Verdict) -> None:
         """What another part of the audit found."""

@@ -102,7 +102,7 @@ def service(domain: Domain[Any], stock: Iterable[Message] = ()) -> FastAPI:
 
     async def hear(message: Message) -> None:
         for said in await shelf.hear(message):
-            await say(broker, said)
+            await publish(broker, said)
 
     queue = RabbitQueue(
         domain.name, queue_type=QueueType.QUORUM, durable=True, declare=False, arguments=QUEUES[domain.name]
@@ -120,7 +120,7 @@ def service(domain: Domain[Any], stock: Iterable[Message] = ()) -> FastAPI:
     return app
 
 
-async def say(broker: RabbitBroker, message: Message) -> None:
+async def publish(broker: RabbitBroker, message: Message) -> None:
     """Return when it is confirmed."""
     await broker.publish(
         encode(message),
@@ -150,7 +150,7 @@ def compras() -> FastAPI:
         )
         # Confirmed before it is answered: nothing here publishes again what a crash left unsaid.
         for said in await shelf.hear(message):
-            await say(app.state.broker, said)
+            await publish(app.state.broker, said)
         row = shelf.rows[message.compra_id]
         assert isinstance(row, Compra)
         return json_bytes(vista(row), 202)

@@ -27,6 +27,7 @@ from loadgen.load.journal import JOURNAL
 from loadgen.load.load import Load
 from loadgen.load.meter import Meter
 from loadgen.load.mixes import Ask
+from ops.i18n import Text
 from ops.running import Running
 
 Side = Callable[[int], Awaitable[Sample]]
@@ -73,8 +74,8 @@ SHELF_TOKENS = 1_000
 # A virtual host for each side.
 VHOSTS = ("door", "drain", "shop", "relay-public", "relay-batched", "fast-stream")
 # Whose CPU is looked at again later.
-TOP: Final = "zoco, at the top rate"
-THIRD: Final = "zoco, at a third of it"
+TOP: Final = Text("zoco, at the top rate")
+THIRD: Final = Text("zoco, at a third of it")
 # Buyers on each token that a crowd on one token is compared with.
 FEW = 100
 
@@ -113,7 +114,7 @@ async def in_turn(plan: Plan, tell: Tell, sides: Mapping[str, tuple[Side, int]])
         for name, (measure, count) in sides.items():
             sample = await measure(count)
             if number < plan.warming:
-                tell(f"{name}: {sample.value:,.0f} (warming up)")
+                tell(Text("{name}: {value:,.0f} (warming up)", name, sample.value))
             else:
                 tell(f"{name}: {sample.value:,.0f}")
                 found[name].append(sample)
@@ -148,7 +149,7 @@ async def _drains(plan: Plan, place: Place, findings: Findings, tell: Tell) -> N
         "raw, batched": (lambda count: backlog.raw(count, "batched"), plan.backlog),
     }
     ours, public, batched = (await in_turn(plan, tell, sides)).values()
-    note = f"backlog {plan.backlog:,}"
+    note = Text("backlog {backlog:,}", plan.backlog)
     findings.compare("drain", ours, public, note)
     findings.compare("drain-batched", ours, batched, note)
 
@@ -180,7 +181,7 @@ async def _purchases(plan: Plan, place: Place, shop: Shop, findings: Findings, t
 async def _latency(plan: Plan, folder: Path, shop: Shop, findings: Findings, tell: Tell) -> None:
     rate = median(findings.results["relay"].ours) / 3
     count = round(rate * plan.latency_seconds)
-    tell(f"latency at {rate:,.0f}/s ...")
+    tell(Text("latency at {rate:,.0f}/s ...", rate))
     await shop.stock(count, _money(count))
     meter = Meter()
     running = shop.running
@@ -196,7 +197,7 @@ async def _latency(plan: Plan, folder: Path, shop: Shop, findings: Findings, tel
     if meter.limits:
         raise BenchFailed(f"no latency can be claimed at {rate:.0f}/s: {meter.limits[0]}")
     seconds = meter.end.summary()
-    note = f"{rate:,.0f}/s for {plan.latency_seconds:.0f} s"
+    note = Text("{rate:,.0f}/s for {seconds:.0f} s", rate, plan.latency_seconds)
     findings.note("p50", [seconds["p50"] * 1000], note=note)
     findings.note("p99", [seconds["p99"] * 1000], note=note)
     findings.spent(THIRD, [slow])
@@ -213,7 +214,7 @@ async def _crowds(plan: Plan, shop: Shop, findings: Findings, tell: Tell) -> Non
         f"{FEW} buyers on each": (lambda buyers: shop.crowd(buyers, tokens), plan.buyers),
     }
     one, few = (await in_turn(plan, tell, sides)).values()
-    note = f"{plan.buyers:,} buyers"
+    note = Text("{buyers:,} buyers", plan.buyers)
     findings.compare("crowd", one, few, note)
 
 
@@ -222,16 +223,16 @@ async def _behind(plan: Plan, shop: Shop, findings: Findings, tell: Tell) -> Non
     early = _total(findings.cpu[TOP])
     first = plan.purchases * plan.rounds
     while (left := plan.behind - shop.bought) > 0:
-        tell(f"purchases so far: {shop.bought:,}")
+        tell(Text("purchases so far: {bought:,}", shop.bought))
         await shop.stock(min(left, plan.step), _money(plan.step))
         await shop.measure(min(left, plan.step))
     await shop.stock(plan.purchases * plan.rounds, _money(first))
     late = [_total((await shop.measure(plan.purchases)).cpu) for _ in range(plan.rounds)]
     behind = await shop.ended()
-    note = f"the {behind:,}th against the {first:,}th"
+    note = Text("the {behind:,}th against the {first:,}th", behind, first)
     findings.note("flat", late, [early] * len(late), note)
     largest = max(memory_bytes(shop.running.pids[name]) for name in SERVICES)
-    note = f"{behind:,} purchases"
+    note = Text("{behind:,} purchases", behind)
     findings.note("memory", [largest / 1e6], note=note)
 
 
@@ -243,7 +244,7 @@ async def _starts(place: Place, shop: Shop, url: str, findings: Findings, tell: 
         started = time.perf_counter()
         async with place.served(f"start-{name}", (f"services.{name}.main:app",), env):
             seconds.append(time.perf_counter() - started)
-        tell(f"{name} started in {seconds[-1]:.1f} s")
+        tell(Text("{name} started in {seconds:.1f} s", name, seconds[-1]))
     findings.note("start", [max(seconds)], note=findings.results["memory"].note)
 
 

@@ -13,6 +13,7 @@ from statistics import median
 from typing import Final
 
 from loadgen.bench.figures import FIGURES, Findings, Result
+from ops.i18n import Text
 
 BEGIN: Final = "<!-- what `zoco bench` writes begins here -->"
 END: Final = "<!-- and ends here -->"
@@ -21,9 +22,11 @@ WIDTH, BAR, LABEL = 760, 22, 400
 
 def markdown(findings: Findings, say: Callable[[str], str] = str) -> str:
     """The machine, the table of figures, and who spent which CPU. `say` puts what is said into another language."""
-    headings = map(say, ("figure", "against", "goal", "measured", "ours", "baseline"))
+    headings = (say("figure"), say("against"), say("goal"), say("measured"), say("ours"), say("baseline"))
+    machine = Text("{date}, {processors} processors, {system}, Python {version}.",
+                   date.today(), os.cpu_count(), platform.system(), platform.python_version())  # fmt: skip
     lines = [
-        say(f"{date.today()}, {os.cpu_count()} processors, {platform.system()}, Python {platform.python_version()}."),
+        say(machine),
         "",
         f"| {' | '.join(headings)} |",
         "| --- | --- | --- | --- | --- | --- |",

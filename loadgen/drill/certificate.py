@@ -21,8 +21,8 @@ from loadgen.load.latency import quantiles
 from loadgen.load.load import PATIENCE_SECONDS
 from loadgen.load.meter import Meter
 from loadgen.load.mixes import MIXES
-from loadgen.load.rows import Row, measured, spread, time
-from ops.i18n import say
+from loadgen.load.rows import Row, measured, row, spread, time
+from ops.i18n import Text, say
 
 # Exit codes: a promise was broken, or nothing was proved; without a guarantee, that it was not missed as it should be.
 FAILED: Final = 1
@@ -76,24 +76,27 @@ class Certificate:
     def _failed(self) -> list[str]:
         """Why the drill failed, whatever was taken away from the shop."""
         verdict, meter = self.verdict, self.meter
-        reasons = [f"promise {number} is broken: {PROMISES[number]}" for number in sorted(verdict.counts)]
-        reasons += [f"promise {number} was not checked: {why}" for number, why in sorted(verdict.unchecked.items())]
-        reasons += [f"{happened.fault}: {happened.trouble}" for happened in self.faults if happened.trouble]
-        reasons += [f"{one.happened.fault}: it met no purchase, and proved nothing" for one in self.met_none]
-        reasons += [f"{one.happened.fault}: {self._awaited}" for one in self.not_back]
+        says = "promise {number} is broken: {promise}"
+        reasons: list[str] = [Text(says, number, Text(PROMISES[number])) for number in sorted(verdict.counts)]
+        reasons += [Text("promise {number} was not checked: {why}", *one) for one in sorted(verdict.unchecked.items())]
+        reasons += [Text("{fault}: {trouble}", one.fault, one.trouble) for one in self.faults if one.trouble]
+        reasons += [Text("{fault}: it met no purchase, and proved nothing", it.happened.fault) for it in self.met_none]
+        reasons += [Text("{fault}: {awaited}", one.happened.fault, self._awaited) for one in self.not_back]
         if meter.abandoned:
-            reasons.append(f"{meter.abandoned:,} requests were given up: not accepted in {PATIENCE_SECONDS:.0f} s")
-        reasons += [f"{what} ({count} times)" for what, count in Counter(meter.wrong).most_common()]
+            says = "{requests:,} requests were given up: not accepted in {seconds:.0f} s"
+            reasons.append(Text(says, meter.abandoned, PATIENCE_SECONDS))
+        reasons += [Text("{what} ({count} times)", what, count) for what, count in Counter(meter.wrong).most_common()]
         reasons += [reason for judged in self.judged for reason in judged.reasons]
         reasons += [reason for reason in (self.unread, self.left) if reason is not None]
         if not meter.sold:
-            reasons.append("nothing was sold, so nothing was proved")
+            reasons.append(Text("nothing was sold, so nothing was proved"))
         return reasons
 
     @property
     def reasons(self) -> list[str]:
         """Why the drill failed. Without a guarantee it always does, by its own promise or because that held."""
-        return self._failed + ([f"without {self.without}: {self.outcome}"] if self.missed is False else [])
+        control = Text("without {guarantee}: {outcome}", self.without, self.outcome)
+        return [*self._failed, *([control] if self.missed is False else [])]
 
     @property
     def met_none(self) -> list[Met]:
@@ -106,7 +109,7 @@ class Certificate:
 
     @property
     def _awaited(self) -> str:
-        return "nothing was sold after it" if MIXES[self.mix].sells else "no purchase ended after it"
+        return Text("nothing was sold after it" if MIXES[self.mix].sells else "no purchase ended after it")
 
     @property
     def holds(self) -> bool:
@@ -123,12 +126,11 @@ class Certificate:
         if self.without is None:
             return None
         if self.missed:
-            says = "it was missed by its own promise: the drill fails, as it should"
-        elif self._failed:
+            return Text("it was missed by its own promise: the drill fails, as it should")
+        if self._failed:
             says = "IT WAS NOT MISSED BY ITS OWN PROMISE: the drill failed for another reason, which shows nothing"
-        else:
-            says = "IT WAS NOT MISSED: the audit is blind, or nothing went wrong"
-        return says
+            return Text(says)
+        return Text("IT WAS NOT MISSED: the audit is blind, or nothing went wrong")
 
     @property
     def exit_code(self) -> int:
@@ -191,57 +193,55 @@ class Certificate:
     def rows(self) -> list[Row]:
         """What a person reads, by name."""
         meter = self.meter
-        bought = f"{len(meter.purchases):,}: sold {meter.sold:,}, refused {meter.refused:,}"
+        asked = "{requests:,} requests, {rate:g} a second, mix {mix}, seed {seed}"
+        bought = "{purchases:,}: sold {sold:,}, refused {refused:,}"
         return [
-            ("load", f"{meter.arrived:,} requests, {self.rate:g} a second, mix {self.mix}, seed {self.seed}"),
+            row("load", asked, meter.arrived, self.rate, self.mix, self.seed),
             *self._control_rows(),
-            ("faults", counted(self.faults)),
-            ("accepted", bought),
-            *([("given up", f"{meter.abandoned:,}")] if meter.abandoned else []),
+            Row("faults", counted(self.faults)),
+            row("accepted", bought, len(meter.purchases), meter.sold, meter.refused),
+            *([Row("given up", f"{meter.abandoned:,}")] if meter.abandoned else []),
             *self._audit_rows(),
             *self._met_rows(),
             *([] if meter.limits else self._recovery_rows()),
             *measured(meter),
             *self.footprint.rows(),
-            *(row for judged in self.judged for row in judged.rows),
-            *([("what 0 means", meaning(self.exposed.purchases))] if self.holds else []),
+            *(one for judged in self.judged for one in judged.rows),
+            *([Row("what 0 means", meaning(self.exposed.purchases))] if self.holds else []),
         ]
 
     def _control_rows(self) -> list[Row]:
         if self.without is None:
             return []
         expected = " or ".join(map(str, sorted(self.must_break)))
-        return [("without", f"{self.without}: promise {expected} must be broken; {self.outcome}")]
+        says = "{guarantee}: promise {expected} must be broken; {outcome}"
+        return [row("without", says, self.without, expected, self.outcome)]
 
     def _audit_rows(self) -> list[Row]:
         """All that is in the shop's books, other loads' purchases too."""
         verdict = self.verdict
         if self.unread is not None:
-            return [("audit", self.unread)]
-        money = "exact" if not verdict.counts[1] else f"wrong for {verdict.counts[1]} users"
+            return [Row("audit", self.unread)]
         return [
-            ("lost", f"{verdict.lost:,}"),
-            ("doubled", f"{verdict.doubled:,}"),
-            ("oversold", f"{verdict.oversold:,}"),
-            ("money", money),
+            Row("lost", f"{verdict.lost:,}"),
+            Row("doubled", f"{verdict.doubled:,}"),
+            Row("oversold", f"{verdict.oversold:,}"),
+            Row("money", Text("wrong for {users} users", verdict.counts[1]) if verdict.counts[1] else Text("exact")),
         ]
 
     def _met_rows(self) -> list[Row]:
         """What the faults met."""
-        rows = [("under way", f"{self.exposed.purchases:,} purchases, while a fault lasted or until the shop was back")]
+        says = "{purchases:,} purchases, while a fault lasted or until the shop was back"
+        rows = [row("under way", says, self.exposed.purchases)]
         for (kind, who), found in self.kinds.items():
             bound = upper_bound(found.purchases) if self.holds else None
-            most = "" if bound is None else f", so at most {bound:.3%}"
-            rows.append(
-                (
-                    "of these",
-                    f"{kind}, {who}, {found.faults:,} times: {found.purchases:,} purchases under way{most}",
-                )
-            )
+            most = "" if bound is None else Text(", so at most {bound:.3%}", bound)
+            says = "{kind}, {who}, {faults:,} times: {purchases:,} purchases under way{most}"
+            rows.append(row("of these", says, kind, who, found.faults, found.purchases, most))
         if self.met_none:
-            rows.append(("proved nothing", f"{len(self.met_none):,} faults met no purchase"))
+            rows.append(row("proved nothing", "{faults:,} faults met no purchase", len(self.met_none)))
         if self.not_back:
-            rows.append(("not back", f"{len(self.not_back):,} faults: {self._awaited}"))
+            rows.append(row("not back", "{faults:,} faults: {why}", len(self.not_back), self._awaited))
         return rows
 
     def _recovery_rows(self) -> list[Row]:
@@ -250,9 +250,9 @@ class Certificate:
         for who in dict.fromkeys(one.who for one in self.met):
             seconds = [one.seconds for one in self.met if one.who == who and one.seconds is not None]
             if seconds:
-                found.append((f"{who} back", f"after {spread(quantiles(seconds))}"))
+                found.append(row(Text("{who} back", who), "after {spread}", spread(quantiles(seconds))))
         if (pause := self.meter.longest_pause_seconds) is not None:
-            found.append(("longest pause", f"{time(pause)} from one sale to the next"))
+            found.append(row("longest pause", "{pause} from one sale to the next", time(pause)))
         return found
 
 
@@ -293,5 +293,6 @@ def meaning(trials: int) -> str:
     """`trials`: purchases that were under way while something went wrong."""
     bound = upper_bound(trials)
     if bound is None:
-        return "nothing: no purchase was under way during a fault"
-    return f"none of {trials:,} purchases under way: under faults like these, at most {bound:.3%} at 95 % confidence"
+        return Text("nothing: no purchase was under way during a fault")
+    says = "none of {purchases:,} purchases under way: under faults like these, at most {bound:.3%} at 95 % confidence"
+    return Text(says, trials, bound)

@@ -54,7 +54,7 @@ def no_confirm(app: str) -> None:
     publish = Bus.publish
     speaking: set[asyncio.Future[None]] = set()
 
-    async def say(self: Bus, messages: Sequence[Message]) -> None:
+    async def speak(self: Bus, messages: Sequence[Message]) -> None:
         said = asyncio.ensure_future(publish(self, messages))
         while self.connected and not said.done():
             await asyncio.wait({said}, timeout=LOOK_SECONDS)
@@ -62,7 +62,7 @@ def no_confirm(app: str) -> None:
         await asyncio.gather(said, return_exceptions=True)
 
     async def say_and_go(self: Bus, messages: Sequence[Message]) -> None:
-        task = asyncio.ensure_future(say(self, messages))
+        task = asyncio.ensure_future(speak(self, messages))
         speaking.add(task)
         task.add_done_callback(speaking.discard)
 

@@ -13,7 +13,7 @@ from typing import Any, Final
 
 import aiohttp
 
-from loadgen.audit.books import Unreadable
+from loadgen.audit.text import Unreadable
 from loadgen.audit.verdict import Verdict
 from loadgen.drill import faults
 from loadgen.drill.certificate import Certificate, Judged
@@ -32,6 +32,7 @@ from loadgen.load.mixes import MIXES, Stock
 from loadgen.load.plan import Plan
 from loadgen.load.prepare import prepared
 from ops.cluster import Cluster, KubeError
+from ops.i18n import Text
 from ops.running import Running
 
 POLL_SECONDS: Final = 0.2
@@ -161,7 +162,7 @@ async def _audited(shop: Drilled, journals: Sequence[Path]) -> tuple[Verdict, st
     try:
         return await shop.audit(journals), None
     except (Unreadable, aiohttp.ClientError, KubeError, TimeoutError, OSError) as error:
-        return Verdict(), f"the books cannot be read: {str(error) or type(error).__name__}"
+        return Verdict(), Text("the books cannot be read: {why}", str(error) or type(error).__name__)
 
 
 @asynccontextmanager
@@ -249,7 +250,7 @@ async def _quiet(client: Client, load: Load, seconds: float) -> str | None:
     if (state := await _reached(client, _is_quiet, deadline)) is None:
         return None
     await _reached(client, _all_ready, deadline + ANSWER_SECONDS)
-    return f"not quiet after {seconds:g} s: {_left(state)}"
+    return Text("not quiet after {seconds:g} s: {left}", seconds, _left(state))
 
 
 async def _reached(client: Client, wanted: Callable[[State], bool], deadline: float) -> State | None:
@@ -267,13 +268,15 @@ async def _reached(client: Client, wanted: Callable[[State], bool], deadline: fl
 
 def _left(state: State) -> str:
     if not state:
-        return "the front door does not answer"
+        return Text("the front door does not answer")
     queues = state["colas"] or {}
     waiting = {name: depth["messages"] for name, depth in queues.items() if depth["messages"]}
     away = [name for name, service in state["servicios"].items() if not service["ready"]]
-    return (
-        f"{state['sinTerminar']} purchases and entries on their way; messages waiting: {waiting or 'none'}; "
-        f"not ready: {', '.join(away) or 'none'}"
+    return Text(
+        "{under_way} purchases and entries on their way; messages waiting: {waiting}; not ready: {away}",
+        state["sinTerminar"],
+        waiting or Text("none"),
+        ", ".join(away) or Text("none"),
     )
 
 

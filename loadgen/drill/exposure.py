@@ -12,6 +12,7 @@ from math import inf
 from loadgen.drill import faults
 from loadgen.drill.faults import Happened
 from loadgen.load.meter import Meter, Purchase
+from ops.i18n import Text
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,8 +50,8 @@ class Met:
             case faults.BROKER:
                 return "RabbitMQ"
             case faults.NETWORK:
-                return "the network"
-        return "services"
+                return Text("the network")
+        return Text("services")
 
     @property
     def kind(self) -> tuple[str, str]:

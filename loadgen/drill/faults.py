@@ -10,6 +10,7 @@ from random import Random
 from typing import Final, Literal, Protocol
 
 from loadgen.load.clock import CLOCK
+from ops.i18n import Text
 
 SERVICES: Final = ("compras", "tokens", "usuarios", "transacciones")
 BROKER: Final = "rabbitmq"
@@ -189,7 +190,8 @@ async def kill_when_there(
             await asyncio.to_thread(kill)
         except not_there as error:
             if time.monotonic() > deadline:
-                raise FaultFailed(f"there was no {victim} to kill in {patience_seconds:.0f} s: {error}") from None
+                says = "there was no {victim} to kill in {seconds:.0f} s: {error}"
+                raise FaultFailed(Text(says, victim, patience_seconds, error)) from None
             await asyncio.sleep(POLL_SECONDS)
         else:
             began(now)

@@ -10,6 +10,7 @@ from pathlib import Path
 from statistics import median
 from typing import Any, Final
 
+from loadgen.load.rows import Row, row
 from ops.running import LocalError, Running
 
 SAMPLE_SECONDS: Final = 1.0
@@ -49,17 +50,15 @@ class Footprint:
         count = len(self.samples) // 4
         return middle(self.samples[:count]), middle(self.samples[-count:])
 
-    def rows(self) -> list[tuple[str, str]]:
+    def rows(self) -> list[Row]:
         """For the certificate."""
         if (found := self.quarters()) is None:
             return []
         first, last = found
+        memory = "{first:.0f} MB in the first quarter, {last:.0f} in the last"
         return [
-            (
-                "memory",
-                f"{first.memory_bytes / 1e6:.0f} MB in the first quarter, {last.memory_bytes / 1e6:.0f} in the last",
-            ),
-            ("open files", f"{first.files} in the first quarter, {last.files} in the last"),
+            row("memory", memory, first.memory_bytes / 1e6, last.memory_bytes / 1e6),
+            row("open files", "{first} in the first quarter, {last} in the last", first.files, last.files),
         ]
 
     def as_json(self) -> dict[str, Any] | None:

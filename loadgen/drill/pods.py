@@ -11,6 +11,7 @@ import aiohttp
 
 from loadgen.drill.faults import Fault, FaultFailed, kill_when_there
 from ops.cluster import PORT, Cluster, KubeError
+from ops.i18n import Text
 from ops.process import free_port
 
 # A pod of RabbitMQ takes half a minute to be back, and longer on a busy cluster.
@@ -29,7 +30,7 @@ class KubeTarget:
 
     async def do(self, fault: Fault, began: Callable[[float], None]) -> None:
         if fault.kind != "delete":
-            raise FaultFailed(f"{fault.kind} cannot be done to pods: leave out --kube")
+            raise FaultFailed(Text("{kind} cannot be done to pods: leave out --kube", fault.kind))
 
         def kill() -> None:
             self._cluster.kill(fault.victim, fault.seconds or None)
@@ -83,4 +84,4 @@ async def _in_time(answered: asyncio.Event) -> None:
     try:
         await asyncio.wait_for(answered.wait(), FORWARD_SECONDS)
     except TimeoutError:
-        raise KubeError(f"no pod of compras answers in {FORWARD_SECONDS:.0f} s: `kubectl get pods`") from None
+        raise KubeError("no pod of compras answers in {seconds:.0f} s: `kubectl get pods`", FORWARD_SECONDS) from None

@@ -20,9 +20,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
-from loadgen.audit.books import Unreadable
+from loadgen.audit.text import Unreadable
 from loadgen.drill.certificate import Judged
-from ops.i18n import Speaker, say
+from loadgen.load.rows import Row
+from ops.console import Speaker
+from ops.i18n import Text, say
 
 SOURCE: Final = Path(__file__).parents[1] / "porcupine"
 # Beside the environment that runs this: `make clean` takes it away, too.
@@ -45,7 +47,7 @@ class Judgement:
     @property
     def reasons(self) -> list[str]:
         """Why it does not hold."""
-        return [*self.broken, *([f"not checked by Porcupine: {self.unchecked}"] if self.unchecked else [])]
+        return [*self.broken, *([_not_checked(self.unchecked)] if self.unchecked else [])]
 
     @property
     def holds(self) -> bool:
@@ -54,10 +56,11 @@ class Judgement:
     def rows(self) -> str:
         """One line for a person."""
         if self.broken:
-            return f"{len(self.broken):,} histories that cannot be true"
+            return Text("{histories:,} histories that cannot be true", len(self.broken))
         if self.unchecked:
-            return f"not checked by Porcupine: {self.unchecked}"
-        return f"{self.purchases:,} purchases of {self.tokens:,} tokens: what each client was told can be true"
+            return _not_checked(self.unchecked)
+        says = "{purchases:,} purchases of {tokens:,} tokens: what each client was told can be true"
+        return Text(says, self.purchases, self.tokens)
 
     def as_json(self) -> dict[str, Any]:
         return {
@@ -67,6 +70,10 @@ class Judgement:
             "broken": list(self.broken),
             "unchecked": self.unchecked,
         }
+
+
+def _not_checked(why: str) -> str:
+    return Text("not checked by Porcupine: {why}", why)
 
 
 class NotBuilt(Exception):
@@ -97,7 +104,7 @@ def judge(*, alone: bool) -> Callable[[Sequence[Path]], Awaitable[Judged]]:
             found = await asyncio.to_thread(judged, journals, alone=alone)
         except Unreadable as error:
             found = Judgement(unchecked=str(error))
-        return Judged("porcupine", [("Porcupine", found.rows())], found.reasons, found.as_json())
+        return Judged("porcupine", [Row("Porcupine", found.rows())], found.reasons, found.as_json())
 
     return judging
 
@@ -111,17 +118,17 @@ def _built() -> Path:
         return program
     go = shutil.which("go")
     if go is None:
-        raise NotBuilt("Go is missing: install it (https://go.dev/dl)")
+        raise NotBuilt(Text("Go is missing: install it (https://go.dev/dl)"))
     # Others may be building it, too: the last one to be ready wins, and all are the same.
     mine = program.with_suffix(f".{os.getpid()}")
     command = [go, "build", "-buildvcs=false", "-o", str(mine), "."]
     try:
         done = subprocess.run(command, cwd=SOURCE, capture_output=True, text=True, check=False, timeout=BUILD_SECONDS)
         if done.returncode:
-            raise NotBuilt(f"it cannot be built: {_last_line(done.stderr)}")
+            raise NotBuilt(Text("it cannot be built: {why}", _last_line(done.stderr)))
         mine.replace(program)
     except (OSError, subprocess.TimeoutExpired) as error:
-        raise NotBuilt(f"it cannot be built: {error}") from error
+        raise NotBuilt(Text("it cannot be built: {why}", error)) from error
     return program
 
 
@@ -129,59 +136,60 @@ def _run(command: Sequence[str]) -> dict[str, Any]:
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     if done.returncode:
         # A panic of Go's begins with what went wrong; the rest is where.
-        why = done.stderr.partition("\n")[0] or "no reason given"
-        raise NotBuilt(f"it ended with exit code {done.returncode}: {why}")
+        why = done.stderr.partition("\n")[0] or Text("no reason given")
+        raise NotBuilt(Text("it ended with exit code {code}: {why}", done.returncode, why))
     found: dict[str, Any] = json.loads(done.stdout)
     return found
 
 
 def _last_line(text: str) -> str:
-    return text.strip().rpartition("\n")[2] or "no reason given"
+    return text.strip().rpartition("\n")[2] or Text("no reason given")
 
 
 def _unreadable(file: str, line: int, why: str) -> Unreadable:
     if why == "missing":
-        return Unreadable(f"{file} cannot be opened: name a client's journal")
+        return Unreadable("{file} cannot be opened: name a client's journal", file)
     if why == "format":
-        return Unreadable(f"{file} has a newer format than Porcupine's reader knows")
+        return Unreadable("{file} has a newer format than Porcupine's reader knows", file)
     if why == "shop":
-        return Unreadable(f"{file} is of another shop than the journals before it")
-    return Unreadable(f"{file}, line {line} is no whole line of a client's journal")
+        return Unreadable("{file} is of another shop than the journals before it", file)
+    return Unreadable("{file}, line {line} is no whole line of a client's journal", file, line)
 
 
 def _broken(found: dict[str, Any]) -> list[str]:
     """A sentence for each history that cannot be true."""
-    said = [f"purchase {one['purchase']} was told two ends: {', '.join(one['told'])}" for one in found["twice"]]
-    said += [f"purchase {one} was told its end before it was asked for" for one in found["backwards"]]
+    says = "purchase {purchase} was told two ends: {ends}"
+    said: list[str] = [Text(says, one["purchase"], ", ".join(one["told"])) for one in found["twice"]]
+    said += [Text("purchase {purchase} was told its end before it was asked for", one) for one in found["backwards"]]
     for one in found["broken"]:
         token, later, earlier = one["token"], one["next"], one["earlier"]
         if earlier:
-            said.append(
-                f"token {token}: purchase {earlier['purchase']} was told {earlier['told']} before anybody asked for "
-                f"{later['purchase']}, which was told {later['told']}: that cannot both be true"
+            says = (
+                "token {token}: purchase {purchase} was told {told} before anybody asked for {later}, "
+                "which was told {later_told}: that cannot both be true"
             )
+            said.append(Text(says, token, earlier["purchase"], earlier["told"], later["purchase"], later["told"]))
         else:
-            said.append(
-                f"token {token}: purchase {later['purchase']} was told {later['told']}, "
-                f"which fits none of the {one['operations']:,} purchases of this token"
+            says = (
+                "token {token}: purchase {purchase} was told {told}, "
+                "which fits none of the {operations:,} purchases of this token"
             )
+            said.append(Text(says, token, later["purchase"], later["told"], one["operations"]))
     return said
 
 
 def _unchecked(found: dict[str, Any]) -> str | None:
     if found["unchecked"]:
         one = found["unchecked"][0]
-        return (
-            f"{len(found['unchecked']):,} tokens, which was too much for it, "
-            f"as token {one['token']} with {one['operations']:,} purchases"
-        )
+        says = "{tokens:,} tokens, which was too much for it, as token {token} with {operations:,} purchases"
+        return Text(says, len(found["unchecked"]), one["token"], one["operations"])
     if found["partly"]:
         one = found["partly"][0]
-        return f"{one['file']} ends early, at line {one['line']}: its client may have asked for more"
+        return Text("{file} ends early, at line {line}: its client may have asked for more", one["file"], one["line"])
     if not found["purchases"]:
-        return "no client asked for anything"
+        return Text("no client asked for anything")
     if unseen := found["purchases"] - found["ended"]:
-        return f"the end of {unseen:,} of {found['purchases']:,} purchases was not seen"
+        return Text("the end of {unseen:,} of {purchases:,} purchases was not seen", unseen, found["purchases"])
     return None
 
 

@@ -14,8 +14,8 @@ from yarl import URL
 
 from loadgen.audit import books
 from loadgen.audit.audit import Books, audit
-from loadgen.audit.books import NotAShop, Unreadable
 from loadgen.audit.clients import client_journal
+from loadgen.audit.text import NotAShop, Unreadable
 from loadgen.audit.verdict import Verdict
 from ops.cluster import Cluster
 from ops.running import LocalError, Running
@@ -80,11 +80,11 @@ def _seed(folder: Path, name: str) -> list[dict[str, Any]]:
         file = file if file.exists() else folder / name / f"{name}.json"
         rows = json.loads(file.read_bytes())
     except PermissionError as error:
-        raise Unreadable(f"{file} cannot be read ({error.strerror}): read it as who wrote it") from error
+        raise Unreadable("{file} cannot be read ({why}): read it as who wrote it", file, error.strerror) from error
     except (OSError, ValueError) as error:
-        raise NotAShop(f"{file} is no seed ({error}): name the folder of the seed's files") from error
+        raise NotAShop("{file} is no seed ({error}): name the folder of the seed's files", file, error) from error
     if not isinstance(rows, list) or not all(isinstance(row, dict) and "id" in row for row in rows):
-        raise NotAShop(f"{file} is no list of rows with ids, and so no seed: name the folder of the seed's files")
+        raise NotAShop("{file} is no list of rows with ids, and so no seed: name the folder of the seed's files", file)
     return rows
 
 

@@ -15,7 +15,7 @@ from loadgen.drill.faults import Happened
 from loadgen.load.clock import CLOCK
 from loadgen.load.meter import Meter
 from loadgen.load.points import Point
-from ops.i18n import in_spanish, say
+from ops.i18n import language, say
 
 WIDTH: Final = 900
 HEIGHT: Final = 200
@@ -47,11 +47,10 @@ def html(title: str, meter: Meter, faults: Sequence[Happened], rows: Sequence[tu
     marks = [(fault.began - start, f"{fault.fault.kind} {fault.fault.victim}") for fault in happened]
     plots = "".join(_plot(name, scale, lines, points, marks) for name, scale, lines in _curves(points))
     table = "".join(f"<tr><td>{escape(say(name))}</td><td>{escape(say(value))}</td></tr>" for name, value in rows)
-    language = "es" if in_spanish() else "en"
     legend = say("Red lines: the faults; rest the pointer on one to read it.") if points and marks else ""
     return (
-        f"<!doctype html><html lang={language}><meta charset=utf-8><title>{escape(title)}</title><style>{STYLE}</style>"
-        f"<h1>{escape(title)}</h1><p>{escape(made())}</p><table>{table}</table>{plots}"
+        f"<!doctype html><html lang={language()}><meta charset=utf-8><title>{escape(title)}</title>"
+        f"<style>{STYLE}</style><h1>{escape(title)}</h1><p>{escape(made())}</p><table>{table}</table>{plots}"
         f"<p>{legend}</p></html>"
     )
 
@@ -72,7 +71,7 @@ def _curves(points: Sequence[Point]) -> list[tuple[str, type[_Linear | _Log], li
 
     return [
         (
-            "Requests a second",
+            say("Requests a second"),
             _Linear,
             [
                 Line("due", [point.arrived for point in points]),
@@ -82,7 +81,7 @@ def _curves(points: Sequence[Point]) -> list[tuple[str, type[_Linear | _Log], li
             ],
         ),
         (
-            "Latency, from the instant at which a request was due",
+            say("Latency, from the instant at which a request was due"),
             _Log,
             [
                 Line("202, median", latency(accept, 0)),
@@ -91,7 +90,7 @@ def _curves(points: Sequence[Point]) -> list[tuple[str, type[_Linear | _Log], li
                 Line("end, 99 %", latency(end, 1)),
             ],
         ),
-        ("Backlog: due, and not at its end", _Linear, [Line("requests", [point.backlog for point in points])]),
+        (say("Backlog: due, and not at its end"), _Linear, [Line("requests", [point.backlog for point in points])]),
     ]
 
 
@@ -102,10 +101,10 @@ def _plot(
     points: Sequence[Point],
     marks: Sequence[tuple[float, str]],
 ) -> str:
-    """The curves over one axis. `name` and the curves' names are put into the reader's language."""
+    """The curves over one axis. The curves' names are put into the reader's language."""
     if all(value is None for line in lines for value in line.values):
         return ""
-    name, scale = escape(say(name)), scaled(lines)
+    name, scale = escape(name), scaled(lines)
     last = points[-1].at_seconds + 1
 
     def x(seconds: float) -> float:

@@ -73,7 +73,7 @@ async def _until_ready(data: Path, shop: Process, log: Path) -> None:
         while not await _ready(data, http):
             if shop.code is not None or time.monotonic() > deadline:
                 lines = log.read_text(encoding="utf-8", errors="replace").splitlines()
-                raise LocalError(f"the shop does not start; {log} ends with: {' / '.join(lines[-5:])}")
+                raise LocalError("the shop does not start; {log} ends with: {lines}", log, " / ".join(lines[-5:]))
             await asyncio.sleep(POLL_SECONDS)
 
 

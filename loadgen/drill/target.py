@@ -18,6 +18,7 @@ from yarl import URL
 from loadgen.drill.faults import BROKER, POLL_SECONDS, Fault, FaultFailed, kill_when_there
 from loadgen.drill.proxy import Proxy
 from loadgen.load.clock import CLOCK
+from ops.i18n import Text
 from ops.process import is_ours
 from ops.running import LocalError, Running, kill_process
 
@@ -82,7 +83,7 @@ class LocalTarget:
     async def _wipe(self, seconds: float, began: Callable[[float], None]) -> None:
         disk = self._data / BROKER / "data"
         if not disk.exists():
-            raise FaultFailed(f"there is no disk of RabbitMQ in {disk}: it is not ours to wipe")
+            raise FaultFailed(Text("there is no disk of RabbitMQ in {disk}: it is not ours to wipe", disk))
         await self._kill(BROKER, seconds, began)
         await asyncio.to_thread(shutil.rmtree, disk)
 
@@ -146,5 +147,5 @@ class LocalTarget:
             if pid is not None and is_ours(pid, mark):
                 return pid
             if time.monotonic() > deadline:
-                raise FaultFailed(f"there was no {victim} in {PATIENCE_SECONDS:.0f} s")
+                raise FaultFailed(Text("there was no {victim} in {seconds:.0f} s", victim, PATIENCE_SECONDS))
             await asyncio.sleep(POLL_SECONDS)

@@ -18,6 +18,7 @@ import msgspec
 
 from loadgen.load.journal import ClientJournal, answer_of
 from ops.errors import UserError
+from ops.i18n import Text
 
 # A buyer who gets no answer, or a 503, sends the same request again, under the same key, for so long.
 PATIENCE_SECONDS: Final = 60.0
@@ -133,7 +134,7 @@ class Client:
             if status not in (None, 503):
                 raise AssertionError(f"the front door answered {status}: {told}")
             if time.monotonic() > deadline:
-                raise NotQuiet(f"not accepted in {PATIENCE_SECONDS:.0f} s: {told or 'no answer'}")
+                raise NotQuiet("not accepted in {seconds:.0f} s: {told}", PATIENCE_SECONDS, told or Text("no answer"))
             await asyncio.sleep(RETRY_SECONDS)
 
     async def get(self, path: str) -> Any:
@@ -165,7 +166,7 @@ class Client:
             except (aiohttp.ClientError, TimeoutError, OSError):
                 pass
             await asyncio.sleep(RETRY_SECONDS)
-        raise NotQuiet(f"{method} {path} was not accepted in {PATIENCE_SECONDS:.0f} s")
+        raise NotQuiet("{method} {path} was not accepted in {seconds:.0f} s", method, path, PATIENCE_SECONDS)
 
     async def prepare(self, *, users: Iterable[int], tokens: Iterable[int], saldo: int, precio: int) -> None:
         """Register buyers with this much money, and put tokens up for sale at this price."""
@@ -191,7 +192,7 @@ class Client:
         """
         deadline = time.monotonic() + seconds
         seen = 0
-        left: Any = "the front door does not answer"
+        left: Any = Text("the front door does not answer")
         while time.monotonic() < deadline:
             try:
                 left = await self.get("/estado")
@@ -201,14 +202,14 @@ class Client:
             except (aiohttp.ClientError, TimeoutError, OSError):
                 pass
             await asyncio.sleep(RETRY_SECONDS)
-        raise NotQuiet(f"not quiet after {seconds:.0f} s: {left}")
+        raise NotQuiet("not quiet after {seconds:.0f} s: {left}", seconds, left)
 
 
 def _own_limit(error: BaseException) -> str | None:
     """What this process, and not the shop, has run out of, if that is what the error says."""
     match getattr(error, "errno", None):
         case errno.EMFILE | errno.ENFILE:
-            return "the client ran out of descriptors"
+            return Text("the client ran out of descriptors")
         case errno.EADDRNOTAVAIL:
-            return "the client ran out of ports"
+            return Text("the client ran out of ports")
     return None

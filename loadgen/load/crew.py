@@ -99,8 +99,8 @@ class Crew:
             found: Meter | Progress = await heard(process.stdout)
         except asyncio.IncompleteReadError:
             code = await process.wait()
-            says = f"worker {place + 2} of the load ended with exit code {code} before it had sent its share"
-            raise WorkerDied(says) from None
+            says = "worker {worker} of the load ended with exit code {code} before it had sent its share"
+            raise WorkerDied(says, place + 2, code) from None
         return found
 
 

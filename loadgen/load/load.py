@@ -13,6 +13,7 @@ from loadgen.load.clock import CLOCK
 from loadgen.load.follow import Follower
 from loadgen.load.meter import Meter
 from loadgen.load.mixes import Ask
+from ops.i18n import Text
 
 # A buyer who gets no answer, or a 503, asks again after so long, or once others are answered, and gives up at last.
 PAUSE_SECONDS: Final = 0.2
@@ -131,23 +132,23 @@ class Load:
 
 def _wrong(ask: Ask, status: int | None, told: Any) -> str | None:
     """What no shop should answer, as a sentence."""
-    what = ask.bad.wrong if ask.bad else "a good request"
+    what = Text(ask.bad.wrong if ask.bad else "a good request")
     # 422 is also what a key gets that was used for something else.
     if status not in ({400, 413, 415, 422} if ask.bad else {200, 202, 422}):
-        return f"{what} was answered {status}"
+        return Text("{what} was answered {status}", what, status)
     if status != 422 and not ask.bad and not (isinstance(told, dict) and isinstance(told.get("id"), str)):
-        return f"{what} was answered {status} with {_kind(told)}"
+        return Text("{what} was answered {status} with {kind}", what, status, _kind(told))
     return None
 
 
 def _kind(told: Any) -> str:
     match told:
         case None:
-            return "null"
+            return Text("null")
         case dict():
-            return "no id"
+            return Text("no id")
         case list():
-            return "a list"
+            return Text("a list")
         case str():
-            return "what is no JSON object"
-    return "a number"
+            return Text("what is no JSON object")
+    return Text("a number")

@@ -12,6 +12,7 @@ from typing import Any, Final
 
 from loadgen.load.latency import Latency
 from loadgen.load.points import Instants, Point
+from ops.i18n import Text
 
 # A client that reaches less than this part of its rate, or sends later than this (p99) than it should, measures itself.
 LEAST_OF_RATE: Final = 0.95
@@ -182,15 +183,15 @@ class Meter:
         return self.sent_count / (self.last_sent - self.started + 1 / self.asked_rate)
 
     @property
-    def limits(self) -> list[str]:
+    def limits(self) -> Sequence[str]:
         """Why no latency is claimed: it would be the client's own. Nothing when the client kept up."""
-        found = [f"{what} ({count:,} times)" for what, count in self.ran_out.items()]
-        rate, asked = self.rate, self.asked_rate
-        long_enough = asked is not None and self.sent_count / asked >= JUDGED_SECONDS
-        if rate is not None and asked is not None and long_enough and rate < LEAST_OF_RATE * asked:
-            found.append(f"the client was too slow: it reached {rate:,.1f} of {asked:,.1f} requests a second")
+        found = [Text("{what} ({count:,} times)", what, count) for what, count in self.ran_out.items()]
+        rate, asked = self.rate, self.asked_rate or 0.0  # Where none was asked there is none.
+        if rate is not None and self.sent_count / asked >= JUDGED_SECONDS and rate < LEAST_OF_RATE * asked:
+            says = "the client was too slow: it reached {rate:,.1f} of {asked:,.1f} requests a second"
+            found.append(Text(says, rate, asked))
         if (lag := self.lag.at(99)) > LAG_SECONDS:
-            found.append(f"the client was too slow: it sent {lag * 1000:,.0f} ms (p99) later than it should")
+            found.append(Text("the client was too slow: it sent {ms:,.0f} ms (p99) later than it should", lag * 1000))
         return found
 
     @property

@@ -14,8 +14,9 @@ from breaches import Breach
 from edited_books import SERVICES, Edited
 
 from loadgen.audit.audit import Books, audit
-from loadgen.audit.books import Unreadable, from_folder
+from loadgen.audit.books import from_folder
 from loadgen.audit.clients import client_journal
+from loadgen.audit.text import Unreadable
 from loadgen.audit.verdict import Verdict
 
 

@@ -45,7 +45,7 @@ from mutmut.mutation.file_mutation import MutationVisitor
 from mutmut.mutation.mutators import mutation_operators
 from mutmut.mutation.pragma_handling import IgnoredCode
 
-from loadgen.audit.books import Unreadable
+from loadgen.audit.text import Unreadable
 
 HERE: Final = Path(__file__).resolve().parent
 ROOT: Final = HERE.parents[1]

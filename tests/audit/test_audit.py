@@ -13,14 +13,16 @@ from typing import Any
 import msgspec
 import pytest
 from generated_books import generate
+from languages import reading
 
 from broker.messages import compra_id
 from loadgen.audit import books
 from loadgen.audit.audit import Books, audit
-from loadgen.audit.books import SERVICES, Unreadable
+from loadgen.audit.books import SERVICES
 from loadgen.audit.clients import client_journal, purchase_id
+from loadgen.audit.text import Unreadable
 from loadgen.audit.verdict import LISTED, Breach, Verdict
-from ops import i18n as words
+from ops.i18n import say
 from services.compras.domain import Compra
 from services.compras.views import vista
 
@@ -55,7 +57,9 @@ def audited(folder: Path, **more: Any) -> Verdict:
 
 def in_spanish(breach: Breach) -> str:
     """As `zoco audit` prints it to who reads Spanish, without the places in files."""
-    return re.sub(r"/\S+", "", words.spanish(f"promise {breach.promise}: {breach.about}: {breach.says}"))
+    with reading("es"):
+        said = say("promise {promise}: {about}: {says}", breach.promise, breach.about, breach.says)
+    return re.sub(r"/\S+", "", said)
 
 
 def journal(folder: Path, service: str) -> Path:

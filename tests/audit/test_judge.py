@@ -14,7 +14,8 @@ import pytest
 from generated_books import generate
 
 from loadgen.audit.audit import Books, audit
-from loadgen.audit.books import SERVICES, Unreadable, from_folder
+from loadgen.audit.books import SERVICES, from_folder
+from loadgen.audit.text import Unreadable
 from loadgen.audit.verdict import Verdict
 
 PURCHASES = 400

@@ -16,7 +16,7 @@ import pytest
 from generated_books import generate
 from histories import Purchase, altered, told, true_history, write
 
-from loadgen.audit.books import Unreadable
+from loadgen.audit.text import Unreadable
 from loadgen.drill import porcupine
 from loadgen.drill.porcupine import Judgement, judged
 

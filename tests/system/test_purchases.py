@@ -10,7 +10,7 @@ from patience import END_SECONDS, PATIENCE_SECONDS
 from shop_builders import Shop, start
 
 from broker.services import SERVICES
-from loadgen.audit.books import Unreadable
+from loadgen.audit.text import Unreadable
 from loadgen.drill.reconcile import reconcile_running
 from loadgen.load.client import Client
 

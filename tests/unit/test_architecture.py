@@ -37,7 +37,6 @@ LONG_FILES = {
     "loadgen/audit/model.py": 412,
     "loadgen/audit/selling.py": 337,
     "loadgen/bench/sides.py": 304,
-    "ops/spanish.py": 745,
     "ops/supervisor.py": 401,
     "services/compras/requests.py": 330,
 }
