@@ -16,7 +16,7 @@ from typing import Any
 from broker.messages import HEARD_BY, CompraSolicitada, Message, TokenPublicado, UsuarioRegistrado, compra_id
 from loadgen.load.mixes import MIXES, Stock, asks
 from services.compras.domain import DOMAIN as COMPRAS
-from services.compras.main import vista
+from services.compras.views import vista
 from services.shared.journal.disk import LocalDisk
 from services.shared.journal.store import JsonStore
 from services.shared.runtime import utc_now
