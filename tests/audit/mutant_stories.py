@@ -231,7 +231,7 @@ class Shop:
         return {
             "usuarios": json.loads(self.stores["usuarios"].shelf.body()),
             "tokens": json.loads(self.stores["tokens"].shelf.body()),
-            "transacciones": [public(sales.word(sales.book.place(n))) for n in sales.book.lines()],
+            "transacciones": _or_nothing(public(sales.word(sales.book.place(n))) for n in sales.book.lines()),
             "compras": _or_nothing(
                 vista(book.find(book.word(book.book.place(n))["compraId"])) for n in book.book.lines()
             ),
