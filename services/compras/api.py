@@ -165,16 +165,17 @@ def _path(name: str, kind: str = "integer") -> dict[str, Any]:
     return {"name": name, "in": "path", "required": True, "schema": {"type": kind}}
 
 
-def _query(name: str, description: str) -> dict[str, Any]:
-    return {"name": name, "in": "query", "description": description, "schema": {"type": "integer", "minimum": 0}}
+def _query(name: str, least: int, most: int, description: str) -> dict[str, Any]:
+    schema = {"type": "integer", "minimum": least, "maximum": most}
+    return {"name": name, "in": "query", "description": description, "schema": schema}
 
 
-_FIRST: Final = [_query("limite", "The first so many by id; unless told, all")]
+_FIRST: Final = [_query("limite", 1, 10_000, "The first so many by id; unless told, all")]
 _RECORDS: Final = [
-    _query("usuarioId", "Of this user"),
-    _query("tokenId", "Of this token"),
-    _query("desde", "Ids above this one"),
-    _query("limite", "So many; unless told, 1,000"),
+    _query("usuarioId", 1, MAX_ID, "Of this user"),
+    _query("tokenId", 1, MAX_ID, "Of this token"),
+    _query("desde", 0, MAX_ID, "Ids above this one"),
+    _query("limite", 1, 10_000, "So many; unless told, 1,000"),
 ]
 # What the others show, who show it, and what can be asked of them.
 for _place, _answer, _asked, _errors in (

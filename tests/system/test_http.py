@@ -14,6 +14,7 @@ from typing import Any
 import aio_pika
 import aiohttp
 import pytest
+from jsonschema import Draft202012Validator
 from patience import PATIENCE_SECONDS
 from shop_builders import Shop
 
@@ -24,9 +25,18 @@ JSON = {"Content-Type": "application/json"}
 GOOD = b'{"usuarioId": 1, "tokenId": 101}'
 
 
+# Headers that an answer has only where there is more, or where it was preferred to wait.
+OPTIONAL = {"Link", "Preference-Applied"}
+
+
 async def ask(shop: Shop, method: str, path: str, **options: Any) -> tuple[int, dict[str, Any], Any]:
     async with aiohttp.ClientSession() as http, http.request(method, shop.front + path, **options) as answer:
         return answer.status, await answer.json(content_type=None), answer.headers
+
+
+async def get_json(url: str) -> Any:
+    async with aiohttp.ClientSession() as http, http.get(url) as answer:
+        return await answer.json()
 
 
 @pytest.mark.parametrize(
@@ -285,3 +295,57 @@ def client_waits(shop: Shop, estado: dict[str, Any]) -> bool:
     """The sale is made, and its record waits."""
     queue: dict[str, int] = (estado["colas"] or {}).get("transacciones", {})
     return queue.get("messages", 0) > 0
+
+
+async def test_what_is_answered_is_as_documented(shop: Shop, numbers: Iterator[int]) -> None:
+    first = next(numbers)
+    documents = {name: await get_json(url + "/openapi.json") for name, url in shop.running.urls.items()}
+    example = documents["compras"]["paths"]["/compras"]["post"]["requestBody"]["content"]["application/json"]["schema"]
+    wait = {"Prefer": "wait=10"}
+    operator = {**wait, "Authorization": f"Bearer {shop.running.operator_token}"}
+    async with shop.client() as client:
+        await client.prepare(users=[first], tokens=[first, first + 1], saldo=10, precio=10)
+
+    async def answered(place: str, method: str, path: str, name: str = "compras", **options: Any) -> Any:
+        url = shop.running.urls[name] + path
+        async with aiohttp.ClientSession() as http, http.request(method, url, **options) as answer:
+            body = await answer.json(content_type=None)
+            documented = documents[name]["paths"][place][method.lower()]["responses"][str(answer.status)]
+            (schema,) = (kind["schema"] for kind in documented["content"].values())
+            assert answer.content_type in documented["content"]
+            Draft202012Validator({**schema, "components": documents[name]["components"]}).validate(body)
+            assert all(name in answer.headers for name in documented.get("headers", {}).keys() - OPTIONAL)
+            return body
+
+    # The example that /docs shows is one that works: with the seed it buys.
+    bought = await answered("/compras", "POST", "/compras", json=example["examples"][0], headers=wait)
+    assert bought["estado"] == "registrada" or bought["motivo"] in ("token-vendido", "saldo-insuficiente")
+    bought = await answered("/compras", "POST", "/compras", json={"usuarioId": first, "tokenId": first}, headers=wait)
+    assert bought["estado"] == "registrada"
+    refused = await answered(
+        "/compras", "POST", "/compras", json={"usuarioId": first, "tokenId": first, "precioMaximo": 10}, headers=wait
+    )
+    assert refused["motivo"] == "token-vendido"
+    await answered("/compras", "POST", "/compras", json={"usuarioId": first, "tokenId": first + 1})
+    await answered("/compras/{compra_id}", "GET", f"/compras/{bought['id']}")
+    await answered("/compras/{compra_id}", "GET", "/compras/nada")
+    await answered("/compras", "GET", f"/compras?usuarioId={first}&limite=1")
+    alta = await answered("/usuarios/{usuario_id}", "PUT", f"/usuarios/{first}", json={"nombre": "A"}, headers=operator)
+    await answered("/altas/{alta_id}", "GET", f"/altas/{alta['id']}", headers=operator)
+    await answered("/tokens", "POST", "/tokens", json=[sol(first + 2)], headers=operator)
+    await answered("/estado", "GET", "/estado")
+    for name in ("compras", "tokens"):
+        await answered("/tokens", "GET", "/tokens", name)
+        await answered("/tokens/{token_id}", "GET", f"/tokens/{first}", name)
+        await answered("/tokens/{token_id}", "GET", f"/tokens/{first + 2}", name)
+        await answered("/tokens/{token_id}", "GET", "/tokens/x", name)
+    for name in ("compras", "usuarios"):
+        await answered("/usuarios", "GET", "/usuarios", name)
+        await answered("/usuarios/{usuario_id}", "GET", f"/usuarios/{first}", name)
+    for name in ("compras", "transacciones"):
+        await answered("/transacciones", "GET", "/transacciones", name)
+        await answered("/transacciones/{transaccion_id}", "GET", "/transacciones/1", name)
+    for name in shop.running.urls:
+        await answered("/livez", "GET", "/livez", name)
+        await answered("/readyz", "GET", "/readyz", name)
+        await answered("/diario", "GET", "/diario?desde=x", name, headers=operator)

@@ -96,3 +96,34 @@ def test_a_problem_is_as_it_is_documented(problem: Problem) -> None:
     document = DOCUMENTS["tokens"]
     validator = Draft202012Validator({**PROBLEM, "components": document["components"]})
     validator.validate(json.loads(bytes(problem.response().body)))
+
+
+def shape(operation: dict[str, Any]) -> Any:
+    """What can be asked and what is answered, but for the words, and for a service that does not answer."""
+    asked = {}
+    for one in operation.get("parameters", ()):
+        (schema, *_) = one["schema"].get("anyOf", [one["schema"]])
+        asked[one["name"]] = {word: schema.get(word) for word in ("type", "minimum", "maximum", "pattern")}
+    answers = {status: one["content"] for status, one in operation["responses"].items() if status != "503"}
+    for content in answers.values():
+        for kind in content.values():
+            # FastAPI makes it of the function's name.
+            kind["schema"] = {name: part for name, part in kind["schema"].items() if name != "title"}
+    return asked, answers
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        "/tokens",
+        "/tokens/{token_id}",
+        "/imagenes/{file}",
+        "/usuarios",
+        "/usuarios/{usuario_id}",
+        "/transacciones",
+        "/transacciones/{transaccion_id}",
+    ],
+)
+def test_what_the_front_door_passes_on_is_what_its_service_says(path: str) -> None:
+    service = {"imagenes": "tokens"}.get(name := path.split("/")[1], name)
+    assert shape(DOCUMENTS["compras"]["paths"][path]["get"]) == shape(DOCUMENTS[service]["paths"][path]["get"])
