@@ -262,10 +262,10 @@ def letters_discard(service: ServiceArgument, message_id: str, data: DataOption 
 
 
 def _with_letters(data: Path, work: Any) -> Any:
-    from broker.amqp.dead_letters import Letters
+    from broker.amqp.dead_letters import DeadLetterQueue
 
     async def run() -> Any:
-        async with Letters(Running.read(data).broker_url) as desk:
+        async with DeadLetterQueue(Running.read(data).broker_url) as desk:
             return await work(desk)
 
     return asyncio.run(run())

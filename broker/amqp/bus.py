@@ -30,7 +30,7 @@ from pamqp.encode import field_table
 from yarl import URL
 
 from broker.amqp.dead_letters import copy_of
-from broker.amqp.frames import Consumer, Delivered, Line, Outgoing, Publisher, Unroutable, properties, table
+from broker.amqp.frames import Consumer, Delivered, FrameTap, Outgoing, Publisher, Unroutable, properties, table
 from broker.messages import BIT, Message, Poison, decode, encode
 from broker.services import Service
 from broker.topology import BINDINGS, DEAD_LETTER_EXCHANGE, EXCHANGE, EXCHANGE_TYPE, QUEUES
@@ -117,7 +117,7 @@ class Bus:
         self._connections: dict[str, AbstractConnection] = {}
         self._closing: set[asyncio.Task[None]] = set()
         self._problems: dict[str, str] = {}
-        self._lines: dict[str, Line] = {}
+        self._lines: dict[str, FrameTap] = {}
         # Publishing: the topology was checked on this connection, and the exchanges may be written to.
         self._ready = asyncio.Event()
         self._publisher: Publisher | None = None
@@ -212,7 +212,7 @@ class Bus:
             URL(self._url).update_query(heartbeat=options.heartbeat_seconds),
             client_properties={"connection_name": f"{self._service}-{role}"},
         )
-        line = self._lines[role] = Line(options.gather_seconds if role == "consume" else 0.0)
+        line = self._lines[role] = FrameTap(options.gather_seconds if role == "consume" else 0.0)
         connection.kwargs["transport_factory"] = line
         await connection.connect(timeout=options.connect_seconds)
         return connection

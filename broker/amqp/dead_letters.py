@@ -23,7 +23,7 @@ POLL_SECONDS: Final = 0.02
 
 
 @dataclass(frozen=True, slots=True)
-class Letter:
+class DeadLetter:
     """One dead letter. `motivo` is the reason that the service gave, or the broker's."""
 
     queue: str
@@ -38,7 +38,7 @@ class Letter:
         return {name: getattr(self, name) for name in ("queue", "id", "type", "hora", "motivo", "headers", "body")}
 
 
-class Letters:
+class DeadLetterQueue:
     """A desk with its own connection. Use it as `async with`. Raises what `broker.amqp.bus.UNKNOWN` lists."""
 
     def __init__(self, url: str) -> None:
@@ -57,7 +57,7 @@ class Letters:
         if self._connection is not None:
             await self._connection.close()
 
-    async def list(self) -> list[Letter]:
+    async def list(self) -> list[DeadLetter]:
         """All of them. They stay where they are, in their order."""
         found = []
         for service in SERVICES:
@@ -141,9 +141,9 @@ def copy_of(raw: AbstractIncomingMessage | Delivered, headers: dict[str, Any]) -
     )
 
 
-def _letter(service: Service, raw: AbstractIncomingMessage) -> Letter:
+def _letter(service: Service, raw: AbstractIncomingMessage) -> DeadLetter:
     headers = {name: value if isinstance(value, str | int) else str(value) for name, value in raw.headers.items()}
-    return Letter(
+    return DeadLetter(
         queue=dead_letter_queue(service),
         id=raw.message_id or "",
         type=str(headers.get("x-routing-key") or raw.type or ""),

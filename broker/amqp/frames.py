@@ -161,7 +161,7 @@ def _present(flags: bytes) -> list[tuple[str, str]]:
     return [(name, kind) for flag, name, kind in PROPERTIES if number & flag]
 
 
-class Line(TransportFactory):
+class FrameTap(TransportFactory):
     """One connection's socket: what aiormq talks through, and we beside it.
 
     After it brought a message it is not read for `gather_seconds`: what comes meanwhile is then read in one go. Each
@@ -222,7 +222,7 @@ class Line(TransportFactory):
 class _Reader(asyncio.StreamReader):
     """Passes on to aiormq the frames that are not ours."""
 
-    def __init__(self, line: Line, loop: asyncio.AbstractEventLoop) -> None:
+    def __init__(self, line: FrameTap, loop: asyncio.AbstractEventLoop) -> None:
         super().__init__(loop=loop)
         self._line = line
         self._clock = loop.time
@@ -257,7 +257,7 @@ class _Reader(asyncio.StreamReader):
 class _Channel:
     """A channel of ours: puts the three kinds of frames of a message together."""
 
-    def __init__(self, line: Line, number: int) -> None:
+    def __init__(self, line: FrameTap, number: int) -> None:
         self._line = line
         self._number = number
         # The message that is coming: its method, then its properties, then its body until that is whole.
@@ -294,7 +294,7 @@ class _Channel:
 class Consumer(_Channel):
     """Takes what is delivered on a channel. `came` must only put it aside."""
 
-    def __init__(self, line: Line, number: int, put_aside: Callable[[Delivered], None]) -> None:
+    def __init__(self, line: FrameTap, number: int, put_aside: Callable[[Delivered], None]) -> None:
         super().__init__(line, number)
         self._put_aside = put_aside
 
@@ -319,7 +319,7 @@ class Unroutable(Exception):
 class Publisher(_Channel):
     """Publishes batches on a channel that has confirms."""
 
-    def __init__(self, line: Line, number: int, frame_max: int) -> None:
+    def __init__(self, line: FrameTap, number: int, frame_max: int) -> None:
         super().__init__(line, number)
         self._chunk = frame_max - _FRAME.size - 1
         self._last_tag = 0

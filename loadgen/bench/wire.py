@@ -18,7 +18,7 @@ from pamqp.commands import Basic
 from pamqp.header import ContentHeader
 
 from broker.amqp.bus import BusOptions
-from broker.amqp.frames import Consumer, Delivered, Line, Outgoing, Publisher
+from broker.amqp.frames import Consumer, Delivered, FrameTap, Outgoing, Publisher
 from services.shared.processor import BATCH_LIMIT, LINGER_SECONDS
 from services.shared.settings import Settings
 
@@ -145,7 +145,7 @@ class BatchedWire(_Arriving):
     _consumer: Consumer
 
     async def open(self, url: str, queue: str | None) -> None:
-        lines = Line(), Line(GATHER_SECONDS)
+        lines = FrameTap(), FrameTap(GATHER_SECONDS)
         self._connections = [await aiormq.connect(url, transport_factory=line) for line in lines]
         publishing, consuming = self._connections
         self._out = await publishing.channel(publisher_confirms=True)

@@ -17,7 +17,7 @@ import uvicorn
 from broker.amqp.bus import Bus, Delivery
 from broker.messages import BIT, CompraMessage, CompraSolicitada, Message
 from ops.process import Process, free_port
-from services.compras.resend import Nudge
+from services.compras.resend import Resender
 from services.shared.decision import Decision
 from services.shared.journal import store as store_json
 from services.shared.journal.disk import LocalDisk
@@ -128,10 +128,10 @@ def no_nudge(app: str) -> None:
     """Nothing is ever asked for again, after a restart neither. Shows when the broker's disk is wiped with messages
     waiting, or compras is killed with the broker away: purchases under way stop. Breaks 4."""
 
-    async def silent(self: Nudge) -> None:
+    async def silent(self: Resender) -> None:
         await asyncio.Event().wait()
 
-    _replace(Nudge, "run", silent)
+    _replace(Resender, "run", silent)
 
 
 # By the names of `guarantees.py`.

@@ -100,7 +100,7 @@ async def accepted(request: Request, message: CompraSolicitada | AltaMessage, pl
 async def found(request: Request, about: str, kind: type[Asunto], name: str) -> Response:
     runtime: Runtime[Asunto] = runtime_of(request)
     row = await runtime.store.row(about)
-    if row is None and runtime.loop and not runtime.store.leads:
+    if row is None and runtime.processor and not runtime.store.leads:
         # It may be so new that this replica has not read of it yet.
         answer = await door_of(request).at_the_writer(request)
         if answer is not None:

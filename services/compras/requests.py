@@ -21,9 +21,9 @@ from broker.amqp.bus import BusError
 from broker.messages import AltaMessage, CompraSolicitada, Message
 from broker.services import SERVICES, Service
 from services.compras.chaos import place_of
+from services.compras.clock import MonotonicClock
 from services.compras.domain import ETAPAS, Alta, Asunto, Compra, finished, pregunta
-from services.compras.fechas import Fechas
-from services.compras.resend import Nudge
+from services.compras.resend import Resender
 from services.compras.streams import Events
 from services.shared.http.problems import Problem, unavailable
 from services.shared.metrics import SECONDS
@@ -60,7 +60,7 @@ class FrontDoor:
         self._waiting: dict[str, list[asyncio.Future[None]]] = defaultdict(list)
         # Who waits for the disk, and until when, in their order.
         self._asked: deque[tuple[float, asyncio.Future[Answer]]] = deque()
-        self.fechas = Fechas(utc_now)
+        self.entry_clock = MonotonicClock(utc_now)
         self.events = Events(self._store)
         settings, registry = runtime.settings, runtime.metrics.registry
         self.place = place_of(settings.knock_down)
@@ -70,8 +70,8 @@ class FrontDoor:
             "tokens": settings.tokens_url,
             "transacciones": settings.transacciones_url,
         }
-        self.nudge = (
-            Nudge(self._store, Voice(runtime), time.monotonic, first_seconds=settings.nudge_seconds)
+        self.resender = (
+            Resender(self._store, Outbound(runtime), time.monotonic, first_seconds=settings.nudge_seconds)
             if runtime.bus
             else None
         )
@@ -89,7 +89,7 @@ class FrontDoor:
         listeners = Gauge("zoco_event_listeners", "Open streams of events", registry=registry)
         listeners.set_function(lambda: self.events.listeners)
         nudges = Gauge("zoco_nudges_sent", "Questions asked again since the start", registry=registry)
-        nudges.set_function(lambda: self.nudge.sent if self.nudge else 0)
+        nudges.set_function(lambda: self.resender.sent if self.resender else 0)
 
     @property
     def http(self) -> aiohttp.ClientSession:
@@ -111,10 +111,10 @@ class FrontDoor:
         """Something is on the disk, here or written by the replica that this one follows."""
         row = change.row
         self.events.heard()
-        if self.nudge:
-            self.nudge.heard(change)
+        if self.resender:
+            self.resender.heard(change)
         if isinstance(row, Alta):
-            self.fechas.last = max(self.fechas.last, row.fecha)
+            self.entry_clock.last = max(self.entry_clock.last, row.fecha)
         if row is None or not finished(row):
             return
         _release(self._waiting.pop(change.about, ()))
@@ -126,7 +126,7 @@ class FrontDoor:
 
     def now(self) -> str:
         """What the journal's records are dated: never before an entry in it, so that a later start knows of those."""
-        return max(utc_now(), self.fechas.last)
+        return max(utc_now(), self.entry_clock.last)
 
     def fecha(self) -> str:
         """Now, and never earlier than what is in the journal, whatever the clock does."""
@@ -134,8 +134,8 @@ class FrontDoor:
 
     def fecha_alta(self, whose: str) -> str:
         """For two entries about the same user or token never the same: the later one is in force."""
-        self.fechas.last = max(self.fechas.last, self._store.time)
-        return self.fechas.next(whose)
+        self.entry_clock.last = max(self.entry_clock.last, self._store.time)
+        return self.entry_clock.next(whose)
 
     async def accept(self, message: CompraSolicitada | AltaMessage) -> Asunto:
         """Store what was asked for, unless it is there already. Raises Problem (422, 503)."""
@@ -154,7 +154,7 @@ class FrontDoor:
 
     async def _stored(self, message: Message) -> tuple[Asunto, bool]:
         """What is there of it now, and whether it was there before."""
-        loop = self._runtime.loop
+        loop = self._runtime.processor
         assert loop is not None
         try:
             if not self._runtime.writing.is_set():
@@ -175,9 +175,9 @@ class FrontDoor:
 
     async def run(self) -> None:
         """All the while that this process leads: ask again for what does not get on, send away who waits too long."""
-        assert self.nudge is not None
+        assert self.resender is not None
         async with asyncio.TaskGroup() as tasks:
-            tasks.create_task(self.nudge.run())
+            tasks.create_task(self.resender.run())
             tasks.create_task(self._send_away())
 
     async def _send_away(self) -> None:
@@ -215,7 +215,7 @@ class FrontDoor:
         """
         if self._store.leads:
             return None
-        if self._runtime.loop is None:
+        if self._runtime.processor is None:
             raise unavailable("this process only reads: start it with ZOCO_RABBITMQ_URL to buy", 60)
         deadline = time.monotonic() + PATIENCE_SECONDS
         body = await request.body()
@@ -289,7 +289,7 @@ class FrontDoor:
 
 
 @dataclass(frozen=True, slots=True)
-class Voice:
+class Outbound:
     """The bus, as the nudge sees it."""
 
     runtime: Runtime[Asunto]

@@ -28,7 +28,7 @@ BEFORE_THE_SALE: Final = EVERYWHERE - {"transacciones"}
 ROUND_LIMIT: Final = 1_000
 
 
-class Voice(Protocol):
+class Outbound(Protocol):
     """What the nudge asks of the broker."""
 
     async def publish(self, messages: Sequence[Message]) -> None: ...
@@ -43,13 +43,13 @@ class _Waiting:
     wait_seconds: float
 
 
-class Nudge:
+class Resender:
     """Watches the purchases and entries that are not finished, from the moment its owner is the writer."""
 
     def __init__(
         self,
         store: RowReader[Asunto],
-        voice: Voice,
+        voice: Outbound,
         seconds: Callable[[], float],
         *,
         first_seconds: float = FIRST_SECONDS,

@@ -23,7 +23,7 @@ BATCH_LIMIT: Final = 500
 LINGER_SECONDS: Final = 0.004
 
 
-class Wire(Protocol):
+class Transport(Protocol):
     """What the loop asks of the broker. `broker.amqp.bus.Bus` is the real one."""
 
     async def receive(self, limit: int) -> list[Delivery]: ...
@@ -33,7 +33,7 @@ class Wire(Protocol):
     async def settle(self, batch: Sequence[Delivery], reasons: Mapping[Delivery, str]) -> None: ...
 
 
-class Meter(Protocol):
+class ProcessorMetrics(Protocol):
     """Who counts what the loop does."""
 
     def decided(self, batch: Sequence[Delivery | Submission], answers: Sequence[Answer]) -> None: ...
@@ -60,13 +60,15 @@ class _Decided:
     reasons: dict[Delivery, str]
 
 
-class Loop:
+class Processor:
     """One writer's work. `run` until it raises (the store is broken, or somebody else writes) or is cancelled."""
 
-    def __init__(self, store: BatchStore, wire: Wire, meter: Meter, *, batch_limit: int = BATCH_LIMIT) -> None:
+    def __init__(
+        self, store: BatchStore, transport: Transport, metrics: ProcessorMetrics, *, batch_limit: int = BATCH_LIMIT
+    ) -> None:
         self._store = store
-        self._wire = wire
-        self._meter = meter
+        self._transport = transport
+        self._metrics = metrics
         self._batch_limit = batch_limit
         self._inbox: asyncio.Queue[Delivery | Submission] = asyncio.Queue()
         self._decided: asyncio.Queue[_Decided] = asyncio.Queue()
@@ -75,7 +77,7 @@ class Loop:
         async with asyncio.TaskGroup() as tasks:
             tasks.create_task(self._receive())
             tasks.create_task(self._decide())
-            tasks.create_task(self._tell())
+            tasks.create_task(self._publish())
 
     def submit(self, message: Message) -> asyncio.Future[Answer]:
         """Put a message through the loop as if it had come from the queue. The answer comes once it is durable."""
@@ -90,7 +92,7 @@ class Loop:
 
     async def _receive(self) -> None:
         while True:
-            for delivery in await self._wire.receive(self._batch_limit):
+            for delivery in await self._transport.receive(self._batch_limit):
                 self._inbox.put_nowait(delivery)
 
     async def _decide(self) -> None:
@@ -112,13 +114,13 @@ class Loop:
     async def _decide_batch(self, batch: Sequence[Delivery | Submission]) -> _Decided:
         heard = [item for item in batch if item.message is not None]
         answers = await self._store.process_batch([item.message for item in heard if item.message is not None])
-        self._meter.decided(heard, answers)
+        self._metrics.decided(heard, answers)
         decided = _Decided(
             [item for item in batch if isinstance(item, Delivery)],
             [message for answer in answers for message in answer.messages],
             {item: item.poison for item in batch if isinstance(item, Delivery) and item.poison is not None},
         )
-        self._meter.poisoned(len(decided.reasons))
+        self._metrics.poisoned(len(decided.reasons))
         for item, answer in zip(heard, answers, strict=True):
             if isinstance(item, Submission):
                 # Whoever waited may have given up.
@@ -128,14 +130,14 @@ class Loop:
                 decided.reasons[item] = answer.failure
         return decided
 
-    async def _tell(self) -> None:
+    async def _publish(self) -> None:
         while True:
             waiting = [await self._decided.get()]
             while not self._decided.empty():
                 waiting.append(self._decided.get_nowait())
             messages = [message for decided in waiting for message in decided.messages]
-            await self._wire.publish(messages)
-            self._meter.published(messages)
+            await self._transport.publish(messages)
+            self._metrics.published(messages)
             for decided in waiting:
-                await self._wire.settle(decided.deliveries, decided.reasons)
+                await self._transport.settle(decided.deliveries, decided.reasons)
                 self._decided.task_done()

@@ -27,7 +27,7 @@ from services.shared.decision import Domain
 from services.shared.http.edge import Endpoint
 from services.shared.http.shutdown import when_told_to_stop
 from services.shared.metrics import Metrics
-from services.shared.processor import Loop
+from services.shared.processor import Processor
 from services.shared.settings import Settings, WrongSetting
 from services.shared.store import Change, Damaged, Fenced, OpenStore, Store, StoreBroken
 
@@ -98,7 +98,7 @@ class Runtime(Generic[Row]):
         self.metrics = Metrics()
         self.store: Store[Row] = open_store(service.domain, settings, self.metrics, self._now)
         self.bus = self._bus()
-        self.loop = Loop(self.store, self.bus, self.metrics, batch_limit=settings.batch) if self.bus else None
+        self.processor = Processor(self.store, self.bus, self.metrics, batch_limit=settings.batch) if self.bus else None
         # The loop takes messages from now on.
         self.writing = asyncio.Event()
         self.extension = service.extension(self) if service.extension else None
@@ -151,11 +151,11 @@ class Runtime(Generic[Row]):
 
     async def stop(self) -> None:
         """Finish what is in hand, within STOP_SECONDS, and let another process take over."""
-        if self.bus and self.loop and self.store.leads:
+        if self.bus and self.processor and self.store.leads:
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(STOP_SECONDS):
                     await self.bus.stop_consuming()
-                    await self.loop.idle()
+                    await self.processor.idle()
         if self.extension:
             await self.extension.close()
         for task in self._tasks:
@@ -192,9 +192,9 @@ class Runtime(Generic[Row]):
         await self._import_seed()
         async with asyncio.TaskGroup() as tasks:
             tasks.create_task(self.store.tend())
-            if self.bus and self.loop:
+            if self.bus and self.processor:
                 self.bus.consume()
-                tasks.create_task(self.loop.run())
+                tasks.create_task(self.processor.run())
                 self.writing.set()
                 if self.extension:
                     tasks.create_task(self.extension.run())

@@ -29,9 +29,9 @@ from broker.messages import (
     decode,
     encode,
 )
+from services.compras.clock import MonotonicClock
 from services.compras.domain import DOMAIN as COMPRAS
 from services.compras.domain import Alta, Compra, finished, pregunta
-from services.compras.fechas import Fechas
 from services.compras.views import vista
 from services.shared.journal import segments as journal
 from services.shared.journal.disk import LocalDisk
@@ -108,7 +108,7 @@ class Shop:
         self.stores: dict[str, JsonStore[Any]] = {}
         self.waiting: dict[str, list[Message]] = defaultdict(list)
         self._late: list[tuple[str, Message]] = []
-        self._fechas = Fechas(lambda: self._now("compras"))
+        self._fechas = MonotonicClock(lambda: self._now("compras"))
         self._number = self._keys = 0
         self._notes: list[dict[str, Any]] = []
         self._told: set[str] = set()
@@ -350,8 +350,8 @@ class Shop:
         recorded = [transacciones.word(transacciones.book.place(line)) for line in transacciones.book.lines()]
         return {
             "compras": [vista(compras.find(about)) for about in bought],  # type: ignore[arg-type]
-            "tokens": json.loads(self.stores["tokens"].shelf.body()),
-            "usuarios": json.loads(self.stores["usuarios"].shelf.body()),
+            "tokens": json.loads(self.stores["tokens"].public_rows.body()),
+            "usuarios": json.loads(self.stores["usuarios"].public_rows.body()),
             "transacciones": [record_shown(word) for word in recorded],
         }
 
@@ -362,7 +362,7 @@ def _write_fenced(segment: Path) -> None:
     last |= {"seq": last["seq"] + 1, "batch": last["seq"] + 1}
     last.pop("crc")
     with segment.open("ab") as file:
-        file.write(journal.seal(json.dumps(last, separators=(",", ":"), ensure_ascii=False).encode()[:-1]))
+        file.write(journal.with_checksum(json.dumps(last, separators=(",", ":"), ensure_ascii=False).encode()[:-1]))
 
 
 def problem(status: int, detail: str) -> dict[str, Any]:

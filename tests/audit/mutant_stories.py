@@ -229,8 +229,8 @@ class Shop:
         """What GET of each list shows; nothing where it fails."""
         book, sales = self.stores["compras"], self.stores["transacciones"]
         return {
-            "usuarios": json.loads(self.stores["usuarios"].shelf.body()),
-            "tokens": json.loads(self.stores["tokens"].shelf.body()),
+            "usuarios": json.loads(self.stores["usuarios"].public_rows.body()),
+            "tokens": json.loads(self.stores["tokens"].public_rows.body()),
             "transacciones": _or_nothing(public(sales.word(sales.book.place(n))) for n in sales.book.lines()),
             "compras": _or_nothing(
                 vista(book.find(book.word(book.book.place(n))["compraId"])) for n in book.book.lines()

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from broker_builders import Operator, operator, reservado, running
 
-from broker.amqp.dead_letters import Letters
+from broker.amqp.dead_letters import DeadLetterQueue
 from broker.messages import encode
 
 
@@ -18,7 +18,7 @@ async def _bury(admin: Operator, service: str, *ids: str) -> None:
 
 
 async def test_they_are_listed_in_order_and_stay(url: str) -> None:
-    async with operator(url) as admin, running(url), Letters(url) as desk:
+    async with operator(url) as admin, running(url), DeadLetterQueue(url) as desk:
         await _bury(admin, "usuarios", "a", "b", "c")
         await _bury(admin, "compras", "d")
         for _ in range(25):
@@ -35,7 +35,7 @@ async def test_they_are_listed_in_order_and_stay(url: str) -> None:
 
 
 async def test_a_replay_reaches_only_the_service_that_failed(url: str) -> None:
-    async with operator(url) as admin, running(url), Letters(url) as desk:
+    async with operator(url) as admin, running(url), DeadLetterQueue(url) as desk:
         await _bury(admin, "usuarios", "a", "b")
         assert await desk.replay("usuarios", "b") == 1
         # compras hears a token.reservado too, and has had it.
@@ -48,7 +48,7 @@ async def test_a_replay_reaches_only_the_service_that_failed(url: str) -> None:
 
 
 async def test_all_are_replayed_when_no_id_is_given(url: str) -> None:
-    async with operator(url) as admin, running(url), Letters(url) as desk:
+    async with operator(url) as admin, running(url), DeadLetterQueue(url) as desk:
         await _bury(admin, "usuarios", "a", "b", "c")
         assert await desk.replay("usuarios", None) == 3
         assert [raw.message_id for raw in await admin.drain("usuarios")] == ["a", "b", "c"]
@@ -57,7 +57,7 @@ async def test_all_are_replayed_when_no_id_is_given(url: str) -> None:
 
 
 async def test_a_discarded_one_is_gone_and_the_others_stay(url: str) -> None:
-    async with operator(url) as admin, running(url), Letters(url) as desk:
+    async with operator(url) as admin, running(url), DeadLetterQueue(url) as desk:
         await _bury(admin, "usuarios", "a", "b", "a")
         assert await desk.discard("usuarios", "a") == 2
         assert await desk.discard("usuarios", "a") == 0
@@ -70,6 +70,6 @@ async def test_a_letter_whose_queue_is_gone_stays_a_letter(url: str) -> None:
         await _bury(admin, "usuarios", "a")
         await admin.delete("usuarios")
         with pytest.raises(Exception, match="usuarios"):
-            async with Letters(url) as desk:
+            async with DeadLetterQueue(url) as desk:
                 await desk.replay("usuarios", "a")
         await admin.until_count("usuarios.muertos", 1)

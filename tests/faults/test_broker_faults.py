@@ -19,7 +19,7 @@ from fault_builders import told_and_audited
 from patience import PATIENCE_SECONDS
 from shop_builders import ZOCO, Shop, rabbitmqctl, start
 
-from broker.amqp.dead_letters import Letters
+from broker.amqp.dead_letters import DeadLetterQueue
 from broker.messages import SaldoReservado, compra_id, encode
 from broker.services import SERVICES
 from broker.topology import DEAD_LETTER_EXCHANGE, EXCHANGE
@@ -97,7 +97,7 @@ async def test_dead_letters_that_are_driven_again_find_their_purchases(shop: Sho
             await letters.publish(copy, routing_key="usuarios")
             await raw.ack()
         shop.let_it_start("usuarios")
-        async with Letters(shop.running.broker_url) as desk:
+        async with DeadLetterQueue(shop.running.broker_url) as desk:
             assert len(await desk.list()) == 20
             assert await desk.replay("usuarios", None) == 20
     await shop.audited()
@@ -118,7 +118,7 @@ async def test_poison_of_every_kind_among_purchases_harms_none_of_them(shop: Sho
         await exchange.publish(forged, routing_key="compra.solicitada")
 
     first, last = next(numbers), next(numbers)
-    async with channel_to(shop.running.broker_url) as channel, Letters(shop.running.broker_url) as desk:
+    async with channel_to(shop.running.broker_url) as channel, DeadLetterQueue(shop.running.broker_url) as desk:
         async with shop.client() as client:
             await client.prepare(users=[first], tokens=range(first, first + 40), saldo=1_000, precio=10)
             await asyncio.gather(poison(channel), *(client.buy(first, first + n) for n in range(40)))

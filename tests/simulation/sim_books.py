@@ -58,8 +58,8 @@ def live(world: World) -> dict[str, list[dict[str, Any]]] | None:
         return None
     book, sales = stores["compras"], stores["transacciones"]
     return {
-        "usuarios": json.loads(stores["usuarios"].shelf.body()),
-        "tokens": json.loads(stores["tokens"].shelf.body()),
+        "usuarios": json.loads(stores["usuarios"].public_rows.body()),
+        "tokens": json.loads(stores["tokens"].public_rows.body()),
         "transacciones": [public(sales.word(sales.book.place(n))) for n in sales.book.lines()],
         "compras": [vista(book.find(book.word(book.book.place(n))["compraId"])) for n in book.book.lines()],
     }

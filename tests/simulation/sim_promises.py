@@ -389,4 +389,8 @@ def equal(what: str, one: Any, other: Any) -> None:
         require(getattr(one, name) == getattr(other, name), "8", f"{what}: {name} differs")
     require(one.book.parts() == other.book.parts(), "8", f"{what}: the book differs")
     # The same rows in the same order; how much room each has differs.
-    require(json.loads(one.shelf.body()) == json.loads(other.shelf.body()), "8", f"{what}: what is shown differs")
+    require(
+        json.loads(one.public_rows.body()) == json.loads(other.public_rows.body()),
+        "8",
+        f"{what}: what is shown differs",
+    )

@@ -23,13 +23,13 @@ from broker.messages import CompraSolicitada, Message, SaldoRecargado, TokenPubl
 from broker.services import SERVICES
 from services.compras import domain as compras
 from services.compras import requests as front
-from services.compras.resend import Nudge
+from services.compras.resend import Resender
 from services.compras.views import vista
 from services.shared import processor as loop_module
 from services.shared.http.problems import Problem
 from services.shared.journal import rows as journal_rows
 from services.shared.journal import store as store_json
-from services.shared.journal.row_codec import Rows
+from services.shared.journal.row_codec import RowCodec
 from services.shared.seed import SEED_FECHA, seed_id
 from services.shared.store import Damaged, Fenced, StoreBroken
 from services.tokens import domain as tokens
@@ -45,7 +45,7 @@ ACTIVE_SECONDS = 5.0
 QUIET_SECONDS = 900.0
 
 # Making the adapters of a row takes longer than a whole world; they have no state.
-journal_rows.Rows = functools.cache(Rows)  # type: ignore[misc,assignment]
+journal_rows.RowCodec = functools.cache(RowCodec)  # type: ignore[misc,assignment]
 front.utc_now = lambda: PROCESS.get().now()
 
 
@@ -74,7 +74,7 @@ class Pod(Process):
         self.trap: tuple[str, int] | None = None
         self.skew = world.skews[service]
         self.wire: SimWire | None = None
-        self.loop: loop_module.Loop | None = None
+        self.loop: loop_module.Processor | None = None
         self.writing: Any = None
         self.door: Any = None
         self.disk = SimDisk(world.folders[service], self)
@@ -113,7 +113,7 @@ class Pod(Process):
         self.wire = SimWire(world.broker, self)
         self.writing = asyncio.Event()
         meter: Any = SimpleNamespace(decided=lambda *_: None, poisoned=lambda _: None, published=lambda *_: None)
-        self.loop = loop_module.Loop(store, self.wire, meter, batch_limit=world.batch_limit)
+        self.loop = loop_module.Processor(store, self.wire, meter, batch_limit=world.batch_limit)
         if self.service == "compras":
             self._prepare()
         store.load()
@@ -136,13 +136,15 @@ class Pod(Process):
             nudge_seconds=1.0, knock_down=None,
         )  # fmt: skip
         runtime: Any = SimpleNamespace(
-            store=self.store, settings=settings, bus=None, loop=self.loop, writing=self.writing,
+            store=self.store, settings=settings, bus=None, processor=self.loop, writing=self.writing,
             metrics=SimpleNamespace(registry=CollectorRegistry()),
         )  # fmt: skip
         self.door = runtime.extension = front.FrontDoor(runtime)
         self.store.watch(self.door.heard)
         self.store._now = self.door.now
-        self.door.nudge = Nudge(self.store, self.wire, self.world.loop.time, first_seconds=self.world.nudge_seconds)
+        self.door.resender = Resender(
+            self.store, self.wire, self.world.loop.time, first_seconds=self.world.nudge_seconds
+        )
 
     async def _check(self) -> None:
         while True:

@@ -15,14 +15,14 @@ from sim_world import simulate
 
 from broker.messages import AltaAplicada, SaldoReservado
 from services.compras import requests as front
-from services.compras.fechas import Fechas
-from services.compras.resend import Nudge
+from services.compras.clock import MonotonicClock
+from services.compras.resend import Resender
 from services.shared.decision import Decision
 from services.shared.journal import segments as journal
 from services.shared.journal import store as store_json
 from services.shared.journal import writer
 from services.shared.journal.store import JsonStore
-from services.shared.processor import Loop
+from services.shared.processor import Processor
 from services.shared.store import StoreBroken
 from services.tokens import domain as tokens
 from services.transacciones import domain as transacciones
@@ -92,7 +92,7 @@ def last_word_forgotten(patch: pytest.MonkeyPatch) -> None:
 def no_nudge(patch: pytest.MonkeyPatch) -> None:
     async def silent(self: Any, rows: Any) -> None: ...
 
-    patch.setattr(Nudge, "_ask", silent)
+    patch.setattr(Resender, "_ask", silent)
 
 
 def epoch_ignored(patch: pytest.MonkeyPatch) -> None:
@@ -113,13 +113,13 @@ def price_changed_while_held(patch: pytest.MonkeyPatch) -> None:
 
 
 def acked_before_stored(patch: pytest.MonkeyPatch) -> None:
-    decide = Loop._decide_batch
+    decide = Processor._decide_batch
 
     async def early(self: Any, batch: Any) -> Any:
-        await self._wire.settle([item for item in batch if hasattr(item, "raw")], {})
+        await self._transport.settle([item for item in batch if hasattr(item, "raw")], {})
         return await decide(self, batch)
 
-    patch.setattr(Loop, "_decide_batch", early)
+    patch.setattr(Processor, "_decide_batch", early)
 
 
 def line_jumped(patch: pytest.MonkeyPatch) -> None:
@@ -136,7 +136,7 @@ def line_jumped(patch: pytest.MonkeyPatch) -> None:
 
 
 def torn_tail_believed(patch: pytest.MonkeyPatch) -> None:
-    patch.setattr(journal, "sealed", bool)
+    patch.setattr(journal, "has_checksum", bool)
 
 
 def memory_lost_at_a_restart(patch: pytest.MonkeyPatch) -> None:
@@ -262,7 +262,7 @@ def _always(publicar: Any) -> Any:
 
 
 def one_date_for_all_of_a_moment(patch: pytest.MonkeyPatch) -> None:
-    patch.setattr(Fechas, "next", lambda fechas, whose: max(fechas._now(), fechas.last))
+    patch.setattr(MonotonicClock, "next", lambda fechas, whose: max(fechas._now(), fechas.last))
 
 
 # Each, and the promises that may be the first to break.

@@ -14,8 +14,8 @@ import pydantic_core
 
 from broker.messages import BIT, Message, encode_word
 from services.shared.decision import Domain
-from services.shared.journal.row_codec import Rows
-from services.shared.journal.segments import seal
+from services.shared.journal.row_codec import RowCodec
+from services.shared.journal.segments import with_checksum
 from services.shared.store import Answer, Change, Fenced
 
 Row = TypeVar("Row", bound=msgspec.Struct)
@@ -42,7 +42,7 @@ class MemoryStore:
         self.domain, self.leads, self.full, self.time = domain, False, False, ""
         self._now, self._kept = now, kept or Kept()
         self._kept.go.set()
-        self._codec, self._heard, self._url = Rows(domain.rows), [], ""
+        self._codec, self._heard, self._url = RowCodec(domain.rows), [], ""
 
     @property
     def seq(self) -> int:
@@ -146,4 +146,4 @@ class MemoryStore:
             change = {**self._codec.change(None, new), **change}
         head = dict(zip(("seq", "batch"), seq_and_batch, strict=True))
         head |= {"time": self.time, "id": message.id, "row": key, "change": change}
-        return seal(msgspec.json.encode(head)[:-1] + b',"words":[' + b",".join(map(encode_word, words)) + b"]")
+        return with_checksum(msgspec.json.encode(head)[:-1] + b',"words":[' + b",".join(map(encode_word, words)) + b"]")

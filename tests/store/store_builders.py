@@ -134,7 +134,7 @@ def all_records(store: JsonStore[Any], after: int = 0) -> Iterator[bytes]:
 
 def state(store: JsonStore[Any]) -> tuple[Any, ...]:
     """All that a store knows, fit for ==."""
-    return dict(store.rows), dict(store._dedup), store.book.parts(), json.loads(store.shelf.body()), store.seq
+    return dict(store.rows), dict(store._dedup), store.book.parts(), json.loads(store.public_rows.body()), store.seq
 
 
 def contents(folder: Path) -> dict[str, bytes]:

@@ -78,7 +78,7 @@ async def test_a_sold_token_leaves_memory_and_no_snapshot_holds_it_twice(tmp_pat
         for number in range(1, 10):
             await sell(1 + number * TOKENS_SOLD)
         sizes = [file.stat().st_size for file in sorted(tmp_path.glob("*.snapshot"))]
-        shelf = store.shelf
+        shelf = store.public_rows
         size = sum(total_size(part) for part in (shelf._text, shelf._numbers, shelf._starts, shelf._places))
         print(f"{size / len(shelf):.0f} bytes for a sold token; snapshots of {sizes} bytes")
         assert (len(store.rows), len(shelf)) == (0, 10 * TOKENS_SOLD)
@@ -93,7 +93,7 @@ async def test_a_sold_token_leaves_memory_and_no_snapshot_holds_it_twice(tmp_pat
         assert [word.type for word in answer.messages] == ["compra.rechazada"]
     with reader(tmp_path, TOKENS) as again:
         assert (again.find("1"), len(again.rows)) == (first_sold, 0)
-        assert json.loads(again.shelf.body()) == json.loads(shelf.body())
+        assert json.loads(again.public_rows.body()) == json.loads(shelf.body())
 
 
 def total_size(part: Any) -> int:

@@ -296,7 +296,7 @@ async def test_another_format_is_refused(tmp_path: Path, number: int | None) -> 
     other = json.loads(head) | {"format": number}
     del other["crc"]
     body = json.dumps(other, separators=(",", ":")).encode()[:-1]
-    (tmp_path / FIRST).write_bytes(journal.seal(body) + rest)
+    (tmp_path / FIRST).write_bytes(journal.with_checksum(body) + rest)
 
     with pytest.raises(Damaged, match=f"has format {number}, and this version reads 1"), reader(tmp_path, USUARIOS):
         pass
@@ -305,7 +305,9 @@ async def test_another_format_is_refused(tmp_path: Path, number: int | None) -> 
 async def test_a_record_that_is_whole_but_makes_no_sense_is_refused(tmp_path: Path) -> None:
     lines = await small_journal(tmp_path)
     raw = (tmp_path / FIRST).read_bytes()
-    nonsense = journal.seal(b'{"seq":1,"batch":1,"time":"","id":"x:y","row":"1","change":{"nada":1},"words":[]')
+    nonsense = journal.with_checksum(
+        b'{"seq":1,"batch":1,"time":"","id":"x:y","row":"1","change":{"nada":1},"words":[]'
+    )
     (tmp_path / FIRST).write_bytes(raw[: lines[1]] + nonsense)
     (tmp_path / journal.mark_name(FIRST)).write_bytes(journal.mark(lines[1] + len(nonsense)))
 

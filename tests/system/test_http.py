@@ -18,7 +18,7 @@ from jsonschema import Draft202012Validator
 from patience import PATIENCE_SECONDS
 from shop_builders import Shop
 
-from broker.amqp.dead_letters import Letter, Letters
+from broker.amqp.dead_letters import DeadLetter, DeadLetterQueue
 from broker.topology import BINDINGS
 
 JSON = {"Content-Type": "application/json"}
@@ -194,8 +194,8 @@ async def test_poison_goes_to_the_dead_letters_and_the_consumer_lives(
     started = time.monotonic()
     listeners = sum(bound == key for _, bound, _ in BINDINGS)
     assert listeners
-    async with Letters(url) as desk:
-        found: list[Letter] = []
+    async with DeadLetterQueue(url) as desk:
+        found: list[DeadLetter] = []
         # Each listener puts its own copy aside.
         while len(found) < listeners:
             found = [letter for letter in await desk.list() if letter.id == f"poison-{first}"]

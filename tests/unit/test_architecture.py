@@ -158,7 +158,14 @@ def test_the_page_lists_every_error() -> None:
     assert {name.strip("`"): where.strip("`") for name, where, _ in table("errors")} == defined
 
 
-DOCUMENTS = sorted({*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md"), *(ROOT / "k8s").rglob("*.md")})
+DOCUMENTS = sorted(
+    {
+        *ROOT.glob("*.md"),
+        *(ROOT / "docs").rglob("*.md"),
+        *(ROOT / "k8s").rglob("*.md"),
+        *(path for name in INWARD for path in (ROOT / name).rglob("*.md")),
+    }
+)
 
 
 @pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: str(path.relative_to(ROOT)))

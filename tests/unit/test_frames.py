@@ -16,7 +16,17 @@ from pamqp.header import ContentHeader
 from pamqp.heartbeat import Heartbeat
 from yarl import URL
 
-from broker.amqp.frames import Consumer, Delivered, Line, Outgoing, Publisher, Unroutable, _Reader, properties, table
+from broker.amqp.frames import (
+    Consumer,
+    Delivered,
+    FrameTap,
+    Outgoing,
+    Publisher,
+    Unroutable,
+    _Reader,
+    properties,
+    table,
+)
 
 SHORT = st.text(max_size=60).filter(lambda text: len(text.encode()) < 256)
 SEVEN = 7
@@ -25,7 +35,7 @@ SEVEN = 7
 class Sent:
     """What was written to the socket."""
 
-    def __init__(self, line: Line) -> None:
+    def __init__(self, line: FrameTap) -> None:
         self.data = b""
         line.write = self.write  # type: ignore[method-assign]
 
@@ -55,7 +65,7 @@ def read(data: bytes, *cuts: int) -> tuple[list[Delivered], bytes]:
     """What our consumer got of this, and what was passed on to aiormq, however the bytes were cut."""
 
     async def feed() -> tuple[list[Delivered], bytes]:
-        line, came = Line(), list[Delivered]()
+        line, came = FrameTap(), list[Delivered]()
         Consumer(line, SEVEN, came.append)
         reader = _Reader(line, asyncio.get_running_loop())
         at = 0
@@ -102,7 +112,7 @@ async def test_what_comes_soon_after_a_message_is_read_in_one_go() -> None:
     url = URL(f"amqp://127.0.0.1:{server.sockets[0].getsockname()[1]}")
     turns: dict[int, list[int | None]] = {}
     turn = 0
-    line = Line(gather_seconds=1.0)
+    line = FrameTap(gather_seconds=1.0)
     Consumer(line, SEVEN, lambda came: turns.setdefault(turn, []).append(came.tag))
 
     class NoTls:
@@ -211,12 +221,12 @@ def outgoing(body: bytes = b"{}") -> Outgoing:
     return Outgoing("zoco", "compra.solicitada", packed, body)
 
 
-def publisher(frame_max: int = 131072) -> tuple[Publisher, Line, Sent]:
-    line = Line()
+def publisher(frame_max: int = 131072) -> tuple[Publisher, FrameTap, Sent]:
+    line = FrameTap()
     return Publisher(line, SEVEN, frame_max), line, Sent(line)
 
 
-def say(line: Line, frame: Any, number: int = SEVEN) -> None:
+def say(line: FrameTap, frame: Any, number: int = SEVEN) -> None:
     """The broker says this."""
     data = pamqp.frame.marshal(frame, number)
     line.came(data[0], number, data[7:-1])
@@ -305,7 +315,7 @@ async def test_who_waits_on_a_channel_that_closes_is_told_that_nobody_knows() ->
 
 
 async def test_an_ack_covers_all_before_it() -> None:
-    line = Line()
+    line = FrameTap()
     sent = Sent(line)
     Consumer(line, SEVEN, lambda delivered: None).ack(1234)
     (ack,) = sent.frames()
@@ -314,11 +324,11 @@ async def test_an_ack_covers_all_before_it() -> None:
 
 async def test_writing_without_a_connection_says_so() -> None:
     with pytest.raises(ConnectionError):
-        Line().write(b"x")
+        FrameTap().write(b"x")
 
 
 async def test_aiormq_is_told_that_a_busy_connection_lives(monkeypatch: pytest.MonkeyPatch) -> None:
-    line = Line()
+    line = FrameTap()
     Consumer(line, SEVEN, lambda delivered: None)
     reader = _Reader(line, asyncio.get_running_loop())
     for clock in (2.0, 2.5, 3.1):

@@ -12,7 +12,7 @@ from starlette.staticfiles import StaticFiles
 
 from services.shared.http.edge import EdgeApp
 from services.shared.http.ops_routes import routes
-from services.shared.http.shutdown import Drain
+from services.shared.http.shutdown import GracefulShutdown
 from services.shared.journal.store import open_json_store
 from services.shared.logs import configure_logs
 from services.shared.runtime import EX_CONFIG, Runtime, Service, end, sentence, unwritable
@@ -33,7 +33,7 @@ def create_app(service: Service[Row], open_store: OpenStore = open_json_store) -
             runtime = Runtime(service, settings, open_store)
             app.state.runtime = runtime
             await runtime.start()
-            app.state.drain = Drain(settings.drain_seconds)
+            app.state.drain = GracefulShutdown(settings.drain_seconds)
             app.state.drain.start()
         except (WrongSetting, Damaged, OSError) as error:
             configure_logs(service.domain.name, "auto")

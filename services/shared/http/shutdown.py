@@ -23,7 +23,7 @@ ANSWERS_PER_CONNECTION: Final = 100
 CLOSE: Final = (b"connection", b"close")
 
 
-class Drain:
+class GracefulShutdown:
     """Holds SIGTERM back for so many seconds; the second one counts at once."""
 
     def __init__(self, seconds: float) -> None:

@@ -58,7 +58,7 @@ class PublicListFile:
     async def write(self) -> None:
         if self._written == self._rows.seq:
             return
-        seq, body = self._rows.seq, self._rows.shelf.body()
+        seq, body = self._rows.seq, self._rows.public_rows.body()
         new = self._file.with_name(f".{self._file.name}.new")
         async with aiofiles.open(new, "wb") as file:
             await file.write(body)

@@ -17,7 +17,7 @@ BETWEEN: Final = b",\n "
 END: Final = b"]\n"
 
 
-class Shelf:
+class PublicList:
     """A line of JSON for each row, in the order in which they came, found by the number of the row."""
 
     def __init__(self) -> None:

@@ -47,7 +47,7 @@ class Follower(Recorded[Row]):
         if snapshot is not None:
             self._dedup = snapshot.dedup
             self.book = snapshot.book
-            self.shelf = snapshot.shelf
+            self.public_rows = snapshot.public_rows
             self.rows = {key: self._codec.changed(None, row) for key, row in snapshot.rows.items()}
             self._segments = segments[: snapshot.segments]
             self.seq = segments[snapshot.segments - 1].first - 1

@@ -1,4 +1,4 @@
-"""Rows as JSON: what changed between two of them, and making the newer one of the older one and that."""
+"""RowCodec as JSON: what changed between two of them, and making the newer one of the older one and that."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from services.shared.decision import Fila
 Row = TypeVar("Row", bound=Struct)
 
 
-class Rows(Generic[Row]):
+class RowCodec(Generic[Row]):
     """For rows of these frozen structs. A change is a dict of the fields that have a new value.
 
     A line (`Fila`) changes by `{"left": how many left at its front, "joined": who joined at its end}`.

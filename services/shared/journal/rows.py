@@ -23,8 +23,8 @@ from services.shared.journal.position import (
     position,
     segment_and_offset,
 )
-from services.shared.journal.public_list import Shelf
-from services.shared.journal.row_codec import Rows
+from services.shared.journal.public_list import PublicList
+from services.shared.journal.row_codec import RowCodec
 from services.shared.journal.segments import Segment
 from services.shared.store import Change, StoreBroken
 
@@ -53,14 +53,14 @@ class Recorded(Generic[Row]):
     def __init__(self, disk: Disk, domain: Domain[Row]) -> None:
         self.disk = disk
         self.domain = domain
-        self._codec = Rows(domain.rows)
+        self._codec = RowCodec(domain.rows)
         self._watchers: list[Callable[[Change[Row]], None]] = []
         self._forget()
 
     def _forget(self) -> None:
         self.rows: dict[str, Row] = {}
         self.book = ListIndex()
-        self.shelf = Shelf()
+        self.public_rows = PublicList()
         self.seq = 0
         self.time = ""
         self._dedup: dict[int, int] = {}
@@ -84,7 +84,7 @@ class Recorded(Generic[Row]):
         row = self.rows.get(key)
         if row is not None:
             return row
-        at = self.shelf.place(key) or last_word_of(self._dedup.get(dedup_key(key), 0))
+        at = self.public_rows.place(key) or last_word_of(self._dedup.get(dedup_key(key), 0))
         if not at:
             return None
         word = self.word(at)
@@ -158,7 +158,7 @@ class Recorded(Generic[Row]):
                 self.rows[entry.key] = entry.row
             if (shown := self.domain.shown(entry.row)) is not None:
                 at = position(segment, entry.change_at) if entry.whole else NOWHERE
-                self.shelf.put(int(entry.key), msgspec.json.encode(shown), at)
+                self.public_rows.put(int(entry.key), msgspec.json.encode(shown), at)
         for _, offset, line in entry.words:
             if line is not None:
                 self.book.add(line, position(segment, offset))

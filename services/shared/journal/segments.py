@@ -58,18 +58,18 @@ def segment_name(epoch: int, part: int) -> str:
     return f"journal-{epoch:08d}-{part:06d}.jsonl"
 
 
-def seal(body: bytes) -> bytes:
+def with_checksum(body: bytes) -> bytes:
     """A JSON object without its closing brace, made into a line that tells when it was changed."""
     return b'%s,"crc":"%08x"}\n' % (body, zlib.crc32(body))
 
 
-def sealed(raw: bytes) -> bool:
+def has_checksum(raw: bytes) -> bool:
     """Whether this is a whole line, with its end, as it was written."""
     return raw[-SEAL_BYTES:] == b',"crc":"%08x"}\n' % zlib.crc32(raw[:-SEAL_BYTES])
 
 
 def header(service: str, segment: Segment) -> bytes:
-    return seal(
+    return with_checksum(
         msgspec.json.encode(
             {
                 "format": FORMAT,
@@ -117,12 +117,12 @@ def chain(disk: Disk, service: str) -> list[Segment]:
 def read_header(disk: Disk, service: str, name: str) -> Segment | None:
     """The header of a segment; None if its writer died before there was one. Raises Damaged."""
     raw = _first_line(disk.read(name, 0, 4096))
-    if not sealed(raw):
+    if not has_checksum(raw):
         # Its writer may be at it just now: the mark comes after the header, so it is looked at before.
         known = synced(disk, name)
         data = disk.read(name)
         raw = _first_line(data)
-    if not sealed(raw):
+    if not has_checksum(raw):
         if known or any(True for _ in _good_lines(data)):
             raise Damaged(_damage(name, 0))
         return None
@@ -152,7 +152,7 @@ def lines(disk: Disk, name: str, start: int, end: int | None, seq: int) -> Itera
     while position < len(data):
         after = data.find(b"\n", position) + 1 or len(data)
         raw = data[position:after]
-        if not sealed(raw):
+        if not has_checksum(raw):
             if start + position < mark or _later_batch(data[position:], seq + 1):
                 raise Damaged(_damage(name, start + position))
             return
@@ -186,7 +186,7 @@ def whole_lines(disk: Disk, name: str, start: int, end: int, size: int) -> list[
         begin, after = line_around(disk, name, start)
         found = [disk.read(name, begin, after - begin)]
     for raw in found:
-        if not sealed(raw):
+        if not has_checksum(raw):
             raise Damaged(_damage(name, start))
     return found
 
@@ -224,7 +224,7 @@ def line_around(disk: Disk, name: str, at: int) -> tuple[int, int]:
         if (begin or not start) and (end or len(data) < at - start + reach):
             break
         reach *= 8
-    if not sealed(data[begin:end]):
+    if not has_checksum(data[begin:end]):
         raise Damaged(_damage(name, start + begin))
     return start + begin, start + end
 
@@ -233,9 +233,9 @@ def _good_lines(data: bytes) -> Iterator[bytes]:
     """Every whole record in here, also one that stands behind the damaged end of the line before it."""
     for raw in data.splitlines(keepends=True):
         start = raw.find(RECORD, 1)
-        if sealed(raw):
+        if has_checksum(raw):
             yield raw
-        elif start > 0 and sealed(raw[start:]):
+        elif start > 0 and has_checksum(raw[start:]):
             yield raw[start:]
 
 

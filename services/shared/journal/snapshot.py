@@ -19,8 +19,8 @@ import pydantic_core
 
 from services.shared.journal.disk import Disk
 from services.shared.journal.list_index import ListIndex
-from services.shared.journal.public_list import Shelf
-from services.shared.journal.segments import Segment, seal, sealed
+from services.shared.journal.public_list import PublicList
+from services.shared.journal.segments import Segment, has_checksum, with_checksum
 
 FORMAT: Final = 2
 HALF: Final = (1 << 64) - 1
@@ -33,7 +33,7 @@ class Snapshot:
     rows: dict[str, dict[str, Any]]
     dedup: dict[int, int]
     book: ListIndex
-    shelf: Shelf
+    public_rows: PublicList
     segments: int
 
 
@@ -44,7 +44,7 @@ class _File:
     keys: bytes
     values: bytes
     book: ListIndex
-    shelf: tuple[bytes, bytes, bytes]
+    public_rows: tuple[bytes, bytes, bytes]
 
 
 def snapshot_name(segment: str) -> str:
@@ -58,7 +58,7 @@ async def write_snapshot(
     rows: Mapping[str, Mapping[str, Any]],
     touched: Mapping[int, int],
     book: ListIndex,
-    shelf: tuple[bytes, bytes, bytes],
+    public_rows: tuple[bytes, bytes, bytes],
 ) -> None:
     """Write down what all before `segment` comes to. Raises OSError."""
     keys = array("Q", (half for key in touched for half in (key >> 64, key & HALF)))
@@ -67,7 +67,7 @@ async def write_snapshot(
         keys.tobytes(),
         array("Q", touched.values()).tobytes(),
         *book.parts(),
-        *shelf,
+        *public_rows,
     )
     body = b"".join(parts)
     head = {
@@ -79,7 +79,7 @@ async def write_snapshot(
         "sizes": [len(part) for part in parts],
         "body": zlib.crc32(body),
     }
-    await disk.replace(snapshot_name(segment.name), seal(msgspec.json.encode(head)[:-1]) + body)
+    await disk.replace(snapshot_name(segment.name), with_checksum(msgspec.json.encode(head)[:-1]) + body)
 
 
 def read_snapshots(disk: Disk, segments: Sequence[Segment]) -> Snapshot | None:
@@ -97,14 +97,14 @@ def read_snapshots(disk: Disk, segments: Sequence[Segment]) -> Snapshot | None:
         files.append(file)
         name = file.previous
     dedup: dict[int, int] = {}
-    book, shelf = ListIndex(), Shelf()
+    book, public_rows = ListIndex(), PublicList()
     for file in reversed(files):
         halves = array("Q", file.keys)
         keys = ((high << 64) | low for high, low in zip(halves[::2], halves[1::2], strict=True))
         dedup.update(zip(keys, array("Q", file.values), strict=True))
         book.extend(file.book)
-        shelf.extend(*file.shelf)
-    return Snapshot(pydantic_core.from_json(files[0].rows), dedup, book, shelf, numbers[names[-1]])
+        public_rows.extend(*file.public_rows)
+    return Snapshot(pydantic_core.from_json(files[0].rows), dedup, book, public_rows, numbers[names[-1]])
 
 
 def _read(disk: Disk, segment: Segment) -> _File | None:
@@ -112,7 +112,7 @@ def _read(disk: Disk, segment: Segment) -> _File | None:
     try:
         raw = disk.read(snapshot_name(segment.name))
         head, body = raw[: raw.index(b"\n") + 1], raw[raw.index(b"\n") + 1 :]
-        if not sealed(head):
+        if not has_checksum(head):
             return None
         read = pydantic_core.from_json(head)
         if (read["format"], read["order"], read["segment"]) != (FORMAT, sys.byteorder, segment.name):

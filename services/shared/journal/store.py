@@ -67,7 +67,7 @@ class JsonStore(Writer[Row]):
         return dict(self.rows)
 
     async def public_list(self, limit: int | None = None) -> bytes:
-        return self.shelf.body() if limit is None else self.shelf.first(limit)
+        return self.public_rows.body() if limit is None else self.public_rows.first(limit)
 
     async def listed(
         self, limit: int, *, after: int = 0, where: Mapping[str, int | None]
@@ -195,7 +195,7 @@ class JsonStore(Writer[Row]):
             words.append((word.about, at, line))
             pieces.append(piece)
             at += len(piece) + 1
-        line_bytes = journal.seal(body + b",".join(pieces) + b"]")
+        line_bytes = journal.with_checksum(body + b",".join(pieces) + b"]")
         pending.lines.append(line_bytes)
         pending.size += len(line_bytes)
         whole = new is not None and change is not None and self.domain.finished(new)

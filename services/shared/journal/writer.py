@@ -174,7 +174,7 @@ class Writer(Follower[Row]):
                 {key: self._codec.change(None, row) for key, row in self.rows.items()},
                 self._touched,
                 self.book.since(self._book_in_snapshot),
-                self.shelf.changes(),
+                self.public_rows.changes(),
             )
         except OSError:
             # Snapshots only save time: the next one, after as much again, holds what this one would have.
@@ -182,4 +182,4 @@ class Writer(Follower[Row]):
             return
         self._snapshot, self._book_in_snapshot = name, len(self.book)
         self._touched, self._since_snapshot = {}, 0
-        self.shelf.saved()
+        self.public_rows.saved()

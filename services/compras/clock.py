@@ -6,7 +6,7 @@ from collections.abc import Callable
 from datetime import datetime, timedelta
 
 
-class Fechas:
+class MonotonicClock:
     """Dates that never go back, and are never the same twice for the same user or token.
 
     `last` is the latest that is known, whoever gave it. Many may share it: a thousand entries in a moment would

@@ -5,7 +5,7 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from services.compras.fechas import Fechas
+from services.compras.clock import MonotonicClock
 
 
 def at(milliseconds: int) -> str:
@@ -13,14 +13,14 @@ def at(milliseconds: int) -> str:
 
 
 def test_a_thousand_entries_in_one_moment_stay_at_it() -> None:
-    fechas = Fechas(lambda: at(5))
+    fechas = MonotonicClock(lambda: at(5))
     assert {fechas.next(f"/tokens/{number}") for number in range(1000)} == {at(5)}
     assert fechas.next("/tokens/7") == at(6)
     assert fechas.next("/tokens/8") == at(6)
 
 
 def test_a_date_that_somebody_else_gave_may_be_anybodys() -> None:
-    fechas = Fechas(lambda: at(5))
+    fechas = MonotonicClock(lambda: at(5))
     fechas.last = at(5)
     assert fechas.next("/tokens/1") == at(6)
     fechas.last = at(9)
@@ -32,7 +32,7 @@ def test_for_each_they_only_grow_whatever_the_clock_and_the_others_do(
     entries: list[tuple[int, str, int | None]],
 ) -> None:
     clock = 0
-    fechas = Fechas(lambda: at(clock))
+    fechas = MonotonicClock(lambda: at(clock))
     dates: dict[str, list[str]] = {"a": [], "b": [], "c": []}
     for now, whose, heard in entries:
         clock = now

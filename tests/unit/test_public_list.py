@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from services.shared.journal.public_list import Shelf
+from services.shared.journal.public_list import PublicList
 
 Change: TypeAlias = tuple[int, str, int]
 CHANGES = st.lists(
@@ -22,19 +22,19 @@ def line(number: int, text: str) -> bytes:
     return json.dumps({"id": number, "nombre": text}, ensure_ascii=False).encode()
 
 
-def changed(shelf: Shelf, changes: Sequence[Change]) -> Shelf:
+def changed(shelf: PublicList, changes: Sequence[Change]) -> PublicList:
     for number, text, place in changes:
         shelf.put(number, line(number, text), place)
     return shelf
 
 
-def shown(shelf: Shelf) -> list[tuple[int, str]]:
+def shown(shelf: PublicList) -> list[tuple[int, str]]:
     return [(row["id"], row["nombre"]) for row in json.loads(shelf.body())]
 
 
 @given(CHANGES)
 def test_it_shows_the_last_line_of_each_row_where_its_first_one_stood(changes: list[Change]) -> None:
-    shelf = changed(Shelf(), changes)
+    shelf = changed(PublicList(), changes)
     last = {number: text for number, text, _ in changes}
     assert shown(shelf) == [*last.items()]
     assert len(shelf) == len(last)
@@ -46,7 +46,7 @@ def test_it_shows_the_last_line_of_each_row_where_its_first_one_stood(changes: l
 
 @given(st.lists(CHANGES, max_size=5), CHANGES)
 def test_it_is_the_same_after_it_was_written_down_bit_by_bit(parts: list[list[Change]], later: list[Change]) -> None:
-    shelf, read = Shelf(), Shelf()
+    shelf, read = PublicList(), PublicList()
     for part in parts:
         changed(shelf, part)
         columns = shelf.changes()
@@ -60,8 +60,8 @@ def test_it_is_the_same_after_it_was_written_down_bit_by_bit(parts: list[list[Ch
 
 
 def test_columns_that_do_not_fit_together_are_refused() -> None:
-    numbers, places, lines = changed(Shelf(), [(1, "a", 0), (2, "b", 0)]).changes()
+    numbers, places, lines = changed(PublicList(), [(1, "a", 0), (2, "b", 0)]).changes()
     with pytest.raises(ValueError, match="zip"):
-        Shelf().extend(numbers, places[:8], lines)
+        PublicList().extend(numbers, places[:8], lines)
     with pytest.raises(ValueError, match="zip"):
-        Shelf().extend(numbers, places, b"")
+        PublicList().extend(numbers, places, b"")

@@ -11,11 +11,11 @@ from store_builders import confirmada, life, solicitada, writer
 from broker.messages import Message
 from broker.services import SERVICES, Service
 from services.compras.domain import DOMAIN
-from services.compras.resend import LONGEST_SECONDS, Nudge
+from services.compras.resend import LONGEST_SECONDS, Resender
 from services.shared.journal.store import JsonStore
 
 
-class Voice:
+class Outbound:
     """Writes down what is asked."""
 
     def __init__(self) -> None:
@@ -46,10 +46,10 @@ class Rounds:
         self.seconds += seconds
 
 
-async def nudged(store: JsonStore[object], voice: Voice, rounds: int) -> list[str]:
+async def nudged(store: JsonStore[object], voice: Outbound, rounds: int) -> list[str]:
     """What is asked for in so many seconds, after what is asked for at the start."""
     clock = Rounds(rounds)
-    nudge = Nudge(store, voice, clock, sleep=clock.sleep)  # type: ignore[arg-type]
+    nudge = Resender(store, voice, clock, sleep=clock.sleep)  # type: ignore[arg-type]
     at_once = [row.id for row in store.rows.values() if row.estado == "solicitada"]  # type: ignore[attr-defined]
     task = asyncio.create_task(nudge.run())
     await asyncio.wait([task])
@@ -60,7 +60,7 @@ async def nudged(store: JsonStore[object], voice: Voice, rounds: int) -> list[st
 async def test_what_stands_still_is_asked_for_ever_more_seldom(tmp_path: Path) -> None:
     async with writer(tmp_path, DOMAIN) as store:
         await store.process_batch([solicitada(1)])
-        asked = await nudged(store, Voice(), 1_000)
+        asked = await nudged(store, Outbound(), 1_000)
         # After 5, 15, 35, 75, 155, and then every 120 seconds.
         assert len(asked) == 5 + (1_000 - 155) // int(LONGEST_SECONDS)
 
@@ -68,7 +68,7 @@ async def test_what_stands_still_is_asked_for_ever_more_seldom(tmp_path: Path) -
 async def test_nothing_is_asked_while_it_is_not_known_what_waits(tmp_path: Path) -> None:
     async with writer(tmp_path, DOMAIN) as store:
         await store.process_batch([solicitada(1)])
-        voice = Voice()
+        voice = Outbound()
         voice.waiting = None
         assert await nudged(store, voice, 100) == []
 
@@ -77,7 +77,7 @@ async def test_while_a_queue_holds_something_what_may_be_in_it_is_not_asked_for(
     async with writer(tmp_path, DOMAIN) as store:
         await store.process_batch([solicitada(1), solicitada(2), confirmada(solicitada(2))])
         for name in SERVICES:
-            voice = Voice()
+            voice = Outbound()
             voice.waiting = {name}
             # With transacciones down and a backlog, what is lost before the sale is found all the same.
             wanted = {solicitada(1).about} if name == "transacciones" else set()
@@ -87,4 +87,4 @@ async def test_while_a_queue_holds_something_what_may_be_in_it_is_not_asked_for(
 async def test_what_is_finished_is_not_asked_for(tmp_path: Path) -> None:
     async with writer(tmp_path, DOMAIN) as store:
         await store.process_batch(life(solicitada(1), 1))
-        assert await nudged(store, Voice(), 100) == []
+        assert await nudged(store, Outbound(), 100) == []
