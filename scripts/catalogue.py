@@ -136,7 +136,7 @@ def check_values(tree: ast.AST, file: str) -> None:
                     continue
                 if values and not isinstance(template, ast.Constant):
                     raise Wrong(f"{file}:{node.lineno} has values, and its template stands elsewhere")
-                fields = FIELD.findall(template.value) if isinstance(template, ast.Constant) and template.value else []
+                fields = FIELD.findall(str(template.value)) if isinstance(template, ast.Constant) else []
                 if len(fields) != len(values):
                     raise Wrong(f"{file}:{node.lineno} has {len(values)} values, and {len(fields)} fields")
                 check_words(values, file)
