@@ -136,9 +136,25 @@ def check_values(tree: ast.AST, file: str) -> None:
                     continue
                 if values and not isinstance(template, ast.Constant):
                     raise Wrong(f"{file}:{node.lineno} has values, and its template stands elsewhere")
-                fields = FIELD.findall(template.value) if isinstance(template, ast.Constant) and template.value else []
+                fields = FIELD.findall(str(template.value)) if isinstance(template, ast.Constant) else []
                 if len(fields) != len(values):
                     raise Wrong(f"{file}:{node.lineno} has {len(values)} values, and {len(fields)} fields")
+                check_words(values, file)
+            # A function that gives a sentence gives a Text: who uses it for a value cannot know.
+            case ast.Return(value=ast.expr() as value):
+                check_words([value], file, " ")
+
+
+def check_words(values: list[ast.expr], file: str, like: str = "") -> None:
+    """Words in a value are a Text: a string there is a name, and stays as it is. Raises Wrong."""
+    for value in values:
+        match value:
+            case ast.BoolOp(values=inner):
+                check_words(inner, file, like)
+            case ast.IfExp(body=one, orelse=other):
+                check_words([one, other], file, like)
+            case ast.Constant(value=str(text)) if WORD.search(text) and like in text:
+                raise Wrong(f"{file}:{value.lineno} fills in words, or gives them: make them a Text")
 
 
 def updated() -> Catalog:

@@ -92,6 +92,8 @@ REFUSED = {
     'says = "{one} of {other}"\nraise LocalError(says, one, other, third)': "3 values, and 2 fields",
     'says = "nothing"\nrow("lost", says, one)': "1 values, and 0 fields",
     "say(sentence, one)": "its template stands elsewhere",
+    'Text("{what} was answered", told or "nothing")': "make them a Text",
+    'def why(self) -> str:\n    return "no answer" if self.away else ""': "make them a Text",
 }
 
 
