@@ -82,7 +82,8 @@ class ClientJournal:
         self._file.close()
 
     def _write(self, line: dict[str, Any]) -> None:
-        self._file.write(msgspec.json.encode(line) + b"\n")
+        # What we say of ourselves is a Text, which msgspec takes for no string.
+        self._file.write(msgspec.json.encode(line, enc_hook=str.__str__) + b"\n")
         self._lines += 1
 
     def _go_on(self) -> int:
