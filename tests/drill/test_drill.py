@@ -52,7 +52,7 @@ def test_the_classic_kills_transacciones_and_proves_that_nothing_was_lost(tmp_pa
     assert again.returncode == 0, again.stdout
 
 
-QUICK = ("journal", "confirm", "waiting-line", "nudge")
+QUICK = ("journal", "waiting-line")
 
 
 @pytest.mark.parametrize(

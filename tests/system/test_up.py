@@ -48,7 +48,9 @@ def test_without_one_the_commands_say_what_to_type(tmp_path: Path) -> None:
         assert "make up" in answer.stderr
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL])
+@pytest.mark.parametrize(
+    "number", [pytest.param(signal.SIGINT, marks=pytest.mark.long), signal.SIGTERM, signal.SIGKILL]
+)
 def test_whatever_ends_it_leaves_no_process_behind_and_the_books_stay(tmp_path: Path, number: signal.Signals) -> None:
     shop = start(tmp_path)
     assert zoco("buy", "1", "101", "--data", str(shop.data)).returncode == 0
