@@ -235,6 +235,19 @@ async def test_the_last_answer_of_a_connection_says_so_whatever_it_is(app: FastA
     assert (await ask_both(app, GOOD)).headers[b"connection"] == b"close"
 
 
+async def test_no_answer_is_taken_for_a_page_or_shown_in_anothers(app: FastAPI) -> None:
+    for raised in (None, Problem(404, "no"), RuntimeError()):
+        app.state.raises = raised
+        asked = await ask_both(app, GOOD)
+        assert asked.headers[b"x-content-type-options"] == b"nosniff"
+        assert asked.headers[b"content-security-policy"] == b"default-src 'none'; frame-ancestors 'none'"
+    docs = await ask(app, b"", method="GET", path="/docs")
+    policies = [value for name, value in docs.sent[0]["headers"] if name == b"content-security-policy"]
+    assert len(policies) == 1
+    assert b"frame-ancestors 'none'" in policies[0]
+    assert b"script-src 'self'" in policies[0]
+
+
 async def test_half_an_answer_is_broken_off_and_not_answered_twice(app: FastAPI) -> None:
     with pytest.raises(RuntimeError, match="in the middle"):
         await ask(app, b"", method="GET", path="/half")

@@ -24,6 +24,10 @@ from services.shared.http.shutdown import CLOSE
 # A request here is a few dozen bytes; a hundred tokens for the catalogue are the most that anybody sends.
 BODY_BYTES: Final = 16 * 1024
 
+# For a browser: what it was not told is HTML is none, and nothing of ours is shown in another's page.
+NOSNIFF: Final = (b"x-content-type-options", b"nosniff")
+POLICY: Final = (b"content-security-policy", b"default-src 'none'; frame-ancestors 'none'")
+
 Endpoint: TypeAlias = Callable[[Request], Awaitable[Response]]
 
 
@@ -94,11 +98,12 @@ class _Exchange:
         await self._send(message)
 
     def begin(self, status: int, headers: list[tuple[bytes, bytes]]) -> Message:
-        """Count the request, now that it is answered, and say whether its connection ends with it."""
+        """Count the request, now that it is answered, and add what every answer says."""
         self.answering = True
         self._state.runtime.metrics.answered(self._method, status, time.perf_counter() - self._started)
+        headers = [*headers, NOSNIFF] if POLICY[0] in dict(headers) else [*headers, NOSNIFF, POLICY]
         if self._state.drain.closes():
-            headers = [*headers, CLOSE]
+            headers.append(CLOSE)
         return {"type": "http.response.start", "status": status, "headers": headers}
 
 
