@@ -213,10 +213,10 @@ class FrontDoor:
 
         The key goes along, also one made here: a writer that dies before it answers is asked again, for the same thing.
         """
-        if self._store.leads:
-            return None
         if self._runtime.processor is None:
             raise unavailable("this process only reads: start it with ZOCO_RABBITMQ_URL to buy", 60)
+        if self._store.leads:
+            return None
         deadline = time.monotonic() + PATIENCE_SECONDS
         body = await request.body()
         headers = {name: value for name, value in request.headers.items() if name not in ("host", "content-length")}

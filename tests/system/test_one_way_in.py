@@ -152,3 +152,28 @@ async def test_a_bug_is_told_once_in_the_log_and_without_the_key(doors: dict[str
     said = writer.log.read_bytes()[before:].decode()
     assert said.count("RuntimeError: a bug") == said.count("a bug in the service") == 2, said
     assert KEY not in said
+
+
+async def test_a_front_door_that_was_given_no_broker_says_so_and_takes_nothing(tmp_path: Path) -> None:
+    """`uvicorn main:app` in services/compras: it holds the lock, and there is nobody to sell."""
+    door = Door(free_port(), tmp_path / "alone.log")
+    url = f"http://127.0.0.1:{door.port}"
+    own = {name: value for name, value in os.environ.items() if not name.startswith("ZOCO_")}
+    env = {**own, "ZOCO_DATA": str(tmp_path / "compras"), "ZOCO_PUBLIC_URL": url, "ZOCO_OPERATOR_TOKEN": KEY}
+    words = (sys.executable, "-m", "uvicorn", "services.compras.main:app", "--port", str(door.port))
+    with door.log.open("wb") as log:
+        process = subprocess.Popen(words, env=env, stdout=log, stderr=log)
+    try:
+        wait_until(lambda: "this process writes" in door.log.read_text("utf-8"), "it does not start")
+        for method, target, headers, body in (
+            ("POST", "/compras", JSON, GOOD),
+            ("POST", "/compras?x", JSON, GOOD),
+            ("PUT", "/usuarios/1", OPERATOR, b'{"nombre": "Ana"}'),
+        ):
+            status, _, told = await door.ask(method, target, headers, body)
+            assert status == "HTTP/1.1 503 Service Unavailable" and b"ZOCO_RABBITMQ_URL" in told, (target, told)
+        status, _, told = await door.ask("GET", "/compras", {}, b"")
+        assert (status, told) == ("HTTP/1.1 200 OK", b"[]")
+    finally:
+        process.terminate()
+        process.wait(END_SECONDS)
