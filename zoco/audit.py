@@ -10,8 +10,8 @@ from typing import Annotated
 
 import typer
 
-from loadgen.audit.verdict import LISTED, PROMISES, Breach, Verdict
-from loadgen.audit.verdict import text as as_text
+from loadgen.audit.verdict import LISTED, PROMISES, Verdict
+from loadgen.drill.explain import block, work_rows
 from ops.cluster import NAMESPACE, Cluster
 from ops.console import Speaker, table
 from ops.i18n import say
@@ -83,35 +83,6 @@ def _print_verdict(verdict: Verdict, *, explain: bool) -> None:
         print_breaches(verdict)
     out.say("accepted {accepted}, sold {sold}, refused {refused}", verdict.accepted, verdict.sold, verdict.refused)
     out.say("lost {lost}, doubled {doubled}, oversold {oversold}", verdict.lost, verdict.doubled, verdict.oversold)
-
-
-def work_rows(verdict: Verdict) -> list[tuple[str, str]]:
-    """What was done to come to it."""
-    work = verdict.work
-    records = ", ".join(f"{name} {count:,}" for name, count in work.records.items())
-    reasons = ", ".join(f"{name} {count:,}" for name, count in sorted(work.reasons.items()))
-    return [
-        (say("records decided again"), f"{sum(work.records.values()):,} ({records})"),
-        (say("fields compared"), f"{work.fields:,}"),
-        (say("reasons proved"), f"{sum(work.reasons.values()):,} ({reasons})" if reasons else "0"),
-        (say("answers compared"), f"{work.answers:,}"),
-        (say("rows compared"), f"{work.shown:,}"),
-    ]
-
-
-def block(breach: Breach) -> list[tuple[str, str]]:
-    """One breach, for reading: which promise, whose book, where, what stands there and what the rules say."""
-    rows = [
-        (say("promise"), f"{breach.promise}: {say(PROMISES[breach.promise])}"),
-        (say("about"), say(breach.about)),
-        (say("why"), say(breach.why)),
-        (say("book"), breach.book),
-        (say("where"), breach.where),
-        (say("field"), breach.field),
-    ]
-    if breach.field:
-        rows += [(say("stands"), as_text(breach.stands)), (say("rules"), as_text(breach.rules))]
-    return [row for row in rows if row[1]]
 
 
 def print_breaches(verdict: Verdict, most: int = LISTED) -> None:

@@ -114,9 +114,8 @@ def drill(  # noqa: PLR0913, PLR0917
     with Progress(as_json) as progress:
         certificate = asyncio.run(run_drill(order, progress.tell))
     report = order.folder / REPORT
-    report.write_text(
-        html(f"zoco drill {scenario}", certificate.meter, certificate.faults, certificate.rows()), encoding="utf-8"
-    )
+    told = certificate.meter, certificate.faults, certificate.rows(), certificate.verdict
+    report.write_text(html(f"zoco drill {scenario}", *told), encoding="utf-8")
     if as_json:
         out.print_json(json.dumps(certificate.as_json(), ensure_ascii=False))
     else:

@@ -11,6 +11,8 @@ from importlib.metadata import version
 from math import log10
 from typing import Final
 
+from loadgen.audit.verdict import Verdict
+from loadgen.drill.explain import block, work_rows
 from loadgen.drill.faults import Happened
 from loadgen.load.clock import CLOCK
 from loadgen.load.meter import Meter
@@ -40,19 +42,34 @@ class Line:
     values: Sequence[float | None]
 
 
-def html(title: str, meter: Meter, faults: Sequence[Happened], rows: Sequence[tuple[str, str]]) -> str:
-    """The whole page."""
+def html(
+    title: str,
+    meter: Meter,
+    faults: Sequence[Happened],
+    rows: Sequence[tuple[str, str]],
+    verdict: Verdict | None = None,
+) -> str:
+    """The whole page. `verdict`: with all that `zoco audit --explain` prints."""
     start, points = meter.started or 0.0, meter.points
     happened = [fault for fault in faults if not fault.trouble]
     marks = [(fault.began - start, f"{fault.fault.kind} {fault.fault.victim}") for fault in happened]
     plots = "".join(_plot(name, scale, lines, points, marks) for name, scale, lines in _curves(points))
-    table = "".join(f"<tr><td>{escape(say(name))}</td><td>{escape(say(value))}</td></tr>" for name, value in rows)
     legend = say("Red lines: the faults; rest the pointer on one to read it.") if points and marks else ""
     return (
         f"<!doctype html><html lang={language()}><meta charset=utf-8><title>{escape(title)}</title>"
-        f"<style>{STYLE}</style><h1>{escape(title)}</h1><p>{escape(made())}</p><table>{table}</table>{plots}"
-        f"<p>{legend}</p></html>"
+        f"<style>{STYLE}</style><h1>{escape(title)}</h1><p>{escape(made())}</p>{_table(rows)}{plots}"
+        f"<p>{legend}</p>{_explained(verdict) if verdict else ''}</html>"
     )
+
+
+def _table(rows: Sequence[tuple[str, str]]) -> str:
+    cells = (f"<tr><td>{escape(say(name))}</td><td>{escape(say(value))}</td></tr>" for name, value in rows)
+    return f"<table>{''.join(cells)}</table>"
+
+
+def _explained(verdict: Verdict) -> str:
+    breaches = "".join(f"<hr>{_table(block(breach))}" for breach in verdict.breaches)
+    return f"<h2>{escape(say('What the audit looked at'))}</h2>{_table(work_rows(verdict))}{breaches}"
 
 
 def made() -> str:

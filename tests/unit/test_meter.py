@@ -8,12 +8,14 @@ import re
 import subprocess
 from collections.abc import Sequence
 from dataclasses import replace
+from html import escape
 from pathlib import Path
 
 import pytest
 
 from loadgen.audit.verdict import Verdict
 from loadgen.drill.certificate import Certificate, Judged, meaning, upper_bound
+from loadgen.drill.explain import block
 from loadgen.drill.faults import Fault, Happened
 from loadgen.drill.footprint import Footprint, Sample, held
 from loadgen.drill.report import html
@@ -338,6 +340,17 @@ def test_the_numbers_under_a_plot_stand_at_the_seconds_that_they_say(seconds: in
         assert float(x) == pytest.approx(60 + 840 * float(second) / seconds - 8 * (float(second) == seconds), abs=0.1)
     sides = re.findall(r'text-anchor="end">([\d.]+)</text>', page)
     assert sides[:5] == ["0", "1", "2", "3", "4"]
+
+
+def test_the_report_explains_the_audit_as_the_command_does() -> None:
+    verdict = Verdict()
+    verdict.work.fields = 12_345
+    verdict.breach(6, "token 7", "it is sold", book="tokens", where="a.jsonl:3", field="<precio>", stands=1, rules=50)
+    page = html("zoco drill", Meter(), [], [], verdict)
+    assert "<h2>What the audit looked at</h2>" in page
+    assert "<td>fields compared</td><td>12,345</td>" in page
+    for name, value in block(verdict.breaches[0]):
+        assert f"<td>{name}</td><td>{escape(value)}</td>" in page
 
 
 def test_a_footprint_tells_its_first_quarter_from_its_last() -> None:
