@@ -24,6 +24,7 @@ from zoco.cli import app
 FECHA = "2026-01-01T00:00:00Z"
 ROOT = Path(__file__).parents[2]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
+SPANISH = (ROOT / "README.es.md").read_text(encoding="utf-8")
 
 
 def test_the_readme_has_every_setting_with_what_it_says_of_itself() -> None:
@@ -48,6 +49,82 @@ def test_every_file_that_the_readme_names_exists_and_so_do_the_functions() -> No
         assert (ROOT / link).exists(), link
     for path, name in re.findall(r"`((?:broker|services)/[\w/]+\.py)` `([\w.]+)`", README):
         assert re.search(rf"(def|class) {name.split('.')[-1]}\b", (ROOT / path).read_text(encoding="utf-8")), name
+
+
+def sections(text: str) -> list[str]:
+    """Each with its heading."""
+    return re.split(r"^(?=#+ )", text, flags=re.MULTILINE)[1:]
+
+
+def blocks(section: str) -> list[str]:
+    return re.findall(r"(?:^ {4}.+\n)+", section, re.MULTILINE)
+
+
+def is_drawn(block: str) -> bool:
+    """It is a picture, or the frame around what a command printed: there are no commands in it."""
+    return re.search("[\u2500-\u257f]", block) is not None
+
+
+def commands(section: str) -> list[str]:
+    """The lines that are typed, without what is said of them."""
+    lines = [line for block in blocks(section) if not is_drawn(block) for line in block.splitlines()]
+    return [re.split(r"\s+# ", line)[0].rstrip() for line in lines]
+
+
+def tables(section: str) -> list[list[tuple[int, list[str]]]]:
+    """Of each row how many cells it has, and what is code in it, in whatever order the language has it."""
+    found = re.findall(r"(?:^\|.*\n)+", section, re.MULTILINE)
+    return [[(row.count("|"), sorted(re.findall(r"`[^`]+`", row))) for row in table.splitlines()] for table in found]
+
+
+def links(section: str) -> list[str]:
+    return re.findall(r"\]\(([^)\s]+)\)", section)
+
+
+def in_the_other_language(link: str) -> str:
+    """Where a document says that it is to be read in the other language; itself, if it is in one only."""
+    path = ROOT / link.partition("#")[0]
+    if path.suffix != ".md":
+        return link
+    found = re.search(r"\[[^]]*(?:español|English)\]\(([\w.]+)\)", path.read_text(encoding="utf-8"))
+    return str((path.parent / found[1]).relative_to(ROOT)) if found else link
+
+
+def facts(section: str) -> list[str]:
+    """What is the same in each language: code, numbers (10,000 is 10.000 there), and messages, also in a picture."""
+    text = re.sub(r"\]\([^)]*\)", "]", section)
+    drawn = "".join(filter(is_drawn, blocks(section)))
+    numbers = [re.sub("[.,]", "", number) for number in re.findall(r"\d[\d.,]*", text)]
+    return sorted([*re.findall(r"`[^`]+`", text), *numbers, *re.findall(r"[a-z]+\.[a-z]+", drawn)])
+
+
+def test_the_spanish_readme_has_the_headings_of_the_english_one() -> None:
+    levels, spanish = ([one.index(" ") for one in sections(text)] for text in (README, SPANISH))
+    assert len(levels) > 5
+    assert spanish == levels
+
+
+def test_the_spanish_readme_has_the_commands_of_the_english_one() -> None:
+    assert sum(map(len, map(commands, sections(README)))) > 10
+    assert list(map(commands, sections(SPANISH))) == list(map(commands, sections(README)))
+
+
+def test_the_spanish_readme_has_the_tables_of_the_english_one() -> None:
+    assert sum(map(len, map(tables, sections(README)))) > 3
+    assert list(map(tables, sections(SPANISH))) == list(map(tables, sections(README)))
+
+
+def test_the_spanish_readme_has_the_links_of_the_english_one_to_what_is_spanish_where_there_is_such() -> None:
+    assert in_the_other_language("docs/lesson.md") == "docs/leccion.md"
+    expected = [sorted(map(in_the_other_language, links(section))) for section in sections(README)]
+    assert [sorted(links(section)) for section in sections(SPANISH)] == expected
+
+
+def test_the_spanish_readme_has_the_code_the_numbers_and_the_pictures_of_the_english_one() -> None:
+    drawn = [sum(map(is_drawn, blocks(section))) for section in sections(README)]
+    assert sum(drawn) > 1
+    assert [sum(map(is_drawn, blocks(section))) for section in sections(SPANISH)] == drawn
+    assert list(map(facts, sections(SPANISH))) == list(map(facts, sections(README)))
 
 
 TARGETS = [
