@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final, Protocol
 
-from broker.amqp.bus import Delivery
+from broker.amqp.bus import BusOptions, Delivery
 from broker.messages import Message
 from services.shared.store import Answer, BatchStore
 
@@ -20,7 +20,7 @@ BATCH_LIMIT: Final = 500
 # Two batches begin at least so far apart: under load each carries more for the same sync and the same few writes to
 # the socket; a message that comes alone is not delayed. Measured at a third of the top rate on two cores: with 1 ms
 # the machine is busy with beginnings, with 10 ms each of the six batches of a purchase adds to its latency.
-LINGER_SECONDS: Final = 0.004
+LINGER_SECONDS: Final = BusOptions().gather_seconds
 
 
 class Transport(Protocol):
