@@ -9,7 +9,7 @@ from typing import Any, Final
 import msgspec
 
 from loadgen.audit.books import Journal, Record
-from loadgen.audit.compare import differences
+from loadgen.audit.compare import ROWS, differences
 from loadgen.audit.model import HEARD_BY, SAID_BY, Impossible
 from loadgen.audit.text import Text
 from loadgen.audit.verdict import UNSET, Verdict
@@ -42,9 +42,15 @@ class Findings:
         """A value of another kind than the format has: nothing can be decided by this record."""
         self.breach(7, subject(record.id), "this record makes no sense", service, place, "record", type(error).__name__)
 
-    def impossible(self, service: str, record: Record, place: int, error: Impossible) -> None:
+    def of_row(self, service: str, record: Record, place: int, due: str) -> None:
+        """Whether a record is about the row that its message is about."""
+        if record.row != due:
+            why = "this record is about another row"
+            self.breach(ROWS[service], subject(record.id), why, service, place, "row", record.row, due)
+
+    def impossible(self, service: str, record: Record, place: int, error: Impossible, promise: int = 6) -> None:
         why = Text("no correct shop acts on this: {error}", error)
-        self.breach(6, subject(record.id), why, service, place, "id", record.id)
+        self.breach(promise, subject(record.id), why, service, place, "id", record.id)
 
     def again(self, service: str, record: Record, place: int) -> None:
         self.verdict.doubled += 1

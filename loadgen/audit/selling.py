@@ -15,7 +15,7 @@ from typing import Final
 
 from loadgen.audit import model
 from loadgen.audit.books import Journal, Record
-from loadgen.audit.compare import EMPTY_LINE, ROWS
+from loadgen.audit.compare import EMPTY_LINE
 from loadgen.audit.findings import BITS, NONSENSE, SEED, Findings, Message, Row, said, said_ever, subject
 from loadgen.audit.model import HEARD_BY, Impossible
 from loadgen.audit.text import Text
@@ -173,10 +173,7 @@ class Selling(Findings):
 
     def _decide(self, service: str, record: Record, place: int, message: Message) -> None:
         """Decide one record again, and compare all that it did and said."""
-        if record.row != (due := model.key(service, message)):
-            about = subject(record.id)
-            why = "this record is about another row"
-            self.breach(ROWS[service], about, why, service, place, "row", record.row, due)
+        self.of_row(service, record, place, model.key(service, message))
         row, got = self._rows[service](record.row), record.change or {}
         try:
             change, words = self._rules[service](row, message)

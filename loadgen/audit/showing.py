@@ -17,7 +17,6 @@ import msgspec
 
 from loadgen.audit import model
 from loadgen.audit.books import Journal, Record, Saying
-from loadgen.audit.compare import ROWS
 from loadgen.audit.findings import BITS, NONSENSE, SEED, Findings, Message, Row, said, said_ever, subject
 from loadgen.audit.model import ENDS, HEARD_BY, REQUESTS, SAID_BY, STATES, Impossible
 from loadgen.audit.text import Text
@@ -195,14 +194,15 @@ class Showing(Findings):
     def _decide(self, shown: Shown, kind: str, record: Record, place: int, sides: tuple[Message, Row]) -> None:
         """Decide one record again, and compare all that it did and said."""
         (message, got), row = sides, shown.row
-        if record.row != (due := model.key("compras", message)):
-            about = subject(record.id)
-            why = "this record is about another row"
-            self.breach(ROWS["compras"], about, why, "compras", place, "row", record.row, due)
+        self.of_row("compras", record, place, due := model.key("compras", message))
+        if kind in REQUESTS and due != (about := subject(record.id)):
+            # What was asked for came by HTTP: it is in the record's own words only.
+            self.breach(7, about, "nobody said this", "compras", place, "id", record.id, f"{due}:{kind}")
         try:
             change, words = model.compras(row, message, self._hora(kind, got, record, place))
         except Impossible as error:
-            self.impossible("compras", record, place, error)
+            # News of what was never asked for is an effect without its message; else it is of a sale and a refusal.
+            self.impossible("compras", record, place, error, 7 if row is None else 6)
             return
         if change and row is not None and change.get("estado", row["estado"]) in ENDS:
             # All of a row that leaves memory.
