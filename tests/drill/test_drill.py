@@ -108,8 +108,8 @@ def test_every_scenario_keeps_every_promise(tmp_path: Path, scenario: str) -> No
 def test_ten_thousand_buyers_of_one_token_with_kills_all_the_while(tmp_path: Path) -> None:
     flood = ("--mix", "flood", "--purchases", "10000", "--buyers", "10000", "--seed", "7", "--every", "4")
     found = drilled(tmp_path, "storm", *flood, code=1)
-    # One token is sold once, and who comes late is refused at once: no sale after a kill can show that the shop is back,
-    # and some kills meet nobody. Nothing else is wrong.
+    # One token is sold once, and who comes late is refused at once: no sale after a kill can show that the shop is
+    # back, and some kills meet nobody. Nothing else is wrong.
     expected = ("nothing was sold after it", "it met no purchase")
     assert not [reason for reason in found["reasons"] if not any(one in reason for one in expected)], found["reasons"]
     assert found["audit"]["holds"]
