@@ -107,9 +107,10 @@ def test_every_scenario_keeps_every_promise(tmp_path: Path, scenario: str) -> No
 @pytest.mark.long
 def test_ten_thousand_buyers_of_one_token_with_kills_all_the_while(tmp_path: Path) -> None:
     flood = ("--mix", "flood", "--purchases", "10000", "--buyers", "10000", "--seed", "7", "--every", "4")
-    found = drilled(tmp_path, "storm", *flood, code=1)
-    # One token is sold once, and who comes late is refused at once: no sale after a kill can show that the shop is
-    # back, and some kills meet nobody. Nothing else is wrong.
+    answer = zoco("drill", "storm", "--rate", "60", *flood, "--json", "--out", str(tmp_path))
+    found: dict[str, Any] = json.loads(answer.stdout)
+    # One token is sold once, and who comes late is refused at once: some kills may meet nobody, and then the drill
+    # says so and fails. Nothing else is wrong.
     expected = ("nothing was sold after it", "it met no purchase")
     assert not [reason for reason in found["reasons"] if not any(one in reason for one in expected)], found["reasons"]
     assert found["audit"]["holds"]
