@@ -88,7 +88,7 @@ async def compras(
     found = await store.listed(limite + 1, after=desde, where={"usuario_id": usuarioId})
     lines, headers = page("/compras", found, limite, usuarioId=usuarioId)
     rows = [await store.row(line["compraId"]) for line in lines]
-    return json_bytes([vista(row) for row in rows if row], headers=headers)
+    return json_bytes([vista(row) for row in rows], headers=headers)
 
 
 def last_event_id(request: Request, desde: int | None) -> int | None:

@@ -290,7 +290,7 @@ class FrontDoor:
 
 @dataclass(frozen=True, slots=True)
 class Outbound:
-    """The bus, as the nudge sees it."""
+    """The bus, as the resender sees it."""
 
     runtime: Runtime[Asunto]
 

@@ -65,7 +65,7 @@ class Metrics:
         self.request_seconds.observe(seconds)
 
     def decided(self, batch: Sequence[Delivery | Submission], answers: Sequence[Answer]) -> None:
-        """See loop.Meter."""
+        """See ProcessorMetrics."""
         self.batch.observe(len(batch))
         types = Counts(item.message.type for item in batch if item.message is not None)
         for name, count in types.items():
@@ -78,6 +78,6 @@ class Metrics:
         self.dead.labels("poison").inc(count)
 
     def published(self, sent: Sequence[messages.Message]) -> None:
-        """See loop.Meter."""
+        """See ProcessorMetrics."""
         for name, count in Counts(message.type for message in sent).items():
             self.sent.labels(name).inc(count)

@@ -10,6 +10,8 @@ from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
 from typing import Any
 
+from kept_story import Clock
+
 from broker.messages import (
     CompraConfirmada,
     CompraRechazada,
@@ -30,17 +32,6 @@ from services.shared.journal.store import JsonStore
 FECHA = "2025-09-10T17:00:00.000Z"
 GATO = 101
 FIRST = "journal-00000001-000001.jsonl"
-
-
-class Clock:
-    """A millisecond later each time that it is read."""
-
-    def __init__(self) -> None:
-        self.reads = 0
-
-    def __call__(self) -> str:
-        self.reads += 1
-        return f"2026-01-01T00:{self.reads // 60_000:02}:{self.reads // 1000 % 60:02}.{self.reads % 1000:03}Z"
 
 
 def solicitada(usuario: int = 1, *, token: int = GATO, key: str = "k") -> CompraSolicitada:
