@@ -1,7 +1,7 @@
 """Everything that travels, in the order of a purchase. Each message is a fact in the past tense.
 
 A message's type is its routing key. On the wire it is a JSON body in camelCase with CloudEvents headers
-(`amqp/bus.py` writes those); in Python it is frozen and in snake_case. `HEARD_BY` says who hears what.
+(`amqp/bus.py` writes those); in Python it is frozen and in snake_case. `CONSUMERS` says who hears what.
 """
 
 from __future__ import annotations
@@ -92,24 +92,24 @@ class Message(BaseModel):
     fecha: Fecha
 
     @property
-    def hora(self) -> str:
+    def received_at(self) -> str:
         """When this service received it (UTC, RFC 3339), or "". It never travels."""
         return getattr(self, "_hora", "")
 
-    def received(self, hora: str) -> Self:
+    def received(self, received_at: str) -> Self:
         """Stamp the message with when it was received."""
-        object.__setattr__(self, "_hora", hora)
+        object.__setattr__(self, "_hora", received_at)
         return self
 
     @property
-    def about(self) -> str:
+    def subject(self) -> str:
         """The id of the purchase or of the operator's entry that this fact belongs to."""
         raise NotImplementedError
 
     @property
     def id(self) -> str:
         """One fact, one id: a copy of a message, and the same fact told again, have the same one."""
-        return f"{self.about}:{self.type}"
+        return f"{self.subject}:{self.type}"
 
 
 class CompraMessage(Message):
@@ -120,7 +120,7 @@ class CompraMessage(Message):
     token_id: Id
 
     @property
-    def about(self) -> str:
+    def subject(self) -> str:
         return self.compra_id
 
 
@@ -179,7 +179,7 @@ class AltaMessage(Message):
     alta_id: AltaId
 
     @property
-    def about(self) -> str:
+    def subject(self) -> str:
         return self.alta_id
 
 
@@ -217,7 +217,7 @@ class AltaAplicada(AltaMessage):
 
 
 # Who hears each message. `topology.py` makes the bindings of it.
-HEARD_BY: Final[dict[type[Message], tuple[Service, ...]]] = {
+CONSUMERS: Final[dict[type[Message], tuple[Service, ...]]] = {
     CompraSolicitada: ("tokens",),
     TokenReservado: ("usuarios", "compras"),
     SaldoReservado: ("tokens", "compras"),
@@ -232,7 +232,7 @@ HEARD_BY: Final[dict[type[Message], tuple[Service, ...]]] = {
 }
 
 # Who says each message. A broker that knows its users lets nobody else say it.
-SAID_BY: Final[dict[type[Message], tuple[Service, ...]]] = {
+PRODUCERS: Final[dict[type[Message], tuple[Service, ...]]] = {
     CompraSolicitada: ("compras",),
     TokenReservado: ("tokens",),
     SaldoReservado: ("usuarios",),
@@ -246,7 +246,7 @@ SAID_BY: Final[dict[type[Message], tuple[Service, ...]]] = {
     AltaAplicada: ("usuarios", "tokens"),
 }
 
-TYPES: Final[dict[str, type[Message]]] = {model.type: model for model in HEARD_BY}
+TYPES: Final[dict[str, type[Message]]] = {model.type: model for model in CONSUMERS}
 # A journal remembers the types it has seen of a purchase as bits: never change the order, only append.
 BIT: Final[dict[str, int]] = {name: 1 << number for number, name in enumerate(TYPES)}
 
@@ -273,13 +273,13 @@ def encode(message: Message) -> bytes:
     return body
 
 
-def decode(type_name: str, body: bytes, hora: str = "") -> Message:
-    """Read a body that came by the wire, received at `hora`. Raises Poison with a reason."""
+def decode(type_name: str, body: bytes, received_at: str = "") -> Message:
+    """Read a body that came by the wire, received at `received_at`. Raises Poison with a reason."""
     model = TYPES.get(type_name)
     if model is None:
         raise Poison(f"unknown type {_short(type_name)!r}; known are {', '.join(TYPES)}")
     try:
-        return model.model_validate_json(body, by_alias=True, by_name=False).received(hora)
+        return model.model_validate_json(body, by_alias=True, by_name=False).received(received_at)
     except ValidationError as error:
         first = error.errors(include_url=False, include_input=False)[0]
         where = "/".join(str(part) for part in first["loc"]) or "body"

@@ -13,7 +13,7 @@ import re
 from collections.abc import Mapping
 from typing import Any, Final
 
-from broker.messages import HEARD_BY, SAID_BY
+from broker.messages import CONSUMERS, PRODUCERS
 from broker.services import SERVICES, Service
 
 EXCHANGE: Final = "zoco"
@@ -48,7 +48,7 @@ QUEUES: Final[dict[str, dict[str, Any]]] = {
 
 # (exchange, routing key, queue)
 BINDINGS: Final[tuple[tuple[str, str, str], ...]] = (
-    *((EXCHANGE, model.type, service) for model, services in HEARD_BY.items() for service in services),
+    *((EXCHANGE, model.type, service) for model, services in CONSUMERS.items() for service in services),
     *((DEAD_LETTER_EXCHANGE, service, dead_letter_queue(service)) for service in SERVICES),
 )
 
@@ -98,7 +98,7 @@ def definitions(passwords: Mapping[str, str], *, operator: str = "operador") -> 
 
 def says(service: Service) -> list[str]:
     """The routing keys that a service publishes under."""
-    return [model.type for model, services in SAID_BY.items() if service in services]
+    return [model.type for model, services in PRODUCERS.items() if service in services]
 
 
 def _rights(service: Service) -> dict[str, str]:

@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from broker.messages import HEARD_BY, CompraSolicitada, Message, TokenPublicado, UsuarioRegistrado, compra_id
+from broker.messages import CONSUMERS, CompraSolicitada, Message, TokenPublicado, UsuarioRegistrado, compra_id
 from loadgen.load.mixes import MIXES, Stock, asks
 from services.compras.domain import DOMAIN as COMPRAS
 from services.compras.views import vista
@@ -91,7 +91,7 @@ async def _all(stores: dict[str, JsonStore[Any]], to: str, messages: Sequence[Me
                 for answer in await stores[name].process_batch([message.received(utc_now()) for message in batch]):
                     assert answer.failure is None, answer.failure
                     for message in answer.messages:
-                        for listener in HEARD_BY[type(message)]:
+                        for listener in CONSUMERS[type(message)]:
                             said[listener].append(message)
             waiting = said
 

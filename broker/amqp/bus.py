@@ -263,8 +263,8 @@ class Bus:
         One batch at a time, and each id once: two publishes in flight with one id would hide each other's fate.
         """
         once = {message.id: message for message in messages}
-        hora = self._now()
-        await self._until_confirmed([self.outgoing(message, hora) for message in once.values()])
+        now = self._now()
+        await self._until_confirmed([self.outgoing(message, now) for message in once.values()])
 
     async def _until_confirmed(self, outgoing: Sequence[Outgoing]) -> None:
         async with self._publishing:
@@ -318,22 +318,22 @@ class Bus:
             with contextlib.suppress(*UNKNOWN), _lost_is_unknown():
                 await connection.close()
 
-    def outgoing(self, message: Message, hora: str) -> Outgoing:
-        """CloudEvents' binding for AMQP, and the properties that make the management UI readable. `hora`: now."""
-        about, message_id = message.about, message.id
-        trace = about.replace("-", "")
+    def outgoing(self, message: Message, now: str) -> Outgoing:
+        """As CloudEvents' binding for AMQP has it, and readable in the management UI. `now` is its ce-time."""
+        subject, message_id = message.subject, message.id
+        trace = subject.replace("-", "")
         if len(trace) != 32:
-            trace = uuid5(NAMESPACE_URL, about).hex
+            trace = uuid5(NAMESPACE_URL, subject).hex
         headers = {
             "ce-id": message_id,
-            "ce-subject": about,
-            "ce-time": hora,
+            "ce-subject": subject,
+            "ce-time": now,
             # Within a trace, which is a purchase, the type tells its messages apart.
             "traceparent": f"00-{trace}-{trace[:14]}{BIT[message.type].bit_length():02x}-01",
         }
         packed = properties(
             _of_all(message.type, self._service) + table(headers),
-            about=about,
+            subject=subject,
             message_id=message_id,
             type_name=message.type,
             app_id=self._service,

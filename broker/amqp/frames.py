@@ -410,7 +410,7 @@ def table(headers: Mapping[str, str]) -> bytes:
     return b"".join([_name(name) + _long(value) for name, value in headers.items()])
 
 
-def properties(headers: bytes, *, about: str, message_id: str, type_name: str, app_id: str, timestamp: int) -> bytes:
+def properties(headers: bytes, *, subject: str, message_id: str, type_name: str, app_id: str, timestamp: int) -> bytes:
     """The properties of a message of ours, as they travel. `headers`: a `table`; `timestamp`: seconds since 1970."""
     return b"".join(
         (
@@ -419,7 +419,7 @@ def properties(headers: bytes, *, about: str, message_id: str, type_name: str, a
             len(headers).to_bytes(4, "big"),
             headers,
             _PERSISTENT,
-            short(about),
+            short(subject),
             short(message_id),
             timestamp.to_bytes(8, "big"),
             _known(type_name),

@@ -10,13 +10,13 @@ import msgspec
 
 from loadgen.audit.books import Journal, Record
 from loadgen.audit.compare import ROWS, differences
-from loadgen.audit.model import HEARD_BY, SAID_BY, Impossible
+from loadgen.audit.model import CONSUMERS, PRODUCERS, Impossible
 from loadgen.audit.text import Text
 from loadgen.audit.verdict import UNSET, Verdict
 
 SEED: Final = "semilla:"
 # A bit for each type of message.
-BITS: Final = {kind: 1 << number for number, kind in enumerate(HEARD_BY)}
+BITS: Final = {kind: 1 << number for number, kind in enumerate(CONSUMERS)}
 # What a value raises that is of another kind than the format has.
 NONSENSE: Final = (KeyError, TypeError, ValueError, AttributeError, msgspec.MsgspecError)
 
@@ -79,7 +79,7 @@ def subject(id_: str) -> str:
 def said(service: str, word: Message) -> tuple[str, str]:
     """What a message is about, and its type; nothing where it is none that this service may say."""
     kind, about = word.get("type"), word.get("compraId") or word.get("altaId")
-    if isinstance(kind, str) and isinstance(about, str) and service in SAID_BY.get(kind, ()):
+    if isinstance(kind, str) and isinstance(about, str) and service in PRODUCERS.get(kind, ()):
         return about, kind
     return "", ""
 

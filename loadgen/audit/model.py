@@ -19,7 +19,7 @@ Rule: TypeAlias = Callable[[Row | None, Message], Effect]
 
 SERVICES: Final = ("compras", "tokens", "usuarios", "transacciones")
 # Who says what, and who hears it: the table in section 3.
-SAID_BY: Final = {
+PRODUCERS: Final = {
     "compra.solicitada": ("compras",),
     "token.reservado": ("tokens",),
     "saldo.reservado": ("usuarios",),
@@ -32,7 +32,7 @@ SAID_BY: Final = {
     "token.publicado": ("compras",),
     "alta.aplicada": ("usuarios", "tokens"),
 }
-HEARD_BY: Final = {
+CONSUMERS: Final = {
     "compra.solicitada": ("tokens",),
     "token.reservado": ("usuarios", "compras"),
     "saldo.reservado": ("tokens", "compras"),

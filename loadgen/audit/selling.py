@@ -17,7 +17,7 @@ from loadgen.audit import model
 from loadgen.audit.books import Journal, Record
 from loadgen.audit.compare import EMPTY_LINE
 from loadgen.audit.findings import BITS, NONSENSE, SEED, Findings, Message, Row, said, said_ever, subject
-from loadgen.audit.model import HEARD_BY, Impossible
+from loadgen.audit.model import CONSUMERS, Impossible
 from loadgen.audit.text import Text
 from loadgen.audit.verdict import UNSET, Verdict
 
@@ -28,10 +28,10 @@ SEEDED: Final = {"usuarios": "usuario.registrado", "tokens": "token.publicado"}
 # What ends a purchase or an entry: who decides has no more to do with it.
 OVER: Final = BITS["compra.rechazada"] | BITS["transaccion.registrada"] | BITS["alta.aplicada"]
 HEARS: Final = {
-    service: sum(BITS[kind] for kind, hearers in HEARD_BY.items() if service in hearers) for service in DECIDE
+    service: sum(BITS[kind] for kind, hearers in CONSUMERS.items() if service in hearers) for service in DECIDE
 }
 # How late each message is in a purchase: of two records that wait for each other, the later one came too early.
-LATE: Final = {kind: number for number, kind in enumerate(HEARD_BY)}
+LATE: Final = {kind: number for number, kind in enumerate(CONSUMERS)}
 # What was said and is in no book of who should have heard it breaks 4, but for this.
 UNHEARD: Final = {"transacciones": 5}
 # What was acted on and is in no book of who should have said it breaks, beside 7, also this.
@@ -212,7 +212,7 @@ class Selling(Findings):
                 self.breach(9, about, "it was decided before", service, place, "words", kind)
                 continue
             story.said |= BITS[kind]
-            for hearer in HEARD_BY[kind]:
+            for hearer in CONSUMERS[kind]:
                 if hearer != "compras" and (hearer, what := f"{about}:{kind}") not in self._forced:
                     self._pending[hearer][what] = word, story
                     story.open += 1

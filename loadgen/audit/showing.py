@@ -18,7 +18,7 @@ import msgspec
 from loadgen.audit import model
 from loadgen.audit.books import Journal, Record, Saying
 from loadgen.audit.findings import BITS, NONSENSE, SEED, Findings, Message, Row, said, said_ever, subject
-from loadgen.audit.model import ENDS, HEARD_BY, REQUESTS, SAID_BY, STATES, Impossible
+from loadgen.audit.model import CONSUMERS, ENDS, PRODUCERS, REQUESTS, STATES, Impossible
 from loadgen.audit.text import Text
 from loadgen.audit.verdict import UNSET, Verdict
 
@@ -34,7 +34,7 @@ DECIDED: Final = {
 # What ends a purchase or an entry at compras. Other news of what is over may be lost.
 LAST: Final = ("transaccion.registrada", "compra.rechazada", "alta.aplicada")
 # What compras hears, as digits: in which order it came is one number.
-KINDS: Final = tuple(HEARD_BY)
+KINDS: Final = tuple(CONSUMERS)
 DIGITS: Final = {kind: number for number, kind in enumerate(KINDS, 1)}
 ORDER_BITS: Final = 32
 # A date is believed if it is not further than this from the records around it: clocks are set while a request waits.
@@ -160,7 +160,7 @@ class Showing(Findings):
         """What came by HTTP, or what another service says further on. None: nobody says it."""
         if kind in REQUESTS:
             return next((word for word in record.words if word.get("type") == kind), {"type": kind})
-        services = [service for service in SAID_BY.get(kind, ()) if service in self._others]
+        services = [service for service in PRODUCERS.get(kind, ()) if service in self._others]
         read = 0
         while services:
             services = [service for service in services if self._read_on(service)]
@@ -178,7 +178,7 @@ class Showing(Findings):
             return False
         for word in found[1].words:
             about, kind = said(service, word)
-            if kind and "compras" in HEARD_BY[kind] and not about.startswith(SEED):
+            if kind and "compras" in CONSUMERS[kind] and not about.startswith(SEED):
                 self._pending[f"{about}:{kind}"] = word
                 if (bit := BITS[kind]) & (SOLD | REFUSED):
                     self._decided[about] = self._decided.get(about, 0) | bit

@@ -128,7 +128,7 @@ async def publish(broker: RabbitBroker, message: Message) -> None:
         routing_key=message.type,
         persist=True,
         content_type="application/json",
-        correlation_id=message.about,
+        correlation_id=message.subject,
         message_id=message.id,
         message_type=message.type,
     )

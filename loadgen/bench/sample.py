@@ -7,7 +7,7 @@ from typing import Final
 from broker.amqp.bus import Bus
 from broker.amqp.frames import Outgoing
 from broker.messages import (
-    SAID_BY,
+    PRODUCERS,
     TYPES,
     CompraConfirmada,
     CompraSolicitada,
@@ -35,25 +35,25 @@ USUARIO: Final = 1
 
 def message(type_name: str, key: str = "bench", token: int = 100_000) -> Message:
     """A message of this type, of one buyer's purchase."""
-    about = {"compra_id": compra_id(USUARIO, key), "usuario_id": USUARIO, "token_id": token, "fecha": utc_now()}
+    subject = {"compra_id": compra_id(USUARIO, key), "usuario_id": USUARIO, "token_id": token, "fecha": utc_now()}
     match type_name:
         case "compra.solicitada":
-            return CompraSolicitada(**about)
+            return CompraSolicitada(**subject)
         case "token.reservado":
-            return TokenReservado(**about, precio=PRECIO)
+            return TokenReservado(**subject, precio=PRECIO)
         case "saldo.reservado":
-            return SaldoReservado(**about, precio=PRECIO)
+            return SaldoReservado(**subject, precio=PRECIO)
         case "compra.confirmada":
-            return CompraConfirmada(**about, precio=PRECIO)
-    return TransaccionRegistrada(**about, transaccion_id=token)
+            return CompraConfirmada(**subject, precio=PRECIO)
+    return TransaccionRegistrada(**subject, transaccion_id=token)
 
 
 def outgoing(url: str, found: Message) -> Outgoing:
     """As the service that says it would send it."""
-    speaker = SAID_BY[type(found)][0]
+    speaker = PRODUCERS[type(found)][0]
     return Bus(url, speaker, now=utc_now).outgoing(found, utc_now())
 
 
 def answers(url: str, service: Service) -> dict[str, Outgoing]:
     """What a service says to each message that it has to answer, made once."""
-    return {heard: outgoing(url, message(said)) for heard, said in NEXT.items() if service in SAID_BY[TYPES[said]]}
+    return {heard: outgoing(url, message(said)) for heard, said in NEXT.items() if service in PRODUCERS[TYPES[said]]}

@@ -87,29 +87,29 @@ async def accepted(request: Request, message: CompraSolicitada | AltaMessage, pl
     """202 with where to look, or 200 when it has reached its end already."""
     door = door_of(request)
     row = await door.accept(message)
-    headers = {"Location": f"/{place}/{message.about}", "Idempotency-Key": key}
+    headers = {"Location": f"/{place}/{message.subject}", "Idempotency-Key": key}
     if seconds := wait_seconds(request):
-        await door.finish(message.about, seconds)
-        row = await runtime_of(request).store.row(message.about) or row
+        await door.finish(message.subject, seconds)
+        row = await runtime_of(request).store.row(message.subject) or row
         headers["Preference-Applied"] = f"wait={seconds:g}"
     if finished(row):
         return json_bytes(vista(row), 200, headers)
     return json_bytes(vista(row), 202, {**headers, "Retry-After": "1"})
 
 
-async def found(request: Request, about: str, kind: type[Asunto], name: str) -> Response:
+async def found(request: Request, subject: str, kind: type[Asunto], name: str) -> Response:
     runtime: Runtime[Asunto] = runtime_of(request)
-    row = await runtime.store.row(about)
+    row = await runtime.store.row(subject)
     if row is None and runtime.processor and not runtime.store.leads:
         # It may be so new that this replica has not read of it yet.
         answer = await door_of(request).at_the_writer(request)
         if answer is not None:
             return answer
-        row = await runtime.store.row(about)
+        row = await runtime.store.row(subject)
     if not isinstance(row, kind):
-        raise not_there(name, about)
+        raise not_there(name, subject)
     return json_bytes(vista(row))
 
 
-def not_there(name: str, about: str) -> Problem:
-    return Problem(404, f"there is no {name} {about}: its id is in the Location of the answer to its request")
+def not_there(name: str, subject: str) -> Problem:
+    return Problem(404, f"there is no {name} {subject}: its id is in the Location of the answer to its request")

@@ -127,7 +127,7 @@ def avanzar(compra: Compra, message: CompraMessage) -> Compra:
         assert not vendida(compra.historia), f"{compra.id} was both paid and refused"
         return replace(compra, motivo=message.motivo)
     estado = LLEGADA[type(message)]
-    historia = (*compra.historia, Paso(estado, message.hora))
+    historia = (*compra.historia, Paso(estado, message.received_at))
     if ETAPAS[compra.estado].orden > ETAPAS[estado].orden:
         historia = tuple(sorted(historia, key=lambda paso: ETAPAS[paso.estado].orden))
     known = {name: getattr(message, name) for name in ETAPAS[estado].sabe}
@@ -162,7 +162,7 @@ def pregunta(row: Asunto) -> Message:
 
 def _key(message: Message) -> str:
     assert isinstance(message, CompraMessage | AltaMessage)
-    return message.about
+    return message.subject
 
 
 DOMAIN: Final[Domain[Asunto]] = Domain(

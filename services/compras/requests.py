@@ -117,7 +117,7 @@ class FrontDoor:
             self.entry_clock.last = max(self.entry_clock.last, row.fecha)
         if row is None or not finished(row):
             return
-        _release(self._waiting.pop(change.about, ()))
+        _release(self._waiting.pop(change.subject, ()))
         if isinstance(row, Compra) and self._runtime.writing.is_set() and change.type == ETAPAS[row.estado].llega.type:
             result = row.motivo if row.estado == "rechazada" and row.motivo else row.estado
             self.finished.labels(result).inc()
@@ -139,7 +139,7 @@ class FrontDoor:
 
     async def accept(self, message: CompraSolicitada | AltaMessage) -> Asunto:
         """Store what was asked for, unless it is there already. Raises Problem (422, 503)."""
-        row = await self._store.row(message.about)
+        row = await self._store.row(message.subject)
         if row is None:
             if isinstance(message, CompraSolicitada) and self._store.unfinished >= self._backlog_limit:
                 raise unavailable(f"{self._store.unfinished} purchases are on their way already: try again later", 5)
@@ -167,8 +167,8 @@ class FrontDoor:
             raise unavailable(f"{why}: send the same request, with the same Idempotency-Key, again") from None
         if answer.failure:
             raise Problem(500, f"this could not be decided: {answer.failure}")
-        row = await self._store.row(message.about)
-        assert row is not None, f"{message.about} was stored and is not there"
+        row = await self._store.row(message.subject)
+        assert row is not None, f"{message.subject} was stored and is not there"
         if isinstance(message, CompraSolicitada) and not answer.repeated:
             self.accepted.inc()
         return row, answer.repeated
@@ -189,24 +189,24 @@ class FrontDoor:
                 if not stored.done():
                     stored.set_exception(TimeoutError())
 
-    async def finish(self, about: str, seconds: float) -> None:
+    async def finish(self, subject: str, seconds: float) -> None:
         """Return when this purchase or entry has reached its end, or after so many seconds."""
         waiter = asyncio.get_running_loop().create_future()
-        self._waiting[about].append(waiter)
+        self._waiting[subject].append(waiter)
         try:
             # Looked at after the waiter is there: an end that comes meanwhile wakes it.
-            row = await self._store.row(about)
+            row = await self._store.row(subject)
             if row is not None and not finished(row):
                 async with asyncio.timeout(seconds):
                     await waiter
         except TimeoutError:
             pass
         finally:
-            waiters = self._waiting.get(about, [])
+            waiters = self._waiting.get(subject, [])
             if waiter in waiters:
                 waiters.remove(waiter)
             if not waiters:
-                self._waiting.pop(about, None)
+                self._waiting.pop(subject, None)
 
     async def at_the_writer(self, request: Request, key: str | None = None) -> Response | None:
         """None if this process writes; else what the one that does answers. Raises Problem (503) when none is there.

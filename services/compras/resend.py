@@ -66,31 +66,31 @@ class Resender:
     def heard(self, change: Change[Asunto]) -> None:
         """Something happened to a purchase: its patience begins anew, or is over."""
         if change.row is None or finished(change.row):
-            self._waiting.pop(change.about, None)
+            self._waiting.pop(change.subject, None)
         else:
-            self._waiting[change.about] = _Waiting(self._seconds() + self._first_seconds, self._first_seconds)
+            self._waiting[change.subject] = _Waiting(self._seconds() + self._first_seconds, self._first_seconds)
 
     async def run(self) -> None:
         # What the writer before may have stored and not published. Whoever has heard it will answer again.
         rows = await self._store.unfinished_rows()
         await self._ask([row for row in rows.values() if row.estado == "solicitada"])
-        for about, row in rows.items():
-            if about not in self._waiting:
-                self.heard(Change("", about, row))
+        for subject, row in rows.items():
+            if subject not in self._waiting:
+                self.heard(Change("", subject, row))
         while True:
             await self._sleep(ROUND_SECONDS)
             now = self._seconds()
-            due = [about for about, waiting in self._waiting.items() if waiting.due_seconds <= now]
+            due = [subject for subject, waiting in self._waiting.items() if waiting.due_seconds <= now]
             busy = await self._voice.busy() if due else None
             if busy is not None:
                 await self._again(due, busy)
 
     async def _again(self, due: Sequence[str], busy: AbstractSet[Service]) -> None:
         rows: list[Asunto] = []
-        for about in due:
-            row, waiting = await self._store.row(about), self._waiting.get(about)
+        for subject in due:
+            row, waiting = await self._store.row(subject), self._waiting.get(subject)
             if row is None or waiting is None or finished(row):
-                self._waiting.pop(about, None)
+                self._waiting.pop(subject, None)
                 continue
             if not busy.isdisjoint(_on_the_way(row)):
                 continue

@@ -68,38 +68,38 @@ class Events:
                 text, after = await self._next(after)
                 yield text
 
-    async def of(self, about: str, after: int | None) -> AsyncIterator[bytes]:
+    async def of(self, subject: str, after: int | None) -> AsyncIterator[bytes]:
         """One purchase's events until its end. Without `after`, how it stands comes first."""
         async with self._listening():
             yield RETRY
             if after is None or not await self._reached(after) or self._store.seq - after > SEARCH_RECORDS:
                 after = self._store.seq
-                row = await self._store.row(about)
-                assert row is not None, f"{about} is asked for before it is known"
+                row = await self._store.row(subject)
+                assert row is not None, f"{subject} is asked for before it is known"
                 yield _event("compra", vista(row), after)
-            while not (self._over or await self._ended(about, after)):
-                text, after = await self._next(after, about)
+            while not (self._over or await self._ended(subject, after)):
+                text, after = await self._next(after, subject)
                 yield text
 
-    async def missed(self, about: str, after: int) -> bool:
+    async def missed(self, subject: str, after: int) -> bool:
         """Whether anything happened to a finished purchase behind this record."""
         async with self._listening():
             if not await self._reached(after) or self._store.seq - after > SEARCH_RECORDS:
                 return True
         while after < self._store.seq:
-            text, after = await self._chunk(after, about)
+            text, after = await self._chunk(after, subject)
             if text:
                 return True
             await asyncio.sleep(0)
         return False
 
-    async def known(self, about: str, seconds: float) -> Asunto | None:
+    async def known(self, subject: str, seconds: float) -> Asunto | None:
         """The purchase, which a follower may still have to read of."""
         async with self._listening():
             deadline = asyncio.get_running_loop().time() + seconds
             while not self._over:
                 news = self._news
-                if (row := await self._store.row(about)) is not None:
+                if (row := await self._store.row(subject)) is not None:
                     return row
                 if not await _happens(news, deadline - asyncio.get_running_loop().time()):
                     break
@@ -110,8 +110,8 @@ class Events:
             raise unavailable(f"{self.listeners} listen already: ask another replica, or later", 5)
         return _Listening(self)
 
-    async def _ended(self, about: str, place: int) -> bool:
-        row = await self._store.row(about) if place >= self._store.seq else None
+    async def _ended(self, subject: str, place: int) -> bool:
+        row = await self._store.row(subject) if place >= self._store.seq else None
         return row is not None and finished(row)
 
     async def _reached(self, after: int) -> bool:
@@ -122,7 +122,7 @@ class Events:
                 return False
         return True
 
-    async def _next(self, after: int, about: str | None = None) -> tuple[bytes, int]:
+    async def _next(self, after: int, subject: str | None = None) -> tuple[bytes, int]:
         """What is to be sent next, if anything, and the record that it reaches up to."""
         news = self._news
         if after == self._store.seq:
@@ -130,15 +130,15 @@ class Events:
                 return KEEPALIVE_COMMENT, after
             await asyncio.sleep(GATHER_SECONDS)
         await asyncio.sleep(0)
-        return await self._chunk(after, about)
+        return await self._chunk(after, subject)
 
-    async def _chunk(self, after: int, about: str | None) -> tuple[bytes, int]:
-        if about is None and (made := self._shared.get(after)) is not None:
+    async def _chunk(self, after: int, subject: str | None) -> tuple[bytes, int]:
+        if subject is None and (made := self._shared.get(after)) is not None:
             return made
         found = await self._store.records(after, CHUNK_BYTES)
-        mine = found if about is None else [raw for raw in found if b'"row":"%s"' % about.encode() in raw]
+        mine = found if subject is None else [raw for raw in found if b'"row":"%s"' % subject.encode() in raw]
         chunk = b"".join([await self._text(raw) for raw in mine]), after + len(found)
-        if about is None and found:
+        if subject is None and found:
             self._shared[after] = chunk
             if len(self._shared) > SHARED_CHUNKS:
                 self._shared.popitem(last=False)

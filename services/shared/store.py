@@ -35,7 +35,7 @@ class Change(Struct, Generic[Row], frozen=True):
     """What one record did, for whoever watches the store: the message's type, whom it is about, and the row now."""
 
     type: str
-    about: str
+    subject: str
     row: Row | None
 
 

@@ -18,7 +18,7 @@ from typing import Any, Final
 from uuid import NAMESPACE_URL, uuid5
 
 from broker.messages import (
-    HEARD_BY,
+    CONSUMERS,
     AltaMessage,
     CompraSolicitada,
     Message,
@@ -77,7 +77,7 @@ class Ask:
     fate: str = "told"
 
     @property
-    def about(self) -> str:
+    def subject(self) -> str:
         return compra_id(self.usuario, self.key)
 
 
@@ -148,7 +148,7 @@ class Shop:
         for ask in asks:
             self._note_ask(ask)
             message = CompraSolicitada(
-                compra_id=ask.about,
+                compra_id=ask.subject,
                 usuario_id=ask.usuario,
                 token_id=ask.token,
                 precio_maximo=ask.maximo,
@@ -158,12 +158,12 @@ class Shop:
         wanted = [
             message
             for ask, message in zip(asks, messages, strict=True)
-            if ask.fate != "busy" and store.find(ask.about) is None
+            if ask.fate != "busy" and store.find(ask.subject) is None
         ]
         await self._decide("compras", [*wanted, *self._take("compras", self.random.randrange(4))])
         for number, (ask, message) in enumerate(zip(asks, messages, strict=True), self._number - len(asks) + 1):
             self._note_answer(number, ask, message)
-        return [ask.about for ask in asks]
+        return [ask.subject for ask in asks]
 
     def ask_badly(self, raw: str, status: int) -> None:
         """A request that no client should send is answered so, and changes nothing."""
@@ -179,7 +179,7 @@ class Shop:
         self._note({"n": self._number, "key": ask.key, "asks": asks})
 
     def _note_answer(self, number: int, ask: Ask, message: CompraSolicitada) -> None:
-        row = self.stores["compras"].find(ask.about)
+        row = self.stores["compras"].find(ask.subject)
         if ask.fate == "lost":
             self._note({"n": number, "status": None, "lost": "TimeoutError"})
         elif ask.fate in ("503", "busy") or row is None:
@@ -187,17 +187,17 @@ class Shop:
         elif pregunta(row).model_copy(update={"fecha": message.fecha}) != message:
             self._note({"n": number, "status": 422, "answer": problem(422, "this Idempotency-Key was used")})
         else:
-            self._told.add(ask.about)
+            self._told.add(ask.subject)
             self._note({"n": number, "status": 200 if finished(row) else 202, "answer": vista(row)})
 
     def _follow(self) -> None:
         """The client sees the ends of its purchases."""
-        for about in sorted(self._told - self._followed):
-            row = self.stores["compras"].find(about)
+        for subject in sorted(self._told - self._followed):
+            row = self.stores["compras"].find(subject)
             if isinstance(row, Compra) and finished(row):
-                self._followed.add(about)
+                self._followed.add(subject)
                 motivo = {"motivo": row.motivo} if row.estado == "rechazada" else {}
-                self._note({"ended": about, "estado": row.estado, **motivo})
+                self._note({"ended": subject, "estado": row.estado, **motivo})
 
     def _note(self, note: dict[str, Any]) -> None:
         number = {"n": note.pop("n")} if "n" in note else {}
@@ -276,7 +276,7 @@ class Shop:
     def say(self, message: Message) -> None:
         """Put it into the queue of each who hears it, as the faults will have it."""
         faults, random = self.faults, self.random
-        for name in HEARD_BY[type(message)]:
+        for name in CONSUMERS[type(message)]:
             if random.random() < faults.lost:
                 continue
             for _ in range(2 if random.random() < faults.twice else 1):
@@ -349,7 +349,7 @@ class Shop:
         bought = [compras.word(compras.book.place(line))["compraId"] for line in compras.book.lines()]
         recorded = [transacciones.word(transacciones.book.place(line)) for line in transacciones.book.lines()]
         return {
-            "compras": [vista(compras.find(about)) for about in bought],  # type: ignore[arg-type]
+            "compras": [vista(compras.find(subject)) for subject in bought],  # type: ignore[arg-type]
             "tokens": json.loads(self.stores["tokens"].public_rows.body()),
             "usuarios": json.loads(self.stores["usuarios"].public_rows.body()),
             "transacciones": [record_shown(word) for word in recorded],

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from broker.messages import (
-    HEARD_BY,
+    CONSUMERS,
     CompraConfirmada,
     CompraRechazada,
     CompraSolicitada,
@@ -129,7 +129,7 @@ class Shop:
         return all(answer.failure is None for answer in answers)
 
     def say(self, message: Message) -> None:
-        for listener in HEARD_BY[type(message)]:
+        for listener in CONSUMERS[type(message)]:
             if listener not in self.cut:
                 self.queues[listener].append(message)
 
@@ -167,22 +167,22 @@ class Shop:
     async def post(self, usuario: int, token: int, maximo: int | None = None, key: str = "") -> str:
         """POST /compras, and write down what was answered."""
         key = key or f"k{len(self.asks)}"
-        about = compra_id(usuario, key)
-        self.asks.setdefault(about, (usuario, token, maximo, key))
+        subject = compra_id(usuario, key)
+        self.asks.setdefault(subject, (usuario, token, maximo, key))
         asks = {"usuarioId": usuario, "tokenId": token, **({} if maximo is None else {"precioMaximo": maximo})}
-        self._note(key, asks, *await self._answered(about, usuario, token, maximo))
-        return about
+        self._note(key, asks, *await self._answered(subject, usuario, token, maximo))
+        return subject
 
-    async def _answered(self, about: str, usuario: int, token: int, maximo: int | None) -> tuple[int | None, Any]:
+    async def _answered(self, subject: str, usuario: int, token: int, maximo: int | None) -> tuple[int | None, Any]:
         message = CompraSolicitada(
-            compra_id=about, usuario_id=usuario, token_id=token, precio_maximo=maximo, fecha=self.now()
+            compra_id=subject, usuario_id=usuario, token_id=token, precio_maximo=maximo, fecha=self.now()
         )
         store = self.stores["compras"]
         try:
-            if (row := store.find(about)) is None:
+            if (row := store.find(subject)) is None:
                 if not await self.hear("compras", [message]):
                     return (None if "compras" in self.down else 500), None
-                row = store.find(about)
+                row = store.find(subject)
             elif not _asks_the_same(row, message):
                 return 422, {"status": 422}
             return (200 if compras.finished(row) else 202), vista(row)
@@ -198,8 +198,8 @@ class Shop:
 
     async def look(self, *abouts: str) -> None:
         """Ask for the same purchases with their keys again: each is answered as it stands now."""
-        for about in abouts or tuple(self.asks):
-            await self.post(*self.asks[about])
+        for subject in abouts or tuple(self.asks):
+            await self.post(*self.asks[subject])
 
     async def enter(self, model: Any, *, later: bool = False, fecha: str = "", **fields: Any) -> None:
         """An operator's entry. `later`: it waits in the queue; it was cut off, and the nudge will ask."""
@@ -235,7 +235,7 @@ class Shop:
             "compras": _or_nothing(
                 vista(book.find(book.word(book.book.place(n))["compraId"])) for n in book.book.lines()
             ),
-            "altas": _or_nothing(vista(book.find(about)) for about in self.altas),
+            "altas": _or_nothing(vista(book.find(subject)) for subject in self.altas),
             "eventos": _or_nothing(self._events()),
         }
 
@@ -246,8 +246,11 @@ class Shop:
         while some := store.some_records(seen, 1 << 20):
             seen += len(some)
             for record in map(json.loads, some):
-                about = record["id"].rpartition(":")[0]
-                if record["change"] is not None and (news := novedad(store.find(about), record["change"])) is not None:
+                subject = record["id"].rpartition(":")[0]
+                if (
+                    record["change"] is not None
+                    and (news := novedad(store.find(subject), record["change"])) is not None
+                ):
                     yield {"seq": record["seq"], "evento": news[0], **news[1]}
 
     def client_journal(self) -> Path:
@@ -327,9 +330,9 @@ async def sold_at_the_limit(shop: Shop) -> None:
     await shop.token(201, 0)
     await shop.token(202, 30)
     for ask in ((20, 200, 40), (20, 201, 0), (10, 202, 31)):
-        about = await shop.post(*ask)
+        subject = await shop.post(*ask)
         await shop.quiet()
-        await shop.look(about)
+        await shop.look(subject)
 
 
 async def refused(shop: Shop) -> None:
@@ -347,12 +350,12 @@ async def refused(shop: Shop) -> None:
         (99, 998, None),
         (98, 211, 0),
     ):
-        about = await shop.post(*ask)
+        subject = await shop.post(*ask)
         await shop.step("tokens", "usuarios")
         await shop.step("compras")
-        await shop.look(about)
+        await shop.look(subject)
         await shop.quiet()
-        await shop.look(about)
+        await shop.look(subject)
     # It is still for sale, also to who has it for nothing.
     await shop.post(22, 211)
     await shop.post(10, 210)
@@ -505,13 +508,13 @@ async def every_order_of_a_refusal(shop: Shop) -> None:
             await _in_order(shop, refused, order)
 
 
-async def _in_order(shop: Shop, about: str, order: Iterable[int]) -> None:
+async def _in_order(shop: Shop, subject: str, order: Iterable[int]) -> None:
     await _others(shop)
     heard, shop.queues["compras"] = shop.queues["compras"], []
     for place in order:
         if place < len(heard):
             await shop.hear("compras", [heard[place]])
-            await shop.look(about)
+            await shop.look(subject)
     shop.queues["compras"] += heard[4:]
 
 
@@ -614,13 +617,13 @@ async def paid_and_refused(shop: Shop) -> None:
         await shop.stray("compras", TransaccionRegistrada(transaccion_id=1, **who))
 
 
-async def _only(shop: Shop, about: str, kind: str) -> None:
+async def _only(shop: Shop, subject: str, kind: str) -> None:
     """Let compras hear this of a purchase that is over for all others, and the rest of it later."""
     await _others(shop)
     later = [message for message in shop.queues["compras"] if message.type != kind]
     shop.queues["compras"] = [message for message in shop.queues["compras"] if message.type == kind]
     await shop.step("compras")
-    await shop.look(about)
+    await shop.look(subject)
     shop.queues["compras"] = later
 
 

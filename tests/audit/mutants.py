@@ -65,7 +65,12 @@ STORY_SECONDS: Final = 30
 WORLDS: Final = 12
 MEMORY_BYTES: Final = 3 * 2**30
 # Fields and words that one could take for each other.
-FIELDS: Final = (("usuario_id", "token_id"), ("nombre", "imagen"), ("fecha", "hora"), ("precio", "precio_maximo"))
+FIELDS: Final = (
+    ("usuario_id", "token_id"),
+    ("nombre", "imagen"),
+    ("fecha", "received_at"),
+    ("precio", "precio_maximo"),
+)
 WORDS: Final = (
     ("solicitada", "reservada", "pagada", "confirmada", "registrada", "rechazada"),
     ("usuario-inexistente", "saldo-insuficiente"),

@@ -10,7 +10,7 @@ from aio_pika.exceptions import ChannelClosed
 from aiormq.exceptions import ChannelAccessRefused
 from broker_builders import manage, one_of_each, operator, running, take
 
-from broker.messages import HEARD_BY, SAID_BY
+from broker.messages import CONSUMERS, PRODUCERS
 from broker.services import SERVICES, Service
 from broker.topology import DEAD_LETTER_EXCHANGE, EXCHANGE, EXCHANGE_TYPE, QUEUES, definitions
 from ops.rabbitmq import Node
@@ -42,12 +42,12 @@ async def test_a_bus_finds_all_it_checks(loaded: Node) -> None:
 
 @EVERY
 async def test_a_service_says_and_hears_with_its_own_rights(loaded: Node, service: Service) -> None:
-    said = [message for message in OF_EACH if service in SAID_BY[type(message)]]
+    said = [message for message in OF_EACH if service in PRODUCERS[type(message)]]
     assert said
     async with operator(_url(loaded, "operador")) as admin, running(_url(loaded, service), service) as bus:
         await bus.publish(said)
         for name in SERVICES:
-            heard = sum(name in HEARD_BY[type(message)] for message in said)
+            heard = sum(name in CONSUMERS[type(message)] for message in said)
             assert await admin.count(name) == heard
         await admin.drain(service)
         await admin.put(service, b"{", "compra.solicitada")
@@ -62,7 +62,7 @@ async def test_a_service_says_and_hears_with_its_own_rights(loaded: Node, servic
 async def test_a_service_says_nothing_that_is_not_its_own(loaded: Node, service: Service) -> None:
     connection = await aio_pika.connect(_url(loaded, service))
     async with connection:
-        for model, services in SAID_BY.items():
+        for model, services in PRODUCERS.items():
             if service not in services:
                 with pytest.raises(ChannelAccessRefused):
                     await _say(connection, EXCHANGE, model.type)

@@ -11,15 +11,15 @@ from pathlib import Path
 from patience import PATIENCE_SECONDS
 from shop_builders import Shop, start
 
-from broker.messages import HEARD_BY, SAID_BY
+from broker.messages import CONSUMERS, PRODUCERS
 from broker.services import SERVICES
 from loadgen.audit.verdict import Verdict
 from loadgen.load.client import Client
 
 HERE = Path(__file__).parent
 # What each service hears: from its queue, and by HTTP.
-HEARS = {service: [model.type for model, services in HEARD_BY.items() if service in services] for service in SERVICES}
-SAYS = {service: [model.type for model, services in SAID_BY.items() if service in services] for service in SERVICES}
+HEARS = {service: [model.type for model, services in CONSUMERS.items() if service in services] for service in SERVICES}
+SAYS = {service: [model.type for model, services in PRODUCERS.items() if service in services] for service in SERVICES}
 
 Orders = Mapping[str, str]
 
@@ -91,6 +91,6 @@ async def told_and_audited(shop: Shop, first: int, tokens: int = 4) -> Verdict:
     async with shop.client() as client:
         ids = await story(client, first, tokens)
         await client.quiet()
-        ends = [(await client.get(f"/compras/{about}"))["estado"] for about in ids]
+        ends = [(await client.get(f"/compras/{subject}"))["estado"] for subject in ids]
     assert [ends[n : n + 3].count("registrada") for n in range(0, len(ends), 3)] == [1] * (len(ends) // 3), ends
     return await shop.audited()

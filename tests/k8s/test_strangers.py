@@ -11,7 +11,7 @@ from aio_pika.exceptions import ProbableAuthenticationError
 from aiormq.exceptions import ChannelAccessRefused
 from k8s_builders import SERVICES, KubeShop, pod, until
 
-from broker.messages import SAID_BY
+from broker.messages import PRODUCERS
 from broker.topology import EXCHANGE, QUEUES
 
 EVERY = pytest.mark.parametrize("service", SERVICES)
@@ -35,7 +35,7 @@ print(json.dumps([knock(host, port) for host, port in json.loads(sys.argv[1])]))
 
 @EVERY
 async def test_a_service_cannot_say_or_take_what_is_anothers(shop: KubeShop, service: str) -> None:
-    others = [model.type for model, services in SAID_BY.items() if service not in services]
+    others = [model.type for model, services in PRODUCERS.items() if service not in services]
     with shop.broker(service) as url:
         async with await aio_pika.connect(url) as connection:
             for key in others:

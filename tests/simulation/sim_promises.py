@@ -23,7 +23,7 @@ NAMESPACE = uuid5(NAMESPACE_URL, "urn:zoco:compra")
 @dataclass
 class Record:
     seq: int
-    about: str
+    subject: str
     type: str
     row: str
     before: dict[str, Any]
@@ -40,10 +40,10 @@ class Book:
         return [word for record in self.records for word in record.words if word["type"] in types]
 
     def said(self, type_name: str) -> dict[str, dict[str, Any]]:
-        return {about(word): word for word in self.words(type_name)}
+        return {subject(word): word for word in self.words(type_name)}
 
 
-def about(word: dict[str, Any]) -> str:
+def subject(word: dict[str, Any]) -> str:
     return word.get("compraId") or word["altaId"]
 
 
@@ -110,7 +110,7 @@ def books_of(world: World) -> Books:
     return Books(
         **{name: read(name, folder) for name, folder in world.folders.items()},
         seeds={
-            entry.about: json.loads(entry.model_dump_json(by_alias=True)) | {"type": entry.type}
+            entry.subject: json.loads(entry.model_dump_json(by_alias=True)) | {"type": entry.type}
             for entries in world.seeds.values()
             for entry in entries
         },
@@ -137,21 +137,21 @@ def check(world: World) -> None:
 
 def money(books: Books) -> None:
     """1 and 2, record by record."""
-    entered = {**books.seeds, **{about(w): w for w in books.compras.words("usuario.registrado", "saldo.recargado")}}
+    entered = {**books.seeds, **{subject(w): w for w in books.compras.words("usuario.registrado", "saldo.recargado")}}
     waiting: Counter[str] = Counter()
     for r in books.usuarios.records:
         before, after = r.before.get("saldo", 0), r.after.get("saldo", 0)
         known, known_now = r.before.get("nombre") is not None, r.after.get("nombre") is not None
         gain = 0
         if r.type == "usuario.registrado":
-            word = entered.get(r.about)
-            require(word, "7", f"{r.about} was entered by nobody")
+            word = entered.get(r.subject)
+            require(word, "7", f"{r.subject} was entered by nobody")
             require(known_now, "1", f"{r.row} was registered and has no name")
             if not known:
                 gain = (word["saldo"] or 0 if "saldo" in word else 0) + waiting.pop(r.row, 0)
         elif r.type == "saldo.recargado":
-            word = entered.get(r.about)
-            require(word, "7", f"{r.about} was entered by nobody")
+            word = entered.get(r.subject)
+            require(word, "7", f"{r.subject} was entered by nobody")
             if known:
                 gain = word["monto"]
             else:
@@ -224,27 +224,29 @@ SOURCES = {
 
 def causes(books: Books) -> None:
     said = {
-        (service, about(word), word["type"])
+        (service, subject(word), word["type"])
         for service in ("compras", "tokens", "usuarios", "transacciones")
         for record in getattr(books, service).records
         for word in record.words
     }
     for service in ("compras", "tokens", "usuarios", "transacciones"):
         for r in getattr(books, service).records:
-            if r.about in books.seeds or (service, SOURCES.get(r.type)) == ("compras", "compras"):
+            if r.subject in books.seeds or (service, SOURCES.get(r.type)) == ("compras", "compras"):
                 continue
             sources = (SOURCES[r.type],) if r.type in SOURCES else ("usuarios", "tokens")
             require(
-                any((s, r.about, r.type) in said for s in sources), "7", f"{service}: nobody said {r.about}:{r.type}"
+                any((s, r.subject, r.type) in said for s in sources),
+                "7",
+                f"{service}: nobody said {r.subject}:{r.type}",
             )
 
 
 def once(books: Books) -> None:
     for service in ("compras", "tokens", "usuarios", "transacciones"):
         book = getattr(books, service)
-        for key, count in Counter((r.about, r.type) for r in book.records).items():
+        for key, count in Counter((r.subject, r.type) for r in book.records).items():
             require(count == 1, "9", f"{service} acted {count} times on {key}")
-        for key, count in Counter((about(w), w["type"]) for r in book.records for w in r.words).items():
+        for key, count in Counter((subject(w), w["type"]) for r in book.records for w in r.words).items():
             require(count == 1, "9", f"{service} said {key} {count} times")
 
 
@@ -285,10 +287,10 @@ def line(books: Books) -> None:
     holds: dict[int, str | None] = {}
     for r in books.tokens.records:
         if r.type == "compra.solicitada":
-            position[r.about] = r.seq
+            position[r.subject] = r.seq
         token = r.after or r.before
         for w in r.words:
-            compra = about(w)
+            compra = subject(w)
             most = asked.get(compra, {}).get("precioMaximo")
             if w["type"] == "token.reservado":
                 require(w["precio"] == r.before["precio"] == r.after["precio"], "6", f"{compra} holds at {w['precio']}")

@@ -301,7 +301,7 @@ class World:
                 folder.owner = None
             case "poison":
                 broker.insert(service, Envelope(rng.choice(("compra.solicitada", "nonsense")), b'{"fecha":1}'))
-            case "seed grows" if self.seeds["usuarios"][-1].about != seed_id(50):
+            case "seed grows" if self.seeds["usuarios"][-1].subject != seed_id(50):
                 self.seeds["usuarios"].append(
                     UsuarioRegistrado(alta_id=seed_id(50), fecha=SEED_FECHA, usuario_id=50, nombre="u50", saldo=33)
                 )

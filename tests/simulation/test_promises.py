@@ -92,7 +92,7 @@ def held_for_ever(books: Books) -> None:
 
 
 def effect_without_message(books: Books) -> None:
-    books.usuarios.records[-1].about = "0" * 36
+    books.usuarios.records[-1].subject = "0" * 36
     books.usuarios.records[-1].type = "token.reservado"
 
 
@@ -120,7 +120,7 @@ def refused_for_another_reason(books: Books) -> None:
 
 def jumped_the_line(books: Books) -> None:
     refusal = next(word for word in books.tokens.words("compra.rechazada") if word["motivo"] == "token-vendido")
-    asked = next(r for r in books.tokens.records if (r.about, r.type) == (refusal["compraId"], "compra.solicitada"))
+    asked = next(r for r in books.tokens.records if (r.subject, r.type) == (refusal["compraId"], "compra.solicitada"))
     asked.seq = 0
 
 

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from broker.messages import (
-    HEARD_BY,
+    CONSUMERS,
     CompraSolicitada,
     Message,
     SaldoRecargado,
@@ -81,7 +81,7 @@ async def told(decide: Callable[[str, Sequence[Message]], Awaitable[Sequence[Any
                 for answer in await decide(name, [message.received(now()) for message in (*batch, batch[0])]):
                     assert answer.failure is None, answer.failure
                     for message in () if answer.repeated else answer.messages:
-                        for listener in HEARD_BY[type(message)]:
+                        for listener in CONSUMERS[type(message)]:
                             said[listener].append(message)
             waiting = said
 

@@ -107,8 +107,8 @@ class MemoryStore:
         lines, records, first, self.time = [], [], self.seq + 1, max(self._now(), self.time)
         answers = []
         for message in batch:
-            if seen.get(message.about, 0) & BIT[message.type]:
-                said = last.get(message.about)
+            if seen.get(message.subject, 0) & BIT[message.type]:
+                said = last.get(message.subject)
                 answers.append(Answer((said,) if said is not None else (), repeated=True))
                 continue
             try:
@@ -121,11 +121,11 @@ class MemoryStore:
             answers.append(Answer(words))
             if new is not None:
                 rows[key] = new
-            seen[message.about] = seen.get(message.about, 0) | BIT[message.type]
-            last |= {message.about: None, **{word.about: word for word in words}}
+            seen[message.subject] = seen.get(message.subject, 0) | BIT[message.type]
+            last |= {message.subject: None, **{word.subject: word for word in words}}
             lines += [word for word in words if self.domain.listing and isinstance(word, self.domain.listing.message)]
             records.append(self._record(message, key, old, new, words, (first + len(records), first)))
-            heard.append(Change(message.type, message.about, new))
+            heard.append(Change(message.type, message.subject, new))
         kept.waiting.set()
         await kept.go.wait()
         for mine, all_there in ((rows, kept.rows), (seen, kept.seen), (last, kept.last)):

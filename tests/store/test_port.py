@@ -386,7 +386,7 @@ async def test_who_watches_hears_each_record_once_it_is_durable_and_no_repeat(st
 
         go.set()
         await writing
-        assert [(change.type, change.about) for change in heard] == [
+        assert [(change.type, change.subject) for change in heard] == [
             ("usuario.registrado", "semilla:1"),
             ("saldo.recargado", "r:1"),
         ]

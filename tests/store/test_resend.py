@@ -23,7 +23,7 @@ class Outbound:
         self.waiting: set[Service] | None = set()
 
     async def publish(self, messages: Sequence[Message]) -> None:
-        self.asked += [message.about for message in messages]
+        self.asked += [message.subject for message in messages]
 
     async def busy(self) -> set[Service] | None:
         return self.waiting
@@ -80,7 +80,7 @@ async def test_while_a_queue_holds_something_what_may_be_in_it_is_not_asked_for(
             voice = Outbound()
             voice.waiting = {name}
             # With transacciones down and a backlog, what is lost before the sale is found all the same.
-            wanted = {solicitada(1).about} if name == "transacciones" else set()
+            wanted = {solicitada(1).subject} if name == "transacciones" else set()
             assert set(await nudged(store, voice, 20)) == wanted
 
 

@@ -72,7 +72,7 @@ class Model:
     def process_batch(self, message: Message) -> tuple[tuple[bytes, ...], bool, bool]:
         """What to publish, whether it was seen before, whether it failed."""
         if message.id in self.seen:
-            return self.last.get(message.about, ()), True, False
+            return self.last.get(message.subject, ()), True, False
         try:
             key = self.domain.key(message)
             decision = self.domain.decide(self.rows.get(key), message)
@@ -80,9 +80,9 @@ class Model:
             return (), False, True
         self.seen.add(message.id)
         self.rows[key] = decision.row
-        self.last[message.about] = ()
+        self.last[message.subject] = ()
         for word in decision.messages:
-            self.last[word.about] = (encode_word(word),)
+            self.last[word.subject] = (encode_word(word),)
         return tuple(encode_word(word) for word in decision.messages), False, False
 
 

@@ -137,7 +137,7 @@ async def test_with_transacciones_down_purchases_queue_and_are_recorded_in_order
         shop.kill("transacciones", PATIENCE_SECONDS)
         ids = [told["id"] for told in await asyncio.gather(*(client.buy(first, first + n) for n in range(200)))]
         async with asyncio.timeout(PATIENCE_SECONDS):
-            while {(await client.get(f"/compras/{about}"))["estado"] for about in ids} != {"confirmada"}:
+            while {(await client.get(f"/compras/{subject}"))["estado"] for subject in ids} != {"confirmada"}:
                 await asyncio.sleep(0.1)
         queues = (await client.get("/estado"))["colas"]
         assert queues["transacciones"] == {"messages": 200, "consumers": 0}

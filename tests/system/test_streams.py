@@ -51,13 +51,13 @@ class Listener:
                 else:
                     fields = {}
 
-    def ends(self, about: str) -> list[str]:
-        return [event["estado"] for event in self.events if event["id"] == about]
+    def ends(self, subject: str) -> list[str]:
+        return [event["estado"] for event in self.events if event["id"] == subject]
 
 
 async def heard(listener: Listener, ids: list[str]) -> None:
     async with asyncio.timeout(WAIT_SECONDS):
-        while any(listener.ends(about)[-1:] not in (["registrada"], ["rechazada"]) for about in ids):
+        while any(listener.ends(subject)[-1:] not in (["registrada"], ["rechazada"]) for subject in ids):
             await asyncio.sleep(0.05)
 
 

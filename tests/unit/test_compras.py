@@ -203,7 +203,7 @@ def test_an_answer_to_an_entry_that_nobody_made_is_a_broken_promise() -> None:
 @pytest.mark.parametrize("alta", ALTAS, ids=lambda alta: alta.type)
 def test_an_entry_is_kept_and_told_word_for_word(alta: Message) -> None:
     decision = decide(None, alta)
-    assert decision == Decision(Alta(alta.about, FECHA, alta.type, encode(alta).decode()), (alta,))
+    assert decision == Decision(Alta(alta.subject, FECHA, alta.type, encode(alta).decode()), (alta,))
     assert isinstance(decision.row, Alta)
     assert decision.row.estado == "solicitada"
 
@@ -214,7 +214,7 @@ def test_an_entry_is_in_force_when_its_owner_says_so(alta: Message) -> None:
     assert isinstance(row, Alta)
     assert not finished(row)
 
-    decision = decide(row, aplicada(alta.about))
+    decision = decide(row, aplicada(alta.subject))
     assert decision == Decision(replace(row, estado="aplicada"), ())
     assert decision.row is not None
     assert finished(decision.row)
@@ -263,7 +263,7 @@ def test_a_row_is_a_purchase_or_an_entry_and_is_found_by_its_id() -> None:
     for message in (compra, *news(), impagado(compra), rechazada(compra, "token-vendido")):
         assert DOMAIN.key(message) == compra.compra_id
     for alta in (*ALTAS, aplicada("a")):
-        assert DOMAIN.key(alta) == alta.about
+        assert DOMAIN.key(alta) == alta.subject
 
 
 def test_a_decision_leaves_the_purchase_it_was_given_as_it_was() -> None:

@@ -80,15 +80,15 @@ def read(data: bytes, *cuts: int) -> tuple[list[Delivered], bytes]:
 
 @given(SHORT, SHORT, SHORT, SHORT, st.integers(0, 2**32 - 1), st.dictionaries(SHORT, st.text()))
 def test_our_properties_are_what_pamqp_reads(
-    about: str, message_id: str, type_name: str, app_id: str, timestamp: int, headers: dict[str, str]
+    subject: str, message_id: str, type_name: str, app_id: str, timestamp: int, headers: dict[str, str]
 ) -> None:
     packed = properties(
-        table(headers), about=about, message_id=message_id, type_name=type_name, app_id=app_id, timestamp=timestamp
+        table(headers), subject=subject, message_id=message_id, type_name=type_name, app_id=app_id, timestamp=timestamp
     )
     found = commands.Basic.Properties()
     found.unmarshal(int.from_bytes(packed[:2], "big"), packed[2:])
     assert (found.content_type, found.delivery_mode) == ("application/json", 2)
-    assert (found.correlation_id, found.message_id, found.message_type) == (about, message_id, type_name)
+    assert (found.correlation_id, found.message_id, found.message_type) == (subject, message_id, type_name)
     assert (found.app_id, found.headers) == (app_id, headers)
     assert found.timestamp == datetime.fromtimestamp(timestamp, UTC)
 
@@ -135,7 +135,7 @@ async def test_what_comes_soon_after_a_message_is_read_in_one_go() -> None:
 
 def test_a_property_too_long_for_the_wire_is_refused() -> None:
     with pytest.raises(OverflowError):
-        properties(b"", about="x" * 256, message_id="", type_name="", app_id="", timestamp=0)
+        properties(b"", subject="x" * 256, message_id="", type_name="", app_id="", timestamp=0)
 
 
 @given(
@@ -217,7 +217,7 @@ def test_properties_that_nobody_can_read_harm_nobody() -> None:
 
 
 def outgoing(body: bytes = b"{}") -> Outgoing:
-    packed = properties(b"", about="a", message_id="m", type_name="t", app_id="compras", timestamp=1)
+    packed = properties(b"", subject="a", message_id="m", type_name="t", app_id="compras", timestamp=1)
     return Outgoing("zoco", "compra.solicitada", packed, body)
 
 

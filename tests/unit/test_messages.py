@@ -14,10 +14,10 @@ from unit_builders import EXAMPLES, FECHA, solicitada, steady, token_publicado, 
 
 from broker.messages import (
     BIT,
-    HEARD_BY,
+    CONSUMERS,
     MAX_ID,
     MAX_MONEY,
-    SAID_BY,
+    PRODUCERS,
     TYPES,
     CompraSolicitada,
     Message,
@@ -154,14 +154,14 @@ def test_any_printable_name_is_read_back_as_it_was_written(nombre: str) -> None:
 def test_when_a_message_was_received_never_travels(type_name: str) -> None:
     message = decode(type_name, spell(BODIES[type_name]), "2031-01-01T00:00:00.000Z")
 
-    assert message.hora == "2031-01-01T00:00:00.000Z"
+    assert message.received_at == "2031-01-01T00:00:00.000Z"
     assert encode(message) == spell(BODIES[type_name])
     assert word_of(message) == {"type": type_name, **BODIES[type_name]}
 
 
 def test_a_message_that_was_not_received_has_no_hour() -> None:
-    assert solicitada().hora == ""
-    assert from_word(word_of(solicitada().received(FECHA))).hora == ""
+    assert solicitada().received_at == ""
+    assert from_word(word_of(solicitada().received(FECHA))).received_at == ""
 
 
 @pytest.mark.parametrize("field", ["hora", "_hora"])
@@ -404,7 +404,7 @@ def test_a_copy_of_a_message_has_its_id_and_another_fact_about_the_same_purchase
 @pytest.mark.parametrize("type_name", TYPES)
 def test_what_a_message_is_about_and_its_type_are_read_from_its_id(type_name: str) -> None:
     message = EXAMPLES[type_name]
-    assert message.id.rsplit(":", 1) == [message.about, type_name]
+    assert message.id.rsplit(":", 1) == [message.subject, type_name]
 
 
 # Who says what, and who hears it: the table of design.md, section 3
@@ -425,13 +425,13 @@ TABLE = {
 
 
 def test_who_says_and_who_hears_each_message_is_as_the_design_has_it() -> None:
-    assert {name: (set(SAID_BY[model]), set(HEARD_BY[model])) for name, model in TYPES.items()} == TABLE
+    assert {name: (set(PRODUCERS[model]), set(CONSUMERS[model])) for name, model in TYPES.items()} == TABLE
 
 
 def test_every_kind_of_message_has_somebody_who_says_it_and_somebody_who_hears_it() -> None:
     models = {model for model in _descendants(Message) if "type" in vars(model)}
-    assert models == set(HEARD_BY) == set(SAID_BY) == set(TYPES.values())
-    for services in (*HEARD_BY.values(), *SAID_BY.values()):
+    assert models == set(CONSUMERS) == set(PRODUCERS) == set(TYPES.values())
+    for services in (*CONSUMERS.values(), *PRODUCERS.values()):
         assert services
         assert len(set(services)) == len(services)
         assert set(services) <= set(SERVICES)
@@ -446,7 +446,7 @@ def test_there_are_these_four_services() -> None:
 def test_a_service_decides_what_it_hears_and_asserts_that_it_hears_nothing_else(domain: Any, type_name: str) -> None:
     message = EXAMPLES[type_name]
     # compras decides what it is asked for by HTTP, and then says it.
-    known = domain.name in HEARD_BY[type(message)] or (domain is COMPRAS and "compras" in SAID_BY[type(message)])
+    known = domain.name in CONSUMERS[type(message)] or (domain is COMPRAS and "compras" in PRODUCERS[type(message)])
     try:
         domain.decide(None, message)
     except AssertionError as error:

@@ -311,7 +311,7 @@ def test_a_record_that_is_missing_is_found() -> None:
 def test_somebody_who_jumped_the_line_is_found() -> None:
     chain = kept()
     asked = [each for each in chain.tokens.journal if each.message.type == "compra.solicitada"]
-    (luis,) = (each for each in asked if chain.end(each.message.about) == "token-vendido")
+    (luis,) = (each for each in asked if chain.end(each.message.subject) == "token-vendido")
     chain.tokens.journal.remove(luis)
     chain.tokens.journal.insert(0, luis)
     with pytest.raises(AssertionError, match="asked before the winner and was refused: token-vendido"):

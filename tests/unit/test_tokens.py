@@ -172,7 +172,7 @@ def test_all_who_wait_for_a_token_that_is_sold_are_refused_in_their_order() -> N
 
 def test_all_ten_thousand_are_refused() -> None:
     messages = decide(full_line(), pagado(ana)).messages
-    assert [message.about for message in messages] == [ana.compra_id, *FULL]
+    assert [message.subject for message in messages] == [ana.compra_id, *FULL]
 
 
 # The holder cannot pay
@@ -342,7 +342,7 @@ def test_every_word_about_a_purchase_carries_who_asked_for_what_and_when() -> No
     by_id = {compra.compra_id: compra for compra in (ana, luis)}
     assert len(words) == 5
     for word in words:
-        asked: CompraSolicitada = by_id[word.about]
+        asked: CompraSolicitada = by_id[word.subject]
         assert (word.usuario_id, word.token_id, word.fecha) == (asked.usuario_id, asked.token_id, asked.fecha)  # type: ignore[attr-defined]
 
 

@@ -82,7 +82,7 @@ def test_two_purchases_are_paid_one_after_the_other_and_the_third_not() -> None:
 def test_what_is_said_of_a_purchase_carries_its_own_fecha_and_ids() -> None:
     for words in (decide(RICA, reservado(compra, 1)).messages, decide(RICA, reservado(compra, 101)).messages):
         (word,) = words
-        assert (word.about, word.usuario_id, word.token_id, word.fecha) == (  # type: ignore[attr-defined]
+        assert (word.subject, word.usuario_id, word.token_id, word.fecha) == (  # type: ignore[attr-defined]
             compra.compra_id,
             compra.usuario_id,
             compra.token_id,

@@ -14,8 +14,8 @@ from msgspec.structs import fields
 from unit_builders import fecha
 
 from broker.messages import (
-    HEARD_BY,
-    SAID_BY,
+    CONSUMERS,
+    PRODUCERS,
     CompraConfirmada,
     CompraRechazada,
     CompraSolicitada,
@@ -63,7 +63,7 @@ class Node:
 
     def receive(self, message: Message) -> tuple[Message, ...]:
         if message.id in self.seen:
-            return (self.last[message.about],) if message.about in self.last else ()
+            return (self.last[message.subject],) if message.subject in self.last else ()
         key = self.domain.key(message)
         before = self.rows.get(key)
         plain_before = plain(before)
@@ -71,8 +71,8 @@ class Node:
         assert plain(before) == plain_before, f"{message.id} changed the row it was given"
         self.seen.add(message.id)
         self.rows[key] = decision.row
-        self.last.pop(message.about, None)
-        self.last.update((word.about, word) for word in decision.messages)
+        self.last.pop(message.subject, None)
+        self.last.update((word.subject, word) for word in decision.messages)
         self.journal.append(Record(message, plain_before, plain(decision.row), decision.messages))
         return decision.messages
 
@@ -202,8 +202,8 @@ class Chain:
             self._send("compras", word)
 
     def _send(self, service: str, word: Message) -> None:
-        assert service in SAID_BY[type(word)], f"{service} says {word.type}"
-        self.wire += [(listener, word.type, encode(word)) for listener in HEARD_BY[type(word)]]
+        assert service in PRODUCERS[type(word)], f"{service} says {word.type}"
+        self.wire += [(listener, word.type, encode(word)) for listener in CONSUMERS[type(word)]]
 
     def _now(self) -> str:
         self._moments += 1

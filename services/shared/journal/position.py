@@ -38,8 +38,8 @@ def last_word_of(entry: int) -> Position:
 
 # It is asked several times for each message.
 @lru_cache(maxsize=4096)
-def dedup_key(about: str) -> int:
+def dedup_key(subject: str) -> int:
     """A purchase's UUID as a number; for anything else a hash that no UUID will ever meet."""
-    if UUID.fullmatch(about):
-        return int(about.replace("-", ""), 16)
-    return int.from_bytes(blake2b(about.encode(), digest_size=16).digest(), "big")
+    if UUID.fullmatch(subject):
+        return int(subject.replace("-", ""), 16)
+    return int.from_bytes(blake2b(subject.encode(), digest_size=16).digest(), "big")

@@ -102,7 +102,7 @@ class Follower(Recorded[Row]):
 
     def _entry(self, line: Line) -> Entry[Row]:
         record, raw = line.record, line.raw
-        about, type_name = record["id"].rsplit(":", 1)
+        subject, type_name = record["id"].rsplit(":", 1)
         row = self.find(record["row"])
         change_at, whole = None, False
         if record["change"] is not None:
@@ -115,4 +115,4 @@ class Follower(Recorded[Row]):
         for word in record["words"]:
             words.append((subject_of(word), at, self.line_of(word)))
             at += len(msgspec.json.encode(word)) + 1
-        return Entry(about, type_name, record["row"], row, change_at, whole, words)
+        return Entry(subject, type_name, record["row"], row, change_at, whole, words)

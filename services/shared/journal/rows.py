@@ -36,7 +36,7 @@ WORD_BYTES: Final = 4096
 class Entry(msgspec.Struct, Generic[Row]):
     """One record: made by a decision, or read from the journal. Offsets are within its segment, in bytes."""
 
-    about: str
+    subject: str
     type: str
     key: str
     row: Row | None
@@ -90,9 +90,9 @@ class Recorded(Generic[Row]):
         word = self.word(at)
         return None if "type" in word else self._codec.changed(None, word)
 
-    def knows(self, about: str) -> bool:
+    def knows(self, subject: str) -> bool:
         """Whether anything was ever decided about this purchase or entry."""
-        return dedup_key(about) in self._dedup
+        return dedup_key(subject) in self._dedup
 
     def word(self, at: Position) -> dict[str, Any]:
         """What stands at a place of the journal: a word, or a row that left memory. Raises StoreBroken, Damaged."""
@@ -136,17 +136,17 @@ class Recorded(Generic[Row]):
 
     def _remember(self, entry: Entry[Row], segment: int, dedup: dict[int, int]) -> None:
         """Note what was seen, and where the last words lie now. A silent decision leaves nothing to repeat."""
-        about = dedup_key(entry.about)
-        known = dedup.get(about) or self._dedup.get(about, 0)
+        subject = dedup_key(entry.subject)
+        known = dedup.get(subject) or self._dedup.get(subject, 0)
         at = NOWHERE
-        if entry.row is not None and entry.key == entry.about and self.domain.finished(entry.row):
+        if entry.row is not None and entry.key == entry.subject and self.domain.finished(entry.row):
             at = last_word_of(known) if entry.change_at is None else position(segment, entry.change_at)
-        dedup[about] = dedup_entry(at, known | BIT[entry.type])
+        dedup[subject] = dedup_entry(at, known | BIT[entry.type])
         for told, offset, _ in entry.words:
             name = dedup_key(told)
             dedup[name] = dedup_entry(position(segment, offset), dedup.get(name) or self._dedup.get(name, 0))
         if dedup is self._dedup:
-            for name in (about, *(dedup_key(told) for told, _, _ in entry.words)):
+            for name in (subject, *(dedup_key(told) for told, _, _ in entry.words)):
                 self._touched[name] = dedup[name]
 
     def _apply(self, entry: Entry[Row], segment: int) -> None:
@@ -163,6 +163,6 @@ class Recorded(Generic[Row]):
             if line is not None:
                 self.book.add(line, position(segment, offset))
         if self._watchers:
-            change = Change(entry.type, entry.about, entry.row)
+            change = Change(entry.type, entry.subject, entry.row)
             for heard in self._watchers:
                 heard(change)

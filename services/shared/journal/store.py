@@ -138,7 +138,7 @@ class JsonStore(Writer[Row]):
         return answers
 
     def _decide(self, message: Message, pending: _Batch[Row]) -> Answer:
-        name = dedup_key(message.about)
+        name = dedup_key(message.subject)
         known = pending.dedup.get(name) or self._dedup.get(name, 0)
         if known & BIT[message.type]:
             return Answer(self._last_words(name, known, pending), repeated=True)
@@ -154,7 +154,7 @@ class JsonStore(Writer[Row]):
         pending.rows[key] = decision.row
         pending.words.pop(name, None)
         for word in decision.messages:
-            pending.words[dedup_key(word.about)] = word
+            pending.words[dedup_key(word.subject)] = word
         return Answer(decision.messages)
 
     def _last_words(self, name: int, known: int, pending: _Batch[Row]) -> tuple[Message, ...]:
@@ -192,14 +192,14 @@ class JsonStore(Writer[Row]):
             line = None
             if listing is not None and isinstance(word, listing.message):
                 line = tuple(getattr(word, name) for name in listing.fields)
-            words.append((word.about, at, line))
+            words.append((word.subject, at, line))
             pieces.append(piece)
             at += len(piece) + 1
         line_bytes = journal.with_checksum(body + b",".join(pieces) + b"]")
         pending.lines.append(line_bytes)
         pending.size += len(line_bytes)
         whole = new is not None and change is not None and self.domain.finished(new)
-        return Entry(message.about, message.type, key, new, change_at, whole, words)
+        return Entry(message.subject, message.type, key, new, change_at, whole, words)
 
     def _change(self, old: Row | None, new: Row | None) -> dict[str, Any] | None:
         if new is None or new is old:
