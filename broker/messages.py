@@ -86,7 +86,7 @@ class Message(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", alias_generator=to_camel, validate_by_name=True)
 
     # They do not travel. As private attributes of Pydantic's they would cost as much as reading the message.
-    __slots__ = ("_body", "_hora")
+    __slots__ = ("_body", "_heights", "_received_at")
 
     type: ClassVar[str]
     fecha: Fecha
@@ -94,11 +94,25 @@ class Message(BaseModel):
     @property
     def received_at(self) -> str:
         """When this service received it (UTC, RFC 3339), or "". It never travels."""
-        return getattr(self, "_hora", "")
+        return getattr(self, "_received_at", "")
 
-    def received(self, received_at: str) -> Self:
-        """Stamp the message with when it was received."""
-        object.__setattr__(self, "_hora", received_at)
+    @property
+    def heights(self) -> str:
+        """Whose book said it, and what that had heard of the others (`heights.py`); "" when nobody knows."""
+        try:
+            heights: str = object.__getattribute__(self, "_heights")
+        except AttributeError:
+            return ""
+        return heights
+
+    def received(self, received_at: str, heights: str = "") -> Self:
+        """Stamp the message with when it was received, and with whose book said it."""
+        object.__setattr__(self, "_received_at", received_at)
+        return self.said(heights)
+
+    def said(self, heights: str) -> Self:
+        """Stamp the message with whose book says it. It travels in a header."""
+        object.__setattr__(self, "_heights", heights)
         return self
 
     @property
@@ -273,13 +287,13 @@ def encode(message: Message) -> bytes:
     return body
 
 
-def decode(type_name: str, body: bytes, received_at: str = "") -> Message:
+def decode(type_name: str, body: bytes, received_at: str = "", heights: str = "") -> Message:
     """Read a body that came by the wire, received at `received_at`. Raises Poison with a reason."""
     model = TYPES.get(type_name)
     if model is None:
         raise Poison(f"unknown type {_short(type_name)!r}; known are {', '.join(TYPES)}")
     try:
-        return model.model_validate_json(body, by_alias=True, by_name=False).received(received_at)
+        return model.model_validate_json(body, by_alias=True, by_name=False).received(received_at, heights)
     except ValidationError as error:
         first = error.errors(include_url=False, include_input=False)[0]
         where = "/".join(str(part) for part in first["loc"]) or "body"

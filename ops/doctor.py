@@ -97,6 +97,8 @@ async def _service(name: str, url: str) -> Finding:
         return _bad(name, "does not answer at {url}: the lines of `zoco up` say why", url)
     if state["diskFull"]:
         return _bad(name, "its disk is full, and a batch waits for room")
+    if doubt := state.get("doubt"):
+        return Finding(name, False, doubt)
     broker: dict[str, Any] = state["broker"] or {}
     if trouble := broker.get("trouble"):
         return _bad(name, "the broker: {trouble}", trouble)

@@ -183,7 +183,7 @@ class Local:
         # Settings for `zoco` itself are none for a service.
         inherited = {key: value for key, value in os.environ.items() if not key.startswith("ZOCO_")}
         tuning = {key: os.environ[key] for key in TUNING if key in os.environ}
-        others = {f"ZOCO_{other.upper()}_URL": url for other, url in urls.items() if other != "compras"}
+        others = {f"ZOCO_{other.upper()}_URL": url for other, url in urls.items()}
         assert self._broker_url is not None
         return {
             **inherited,

@@ -29,6 +29,7 @@ from pamqp.commands import Basic
 from pamqp.encode import field_table
 from yarl import URL
 
+from broker import heights
 from broker.amqp.dead_letters import copy_of
 from broker.amqp.frames import Consumer, Delivered, FrameTap, Outgoing, Publisher, Unroutable, properties, table
 from broker.messages import BIT, Message, Poison, decode, encode
@@ -331,6 +332,8 @@ class Bus:
             # Within a trace, which is a purchase, the type tells its messages apart.
             "traceparent": f"00-{trace}-{trace[:14]}{BIT[message.type].bit_length():02x}-01",
         }
+        if message.heights:
+            headers[heights.HEADER] = message.heights
         packed = properties(
             _of_all(message.type, self._service) + table(headers),
             subject=subject,
@@ -424,6 +427,13 @@ class Bus:
         """Consume from now on, after each reconnect too. Only the one writer of a service does."""
         self._wanted.set()
 
+    async def give_back(self) -> None:
+        """Take nothing more, and let the broker keep for later what was not acked."""
+        self._wanted.clear()
+        if connection := self._connections.get("consume"):
+            with contextlib.suppress(*UNKNOWN), _lost_is_unknown():
+                await connection.close()
+
     async def stop_consuming(self) -> None:
         """Take nothing more; what was delivered can still be acked."""
         self._wanted.clear()
@@ -476,7 +486,7 @@ class Bus:
     def _put_aside(self, raw: Delivered) -> None:
         message, poison = None, None
         try:
-            message = decode(_type(raw), raw.body, self._now())
+            message = decode(_type(raw), raw.body, self._now(), raw.header(heights.HEADER))
         except Poison as error:
             poison = str(error)
         self._arrived.append(Delivery(message, poison, raw.redelivered, raw))

@@ -66,6 +66,10 @@ _PERSISTENT: Final = b"\x02"
 _PASS_HEARTBEAT_SECONDS: Final = 1.0
 
 
+# A header of ours is shorter.
+SHORT_HEADER_BYTES: Final = 400
+
+
 class Outgoing(NamedTuple):
     """A message to publish. `properties` as they travel: flags and values."""
 
@@ -129,6 +133,15 @@ class Delivered:
         with contextlib.suppress(ValueError, OverflowError, OSError, IndexError):
             return dict(decode.field_table(value)[1]) if value else {}
         return {}
+
+    def header(self, name: str) -> str:
+        """A header that is text, without reading the others; "" where there is none."""
+        value, key = self._value("headers") or b"", _name(name)
+        at = value.find(key) + len(key)
+        if at < len(key):
+            return ""
+        size = int.from_bytes(value[at : at + 4], "big")
+        return value[at + 4 : at + 4 + size].decode(errors="replace") if size <= SHORT_HEADER_BYTES else ""
 
     def _text(self, name: str) -> str | None:
         value = self._value(name)

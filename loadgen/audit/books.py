@@ -54,6 +54,11 @@ class Record(msgspec.Struct, gc=False, forbid_unknown_fields=True):
     change: dict[str, Any] | None
     words: list[dict[str, Any]]
     crc: str
+    # Whose record the message came from, and what was known of all books then: `service/book/generation/seq`.
+    origin: str = msgspec.field(name="from", default="")
+    heard: str = ""
+    # The message itself, where no row keeps what it says.
+    message: dict[str, Any] | None = None
 
 
 class Saying(msgspec.Struct, gc=False):
@@ -74,6 +79,9 @@ class Header(msgspec.Struct, gc=False, forbid_unknown_fields=True):
     end: int
     time: str
     crc: str
+    book: str = ""
+    generation: int = 0
+    heard: str = ""
 
 
 _record: Final = msgspec.json.Decoder(Record).decode

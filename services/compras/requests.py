@@ -25,6 +25,7 @@ from services.compras.clock import MonotonicClock
 from services.compras.domain import ETAPAS, Alta, Asunto, Compra, finished, pregunta
 from services.compras.resend import Resender
 from services.compras.streams import Events
+from services.shared.heights import Doubted
 from services.shared.http.problems import Problem, unavailable
 from services.shared.metrics import SECONDS
 from services.shared.runtime import Runtime, utc_now
@@ -140,6 +141,8 @@ class FrontDoor:
     async def accept(self, message: CompraSolicitada | AltaMessage) -> Asunto:
         """Store what was asked for, unless it is there already. Raises Problem (422, 503)."""
         row = await self._store.row(message.subject)
+        if (doubt := self._runtime.doubt) is not None:
+            raise unavailable(doubt.says, 60)
         if row is None:
             if isinstance(message, CompraSolicitada) and self._store.unfinished >= self._backlog_limit:
                 raise unavailable(f"{self._store.unfinished} purchases are on their way already: try again later", 5)
@@ -162,7 +165,11 @@ class FrontDoor:
             stored = loop.submit(message)
             self._asked.append((time.monotonic() + PATIENCE_SECONDS, stored))
             answer = await stored
+        except Doubted as doubted:
+            raise unavailable(str(doubted), 60) from None
         except TimeoutError:
+            if (doubt := self._runtime.doubt) is not None:
+                raise unavailable(doubt.says, 60) from None
             why = "the disk is full" if self._store.full else "the disk does not keep up"
             raise unavailable(f"{why}: send the same request, with the same Idempotency-Key, again") from None
         if answer.failure:
@@ -302,6 +309,8 @@ class Outbound:
 
     async def busy(self) -> AbstractSet[Service] | None:
         assert self.runtime.bus is not None
+        if self.runtime.doubt is not None:
+            return None
         try:
             depths = await self.runtime.bus.depths()
         except BusError:

@@ -103,7 +103,9 @@ class Resender:
 
     async def _ask(self, rows: Sequence[Asunto]) -> None:
         if rows:
-            await self._voice.publish([pregunta(row) for row in rows])
+            # It is said now, by the book as it stands now.
+            heights = self._store.heights.said(self._store.seq)
+            await self._voice.publish([pregunta(row).said(heights) for row in rows])
             self.sent += len(rows)
 
 

@@ -54,6 +54,8 @@ class Domain(Generic[Row]):
     finished: Callable[[Row], bool] = lambda row: False
     # The service's list, in the order in which it was said: of purchases, of sales.
     listing: Listing | None = None
+    # Whether the record of this message keeps it whole: what only compras' book would know else.
+    keeps: Callable[[Message], bool] = lambda message: False
     # What the public sees of a row, whose key is its number then; None: nothing.
     shown: Callable[[Row], Mapping[str, Any] | None] = lambda row: None
 

@@ -49,6 +49,9 @@ class Metrics:
             "zoco_journal_torn_bytes", "Bytes of torn ends that were cut off at the start", registry=registry
         )
         self.disk_full = Gauge("zoco_disk_full", "1: a batch waits for room on the disk", registry=registry)
+        self.doubt = Gauge(
+            "zoco_book_in_doubt", "1: a book is not what others know of it, and nothing is decided", registry=registry
+        )
         self.requests = Counter(
             "zoco_http_requests", "HTTP requests, by method and status", ["method", "status"], registry=registry
         )

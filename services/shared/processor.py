@@ -13,6 +13,7 @@ from typing import Final, Protocol
 
 from broker.amqp.bus import BusOptions, Delivery
 from broker.messages import Message
+from services.shared.heights import Doubted
 from services.shared.store import Answer, BatchStore
 
 # Larger batches save little more and delay the first of them (broker-facts: 64 to 256 confirms in flight).
@@ -61,7 +62,8 @@ class _Decided:
 
 
 class Processor:
-    """One writer's work. `run` until it raises (the store is broken, or somebody else writes) or is cancelled."""
+    """One writer's work. `run` until it raises (the store is broken, somebody else writes, a book is in doubt) or is
+    cancelled; after a doubt it may be run again."""
 
     def __init__(
         self, store: BatchStore, transport: Transport, metrics: ProcessorMetrics, *, batch_limit: int = BATCH_LIMIT
@@ -113,7 +115,13 @@ class Processor:
 
     async def _decide_batch(self, batch: Sequence[Delivery | Submission]) -> _Decided:
         heard = [item for item in batch if item.message is not None]
-        answers = await self._store.process_batch([item.message for item in heard if item.message is not None])
+        try:
+            answers = await self._store.process_batch([item.message for item in heard if item.message is not None])
+        except Doubted as doubted:
+            for item in heard:
+                if isinstance(item, Submission) and not item.answer.done():
+                    item.answer.set_exception(doubted)
+            raise
         self._metrics.decided(heard, answers)
         decided = _Decided(
             [item for item in batch if isinstance(item, Delivery)],

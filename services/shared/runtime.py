@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from functools import lru_cache
 from pathlib import Path
-from typing import Any, Final, Generic, Protocol, TypeGuard, TypeVar
+from typing import Any, Final, Generic, Protocol, TypeGuard, TypeVar, cast
 
 import structlog
 from fastapi import APIRouter
@@ -24,9 +24,11 @@ from pydantic import ValidationError
 from broker.amqp.bus import Bus, BusOptions, BusRefused
 from broker.messages import Message
 from services.shared.decision import Domain
+from services.shared.heights import Doubt, Doubted
 from services.shared.http.edge import Endpoint
 from services.shared.http.shutdown import when_told_to_stop
 from services.shared.metrics import Metrics
+from services.shared.peers import Peers
 from services.shared.processor import Processor
 from services.shared.settings import Settings, WrongSetting
 from services.shared.store import Change, Damaged, Fenced, OpenStore, Store, StoreBroken
@@ -40,6 +42,8 @@ EX_IOERR: Final = 74
 EX_TEMPFAIL: Final = 75
 # The batch in hand is finished in this time when the service is told to stop, or repeated by the next one.
 STOP_SECONDS: Final = 3.0
+# How often the others are asked whether a doubt is over.
+DOUBT_SECONDS: Final = 1.0
 GC_THRESHOLD: Final = (20_000, 20, 20)
 
 
@@ -101,6 +105,9 @@ class Runtime(Generic[Row]):
         self.processor = Processor(self.store, self.bus, self.metrics, batch_limit=settings.batch) if self.bus else None
         # The loop takes messages from now on.
         self.writing = asyncio.Event()
+        self.peers = Peers(self.name, settings)
+        # Why nothing is decided and accepted now: a book is not what others know of it.
+        self.doubt: Doubt | None = None
         self.extension = service.extension(self) if service.extension else None
         self._loaded = False
         self._tasks: list[asyncio.Task[None]] = []
@@ -129,6 +136,8 @@ class Runtime(Generic[Row]):
             "role": "writer" if store.leads else "follower",
             "records": store.seq,
             "diskFull": store.full,
+            "book": {"heights": store.heights.said(store.seq), "formerly": store.heights.formerly},
+            "doubt": self.doubt.says if self.doubt else None,
             # Which of the replicas answers: its host (in a cluster, its pod) and its process there.
             "host": socket.gethostname(),
             "pid": os.getpid(),
@@ -171,6 +180,7 @@ class Runtime(Generic[Row]):
         metrics.writer.set(store.leads)
         metrics.records.set(store.seq)
         metrics.disk_full.set(store.full)
+        metrics.doubt.set(self.doubt is not None)
         metrics.broker.set(bool(self.bus and self.bus.connected))
         metrics.consumer.set(bool(self.bus and self.bus.consuming))
 
@@ -193,11 +203,36 @@ class Runtime(Generic[Row]):
         async with asyncio.TaskGroup() as tasks:
             tasks.create_task(self.store.tend())
             if self.bus and self.processor:
-                self.bus.consume()
-                tasks.create_task(self.processor.run())
-                self.writing.set()
+                tasks.create_task(self._work(self.bus, self.processor))
                 if self.extension:
                     tasks.create_task(self.extension.run())
+
+    async def _work(self, bus: Bus, processor: Processor) -> None:
+        """Decide what comes; while a book is in doubt, nothing."""
+        heights = self.store.heights
+        while True:
+            try:
+                await self.peers.check(heights, self.store.seq)
+                if self.doubt is None or self.doubt.book in heights.replaced:
+                    self.doubt = None
+                    bus.consume()
+                    self.writing.set()
+                    await processor.run()
+            except Doubted as doubted:
+                self._stop_deciding(doubted.doubt)
+            except ExceptionGroup as group:
+                doubts, others = group.split(Doubted)
+                if others is not None or doubts is None:
+                    raise
+                self._stop_deciding(cast(Doubted, _first_cause(doubts)).doubt)
+            await bus.give_back()
+            await asyncio.sleep(DOUBT_SECONDS)
+
+    def _stop_deciding(self, doubt: Doubt) -> None:
+        self.writing.clear()
+        if self.doubt is None or self.doubt.says != doubt.says:
+            log.error("nothing is decided any more", reason=doubt.says)
+        self.doubt = doubt
 
     async def _import_seed(self) -> None:
         file = self.settings.seed or self.service.seed_file

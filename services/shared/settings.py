@@ -43,14 +43,15 @@ class Settings(BaseSettings):
     operator_token: SecretStr | None = Field(
         None, min_length=16, description="What the operator's endpoints ask for. Without it they are off."
     )
-    usuarios_url: str = Field(
-        "http://127.0.0.1:8001", pattern=r"^https?://", description="compras: where usuarios answers."
+    compras_url: str = Field(
+        "http://127.0.0.1:8000",
+        pattern=r"^https?://",
+        description="Where compras answers.",
     )
-    tokens_url: str = Field(
-        "http://127.0.0.1:8002", pattern=r"^https?://", description="compras: where tokens answers."
-    )
+    usuarios_url: str = Field("http://127.0.0.1:8001", pattern=r"^https?://", description="Where usuarios answers.")
+    tokens_url: str = Field("http://127.0.0.1:8002", pattern=r"^https?://", description="Where tokens answers.")
     transacciones_url: str = Field(
-        "http://127.0.0.1:8003", pattern=r"^https?://", description="compras: where transacciones answers."
+        "http://127.0.0.1:8003", pattern=r"^https?://", description="Where transacciones answers."
     )
     backlog_limit: int = Field(
         100_000, ge=1, description="compras: with so many purchases unfinished, further ones are answered 503."

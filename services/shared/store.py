@@ -13,6 +13,7 @@ from msgspec import Struct
 
 from broker.messages import Message
 from services.shared.decision import Domain
+from services.shared.heights import BookHeights
 
 if TYPE_CHECKING:
     from services.shared.metrics import Metrics
@@ -46,8 +47,9 @@ class BatchStore(Protocol):
         """Decide each message, in order, once per message id, durably.
 
         Returns what to publish for each, or why it failed. When this returns, all of it outlives a power cut;
-        until it returns, no reader sees any of it. Raises StoreBroken when the disk cannot be believed, Fenced when
-        somebody else decides now: in both cases end the process and publish nothing.
+        until it returns, no reader sees any of it. Raises Doubted, with nothing decided, when the messages say that
+        this book, or one of theirs, is not what it was. Raises StoreBroken when the disk cannot be believed, Fenced
+        when somebody else decides now: in both cases end the process and publish nothing.
         """
 
 
@@ -57,6 +59,10 @@ class RecordReader(Protocol):
     @property
     def seq(self) -> int:
         """The sequence number of the last record that this process knows of: 1, 2, 3… without gaps."""
+
+    @property
+    def heights(self) -> BookHeights:
+        """Which book this is, and what it has heard of the others."""
 
     async def records(self, after: int, size_bytes: int) -> Sequence[bytes]:
         """The next of them behind record `after`: no more than `size_bytes` unless one is longer; none at the end."""

@@ -191,11 +191,22 @@ def _held_by(token: Token | None, message: CompraMessage) -> tuple[Token, Reserv
     return token, reserva
 
 
+def _keeps(message: Message) -> bool:
+    """A row keeps neither the highest price of who asked, unless they wait, nor an entry that changed nothing."""
+    return isinstance(message, TokenPublicado) or getattr(message, "precio_maximo", None) is not None
+
+
 def _key(message: Message) -> str:
     assert isinstance(message, CompraMessage | TokenPublicado)
     return str(message.token_id)
 
 
 DOMAIN: Final = Domain(
-    name="tokens", rows=(Token,), decide=decide, key=_key, finished=lambda token: token.vendido, shown=public
+    name="tokens",
+    rows=(Token,),
+    decide=decide,
+    key=_key,
+    finished=lambda token: token.vendido,
+    keeps=_keeps,
+    shown=public,
 )

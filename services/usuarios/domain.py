@@ -123,4 +123,9 @@ def _key(message: Message) -> str:
     return str(message.usuario_id)
 
 
-DOMAIN: Final = Domain(name="usuarios", rows=(Usuario,), decide=decide, key=_key, shown=public)
+def _keeps(message: Message) -> bool:
+    """A row keeps no entry, only what came of it."""
+    return isinstance(message, UsuarioRegistrado | SaldoRecargado)
+
+
+DOMAIN: Final = Domain(name="usuarios", rows=(Usuario,), decide=decide, key=_key, keeps=_keeps, shown=public)

@@ -32,6 +32,7 @@ for exchange, key, queue in BINDINGS:
 class Envelope:
     type: str
     body: bytes
+    heights: str = ""
     redelivered: bool = False
 
 
@@ -52,16 +53,16 @@ class Broker:
         self.late = 0
         self.era = 0
 
-    def take(self, type_name: str, body: bytes) -> None:
+    def take(self, type_name: str, body: bytes, heights: str) -> None:
         for queue in ROUTES[type_name]:
-            self._enqueue(queue, Envelope(type_name, body))
+            self._enqueue(queue, Envelope(type_name, body, heights))
 
     def _enqueue(self, queue: str, envelope: Envelope) -> None:
         world = self.world
         if world.happens("lost message"):
             return
         if world.happens("duplicate"):
-            self._put(queue, Envelope(envelope.type, envelope.body))
+            self._put(queue, Envelope(envelope.type, envelope.body, envelope.heights))
         self._put(queue, envelope)
 
     def _put(self, queue: str, envelope: Envelope) -> None:
@@ -174,7 +175,7 @@ class SimWire:
         self.unacked[self.tag] = envelope
         message, poison = None, None
         try:
-            message = decode(envelope.type, envelope.body, self.process.now())
+            message = decode(envelope.type, envelope.body, self.process.now(), envelope.heights)
         except Poison as error:
             poison = str(error)
         self.broker.world.counts["redelivered"] += envelope.redelivered
@@ -207,7 +208,7 @@ class SimWire:
                     if not self.broker.up or world.happens("publish fails"):
                         failed.append(message)
                         continue
-                    self.broker.take(message.type, encode(message))
+                    self.broker.take(message.type, encode(message), message.heights)
                     process.at("publish|")
                     if world.happens("unknown"):
                         failed.append(message)

@@ -26,6 +26,7 @@ from services.compras import requests as front
 from services.compras.resend import Resender
 from services.compras.views import vista
 from services.shared import processor as loop_module
+from services.shared.heights import Doubted
 from services.shared.http.problems import Problem
 from services.shared.journal import rows as journal_rows
 from services.shared.journal import store as store_json
@@ -79,7 +80,12 @@ class Pod(Process):
         self.door: Any = None
         self.disk = SimDisk(world.folders[service], self)
         self.store = store_json.JsonStore(
-            self.disk, DOMAINS[service], self.now, snapshot_bytes=world.snapshot_bytes, sleep=asyncio.sleep
+            self.disk,
+            DOMAINS[service],
+            self.now,
+            snapshot_bytes=world.snapshot_bytes,
+            sleep=asyncio.sleep,
+            new_identity=lambda: f"{world.identities.getrandbits(32):08x}",
         )
 
     def now(self) -> str:
@@ -136,7 +142,7 @@ class Pod(Process):
             nudge_seconds=1.0, knock_down=None,
         )  # fmt: skip
         runtime: Any = SimpleNamespace(
-            store=self.store, settings=settings, bus=None, processor=self.loop, writing=self.writing,
+            store=self.store, settings=settings, bus=None, processor=self.loop, writing=self.writing, doubt=None,
             metrics=SimpleNamespace(registry=CollectorRegistry()),
         )  # fmt: skip
         self.door = runtime.extension = front.FrontDoor(runtime)
@@ -179,6 +185,7 @@ class World:
     def __init__(self, seed: int) -> None:
         self.seed = seed
         self.rng = rng = Random(seed)
+        self.identities = Random(f"{seed}, books")
         self.loop = Loop()
         self.context = contextvars.copy_context()
         self.counts: Counter[str] = Counter()
@@ -256,6 +263,8 @@ class World:
             error = error.exceptions[0]
         if isinstance(error, Damaged):
             self.loop.failure = Broken("not damaged", f"{pod.service}: {error}")
+        elif isinstance(error, Doubted):
+            self.loop.failure = Broken("15", f"{pod.service} decides nothing: {error}")
         elif not isinstance(error, Fenced | StoreBroken | OSError):
             self.loop.failure = Broken("no crash", f"{pod.service} died of {type(error).__name__}: {error}")
             self.loop.failure.__cause__ = error

@@ -53,7 +53,7 @@ def test_the_promises_hold_in_every_world(first: int, request: pytest.FixtureReq
             pytest.fail(f"{broken}\n\nagain: .venv/bin/python tests/simulation {seed}", pytrace=False)
         SEEN.update(world.counts)
         verdict = audited(world, memory / str(seed))
-        found = "\n".join(f"promise {b.promise}: {b.subject}: {b.says}" for b in verdict.breaches)
+        found = "\n".join(f"promise {b.promise}: {b.about}: {b.says}" for b in verdict.breaches)
         assert verdict.holds, f"a false alarm in seed {seed}:\n{found}"
         assert not verdict.unchecked, f"seed {seed}: {verdict.unchecked}"
         PROVED.update(accepted=verdict.accepted, sold=verdict.sold, refused=verdict.refused)

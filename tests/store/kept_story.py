@@ -92,11 +92,12 @@ async def told(decide: Callable[[str, Sequence[Message]], Awaitable[Sequence[Any
         await pass_on("compras", [purchase(n) for n in range(number, min(number + 3, 32))])
 
 
-async def write(folder: Path, disk_kind: Any, store_kind: Any, method: str) -> None:
+async def write(folder: Path, disk_kind: Any, store_kind: Any, method: str, **options: Any) -> None:
     clock, stores, disks = Clock(), {}, []
     for domain in (COMPRAS, TOKENS, USUARIOS, TRANSACCIONES):
         disks.append(disk_kind(folder / domain.name))
-        stores[domain.name] = store_kind(disks[-1], domain, clock, snapshot_bytes=SNAPSHOT_BYTES[domain.name])
+        size = SNAPSHOT_BYTES[domain.name]
+        stores[domain.name] = store_kind(disks[-1], domain, clock, snapshot_bytes=size, **options)
         assert await stores[domain.name].lead()
     await told(lambda name, batch: getattr(stores[name], method)(batch), clock)
     for disk in disks:

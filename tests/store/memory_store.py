@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import secrets
 from collections import ChainMap
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -14,6 +15,7 @@ import pydantic_core
 
 from broker.messages import BIT, Message, encode_word
 from services.shared.decision import Domain
+from services.shared.heights import BookHeights
 from services.shared.journal.row_codec import RowCodec
 from services.shared.journal.segments import with_checksum
 from services.shared.store import Answer, Change, Fenced
@@ -29,6 +31,7 @@ class Kept:
     seen: dict[str, int] = field(default_factory=dict)
     last: dict[str, Message | None] = field(default_factory=dict)
     records: list[bytes] = field(default_factory=list)
+    heights: list[BookHeights] = field(default_factory=list)
     lines: list[Message] = field(default_factory=list)
     # Set, unless a test holds back what is written; and whether something waits for it.
     go: asyncio.Event = field(default_factory=asyncio.Event)
@@ -43,6 +46,8 @@ class MemoryStore:
         self._now, self._kept = now, kept or Kept()
         self._kept.go.set()
         self._codec, self._heard, self._url = RowCodec(domain.rows), [], ""
+        self._kept.heights = self._kept.heights or [BookHeights(domain.name, secrets.token_hex(4), 1)]
+        (self.heights,) = self._kept.heights
 
     @property
     def seq(self) -> int:
@@ -74,10 +79,9 @@ class MemoryStore:
         return list(islice(found, limit))
 
     async def records(self, after: int, size_bytes: int) -> list[bytes]:
-        found, size = [], 0
-        for raw in islice(self._kept.records, after, None):
-            size += len(raw)
-            if found and size > size_bytes:
+        found = self._kept.records[after : after + 1]
+        for raw in islice(self._kept.records, after + 1, None):
+            if sum(map(len, found)) + len(raw) > size_bytes:
                 break
             found.append(raw)
         return found
@@ -104,6 +108,7 @@ class MemoryStore:
             raise Fenced("this process was closed")
         kept, heard = self._kept, []
         rows, seen, last = ChainMap({}, kept.rows), ChainMap({}, kept.seen), ChainMap({}, kept.last)
+        self.heights.heard = self.heights.hear([message.heights for message in batch], self.seq)
         lines, records, first, self.time = [], [], self.seq + 1, max(self._now(), self.time)
         answers = []
         for message in batch:
@@ -112,13 +117,15 @@ class MemoryStore:
                 answers.append(Answer((said,) if said is not None else (), repeated=True))
                 continue
             try:
-                key = self.domain.key(message)
-                old = rows.get(key)
+                if self.heights.stale(message.heights):
+                    answers.append(Answer())
+                    continue
+                old = rows.get(key := self.domain.key(message))
                 new, words = (decision := self.domain.decide(old, message)).row, decision.messages
             except Exception as error:
                 answers.append(Answer(failure=f"{type(error).__name__}: {error}"))
                 continue
-            answers.append(Answer(words))
+            answers.append(Answer(tuple(word.said(self.heights.said(first + len(records))) for word in words)))
             if new is not None:
                 rows[key] = new
             seen[message.subject] = seen.get(message.subject, 0) | BIT[message.type]
@@ -145,5 +152,6 @@ class MemoryStore:
         if change and self.domain.finished(new):
             change = {**self._codec.change(None, new), **change}
         head = dict(zip(("seq", "batch"), seq_and_batch, strict=True))
-        head |= {"time": self.time, "id": message.id, "row": key, "change": change}
+        origin = {"from": message.heights.partition(" ")[0]} if message.heights else {}
+        head |= {"time": self.time, "id": message.id, "row": key, **origin, "change": change}
         return with_checksum(msgspec.json.encode(head)[:-1] + b',"words":[' + b",".join(map(encode_word, words)) + b"]")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import re
 from collections.abc import AsyncIterator
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from pathlib import Path
@@ -32,6 +33,7 @@ from store_builders import (
 from broker.messages import AltaAplicada, CompraRechazada, SaldoReservado, TokenReservado, TransaccionRegistrada
 from services.compras.domain import DOMAIN as COMPRAS
 from services.shared.decision import Domain
+from services.shared.heights import Doubted
 from services.shared.journal.store import JsonStore
 from services.shared.store import Change, Fenced, Store
 from services.tokens.domain import DOMAIN as TOKENS
@@ -401,3 +403,79 @@ async def test_only_one_process_takes_messages(tmp_path: Path) -> None:
             assert not await store.lead()
             with pytest.raises(Fenced):
                 await store.process_batch([usuario()])
+
+
+async def test_each_word_says_whose_book_said_it_and_at_which_record_also_when_it_is_repeated(stores: Stores) -> None:
+    compra = solicitada()
+    async with stores.open(TOKENS) as store:
+        book = store.heights.book
+        _, first = await store.process_batch([publicado(), compra])
+        (again,) = await store.process_batch([compra])
+    async with stores.open(TOKENS) as store:
+        assert store.heights.book == book
+        (later,) = await store.process_batch([compra])
+    said = [answer.messages[0].heights.partition(" ")[0] for answer in (first, again, later)]
+    assert said == [f"tokens/{book}/1/2"] * 3 and again.repeated and later.repeated
+
+
+async def test_what_is_heard_of_other_books_is_kept_and_said_on(stores: Stores) -> None:
+    async with stores.open(TOKENS) as store:
+        await store.process_batch([publicado()])
+        heard = "compras/00000001/1/7 usuarios/00000002/1/3"
+        (answer,) = await store.process_batch([solicitada().received("", heard)])
+        assert answer.messages[0].heights == f"tokens/{store.heights.book}/1/2 {heard}"
+    async with stores.open(TOKENS) as store:
+        # Late words say less.
+        late = "compras/00000001/1/5 usuarios/00000002/1/2"
+        await store.process_batch([solicitada(2).received("", late)])
+        assert store.heights.known() == heard
+        assert json.loads((await store.records(1, 1))[0])["from"] == "compras/00000001/1/7"
+
+
+@pytest.mark.parametrize(
+    ("heights", "says"),
+    [
+        (
+            "compras/00000001/1/9 tokens/{book}/1/3",
+            "ends at record 2 of generation 1, and compras has heard of record 3",
+        ),
+        ("compras/00000001/1/9 tokens/{book}/2/1", "record 1 of generation 2"),
+        ("compras/00000001/1/9 tokens/0badb00c/1/1", "is another"),
+        ("compras/0badb00c/1/9", "another than the one known here (00000001)"),
+        ("usuarios/00000002/1/9 compras/0badb00c/1/1", "usuarios speaks for a book of compras (0badb00c)"),
+    ],
+)
+async def test_a_book_that_is_not_what_others_know_of_it_decides_nothing(
+    stores: Stores, heights: str, says: str
+) -> None:
+    async with stores.open(TOKENS) as store:
+        await store.process_batch([publicado(), solicitada().received("", "compras/00000001/1/7")])
+        batch = [solicitada(2), solicitada(3).received("", heights.format(book=store.heights.book))]
+        with pytest.raises(Doubted, match=re.escape(says)):
+            await store.process_batch(batch)
+        assert store.seq == 2
+        # Nothing of it is left behind: the book goes on with what is no reason to doubt.
+        (answer,) = await store.process_batch([solicitada(2)])
+        assert answer.failure is None and not answer.repeated
+
+
+@pytest.mark.parametrize(
+    "heights", ["", "compras/00000001/1/7 tokens/{book}/1/2", "nonsense", "compras/1/1/1 tokens/x"]
+)
+async def test_what_says_no_more_than_is_known_is_no_reason_to_doubt(stores: Stores, heights: str) -> None:
+    async with stores.open(TOKENS) as store:
+        await store.process_batch([publicado(), solicitada().received("", "compras/00000001/1/7")])
+        (answer,) = await store.process_batch([solicitada(2).received("", heights.format(book=store.heights.book))])
+        assert answer.failure is None and store.seq == 3
+
+
+async def test_what_a_book_said_before_it_was_rebuilt_is_not_decided_anew(stores: Stores) -> None:
+    async with stores.open(TOKENS) as store:
+        await store.process_batch([publicado(), solicitada().received("", "compras/00000001/2/7")])
+        late, again = solicitada(2).received("", "compras/00000001/1/9"), solicitada()
+        dropped, repeated = await store.process_batch([late, again.received("", "compras/00000001/1/2")])
+        assert (dropped.messages, dropped.failure, store.seq) == ((), None, 2)
+        assert repeated.repeated and repeated.messages
+        store.heights.replaced.add("0badb00c")
+        (dropped,) = await store.process_batch([solicitada(3).received("", "compras/0badb00c/1/9")])
+        assert (dropped.messages, store.seq) == ((), 2)

@@ -167,9 +167,8 @@ async def test_the_journals_documentation_has_the_fields_of_a_real_record(tmp_pa
     disk = LocalDisk(tmp_path)
     store = JsonStore(disk, DOMAIN, lambda: FECHA)
     assert await store.lead()
-    await store.process_batch(
-        [TokenPublicado(alta_id="semilla:1", fecha=FECHA, token_id=1, nombre="t", imagen="t.jpg", precio=1)]
-    )
+    alta = TokenPublicado(alta_id="a", fecha=FECHA, token_id=1, nombre="t", imagen="t.jpg", precio=1)
+    await store.process_batch([alta.received(FECHA, "compras/a29757b5/1/6")])
     header, record = (json.loads(line) for line in next(tmp_path.glob("*.jsonl")).read_text("utf-8").splitlines())
     text = (ROOT / "docs" / "journal.md").read_text(encoding="utf-8")
     assert re.findall(r"^\| `(\w+)` \|", text, re.MULTILINE) == list(record)

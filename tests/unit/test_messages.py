@@ -164,7 +164,7 @@ def test_a_message_that_was_not_received_has_no_hour() -> None:
     assert from_word(word_of(solicitada().received(FECHA))).received_at == ""
 
 
-@pytest.mark.parametrize("field", ["hora", "_hora"])
+@pytest.mark.parametrize("field", ["hora", "_received_at"])
 @pytest.mark.parametrize("type_name", TYPES)
 def test_nobody_tells_a_service_when_it_received_a_message(type_name: str, field: str) -> None:
     assert reason(type_name, spell({**BODIES[type_name], field: FECHA})).startswith(f"{type_name}: {field}: ")

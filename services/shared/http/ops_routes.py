@@ -33,6 +33,13 @@ class BrokerState(Vista):
     trouble: str | None
 
 
+class BookState(Vista):
+    """Which book this is, up to which record, and the highest that it has heard of the others."""
+
+    heights: str
+    formerly: list[str]
+
+
 class ServiceState(Vista):
     """A process of a service. Of several, one is the writer."""
 
@@ -41,6 +48,9 @@ class ServiceState(Vista):
     role: Literal["writer", "follower"]
     records: int
     disk_full: bool
+    book: BookState
+    # Why nothing is decided, in one sentence with the command that helps.
+    doubt: str | None
     host: str
     pid: int
     broker: BrokerState | None

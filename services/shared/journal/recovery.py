@@ -53,6 +53,8 @@ class Follower(Recorded[Row]):
             self.seq = segments[snapshot.segments - 1].first - 1
             self._end = segments[snapshot.segments - 1].header_bytes
             self.time = segments[snapshot.segments - 1].time
+            for segment in self._segments:
+                self._know(segment)
             self._snapshot = segments[snapshot.segments - 1].name
             self._book_in_snapshot = len(self.book)
         self.follow(to_the_end=to_the_end)
@@ -72,6 +74,7 @@ class Follower(Recorded[Row]):
                 if self._segments:
                     self._take_in(segment.previous_end)
                 self._segments.append(segment)
+                self._know(segment)
                 self.time = max(self.time, segment.time)
                 self._end = segment.header_bytes
             # A segment without a header yet is looked at again.
@@ -79,6 +82,12 @@ class Follower(Recorded[Row]):
         if self._segments:
             last = self._segments[-1].name
             self._take_in(None if to_the_end else max(journal.synced(self.disk, last), self._end))
+
+    def _know(self, segment: Segment) -> None:
+        """Take in what the header of a segment says of this book and the others."""
+        if segment.book:
+            self.heights.book, self.heights.generation = segment.book, segment.generation
+        self.heights.read("", segment.heard)
 
     def _continues(self, chain: list[Segment]) -> bool:
         known = len(self._segments)
@@ -96,6 +105,7 @@ class Follower(Recorded[Row]):
             self._since_snapshot += len(line.raw)
             self._remember(entry, number, self._dedup)
             self._apply(entry, number)
+            self.heights.read(line.record.get("from", ""), line.record.get("heard", ""))
             self.seq += 1
             self.time = line.record["time"]
             self._end = line.offset + len(line.raw)

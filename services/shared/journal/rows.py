@@ -11,6 +11,7 @@ import msgspec
 
 from broker.messages import BIT
 from services.shared.decision import Domain
+from services.shared.heights import BookHeights
 from services.shared.journal import segments as journal
 from services.shared.journal.disk import Disk
 from services.shared.journal.list_index import ListIndex
@@ -63,6 +64,7 @@ class Recorded(Generic[Row]):
         self.public_rows = PublicList()
         self.seq = 0
         self.time = ""
+        self.heights = BookHeights(self.domain.name)
         self._dedup: dict[int, int] = {}
         # What was touched since the last snapshot, for the next one.
         self._touched: dict[int, int] = {}

@@ -39,6 +39,10 @@ class Segment:
     header_bytes: int
     # When it was begun.
     time: str
+    # The book's identity and generation ("", 0: nobody knew yet), and what it had heard of the others.
+    book: str = ""
+    generation: int = 0
+    heard: str = ""
 
     @property
     def epoch(self) -> int:
@@ -69,19 +73,18 @@ def has_checksum(raw: bytes) -> bool:
 
 
 def header(service: str, segment: Segment) -> bytes:
-    return with_checksum(
-        msgspec.json.encode(
-            {
-                "format": FORMAT,
-                "service": service,
-                "segment": segment.name,
-                "seq": segment.first - 1,
-                "previous": segment.previous,
-                "end": segment.previous_end,
-                "time": segment.time,
-            }
-        )[:-1]
-    )
+    head = {
+        "format": FORMAT,
+        "service": service,
+        "segment": segment.name,
+        "seq": segment.first - 1,
+        "previous": segment.previous,
+        "end": segment.previous_end,
+        "time": segment.time,
+    }
+    if segment.book:
+        head |= {"book": segment.book, "generation": segment.generation, "heard": segment.heard}
+    return with_checksum(msgspec.json.encode(head)[:-1])
 
 
 def segment_names(disk: Disk) -> list[str]:
@@ -137,7 +140,8 @@ def read_header(disk: Disk, service: str, name: str) -> Segment | None:
         )
     if read["segment"] != name:
         raise Damaged(f"{name} is {read['segment']} under another name: restore the folder from a backup")
-    return Segment(name, read["seq"] + 1, read["previous"], read["end"], len(raw), read["time"])
+    book = read.get("book", ""), read.get("generation", 0), read.get("heard", "")
+    return Segment(name, read["seq"] + 1, read["previous"], read["end"], len(raw), read["time"], *book)
 
 
 def lines(disk: Disk, name: str, start: int, end: int | None, seq: int) -> Iterator[Line]:

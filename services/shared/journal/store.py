@@ -17,8 +17,10 @@ from typing import Any, Final, Generic, TypeVar
 import msgspec
 import structlog
 
+from broker.heights import sender, written
 from broker.messages import BIT, Message, encode_word, from_word
 from services.shared.decision import Domain
+from services.shared.heights import Doubted
 from services.shared.journal import segments as journal
 from services.shared.journal.disk import LocalDisk
 from services.shared.journal.json_file import View, keep_shown, view_of
@@ -52,6 +54,8 @@ class _Batch(Generic[Row]):
     dedup: dict[int, int] = field(default_factory=dict)
     words: dict[int, Message] = field(default_factory=dict)
     size: int = 0
+    # What is known of the other books with this batch, as its first record has it, if that is news.
+    heard: str = ""
 
 
 class JsonStore(Writer[Row]):
@@ -114,7 +118,14 @@ class JsonStore(Writer[Row]):
         """See BatchStore."""
         if not self.leads:
             raise Fenced("only the writer decides, and somebody else has become it")
+        try:
+            known = self.heights.hear([message.heights for message in batch], self.seq)
+        except Doubted:
+            # Whoever was replaced meanwhile only thinks that its book ends where it stopped.
+            self._check_epoch()
+            raise
         pending: _Batch[Row] = _Batch(self.seq + 1, max(self._now(), self.time))
+        pending.heard = written(known.items())
         answers = [self._decide(message, pending) for message in batch]
         try:
             await self._write(b"".join(pending.lines))
@@ -123,6 +134,7 @@ class JsonStore(Writer[Row]):
             self.leads = False
             raise
         self._check_epoch()
+        self.heights.heard = known
         if pending.lines:
             self._end += pending.size
             self._since_snapshot += pending.size
@@ -142,6 +154,8 @@ class JsonStore(Writer[Row]):
         known = pending.dedup.get(name) or self._dedup.get(name, 0)
         if known & BIT[message.type]:
             return Answer(self._last_words(name, known, pending), repeated=True)
+        if self.heights.stale(message.heights):
+            return Answer()
         try:
             key = self.domain.key(message)
             old = pending.rows[key] if key in pending.rows else self.find(key)
@@ -160,10 +174,10 @@ class JsonStore(Writer[Row]):
     def _last_words(self, name: int, known: int, pending: _Batch[Row]) -> tuple[Message, ...]:
         if name in pending.dedup:
             return (pending.words[name],) if name in pending.words else ()
-        if not (at := last_word_of(known)):
+        if not (at := last_word_of(known)) or "type" not in (word := self.word(at)):
             return ()
-        word = self.word(at)
-        return (from_word(word),) if "type" in word else ()
+        # Said again, it has the number that it had first.
+        return (from_word(word).said(self.heights.said(self.seq_at(at), pending.heard)),)
 
     def _record(
         self,
@@ -183,12 +197,14 @@ class JsonStore(Writer[Row]):
             message.id.encode(),
             key.encode(),
         )
+        body += self._origin(message, pending)
         start, listing = self._end + pending.size, self.domain.listing
         change_at = start + len(body) + len(CHANGE) if change is not None else None
         body += CHANGE + (msgspec.json.encode(change) if change is not None else b"null") + WORDS
         words, pieces, at = [], [], start + len(body)
+        heights = self.heights.said(pending.first + len(pending.lines), pending.heard)
         for word in messages:
-            piece = encode_word(word)
+            piece = encode_word(word.said(heights))
             line = None
             if listing is not None and isinstance(word, listing.message):
                 line = tuple(getattr(word, name) for name in listing.fields)
@@ -200,6 +216,17 @@ class JsonStore(Writer[Row]):
         pending.size += len(line_bytes)
         whole = new is not None and change is not None and self.domain.finished(new)
         return Entry(message.subject, message.type, key, new, change_at, whole, words)
+
+    def _origin(self, message: Message, pending: _Batch[Row]) -> bytes:
+        """Whose record the message came from, and what of it nobody else keeps; in the first record of a batch, what is
+        known of all books now."""
+        known = sender(origin := message.heights.partition(" ")[0]) is not None
+        parts = b',"from":"%s"' % origin.encode() if known else b""
+        if not pending.lines and pending.heard != self.heights.known():
+            parts += b',"heard":"%s"' % pending.heard.encode()
+        if known and self.domain.keeps(message):
+            parts += b',"message":' + encode_word(message)
+        return parts
 
     def _change(self, old: Row | None, new: Row | None) -> dict[str, Any] | None:
         if new is None or new is old:

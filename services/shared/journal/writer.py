@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import errno
+import secrets
 from collections.abc import Awaitable, Callable
 from dataclasses import replace
 from typing import Final, TypeVar
@@ -38,6 +39,7 @@ class Writer(Follower[Row]):
         *,
         snapshot_bytes: int = SNAPSHOT_BYTES,
         sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
+        new_identity: Callable[[], str] = lambda: secrets.token_hex(4),
     ) -> None:
         self.leads = False
         # The disk is full, and a batch waits for room.
@@ -46,6 +48,7 @@ class Writer(Follower[Row]):
         self.torn_bytes = 0
         self._now = now
         self._sleep = sleep
+        self._new_identity = new_identity
         self._snapshot_bytes = snapshot_bytes
         super().__init__(disk, domain)
 
@@ -131,7 +134,11 @@ class Writer(Follower[Row]):
         """Write the header of a segment that was just created, and go on in it."""
         previous = self._segments[-1].name if self._segments else None
         time = max(self._now(), self.time)
-        segment = Segment(journal.segment_name(epoch, part), self.seq + 1, previous, self._end, 0, time)
+        heights = self.heights
+        if not heights.book:
+            heights.book, heights.generation = self._new_identity(), 1
+        known = (heights.book, heights.generation, heights.known())
+        segment = Segment(journal.segment_name(epoch, part), self.seq + 1, previous, self._end, 0, time, *known)
         line = journal.header(self.domain.name, segment)
         try:
             self.disk.append(segment.name, line)

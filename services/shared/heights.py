@@ -1,0 +1,128 @@
+"""What a service knows of the four books, its own among them, and when that is a reason to decide nothing.
+
+Each message says whose book said it, at which record, and what its sender had heard of the others. So a service learns
+from the first message that reaches it that its own book is older than what others have heard of it, or another one.
+Only what others have heard of this book is evidence against it: late, repeated and reordered words only ever say less.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from typing import NamedTuple
+
+from broker.heights import Height, heard, rest, sender, written
+from broker.services import Service
+
+
+class Doubt(NamedTuple):
+    """Why nothing may be decided now, in one sentence.
+
+    `book` is the one that another service was heard of as: when that says that it holds all of it, the doubt is over.
+    A doubt of this book itself ends with the process, when it reads another book.
+    """
+
+    says: str
+    book: str | None = None
+
+
+class Doubted(Exception):
+    """Nothing may be decided: a book is not what others know of it."""
+
+    def __init__(self, doubt: Doubt) -> None:
+        super().__init__(doubt.says)
+        self.doubt = doubt
+
+
+class BookHeights:
+    """Of one service, as its journal has them."""
+
+    def __init__(self, service: Service, book: str = "", generation: int = 0) -> None:
+        self.service = service
+        self.book = book
+        self.generation = generation
+        self.heard: dict[Service, Height] = {}
+        # Books that this one holds all of since it was rebuilt; and those of the others of which that is known.
+        self.formerly: list[str] = []
+        self.replaced: set[str] = set()
+
+    def said(self, seq: int, known: str | None = None) -> str:
+        """The heights of a word of this book's record `seq`. `known`: of the others, if it is not what is known now."""
+        behind = self.known() if known is None else known
+        return f"{self.service}/{self.book}/{self.generation}/{seq} {behind}".rstrip() if self.book else ""
+
+    def known(self) -> str:
+        """What was heard of the others, as it stands in the journal and travels behind the own height."""
+        return written(self.heard.items())
+
+    def hear(self, all_heights: Iterable[str], seq: int) -> dict[Service, Height]:
+        """What is known of the others with this, which came with a batch. `seq`: this book's last record.
+
+        Raises Doubted when one of these says that this book, or a sender's, is not what it was: then decide nothing.
+        """
+        known = dict(self.heard)
+        for by, name, at in _entries(all_heights):
+            if at.book in self.replaced:
+                continue
+            if (doubt := self.doubt(by, name, at, seq)) is not None:
+                raise Doubted(doubt)
+            if name != self.service and ((before := known.get(name)) is None or before < at):
+                known[name] = at
+        return known
+
+    def read(self, origin: str, heard_then: str) -> None:
+        """Take in what the journal says was heard: whose record a message came from, and what was known of all."""
+        for text in (origin, heard_then):
+            for _, name, at in _entries([text] if text else ()):
+                if (before := self.heard.get(name)) is None or before < at:
+                    self.heard[name] = at
+
+    def stale(self, heights: str) -> bool:
+        """Whether a book said this that was rebuilt since, perhaps without it: what still is true is said again."""
+        if (said := sender(heights)) is None:
+            return False
+        name, at = said
+        known = self.heard.get(name)
+        return at.book in self.replaced or (known is not None and at[:2] < known[:2])
+
+    def doubt(self, by: Service, name: Service, at: Height, seq: int) -> Doubt | None:
+        """Whether it is a reason to decide nothing that `by` has heard of this record of `name`."""
+        return self._of_own(at, seq, by) if name == self.service else self._of_peer(name, at, by)
+
+    def _of_own(self, at: Height, seq: int, by: Service) -> Doubt | None:
+        me, cure = self.service, f"`zoco rebuild {self.service}` writes it again from the other three"
+        if self.book and at.book != self.book:
+            return Doubt(
+                f"this book of {me} is another ({self.book}) than the one ({at.book}) that {by} has heard of, up to "
+                f"record {at.seq}: its folder was lost, or another shop uses this broker; {cure}"
+            )
+        if (at.generation, at.seq) > (self.generation, seq):
+            return Doubt(
+                f"this book of {me} ends at record {seq} of generation {self.generation}, and {by} has heard of record "
+                f"{at.seq} of generation {at.generation}: it was put back from an older copy; {cure}"
+            )
+        return None
+
+    def _of_peer(self, name: Service, at: Height, by: Service) -> Doubt | None:
+        known = self.heard.get(name)
+        if known is None or known.book == at.book:
+            return None
+        return Doubt(
+            f"{by} speaks for a book of {name} ({at.book}) that is another than the one known here ({known.book}): "
+            f"{name} lost its folder, which `zoco rebuild {name}` mends, or another shop uses this broker",
+            at.book,
+        )
+
+
+def _entries(all_heights: Iterable[str]) -> Iterator[tuple[Service, Service, Height]]:
+    """Who says it, of whose book, and how high that is."""
+    others = ""
+    for heights in all_heights:
+        if (said := sender(heights)) is None:
+            continue
+        by, at = said
+        yield by, by, at
+        # A batch has few of these, for hundreds of messages.
+        if (behind := rest(heights)) != others:
+            others = behind
+            for name, height in heard(behind).items():
+                yield by, name, height
