@@ -53,11 +53,11 @@ class Cluster:
         return base64.b64decode(self.kubectl("get", "secret", "operator-token", "--output", path)).decode()
 
     @contextlib.contextmanager
-    def forwarded(self, service: str, port: int = PORT) -> Iterator[str]:
-        """The URL of a service, on a free port of this machine. It leads to one pod, and ends with it."""
+    def forwarded(self, service: str, port: int = PORT, *, pod: str | None = None) -> Iterator[str]:
+        """The URL of a service, on a free port of this machine. It leads to one pod, any or this, and ends with it."""
         # Fails with a sentence, where the command below would only end.
         self.kubectl("get", "service", service)
-        command = self.command("port-forward", f"service/{service}", f":{port}")
+        command = self.command("port-forward", f"pod/{pod}" if pod else f"service/{service}", f":{port}")
         with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True) as process:
             try:
                 assert process.stdout

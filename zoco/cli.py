@@ -27,6 +27,7 @@ from zoco.bench import bench
 from zoco.drill import drill
 from zoco.load import load
 from zoco.options import DataOption, JsonOption, KubeOption, NamespaceOption
+from zoco.rebuild import rebuild
 from zoco.translated import in_the_readers_language
 
 if TYPE_CHECKING:
@@ -294,5 +295,5 @@ def doctor(data: DataOption = DATA, as_json: JsonOption = False) -> None:
         raise typer.Exit(1)
 
 
-for command in (load, drill, audit, bench):
+for command in (load, drill, audit, rebuild, bench):
     app.command()(command)

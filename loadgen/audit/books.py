@@ -59,6 +59,8 @@ class Record(msgspec.Struct, gc=False, forbid_unknown_fields=True):
     heard: str = ""
     # The message itself, where no row keeps what it says.
     message: dict[str, Any] | None = None
+    # The generation in which it was written again from the other books; 0: it stands as it was decided.
+    generation: int = 0
 
 
 class Saying(msgspec.Struct, gc=False):
@@ -82,6 +84,7 @@ class Header(msgspec.Struct, gc=False, forbid_unknown_fields=True):
     book: str = ""
     generation: int = 0
     heard: str = ""
+    formerly: tuple[str, ...] = ()
 
 
 _record: Final = msgspec.json.Decoder(Record).decode

@@ -95,12 +95,17 @@ class _Reading:
 class Clients:
     """`check` the journals of clients against what is in the books."""
 
-    def __init__(self, verdict: Verdict, purchase: Purchase, first: Record | None) -> None:
-        """`purchase` says what the books have of one, and in which order its news came.
+    def __init__(
+        self, verdict: Verdict, purchase: Purchase, rewritten: Callable[[str], bool], first: Record | None, book: str
+    ) -> None:
+        """`purchase` says what the books have of one, and in which order its news came; `rewritten`, whether compras'
+        book was written again since: then nobody knows when it came, and in which order.
 
-        `first` is the first record at compras, by which a journal of another shop is told apart.
+        By the identity of compras' book a journal of another shop is told apart; or, where nobody wrote that down, by
+        the first record of it.
         """
-        self._verdict, self._purchase, self._first = verdict, purchase, first
+        self._verdict, self._purchase, self._rewritten = verdict, purchase, rewritten
+        self._first, self._book = first, book
 
     def check(self, journals: Sequence[ClientJournal]) -> None:
         """Raises Unreadable."""
@@ -145,6 +150,8 @@ class Clients:
 
     def _of_this_shop(self, reading: _Reading, shop: dict[str, Any]) -> None:
         first = self._first
+        if self._book and shop.get("book") == self._book:
+            return
         if first is not None and (shop["seq"], shop["time"], shop["crc"]) != (first.seq, first.time, first.crc):
             says = "{file} is of another shop: its first record is of {first}, and here of {here}"
             raise NotAShop(says, reading.file, shop["time"], first.time)
@@ -228,6 +235,8 @@ class Clients:
         self, reading: _Reading, about: str, found: Found, answer: dict[str, Any], floor: int, where: str
     ) -> None:
         matching = _matching(found, answer)
+        if not matching and self._rewritten(about) and _could_be(found, answer):
+            return
         if not matching:
             version = _nearest(_versions(*found), answer)
             for name in sorted(answer.keys() | version.keys()):
@@ -282,6 +291,20 @@ def _matching(found: Found, answer: dict[str, Any]) -> list[int]:
         if matching := [number for number in likely if model.version(row, heard[: number + 1]) == answer]:
             return matching
     return [number for number, version in enumerate(_versions(row, heard)) if version == answer]
+
+
+def _could_be(found: Found, answer: dict[str, Any]) -> bool:
+    """Whether it was ever shown like this, with its news in any order and at any time."""
+    row, heard = found
+    with suppress(*NONSENSE):
+        states = {step["estado"] for step in answer["historia"]}
+        version = model.version(row, [kind for kind in heard if model.STATES.get(kind) in states])
+        return _undated(version) == _undated(answer)
+    return False
+
+
+def _undated(shown: dict[str, Any]) -> dict[str, Any]:
+    return {**shown, "historia": [step["estado"] for step in shown["historia"]]}
 
 
 def _nearest(versions: list[dict[str, Any]], answer: dict[str, Any]) -> dict[str, Any]:

@@ -93,12 +93,19 @@ class Showing(Findings):
         self._times: deque[str] = deque(maxlen=BATCHES)
         self._batch = 0
         self._was_set = False
+        # Where the records end that were written again, and which purchases were under way there.
+        self._again = -1
+        self._half: set[str] = set()
 
     def run(self) -> None:
         """Decide all of it again. Raises Unreadable."""
         pending, done = self._pending, 0
         for place, record in self.journals["compras"].records():
             about, _, kind = record.id.rpartition(":")
+            if record.generation:
+                self._again = place
+            elif self._again >= 0 and not self._half:
+                self._half = {"", *self._open}
             shown = self._open.get(about) or self._opened(about)
             again = shown.heard & BITS.get(kind, 0)
             message = None if again else pending.pop(record.id, None)
@@ -135,6 +142,12 @@ class Showing(Findings):
         else:
             return None
         return (row, kinds_of(order)) if row is not None and "usuario_id" in row else None
+
+    def rewritten(self, about: str) -> bool:
+        """Whether compras' book was written again since it heard of this purchase: when that was, nobody knows then."""
+        shown = self._open.get(about)
+        place = shown.place if shown is not None else self._over.get(hash(about), 0) >> ORDER_BITS
+        return place <= self._again or about in self._half
 
     def _opened(self, about: str) -> Shown:
         """Also what was over, and is looked at again."""
@@ -225,6 +238,8 @@ class Showing(Findings):
                     break
             else:
                 return ""
+        if record.generation:
+            return str(fecha)
         if record.batch != self._batch:
             self._batch = record.batch
             self._next_batch(record.time)

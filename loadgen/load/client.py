@@ -120,7 +120,9 @@ class Client:
             with suppress(aiohttp.ClientError, TimeoutError, OSError, msgspec.DecodeError):
                 async with asyncio.timeout(SHOP_SECONDS):
                     async for line in self.lines("/diario?desde=0"):
-                        self._journal.shop(msgspec.json.decode(line, type=dict[str, Any]))
+                        state = await self.get("/readyz")
+                        book = state["book"]["heights"].split("/")[1] if state["book"]["heights"] else ""
+                        self._journal.shop(msgspec.json.decode(line, type=dict[str, Any]), book)
                         return
 
     async def buy(self, usuario_id: int, token_id: int, **options: Any) -> dict[str, Any]:

@@ -1,7 +1,7 @@
 """What a client writes down, as JSON lines: each request before it is sent, what came of it, and the ends it saw.
 
     {"client":1,"url":"http://…","started":"2026-…Z"}             first; 1 is the format
-    {"shop":{"seq":1,"time":"…","crc":"…"}}                       record 1 of compras' journal, once it is known
+    {"shop":{"seq":1,"time":"…","crc":"…","book":"…"}}            record 1 of compras' journal, once it is known
     {"n":1,"t":…,"key":"…","asks":{"usuarioId":1,"tokenId":2}}    before each POST ("asks":null,"raw":"…": a bad one)
     {"n":1,"t":…,"status":202,"answer":…}                         or "status":null,"lost":"TimeoutError"
     {"t":…,"ended":"<purchase>","estado":"rechazada","motivo":"…"}
@@ -70,9 +70,9 @@ class ClientJournal:
     def knows_shop(self) -> bool:
         return self._shop is not None
 
-    def shop(self, record: dict[str, Any]) -> None:
-        """By this record 1 of compras a shop is told from another one."""
-        found = {name: record.get(name) for name in ("seq", "time", "crc")}
+    def shop(self, record: dict[str, Any], book: str) -> None:
+        """By the identity of compras' book a shop is told from another one, or by this record 1 of it."""
+        found = {**{name: record.get(name) for name in ("seq", "time", "crc")}, "book": book}
         if found != self._shop:
             self._shop = found
             self._write({"shop": found})

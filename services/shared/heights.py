@@ -15,12 +15,13 @@ from broker.services import Service
 
 
 class Doubt(NamedTuple):
-    """Why nothing may be decided now, in one sentence.
+    """Whose book is not what it was, and why nothing may be decided now, in one sentence.
 
     `book` is the one that another service was heard of as: when that says that it holds all of it, the doubt is over.
     A doubt of this book itself ends with the process, when it reads another book.
     """
 
+    of: Service
     says: str
     book: str | None = None
 
@@ -92,13 +93,15 @@ class BookHeights:
         me, cure = self.service, f"`zoco rebuild {self.service}` writes it again from the other three"
         if self.book and at.book != self.book:
             return Doubt(
+                me,
                 f"this book of {me} is another ({self.book}) than the one ({at.book}) that {by} has heard of, up to "
-                f"record {at.seq}: its folder was lost, or another shop uses this broker; {cure}"
+                f"record {at.seq}: its folder was lost, or another shop uses this broker; {cure}",
             )
         if (at.generation, at.seq) > (self.generation, seq):
             return Doubt(
+                me,
                 f"this book of {me} ends at record {seq} of generation {self.generation}, and {by} has heard of record "
-                f"{at.seq} of generation {at.generation}: it was put back from an older copy; {cure}"
+                f"{at.seq} of generation {at.generation}: it was put back from an older copy; {cure}",
             )
         return None
 
@@ -107,6 +110,7 @@ class BookHeights:
         if known is None or known.book == at.book:
             return None
         return Doubt(
+            name,
             f"{by} speaks for a book of {name} ({at.book}) that is another than the one known here ({known.book}): "
             f"{name} lost its folder, which `zoco rebuild {name}` mends, or another shop uses this broker",
             at.book,

@@ -138,6 +138,7 @@ class Runtime(Generic[Row]):
             "diskFull": store.full,
             "book": {"heights": store.heights.said(store.seq), "formerly": store.heights.formerly},
             "doubt": self.doubt.says if self.doubt else None,
+            "doubtOf": self.doubt.of if self.doubt else None,
             # Which of the replicas answers: its host (in a cluster, its pod) and its process there.
             "host": socket.gethostname(),
             "pid": os.getpid(),
@@ -235,9 +236,14 @@ class Runtime(Generic[Row]):
         self.doubt = doubt
 
     async def _import_seed(self) -> None:
+        # Nobody asked for these, so their answers are told to nobody.
+        await self.store.process_batch(self.seed())
+
+    def seed(self) -> Sequence[Message]:
+        """What the shop starts with. Raises WrongSetting."""
         file = self.settings.seed or self.service.seed_file
         try:
-            messages = self.service.seed(file.read_bytes()) if file.exists() or self.settings.seed else ()
+            return self.service.seed(file.read_bytes()) if file.exists() or self.settings.seed else ()
         except OSError as error:
             raise WrongSetting(f"the seed {file} cannot be read: {error.strerror}") from error
         except ValidationError as error:
@@ -246,8 +252,6 @@ class Runtime(Generic[Row]):
             raise WrongSetting(f"the seed {file} is wrong at /{where}: {first['msg']}") from error
         except ValueError as error:
             raise WrongSetting(f"the seed {file} is wrong: {error}") from error
-        # Nobody asked for these, so their answers are told to nobody.
-        await self.store.process_batch(messages)
 
 
 def _first_cause(error: BaseException) -> BaseException:

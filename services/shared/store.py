@@ -6,7 +6,7 @@ the streams and `/diario` `RecordReader`. What a database would have to be asked
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeAlias, TypeVar
 
 from msgspec import Struct
@@ -119,6 +119,12 @@ class Store(BatchStore, RowReader[Row], Protocol[Row]):
 
     async def tend(self) -> None:
         """What is to be done for as long as this process leads. Raises Fenced when somebody else does."""
+
+    async def begin_again(self, heights: BookHeights, batches: AsyncIterator[Sequence[Message]]) -> None:
+        """Decide all this in a new book, with these heights, and put it in the place of this one: whole, or not at all.
+
+        The process has to end then, and to read it. Raises Fenced, StoreBroken, OSError.
+        """
 
     def leader_url(self) -> str | None:
         """Where the process that leads answers, if it ever said."""

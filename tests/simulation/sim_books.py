@@ -31,7 +31,7 @@ def _notes(world: World) -> Iterator[dict[str, Any]]:
     store = _store(world, "compras")
     if store is not None and (first := next(iter(store.some_records(0, 1)), None)) is not None:
         record = json.loads(first)
-        yield {"shop": {name: record[name] for name in ("seq", "time", "crc")}}
+        yield {"shop": {**{name: record[name] for name in ("seq", "time", "crc")}, "book": store.heights.book}}
     for number, told in enumerate(world.told, 1):
         at = EPOCH.timestamp()
         asks = {"usuarioId": told.user, "tokenId": told.token}

@@ -228,6 +228,13 @@ class SimDisk:
         self._file(name)
         del self.folder.files[name]
 
+    def publish(self, name: str, final: str) -> None:
+        self.process.at("publish<")
+        if final in self.folder.files:
+            raise FileExistsError(errno.EEXIST, final)
+        self.folder.files[final] = self.folder.files.pop(name)
+        self.process.at("publish>")
+
     def lock(self) -> bool:
         if self.folder.owner is not None and self.folder.owner is not self.process:
             return False

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import secrets
 from collections import ChainMap
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import islice
 from typing import Any, TypeVar
@@ -96,6 +96,13 @@ class MemoryStore:
 
     async def tend(self) -> None:
         await asyncio.Event().wait()
+
+    async def begin_again(self, heights: BookHeights, batches: AsyncIterator[Sequence[Message]]) -> None:
+        self._kept.__init__(heights=[heights])  # type: ignore[misc]
+        self._kept.go.set()
+        self.heights = heights
+        async for batch in batches:
+            await self.process_batch(batch)
 
     def leader_url(self) -> str | None:
         return self._url or None

@@ -10,6 +10,7 @@ from fastapi import FastAPI
 from msgspec import Struct
 from starlette.staticfiles import StaticFiles
 
+from services.rebuild.routes import routes as rebuild_routes
 from services.shared.http.edge import EdgeApp
 from services.shared.http.ops_routes import routes
 from services.shared.http.shutdown import GracefulShutdown
@@ -51,5 +52,6 @@ def create_app(service: Service[Row], open_store: OpenStore = open_json_store) -
     )
     app.include_router(service.routes)
     app.include_router(routes)
+    app.include_router(rebuild_routes)
     app.mount("/swagger", StaticFiles(packages=[("fastapi_swagger", "resources")]), name="swagger")
     return app

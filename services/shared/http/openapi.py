@@ -20,6 +20,7 @@ WHEN: Final = {
     401: "The operator's token is missing or wrong",
     403: "This is switched off",
     404: "There is no such thing",
+    409: "It is under way already",
     413: "The body is too large",
     415: "The body is not declared to be JSON",
     422: "A parameter or the body is wrong: `errors` point at what",

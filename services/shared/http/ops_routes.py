@@ -10,6 +10,7 @@ from fastapi import APIRouter, Request, Response
 from fastapi.openapi.docs import get_swagger_ui_html
 from fastapi.responses import JSONResponse, StreamingResponse
 
+from broker.services import Service
 from services.shared.http.openapi import OPERATORS, Vista, problems
 from services.shared.http.problems import Operator
 from services.shared.http.responses import runtime_of
@@ -51,6 +52,8 @@ class ServiceState(Vista):
     book: BookState
     # Why nothing is decided, in one sentence with the command that helps.
     doubt: str | None
+    # Whose book that is.
+    doubt_of: Service | None
     host: str
     pid: int
     broker: BrokerState | None

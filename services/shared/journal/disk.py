@@ -59,6 +59,9 @@ class Disk(Protocol):
 
     def remove(self, name: str) -> None: ...
 
+    def publish(self, name: str, final: str) -> None:
+        """Give a synced file its final name, for good. Raises FileExistsError, even if two try at once."""
+
     def lock(self) -> bool:
         """Become the one who writes in this folder, until `unlock` or death. False: somebody else is."""
 
@@ -152,6 +155,11 @@ class LocalDisk:
     def remove(self, name: str) -> None:
         self.release(name)
         (self.folder / name).unlink()
+
+    def publish(self, name: str, final: str) -> None:
+        (self.folder / final).hardlink_to(self.folder / name)
+        self._sync_folder()
+        self.remove(name)
 
     def lock(self) -> bool:
         handle = os.open(self.folder / LOCK, os.O_RDWR | os.O_CREAT, 0o644)

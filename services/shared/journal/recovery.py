@@ -87,6 +87,7 @@ class Follower(Recorded[Row]):
         """Take in what the header of a segment says of this book and the others."""
         if segment.book:
             self.heights.book, self.heights.generation = segment.book, segment.generation
+            self.heights.formerly = list(segment.formerly)
         self.heights.read("", segment.heard)
 
     def _continues(self, chain: list[Segment]) -> bool:

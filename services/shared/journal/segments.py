@@ -39,10 +39,12 @@ class Segment:
     header_bytes: int
     # When it was begun.
     time: str
-    # The book's identity and generation ("", 0: nobody knew yet), and what it had heard of the others.
+    # The book's identity and generation ("", 0: nobody knew yet), what it had heard of the others, and which books it
+    # holds all of since it was written again.
     book: str = ""
     generation: int = 0
     heard: str = ""
+    formerly: tuple[str, ...] = ()
 
     @property
     def epoch(self) -> int:
@@ -84,7 +86,14 @@ def header(service: str, segment: Segment) -> bytes:
     }
     if segment.book:
         head |= {"book": segment.book, "generation": segment.generation, "heard": segment.heard}
+    if segment.formerly:
+        head["formerly"] = segment.formerly
     return with_checksum(msgspec.json.encode(head)[:-1])
+
+
+def latest_epoch(disk: Disk) -> int:
+    """Of all segments in the folder; 0: there is none."""
+    return max((int(name[8:16]) for name in segment_names(disk)), default=0)
 
 
 def segment_names(disk: Disk) -> list[str]:
@@ -140,7 +149,7 @@ def read_header(disk: Disk, service: str, name: str) -> Segment | None:
         )
     if read["segment"] != name:
         raise Damaged(f"{name} is {read['segment']} under another name: restore the folder from a backup")
-    book = read.get("book", ""), read.get("generation", 0), read.get("heard", "")
+    book = read.get("book", ""), read.get("generation", 0), read.get("heard", ""), tuple(read.get("formerly", ()))
     return Segment(name, read["seq"] + 1, read["previous"], read["end"], len(raw), read["time"], *book)
 
 

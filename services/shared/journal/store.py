@@ -8,7 +8,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import random
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import islice
 from pathlib import Path
@@ -20,9 +20,10 @@ import structlog
 from broker.heights import sender, written
 from broker.messages import BIT, Message, encode_word, from_word
 from services.shared.decision import Domain
-from services.shared.heights import Doubted
+from services.shared.heights import BookHeights, Doubted
 from services.shared.journal import segments as journal
 from services.shared.journal.disk import LocalDisk
+from services.shared.journal.generation import write_again
 from services.shared.journal.json_file import View, keep_shown, view_of
 from services.shared.journal.position import dedup_key, last_word_of
 from services.shared.journal.recovery import CHANGE, WORDS
@@ -40,6 +41,8 @@ FOLLOW_SECONDS: Final = 0.1
 CHECK_SECONDS: Final = 1.0
 # The file beside the lock that says where the process that leads answers.
 WRITER: Final = "writer"
+# No snapshot is made of a book that is written again before the next start.
+NEVER: Final = 1 << 62
 
 
 @dataclass(slots=True)
@@ -63,6 +66,8 @@ class JsonStore(Writer[Row]):
 
     # The readable file beside the journal, where the domain says that there is one.
     view: View | None = None
+    # This book is being written again, as this generation of it: its records say so.
+    rewriting = 0
 
     async def row(self, key: str) -> Row | None:
         return self.find(key)
@@ -114,6 +119,11 @@ class JsonStore(Writer[Row]):
                 await self.view.write()
         self.disk.close()
 
+    async def begin_again(self, heights: BookHeights, batches: AsyncIterator[Sequence[Message]]) -> None:
+        book = JsonStore(self.disk, self.domain, self.now, snapshot_bytes=NEVER)
+        book.rewriting = heights.generation
+        await write_again(book, heights, batches)
+
     async def process_batch(self, batch: Sequence[Message]) -> list[Answer]:
         """See BatchStore."""
         if not self.leads:
@@ -124,7 +134,7 @@ class JsonStore(Writer[Row]):
             # Whoever was replaced meanwhile only thinks that its book ends where it stopped.
             self._check_epoch()
             raise
-        pending: _Batch[Row] = _Batch(self.seq + 1, max(self._now(), self.time))
+        pending: _Batch[Row] = _Batch(self.seq + 1, max(self.now(), self.time))
         pending.heard = written(known.items())
         answers = [self._decide(message, pending) for message in batch]
         try:
@@ -226,6 +236,8 @@ class JsonStore(Writer[Row]):
             parts += b',"heard":"%s"' % pending.heard.encode()
         if known and self.domain.keeps(message):
             parts += b',"message":' + encode_word(message)
+        if self.rewriting:
+            parts += b',"generation":%d' % self.rewriting
         return parts
 
     def _change(self, old: Row | None, new: Row | None) -> dict[str, Any] | None:

@@ -46,7 +46,7 @@ class Writer(Follower[Row]):
         self.full = False
         # Bytes of torn ends that were cut off and kept aside by this process.
         self.torn_bytes = 0
-        self._now = now
+        self.now = now
         self._sleep = sleep
         self._new_identity = new_identity
         self._snapshot_bytes = snapshot_bytes
@@ -61,7 +61,7 @@ class Writer(Follower[Row]):
         """Become the writer, if nobody else is: fence whoever was, then read to the end. Raises Damaged."""
         if not self.disk.lock():
             return False
-        epoch = max((int(name[8:16]) for name in journal.segment_names(self.disk)), default=0) + 1
+        epoch = journal.latest_epoch(self.disk) + 1
         name = journal.segment_name(epoch, 1)
         try:
             self.disk.create(name)
@@ -79,8 +79,7 @@ class Writer(Follower[Row]):
             raise
         await self._write_again()
         await self._keep_torn_end()
-        await self._begin(epoch, 1)
-        self.leads = True
+        await self.begin(name)
         return True
 
     async def _write_again(self) -> None:
@@ -130,27 +129,30 @@ class Writer(Follower[Row]):
             self.leads = False
             raise Fenced(f"another process has begun epoch {self._segments[-1].epoch + 1} of this journal")
 
-    async def _begin(self, epoch: int, part: int) -> None:
-        """Write the header of a segment that was just created, and go on in it."""
+    async def begin(self, name: str, file: str | None = None) -> None:
+        """Write the header of a segment that was just created (as `file`, where it gets its name later), and go on in
+        it."""
+        file = file or name
         previous = self._segments[-1].name if self._segments else None
-        time = max(self._now(), self.time)
+        time = max(self.now(), self.time)
         heights = self.heights
         if not heights.book:
             heights.book, heights.generation = self._new_identity(), 1
-        known = (heights.book, heights.generation, heights.known())
-        segment = Segment(journal.segment_name(epoch, part), self.seq + 1, previous, self._end, 0, time, *known)
+        known = (heights.book, heights.generation, heights.known(), tuple(heights.formerly))
+        segment = Segment(name, self.seq + 1, previous, self._end, 0, time, *known)
         line = journal.header(self.domain.name, segment)
         try:
-            self.disk.append(segment.name, line)
-            await self.disk.sync(segment.name)
-            self.disk.note(journal.mark_name(segment.name), journal.mark(len(line)))
+            self.disk.append(file, line)
+            await self.disk.sync(file)
+            self.disk.note(journal.mark_name(file), journal.mark(len(line)))
         except OSError as error:
-            raise StoreBroken(f"cannot begin {segment.name}: {error}") from error
+            raise StoreBroken(f"cannot begin {file}: {error}") from error
         if previous:
             self.disk.release(previous)
             self.disk.release(journal.mark_name(previous))
         self._end = len(line)
-        self._segments.append(replace(segment, header_bytes=len(line)))
+        self._segments.append(replace(segment, name=file, header_bytes=len(line)))
+        self.leads = True
 
     async def _keep_torn_end(self) -> None:
         if not self._segments:
@@ -172,7 +174,7 @@ class Writer(Follower[Row]):
             if error.errno in NO_ROOM:
                 return
             raise StoreBroken(f"cannot create {name}: {error}") from error
-        await self._begin(last.epoch, part)
+        await self.begin(name)
         try:
             await write_snapshot(
                 self.disk,

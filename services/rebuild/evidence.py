@@ -1,0 +1,140 @@
+"""What the other three books say of one that was lost: what it heard, and what it said, in the order in which it did.
+
+Each record of theirs names the record of the lost book that it came from, so the order of its words is known; and what
+they said to it stands in theirs. See `rebuilding.py` for what is made of it.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterator, Mapping
+from typing import Any, Final, NamedTuple
+
+from broker.heights import Height, sender, written
+from broker.messages import (
+    CONSUMERS,
+    PRODUCERS,
+    TYPES,
+    AltaMessage,
+    CompraSolicitada,
+    Message,
+    from_word,
+    subject_of,
+)
+from broker.services import Service
+
+# What a word says beside whom it is about: two that differ in one of these are not the same word.
+BROUGHT: Final = ("precio", "motivo", "transaccion_id")
+
+
+class Order(NamedTuple):
+    """When the lost book said something: its generation and its record; a version that did not say so comes first."""
+
+    generation: int
+    seq: int
+    time: str = ""
+
+
+LAST: Final = Order(1 << 31, 0)
+
+
+class Evidence:
+    """Of the book of `service` that others know as `book`. Give it their records, oldest first, and then its own."""
+
+    def __init__(self, service: Service, book: str) -> None:
+        self.service = service
+        self.book = book
+        # What was said to it, by whom it is about, in the order of those who said it.
+        self.inputs: defaultdict[str, list[Message]] = defaultdict(list)
+        # What it said: the message's id, and when.
+        self.said: dict[str, Order] = {}
+        # What is known of a word that it said, by the message's id.
+        self.content: defaultdict[str, dict[str, Any]] = defaultdict(dict)
+        self._requests: set[str] = set()
+        # Answers to entries of which nobody said whose they were: of whom the entry was said to.
+        self._somebody: dict[str, Order] = {}
+        # Requests of which it is known that they were, and not what was asked for.
+        self.unknown = 0
+
+    def groups(self) -> Iterator[tuple[Order, list[str]]]:
+        """What it said with one record, in their order."""
+        together: defaultdict[Order, list[str]] = defaultdict(list)
+        for message_id, order in self._somebody.items():
+            if message_id.rsplit(":", 1)[0] in self.inputs:
+                self.said.setdefault(message_id, order)
+        for message_id, order in self.said.items():
+            together[order].append(message_id)
+        for order in sorted(together):
+            yield order, together[order]
+
+    def peer(self, by: Service, book: str, generation: int, record: Mapping[str, Any]) -> None:
+        """Take in one record of another service's book."""
+        subject, kind = record["id"].rsplit(":", 1)
+        heights = written([(by, Height(book, generation, record["seq"]))])
+        if self.service in PRODUCERS[TYPES[kind]] and not subject.startswith("semilla:"):
+            self._heard(by, record, subject, kind)
+        for word in record["words"]:
+            if self.service in CONSUMERS[TYPES[word["type"]]]:
+                self.inputs[subject_of(word)].append(from_word(word).received(record["time"], heights))
+            self._tells(by, word)
+
+    def own(self, record: Mapping[str, Any], *, same_book: bool, generation: int) -> None:
+        """Take in a request of compras' own folder, which may be an older copy of the book, or a new one."""
+        for word in record["words"]:
+            if self.service != "compras" or word["type"] not in TYPES:
+                continue
+            self._request(from_word(word), record["time"])
+            order = Order(generation, record["seq"]) if same_book else Order(*LAST[:2], record["time"])
+            self.said.setdefault(f"{subject_of(word)}:{word['type']}", order)
+
+    def _heard(self, by: Service, record: Mapping[str, Any], subject: str, kind: str) -> None:
+        origin = sender(record.get("from", ""))
+        order = Order(0, 0, record["time"])
+        if origin is not None:
+            if origin[0] != self.service:
+                return
+            order = Order(origin[1].generation, origin[1].seq)
+        elif kind == "alta.aplicada":
+            self._somebody[record["id"]] = order
+            return
+        if self.service == "compras":
+            if (request := _request(record, subject, kind)) is None:
+                self.unknown += 1
+                return
+            self._request(request, record["time"])
+        known = self.said.get(record["id"])
+        if known is None or order < known:
+            self.said[record["id"]] = order
+        # compras' row has, beside the state, what the word brought; tokens says on why a buyer could not pay.
+        brought = record["change"] or {} if by == "compras" else {}
+        if kind == "saldo.rechazado" and by == "tokens":
+            brought = next(word for word in record["words"] if subject_of(word) == subject)
+        self.content[record["id"]].update({name: brought[name] for name in BROUGHT if name in brought})
+
+    def _request(self, request: Message, time: str) -> None:
+        if request.id not in self._requests:
+            self._requests.add(request.id)
+            self.inputs[request.subject].insert(0, request.received(time))
+
+    def _tells(self, by: Service, word: Mapping[str, Any]) -> None:
+        """usuarios' answer has the price of the hold that it heard."""
+        if by == "usuarios" and self.service == "tokens" and word["type"] == "saldo.reservado":
+            self.content[f"{word['compraId']}:token.reservado"]["precio"] = word["precio"]
+
+
+def _request(record: Mapping[str, Any], subject: str, kind: str) -> Message | None:
+    """What compras asked for, from the record of who heard it. None: a version that did not keep it wrote that."""
+    if "message" in record:
+        return from_word(record["message"])
+    if issubclass(TYPES[kind], AltaMessage):
+        return None
+    for word in record["words"]:
+        if subject_of(word) == subject:
+            return _solicitada(subject, word["usuarioId"], word["tokenId"], word["fecha"])
+    change = record["change"]
+    waits = next(one for one in change["cola"]["joined"] if one["compra_id"] == subject)
+    return _solicitada(subject, waits["usuario_id"], int(record["row"]), waits["fecha"], waits["precio_maximo"])
+
+
+def _solicitada(subject: str, user: int, token: int, fecha: str, most: int | None = None) -> CompraSolicitada:
+    return CompraSolicitada(compra_id=subject, usuario_id=user, token_id=token, fecha=fecha, precio_maximo=most)

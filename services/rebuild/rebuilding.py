@@ -1,0 +1,145 @@
+"""Writing a lost book again: the messages that its service decided, in an order in which it says what it had said.
+
+Every decision is made again by the service's own `decide`: what comes of it has to be what the others heard. What it
+had decided in silence, or told nobody, is not known; whoever waits for that asks again.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Collection, Iterable, Iterator, Sequence
+from typing import Any
+
+from msgspec import Struct
+
+from broker.messages import AltaMessage, Message
+from services.rebuild.evidence import LAST, Evidence, Order
+from services.shared.decision import Decision, Domain
+
+
+class NotRebuilt(Exception):
+    """Why a book cannot be written again, and what helps; and which rows do not come out as the others heard."""
+
+    def __init__(self, says: str, rows: Collection[str] = ()) -> None:
+        super().__init__(says)
+        self.rows = rows
+
+
+def in_order(domain: Domain[Any], evidence: Evidence, seed: Sequence[Message]) -> list[Message]:
+    """The messages, as they are to be decided. Raises NotRebuilt.
+
+    A seed was there before anybody asked, or grew later: which, nobody has written down. The first is tried first.
+    """
+    late: set[str] = set()
+    while True:
+        try:
+            return list(_Rebuilding(domain, evidence, seed, late).messages())
+        except NotRebuilt as failed:
+            rows = {domain.key(message) for message in seed}.intersection(failed.rows) - late
+            if not rows:
+                raise
+            late |= rows
+
+
+class _Rebuilding:
+    """The rows as they become, and what was said to the service and is not decided yet."""
+
+    def __init__(self, domain: Domain[Any], evidence: Evidence, seed: Sequence[Message], late: set[str]) -> None:
+        self._domain = domain
+        self._evidence = evidence
+        self._groups = list(evidence.groups())
+        self._first = [message for message in seed if domain.key(message) not in late]
+        self._rows: dict[str, Struct] = {}
+        self._said: set[str] = set()
+        # What is not decided yet: about a purchase or an entry, and about a row.
+        self._left = {subject: list(messages) for subject, messages in evidence.inputs.items()}
+        self._on_row: defaultdict[str, dict[str, Message]] = defaultdict(dict)
+        self._row_of: defaultdict[str, set[str]] = defaultdict(set)
+        for message in (*seed, *(message for messages in self._left.values() for message in messages)):
+            self._row_of[message.subject].add(domain.key(message))
+            self._on_row[domain.key(message)][message.id] = message
+        self._ids_of: defaultdict[str, list[str]] = defaultdict(list)
+        for message_id in evidence.said:
+            self._ids_of[message_id.rsplit(":", 1)[0]].append(message_id)
+
+    def messages(self) -> Iterator[Message]:
+        """In the order in which they are to be decided. Raises NotRebuilt."""
+        for message in self._first:
+            if (decision := self._decision(message)) is not None:
+                yield self._take(message, decision)
+        for order, ids in self._groups:
+            yield from self._say(order, ids)
+        # In silence, the rest can be decided as well now as later.
+        for subject in list(self._left):
+            for message in self._left[subject]:
+                decision = self._decision(message)
+                if decision is not None and not decision.messages:
+                    yield self._take(message, decision)
+
+    def _say(self, order: Order, ids: Sequence[str]) -> Iterator[Message]:
+        """What makes the service say these, and nothing that it said at another time."""
+        subjects = dict.fromkeys(message_id.rsplit(":", 1)[0] for message_id in ids)
+        while not self._said.issuperset(ids):
+            before = len(self._said)
+            for message in [one for subject in subjects for one in self._left.get(subject, ())]:
+                decision = self._decision(message)
+                if decision is not None and self._fits(decision, order, ids):
+                    yield self._take(message, decision)
+            if len(self._said) == before:
+                yield self._help(order, subjects)
+
+    def _help(self, order: Order, subjects: Iterable[str]) -> Message:
+        """What has to be decided before: what is about the same and says nothing, as when one joins a line; then what
+        is about the same rows, and was heard by nobody, or says nothing. Raises NotRebuilt."""
+        mine = [one for subject in subjects for one in self._left.get(subject, ())]
+        rows = sorted({row for subject in subjects for row in self._row_of[subject]})
+        others = [one for row in rows for one in sorted(self._on_row[row].values(), key=self._turn)]
+        for messages, silent in ((mine, True), (others, False), (others, True)):
+            for message in messages:
+                decision = self._decision(message)
+                if decision is None or silent is bool(decision.messages) or (silent and self._refused(message.subject)):
+                    continue
+                if self._fits(decision, order, None):
+                    return self._take(message, decision)
+        says = f"nothing that is known makes {self._evidence.service} say what was heard of {min(subjects)}"
+        raise NotRebuilt(says, rows)
+
+    def _refused(self, subject: str) -> bool:
+        """Whether it was told that the line was full: then it never joined it."""
+        known = (self._evidence.content.get(one, {}) for one in self._ids_of[subject])
+        return any(one.get("motivo") == "token-disputado" for one in known)
+
+    def _turn(self, message: Message) -> tuple[bool, Order]:
+        """What an operator or a seed brought, first; then in the order in which the answers came."""
+        fates = [self._evidence.said[one] for one in self._ids_of[message.subject] if one not in self._said]
+        return not isinstance(message, AltaMessage), min(fates, default=LAST)
+
+    def _fits(self, decision: Decision[Any], order: Order, ids: Collection[str] | None) -> bool:
+        """Whether all that it says was said then, or heard by nobody; and some of it is among these."""
+        if not all(self._agrees(word, order) for word in decision.messages):
+            return False
+        return ids is None or any(word.id in ids for word in decision.messages)
+
+    def _agrees(self, word: Message, order: Order) -> bool:
+        said = self._evidence.said.get(word.id)
+        if said is not None and said != order and (said.generation or order.generation):
+            return False
+        known = self._evidence.content.get(word.id, {})
+        return all(getattr(word, name, value) == value for name, value in known.items() if value is not None)
+
+    def _decision(self, message: Message) -> Decision[Any] | None:
+        """None: a correct service cannot decide it as things stand."""
+        try:
+            return self._domain.decide(self._rows.get(self._domain.key(message)), message)
+        except AssertionError:
+            return None
+
+    def _take(self, message: Message, decision: Decision[Any]) -> Message:
+        key = self._domain.key(message)
+        if decision.row is not None:
+            self._rows[key] = decision.row
+        self._said.update(word.id for word in decision.messages)
+        self._on_row[key].pop(message.id, None)
+        left = self._left.get(message.subject, [])
+        self._left[message.subject] = [one for one in left if one.id != message.id]
+        return message

@@ -1,0 +1,169 @@
+"""`POST /libro/reconstruccion`: this service reads the other three books and writes its own again from them."""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+from collections.abc import AsyncIterator, Mapping, Sequence
+from typing import Any, Final
+
+import aiohttp
+import msgspec
+
+from broker.amqp.bus import BusError
+from broker.heights import Height, heard, sender
+from broker.messages import Message
+from broker.services import SERVICES, Service
+from services.rebuild.evidence import Evidence
+from services.rebuild.rebuilding import NotRebuilt, in_order
+from services.shared.heights import BookHeights
+from services.shared.runtime import Runtime
+
+# The others must have heard what is on its way to them: their queues are empty, and their books stand still, so long.
+QUIET_SECONDS: Final = 2.0
+PATIENCE_SECONDS: Final = 60.0
+ASK_SECONDS: Final = 5.0
+BATCH: Final = 500
+# So often it is said how far the reading is.
+RECORDS: Final = 20_000
+
+
+class Rebuild:
+    """One try. Nothing has changed until the last line that `run` gives."""
+
+    def __init__(self, runtime: Runtime[Any]) -> None:
+        self._runtime = runtime
+        self._store = runtime.store
+        self._me: Service = runtime.name
+        self._unknown = 0
+
+    async def run(self, *, check: bool) -> AsyncIterator[dict[str, Any]]:
+        """A line of progress each; the last has `hecho` (whether the book was written) and a sentence. Raises
+        NotRebuilt."""
+        doubt = self._runtime.doubt
+        if doubt is None or doubt.of != self._me:
+            yield {"hecho": False, "dice": f"the others know no more of {self._me}'s book than it holds: nothing to do"}
+            return
+        states = await self._others()
+        yield {"paso": "waits until the others have heard what is on its way"}
+        states = await self._until_quiet(states)
+        known = self._known(states)
+        evidence = Evidence(self._me, known.book)
+        for name, state in states.items():
+            at = sender(state["book"]["heights"])
+            if at is None:
+                raise NotRebuilt(f"{name} does not say which book it has: start it with this version")
+            count = 0
+            async for record in self._diario(name):
+                evidence.peer(name, at[1].book, at[1].generation, record)
+                count += 1
+                if count % RECORDS == 0:
+                    yield {"paso": "reads", "libro": name, "registros": count}
+            yield {"paso": "has read", "libro": name, "registros": count}
+        async for record in self._own():
+            same = self._store.heights.book == known.book
+            evidence.own(record, same_book=same, generation=self._store.heights.generation)
+        messages = await self._messages(evidence)
+        yield {"paso": "has put in order", "mensajes": len(messages)}
+        summary = {"libro": known.book, "generacion": known.generation + 1, "mensajes": len(messages),
+                   "desconocidos": evidence.unknown}  # fmt: skip
+        if check:
+            yield {"hecho": False, **summary, "dice": f"{self._me}'s book can be written again: nothing was changed"}
+            return
+        heights = BookHeights(self._me, known.book, known.generation + 1)
+        heights.heard = {name: at[1] for name, state in states.items() if (at := sender(state["book"]["heights"]))}
+        mine = self._store.heights
+        heights.formerly = [*mine.formerly, *([mine.book] if mine.book != known.book else [])]
+        await self._store.begin_again(heights, _batches(messages))
+        yield {"hecho": True, **summary, "dice": f"{self._me}'s book is written again; it starts anew now"}
+
+    async def _others(self) -> dict[Service, dict[str, Any]]:
+        """What they say of themselves. Raises NotRebuilt when one does not answer, or is itself in doubt."""
+        names: list[Service] = [name for name in SERVICES if name != self._me]
+        missing = [name for name in names if name not in self._runtime.peers.urls]
+        if missing:
+            raise NotRebuilt(f"where {missing[0]} answers is not known: set ZOCO_{missing[0].upper()}_URL")
+        found = dict(zip(names, await asyncio.gather(*map(self._state, names)), strict=True))
+        lost = [name for name, state in found.items() if state.get("doubtOf") == name]
+        if lost:
+            raise NotRebuilt(
+                f"two books are lost, {self._me}'s and {lost[0]}'s: what they told each other nobody else knows, so "
+                "neither can be written again; restore all four from one backup"
+            )
+        return found
+
+    async def _state(self, name: Service) -> dict[str, Any]:
+        url = self._runtime.peers.urls[name]
+        try:
+            timeout = aiohttp.ClientTimeout(total=ASK_SECONDS)
+            async with aiohttp.ClientSession(timeout=timeout) as http, http.get(f"{url}/readyz") as answer:
+                state: dict[str, Any] = msgspec.json.decode(await answer.read())
+        except (aiohttp.ClientError, TimeoutError, OSError, msgspec.MsgspecError) as error:
+            raise NotRebuilt(f"{name} does not answer at {url}, and its book is needed: start it") from error
+        if "book" not in state:
+            raise NotRebuilt(f"{name} is of a version that does not say which book it has: start it with this one")
+        return state
+
+    async def _until_quiet(self, before: Mapping[Service, dict[str, Any]]) -> dict[Service, dict[str, Any]]:
+        deadline = asyncio.get_running_loop().time() + PATIENCE_SECONDS
+        while asyncio.get_running_loop().time() < deadline:
+            await asyncio.sleep(QUIET_SECONDS)
+            now = await self._others()
+            still = all(now[name]["records"] == before[name]["records"] for name in now)
+            if still and await self._queues_empty(now):
+                return now
+            before = now
+        raise NotRebuilt("the others still hear news after a minute: let the load on the shop end, and try again")
+
+    async def _queues_empty(self, names: Mapping[Service, Any]) -> bool:
+        bus = self._runtime.bus
+        try:
+            depths = await bus.depths() if bus else {}
+        except BusError as error:
+            raise NotRebuilt(f"the broker is away ({error}): what is on its way must be heard first") from error
+        return not any(depths[name].messages for name in names)
+
+    def _known(self, states: Mapping[Service, dict[str, Any]]) -> Height:
+        """The book that they have heard of, up to where. Raises NotRebuilt when they know different ones."""
+        said = {name: heard(state["book"]["heights"]).get(self._me) for name, state in states.items()}
+        heights = {name: height for name, height in said.items() if height is not None}
+        books = {height.book for height in heights.values()}
+        if len(books) != 1:
+            names = ", ".join(f"{name}: {height.book}" for name, height in heights.items()) or "nobody"
+            raise NotRebuilt(f"the others do not know one book of {self._me}, but {names}: are they of one shop?")
+        return max(heights.values())
+
+    async def _diario(self, name: Service) -> AsyncIterator[Mapping[str, Any]]:
+        token = self._runtime.settings.operator_token
+        headers = {"Authorization": f"Bearer {token.get_secret_value()}"} if token else {}
+        url = f"{self._runtime.peers.urls[name]}/diario"
+        try:
+            timeout = aiohttp.ClientTimeout(total=None, sock_read=ASK_SECONDS)
+            async with aiohttp.ClientSession(timeout=timeout) as http, http.get(url, headers=headers) as answer:
+                if answer.status != 200:
+                    raise NotRebuilt(f"{name} does not show its book ({answer.status}): one operator's token for all")
+                async for line in answer.content:
+                    yield msgspec.json.decode(line)
+        except (aiohttp.ClientError, TimeoutError, OSError, ValueError) as error:
+            raise NotRebuilt(f"{name}'s book could not be read to its end ({error}): try again") from error
+
+    async def _own(self) -> AsyncIterator[Mapping[str, Any]]:
+        after = 0
+        while some := await self._store.records(after, 256 * 1024):
+            for raw in some:
+                yield msgspec.json.decode(raw)
+            after += len(some)
+            await asyncio.sleep(0)
+
+    async def _messages(self, evidence: Evidence) -> list[Message]:
+        seed = self._runtime.seed()
+        try:
+            return await asyncio.to_thread(in_order, self._runtime.service.domain, evidence, seed)
+        except NotRebuilt as error:
+            raise NotRebuilt(f"{error}: the books do not fit together; restore all four from one backup") from error
+
+
+async def _batches(messages: Sequence[Message]) -> AsyncIterator[Sequence[Message]]:
+    rest = iter(messages)
+    while batch := list(itertools.islice(rest, BATCH)):
+        yield batch

@@ -1,0 +1,91 @@
+"""Any one book of a world, lost when all is quiet and written again from the other three."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import shutil
+from collections.abc import AsyncIterator, Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+from books_in_folder import verdict_of
+from sim_books import dead_letters, live, write_books
+from sim_world import DOMAINS, World
+
+from broker.messages import Message
+from broker.services import SERVICES
+from services.rebuild.evidence import Evidence
+from services.rebuild.rebuilding import in_order
+from services.shared.heights import BookHeights
+from services.shared.journal.disk import LocalDisk
+from services.shared.journal.store import JsonStore
+from services.tokens import domain as tokens
+
+SEEDS = 40
+
+
+def all_of(store: JsonStore[Any]) -> Iterator[bytes]:
+    after = 0
+    while some := store.some_records(after, 1 << 20):
+        yield from some
+        after += len(some)
+
+
+def records(folder: Path, service: str) -> tuple[JsonStore[Any], list[dict[str, Any]]]:
+    store: JsonStore[Any] = JsonStore(LocalDisk(folder / service), DOMAINS[service], lambda: "")
+    store.load(to_the_end=True)
+    return store, [json.loads(raw) for raw in all_of(store)]
+
+
+async def rebuilt(folder: Path, service: str, seed: Sequence[Message]) -> None:
+    """The folder without this service's book gets it again."""
+    books = {name: records(folder, name) for name in SERVICES if name != service}
+    known = [store.heights.heard[service] for store, _ in books.values() if service in store.heights.heard]
+    height = max(known)
+    evidence = Evidence(service, height.book)
+    for name, (store, lines) in books.items():
+        for line in lines:
+            evidence.peer(name, store.heights.book, store.heights.generation, line)
+        store.disk.close()
+
+    async def batches() -> AsyncIterator[Sequence[Message]]:
+        yield in_order(DOMAINS[service], evidence, seed)
+
+    disk = LocalDisk(folder / service)
+    store: JsonStore[Any] = JsonStore(disk, DOMAINS[service], lambda: "2025-09-10T17:30:00.000Z")
+    store.load()
+    assert await store.lead()
+    await store.begin_again(BookHeights(service, height.book, height.generation + 1), batches())
+    disk.close()
+    again, lines = records(folder, service)
+    assert again.heights.book == height.book and again.heights.generation == height.generation + 1
+    again.disk.close()
+
+
+@pytest.mark.parametrize("service", SERVICES)
+def test_a_book_that_was_lost_is_written_again_and_the_audit_finds_nothing(
+    service: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for seed in range(SEEDS):
+        world = World(seed)
+        try:
+            world.run()
+            folder = tmp_path / str(seed)
+            write_books(world, folder)
+            before = verdict_of(folder, live(world), dead_letters(world), world.max_cola)
+            shutil.rmtree(folder / service)
+            monkeypatch.setattr(tokens, "MAX_COLA", world.max_cola)
+            try:
+                asyncio.run(rebuilt(folder, service, world.seeds.get(service, ())))
+            except ValueError:
+                # Nobody ever heard of it.
+                continue
+            after = verdict_of(folder, None, dead_letters(world), world.max_cola)
+            found = "\n".join(f"promise {b.promise}: {b.about}: {b.says}" for b in after.breaches)
+            assert after.holds, f"seed {seed}:\n{found}"
+            assert (after.accepted, after.sold, after.refused) == (before.accepted, before.sold, before.refused)
+            shutil.rmtree(folder)
+        finally:
+            world.loop.close()

@@ -1,0 +1,106 @@
+"""The command `zoco rebuild`: a lost book is written again from the other three."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Annotated, Any, Final
+from urllib.error import HTTPError, URLError
+from urllib.request import Request, urlopen
+
+import typer
+
+from broker.services import SERVICES
+from ops.cluster import NAMESPACE, Cluster
+from ops.console import Speaker
+from ops.errors import UserError
+from ops.i18n import say
+from ops.running import DATA, Running
+from zoco.options import DataOption, JsonOption, KubeOption, NamespaceOption
+
+# A line comes at least so often: the others are given a minute to hear what is on its way.
+LINE_SECONDS: Final = 120
+# So long after it ended a service reads its new book.
+START_SECONDS: Final = 60
+POLL_SECONDS: Final = 0.3
+out = Speaker()
+
+
+def rebuild(
+    service: Annotated[str, typer.Argument(help=say("Whose book: one of {services}.", ", ".join(SERVICES)))],
+    check: Annotated[bool, typer.Option("--check", help="Only say what would be done.")] = False,
+    data: DataOption = DATA,
+    kube: KubeOption = False,
+    namespace: NamespaceOption = NAMESPACE,
+    as_json: JsonOption = False,
+) -> None:
+    """Write a lost book again from the other three, when its service says that it is in doubt.
+
+    Safe to stop and to start again at any time. For compras: what was accepted while the broker was away, and was in
+    no other book, cannot come back.
+    """
+    if service not in SERVICES:
+        raise UserError("there is no {name}: it is one of {known}", service, ", ".join(SERVICES))
+    with _reached(service, data, kube, namespace) as (url, token):
+        last: dict[str, Any] = {}
+        for last in _lines(f"{url}/libro/reconstruccion?comprobar={str(check).lower()}", token):
+            if not as_json and "paso" in last:
+                more = " ".join(f"{name} {value}" for name, value in last.items() if name != "paso")
+                out.say("{step} {more}", say(last["paso"]), more)
+        if "error" in last:
+            raise UserError("{why}", last["error"])
+        if last.get("hecho"):
+            _until_started(url if not kube else None, data, service, last["generacion"])
+    if as_json:
+        out.print_json(json.dumps(last, ensure_ascii=False))
+        return
+    out.say("{says}", last["dice"])
+    if last.get("desconocidos"):
+        says = "{count} entries of the operator were written by a version that did not keep them: they are not there"
+        out.say(says, last["desconocidos"])
+
+
+@contextlib.contextmanager
+def _reached(service: str, data: Path, kube: bool, namespace: str) -> Iterator[tuple[str, str]]:
+    """Where the process answers that writes the book, and the operator's token."""
+    if not kube:
+        running = Running.read(data)
+        yield running.urls[service], running.operator_token
+        return
+    cluster = Cluster(namespace)
+    with cluster.forwarded(service, pod=cluster.writer(service)) as url:
+        yield url, cluster.operator_token()
+
+
+def _lines(url: str, token: str) -> Iterator[dict[str, Any]]:
+    request = Request(url, b"", {"Authorization": f"Bearer {token}"})
+    try:
+        with urlopen(request, timeout=LINE_SECONDS) as answer:
+            for line in answer:
+                yield json.loads(line)
+    except HTTPError as error:
+        with error, contextlib.suppress(ValueError):
+            raise UserError("{why}", json.load(error).get("detail", error)) from None
+        raise UserError("{why}", error) from None
+    except URLError as error:
+        raise UserError("the service does not answer ({why}): `zoco doctor` tells more", error.reason) from error
+    except (OSError, ValueError) as error:
+        raise UserError("the service ended before it was done ({error}): ask again, it begins anew", error) from error
+
+
+def _until_started(url: str | None, data: Path, service: str, generation: int) -> None:
+    """Until it decides again, by its new book. Raises UserError."""
+    deadline = time.monotonic() + START_SECONDS
+    while url is not None and time.monotonic() < deadline:
+        with contextlib.suppress(OSError, ValueError, LookupError), urlopen(f"{url}/readyz", timeout=5) as answer:
+            state = json.load(answer)
+            if state["role"] == "writer" and f"/{generation}/" in state["book"]["heights"].split(" ")[0]:
+                if state["doubt"]:
+                    raise UserError("{why}", state["doubt"])
+                return
+        time.sleep(POLL_SECONDS)
+    if url is not None:
+        raise UserError("{service} does not come back: the lines of `zoco up` say why", service)
