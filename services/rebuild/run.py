@@ -42,7 +42,7 @@ class Rebuild:
         NotRebuilt."""
         doubt = self._runtime.doubt
         if doubt is None or doubt.of != self._me:
-            yield {"hecho": False, "dice": f"the others know no more of {self._me}'s book than it holds: nothing to do"}
+            yield {"hecho": False, "dice": f"there is nothing to do: the others know no more of {self._me}'s book"}
             return
         states = await self._others()
         yield {"paso": "waits until the others have heard what is on its way"}
@@ -68,14 +68,18 @@ class Rebuild:
         summary = {"libro": known.book, "generacion": known.generation + 1, "mensajes": len(messages),
                    "desconocidos": evidence.unknown}  # fmt: skip
         if check:
-            yield {"hecho": False, **summary, "dice": f"{self._me}'s book can be written again: nothing was changed"}
+            yield {
+                "hecho": False,
+                **summary,
+                "dice": f"the book of {self._me} can be written again: nothing was changed",
+            }
             return
         heights = BookHeights(self._me, known.book, known.generation + 1)
         heights.heard = {name: at[1] for name, state in states.items() if (at := sender(state["book"]["heights"]))}
         mine = self._store.heights
         heights.formerly = [*mine.formerly, *([mine.book] if mine.book != known.book else [])]
         await self._store.begin_again(heights, _batches(messages))
-        yield {"hecho": True, **summary, "dice": f"{self._me}'s book is written again; it starts anew now"}
+        yield {"hecho": True, **summary, "dice": f"the book of {self._me} is written again: it starts anew now"}
 
     async def _others(self) -> dict[Service, dict[str, Any]]:
         """What they say of themselves. Raises NotRebuilt when one does not answer, or is itself in doubt."""
@@ -87,7 +91,7 @@ class Rebuild:
         lost = [name for name, state in found.items() if state.get("doubtOf") == name]
         if lost:
             raise NotRebuilt(
-                f"two books are lost, {self._me}'s and {lost[0]}'s: what they told each other nobody else knows, so "
+                f"two books are lost, of {self._me} and of {lost[0]}: what they told each other nobody else knows, so "
                 "neither can be written again; restore all four from one backup"
             )
         return found

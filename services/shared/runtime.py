@@ -108,6 +108,7 @@ class Runtime(Generic[Row]):
         self.peers = Peers(self.name, settings)
         # Why nothing is decided and accepted now: a book is not what others know of it.
         self.doubt: Doubt | None = None
+        self._doubted_when_asked = False
         self.extension = service.extension(self) if service.extension else None
         self._loaded = False
         self._tasks: list[asyncio.Task[None]] = []
@@ -210,26 +211,35 @@ class Runtime(Generic[Row]):
 
     async def _work(self, bus: Bus, processor: Processor) -> None:
         """Decide what comes; while a book is in doubt, nothing."""
-        heights = self.store.heights
         while True:
+            asked = True
             try:
-                await self.peers.check(heights, self.store.seq)
-                if self.doubt is None or self.doubt.book in heights.replaced:
-                    self.doubt = None
+                await self.peers.check(self.store.heights, self.store.seq)
+                if self._doubt_is_over():
+                    asked, self.doubt = False, None
                     bus.consume()
                     self.writing.set()
                     await processor.run()
             except Doubted as doubted:
-                self._stop_deciding(doubted.doubt)
+                self._stop_deciding(doubted.doubt, asked=asked)
             except ExceptionGroup as group:
                 doubts, others = group.split(Doubted)
                 if others is not None or doubts is None:
                     raise
-                self._stop_deciding(cast(Doubted, _first_cause(doubts)).doubt)
+                self._stop_deciding(cast(Doubted, _first_cause(doubts)).doubt, asked=asked)
             await bus.give_back()
             await asyncio.sleep(DOUBT_SECONDS)
 
-    def _stop_deciding(self, doubt: Doubt) -> None:
+    def _doubt_is_over(self) -> bool:
+        """Whether the others, who were just asked, leave none. One of this book itself ends with the process."""
+        doubt = self.doubt
+        if doubt is None or doubt.book in self.store.heights.replaced:
+            return True
+        # What came in a message comes again.
+        return self._doubted_when_asked and doubt.of != self.name
+
+    def _stop_deciding(self, doubt: Doubt, *, asked: bool) -> None:
+        self._doubted_when_asked = asked
         self.writing.clear()
         if self.doubt is None or self.doubt.says != doubt.says:
             log.error("nothing is decided any more", reason=doubt.says)
