@@ -125,7 +125,8 @@ class Rebuild:
             depths = await bus.depths() if bus else {}
         except BusError as error:
             raise NotRebuilt(f"the broker is away ({error}): what is on its way must be heard first") from error
-        return not any(depths[name].messages for name in names)
+        # Who doubts this book takes nothing until it is written again: what waits there was said by a wrong one.
+        return not any(depths[name].messages for name, state in names.items() if state["doubtOf"] != self._me)
 
     def _known(self, states: Mapping[Service, dict[str, Any]]) -> Height:
         """The book that they have heard of, up to where. Raises NotRebuilt when they know different ones."""

@@ -227,6 +227,8 @@ class SimWire:
         folder, loop = self.broker.world.folders[self.service], self.broker.world.loop
         for item in batch:
             decided = item.message if item not in reasons else None
+            if decided is not None and self.process.store.heights.stale(decided.heights):
+                continue
             if decided is not None and not folder.durable(b'"id":"%s"' % decided.id.encode()):
                 loop.failure = Broken("durable", f"{self.service} acked {decided.id}, which is not on its disk")
         tags = [item.raw.tag for item in batch if item.raw.connection == self.connection]  # type: ignore[attr-defined]

@@ -128,6 +128,11 @@ class Pod(Process):
             store.follow()
         await self.disk.replace("writer", b"http://here")
         await store.process_batch(world.seeds.get(self.service, ()))
+        others = [writer for name in SERVICES if name != self.service and (writer := world.writer(name)) is not None]
+        for writer in others:
+            store.heights.replaced.update(writer.store.heights.formerly)
+        known = [writer.store.heights.said(writer.store.seq) for writer in others]
+        store.heights.heard = store.heights.hear(known, store.seq)
         async with asyncio.TaskGroup() as tasks:
             tasks.create_task(self._check())
             self.wire.consume()

@@ -1,0 +1,191 @@
+"""Worlds in which one book is emptied, or put back as it was, at any moment, among all the other faults."""
+
+from __future__ import annotations
+
+import asyncio
+import shutil
+from collections import Counter
+from collections.abc import AsyncIterator, Sequence
+from pathlib import Path
+from random import Random
+from typing import Any
+
+import pytest
+from sim_books import audited
+from sim_broker import Broken
+from sim_disk import SimDisk
+from sim_loop import Process
+from sim_promises import check
+from sim_world import ACTIVE_SECONDS, DOMAINS, Pod, World
+from test_rebuild import all_of
+
+from broker.messages import Message
+from broker.services import SERVICES
+from services.rebuild.evidence import Evidence
+from services.rebuild.rebuilding import in_order
+from services.shared.heights import BookHeights, Doubted
+from services.shared.journal.store import JsonStore
+
+SEEDS = 150
+MORE = 1_850
+CHUNK = 50
+SEEN: Counter[str] = Counter()
+
+
+class Quiet(Process):
+    """One that nothing happens to."""
+
+    def at(self, point: str, quiet: bool = False) -> bool:
+        return False
+
+
+class LostWorld(World):
+    """One book is lost between the first purchases and the end of the faults; whoever runs the shop has it rebuilt."""
+
+    def __init__(self, seed: int) -> None:
+        super().__init__(seed)
+        chance = Random(f"{seed}, lost")
+        self.service = chance.choice(SERVICES)
+        self.how = chance.choice(("emptied", "older copy"))
+        at = chance.uniform(0.5, ACTIVE_SECONDS)
+        self.older: dict[str, Any] = {}
+        self.noticed = self.rebuilding = False
+        # Who takes nothing, as it heard of a book that is not the one it knows.
+        self.doubters: set[str] = set()
+        self.only_there: set[str] = set()
+        if self.how == "older copy":
+            self.loop.call_later(chance.uniform(0.2, at), self._copy, context=self.context)
+        self.loop.call_later(at, self._lose, chance.uniform(0.1, 1), context=self.context)
+
+    def _copy(self) -> None:
+        """As of a service that is down just then: whole, and on the disk."""
+        leaders = [pod for pod in self.pods[self.service] if pod.store.leads]
+        if leaders:
+            store = leaders[0].store
+            self.older = self.folders[self.service].copy().files
+            last = store._segments[-1].name
+            del self.older[last].data[store._end :]
+
+    def _lose(self, seconds: float) -> None:
+        self.down[self.service] += 1
+        for pod in list(self.pods[self.service]):
+            pod.die("its book is lost")
+        folder = self.folders[self.service]
+        folder.files, folder.owner = dict(self.older), None
+        self.counts[f"{self.service}, {self.how}"] += 1
+        self.loop.call_later(seconds, self._up, self.service, context=self.context)
+
+    def _ended(self, pod: Pod, task: asyncio.Task[None]) -> None:
+        error: BaseException | None = None if task.cancelled() else task.exception()
+        while isinstance(error, BaseExceptionGroup):
+            error = error.exceptions[0]
+        if not pod.alive or not isinstance(error, Doubted):
+            super()._ended(pod, task)
+            return
+        if error.doubt.of != self.service:
+            self.loop.failure = Broken("15", f"{pod.service} doubts {error.doubt.of}, and not {self.service}: {error}")
+        self.doubters.add(pod.service)
+        self.counts["doubted itself" if pod.service == self.service else "doubted by another"] += 1
+        if not self.noticed:
+            # Whoever notices it: the operator looks.
+            self.noticed = True
+            self.down[self.service] += 1
+            for other in list(self.pods[self.service]):
+                other.die("in doubt")
+        pod.die("in doubt")
+
+    def _over(self) -> bool:
+        if self.healed and self.noticed and not self.rebuilding and not self.broker.late:
+            others = [name for name in SERVICES if name != self.service and name not in self.doubters]
+            wires = [wire for name in others for wire in self.broker.wires[name]]
+            if not any(self.broker.queues[name] for name in others) and not any(wire.unacked for wire in wires):
+                self.rebuilding = True
+                self.loop.create_task(self._rebuild(), context=self.context.copy())
+        return not (self.noticed and self.counts["rebuilt"] == 0) and super()._over()
+
+    async def _rebuild(self) -> None:
+        others = {name: self._read(name) for name in SERVICES if name != self.service}
+        height = max(heard[self.service] for store in others.values() if self.service in (heard := store.heights.heard))
+        evidence = Evidence(self.service, height.book)
+        for name, store in others.items():
+            for raw in all_of(store):
+                evidence.peer(name, store.heights.book, store.heights.generation, _json(raw))
+        store = JsonStore(SimDisk(self.folders[self.service], Quiet()), DOMAINS[self.service], self._clock)
+        store.load()
+        assert await store.lead()
+        for raw in all_of(store):
+            same = store.heights.book == height.book
+            evidence.own(_json(raw), same_book=same, generation=store.heights.generation)
+        messages = in_order(DOMAINS[self.service], evidence, self.seeds.get(self.service, ()))
+        heights = BookHeights(self.service, height.book, height.generation + 1)
+        if store.heights.book != height.book:
+            heights.formerly = [store.heights.book]
+
+        async def batches() -> AsyncIterator[Sequence[Message]]:
+            yield messages
+
+        await store.begin_again(heights, batches())
+        self.folders[self.service].owner = None
+        if self.service == "compras":
+            self.only_there = {one.subject for one in messages}
+        self.counts["rebuilt"] += 1
+        self.counts["rebuilt messages"] += len(messages)
+        self._up(self.service)
+
+    def _read(self, name: str) -> JsonStore[Any]:
+        store: JsonStore[Any] = JsonStore(SimDisk(self.folders[name].copy(), Quiet()), DOMAINS[name], lambda: "")
+        store.load(to_the_end=True)
+        return store
+
+    def _clock(self) -> str:
+        return Pod.now(self.pods_of_any())
+
+    def pods_of_any(self) -> Pod:
+        return next(pod for pods in self.pods.values() for pod in pods)
+
+
+def _json(raw: bytes) -> Any:
+    import json  # noqa: PLC0415
+
+    return json.loads(raw)
+
+
+def simulate(seed: int) -> LostWorld:
+    """Raises Broken."""
+    world = LostWorld(seed)
+    try:
+        world.run()
+        if world.service == "compras":
+            # What only its own disk knew cannot come back; under the same key it was accepted anew, or never.
+            store = world.writer("compras").store  # type: ignore[union-attr]
+            before = len(world.told)
+            world.told = [
+                one
+                for one in world.told
+                if "id" not in one.answer
+                or ((row := store.find(one.answer["id"])) is not None and row.fecha == one.answer["fecha"])
+            ]
+            world.counts["only compras knew"] += before - len(world.told)
+        check(world)
+    finally:
+        world.loop.close()
+    return world
+
+
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    if "first" in metafunc.fixturenames:
+        more = [pytest.param(first, marks=pytest.mark.long) for first in range(SEEDS, SEEDS + MORE, CHUNK)]
+        metafunc.parametrize("first", [*range(0, SEEDS, CHUNK), *more])
+
+
+def test_a_lost_book_is_noticed_and_rebuilt_and_the_promises_hold(first: int, tmp_path: Path) -> None:
+    for seed in range(first, first + CHUNK):
+        try:
+            world = simulate(seed)
+        except Broken as broken:
+            pytest.fail(f"seed {seed}: {broken}", pytrace=False)
+        SEEN.update(world.counts)
+        verdict = audited(world, tmp_path / str(seed))
+        found = "\n".join(f"promise {b.promise}: {b.about}: {b.says}" for b in verdict.breaches)
+        assert verdict.holds, f"seed {seed}:\n{found}"
+        shutil.rmtree(tmp_path / str(seed))
