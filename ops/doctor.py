@@ -13,7 +13,7 @@ from typing import Any, Final
 import aio_pika
 import aiohttp
 
-from broker.amqp.bus import UNKNOWN
+from broker.amqp.calls import UNKNOWN
 from broker.services import SERVICES
 from broker.topology import QUEUES
 from ops.i18n import Text

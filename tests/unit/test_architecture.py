@@ -29,8 +29,8 @@ MODULES = {str(path.with_suffix("")).replace("/", ".").removesuffix(".__init__")
 FILE_LINES, CLASS_LINES, ROUTE_LINES, PAGE_LINES = 300, 200, 3000, 120
 # What is longer, and how long: it may become shorter, and leaves this list when it is short enough.
 LONG_FILES = {
-    "broker/amqp/bus.py": 633,
-    "broker/amqp/frames.py": 461,
+    "broker/amqp/bus.py": 541,
+    "broker/amqp/frames.py": 371,
     "broker/messages.py": 309,
     "loadgen/audit/books.py": 345,
     "loadgen/audit/clients.py": 302,
@@ -41,7 +41,7 @@ LONG_FILES = {
     "services/compras/requests.py": 330,
 }
 LONG_CLASSES = {
-    "Bus": 440,
+    "Bus": 428,
     "Certificate": 214,
     "FrontDoor": 236,
     "Local": 313,
