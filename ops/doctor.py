@@ -10,10 +10,10 @@ from http import HTTPStatus
 from pathlib import Path
 from typing import Any, Final
 
-import aio_pika
 import aiohttp
 
 from broker.amqp.calls import UNKNOWN
+from broker.amqp.connect import Address, connect
 from broker.services import SERVICES
 from broker.topology import QUEUES
 from ops.i18n import Text
@@ -107,7 +107,7 @@ async def _service(name: str, url: str) -> Finding:
 async def _broker(running: Running) -> list[Finding]:
     """An alarm blocks publishing everywhere; a zombie is one queue that neither takes nor delivers anything."""
     try:
-        connection = await aio_pika.connect(running.broker_url, timeout=CALL_SECONDS)
+        connection = await connect(Address.read(running.broker_url), "zoco-doctor", seconds=CALL_SECONDS)
     except UNKNOWN as error:
         return [_bad("broker", "no connection ({error}): `zoco kill rabbitmq` starts it anew", error)]
     findings = [await _alarms(running)]

@@ -102,9 +102,16 @@ def up(
     port: Annotated[int, typer.Option(help="The front door's port, and the next three. 0: any.")] = FIRST_PORT,
 ) -> None:
     """Start RabbitMQ and the four services here, and watch them until Ctrl-C."""
+    from broker.amqp.connect import Address
     from ops.supervisor import Local
 
-    asyncio.run(Local(data, port, broker_url=os.environ.get("ZOCO_RABBITMQ_URL")).run())
+    broker_url = os.environ.get("ZOCO_RABBITMQ_URL")
+    try:
+        if broker_url is not None:
+            Address.read(broker_url)
+    except ValueError as error:
+        fail("ZOCO_RABBITMQ_URL is wrong: {error}", error)
+    asyncio.run(Local(data, port, broker_url=broker_url).run())
 
 
 @app.command()
