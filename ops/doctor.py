@@ -15,10 +15,11 @@ import aiohttp
 from broker.amqp.calls import UNKNOWN
 from broker.amqp.connect import Address, connect
 from broker.services import SERVICES
-from broker.topology import QUEUES
+from broker.topology import BINDINGS, QUEUES
 from ops.i18n import Text
 from ops.process import is_free
 from ops.rabbitmq import NodeError, find_rabbitmq
+from ops.routes import compare
 from ops.running import FIRST_PORT, LocalError, Running
 from ops.supervisor import PORTS
 
@@ -126,9 +127,21 @@ async def _broker(running: Running) -> list[Finding]:
                 findings.append(_bad(_queue(name), "{error}: it is made again at the next reconnect", error))
     finally:
         await connection.close()
+    findings += await _routes(running)
     if all(finding.well for finding in findings):
         findings.append(_well("queues", "all {count} answer", len(QUEUES)))
     return findings
+
+
+async def _routes(running: Running) -> list[Finding]:
+    if running.management_url is None:
+        return [_well("routes", "not looked at: the broker is not Zoco's own")]
+    bindings, queues = await _ask(running, "/api/bindings/%2F"), await _ask(running, "/api/queues/%2F")
+    if bindings is None or queues is None:
+        return [_bad("routes", "the management API does not answer: `zoco kill rabbitmq` starts it anew")]
+    return [Finding("routes", False, says) for says in compare(bindings, queues)] or [
+        _well("routes", "all {count} as they should be", len(BINDINGS))
+    ]
 
 
 def _zombie(running: Running, name: str) -> Finding:
