@@ -10,7 +10,7 @@ import base64
 import hashlib
 import os
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
 from broker.messages import CONSUMERS, PRODUCERS
@@ -70,9 +70,13 @@ def definitions(passwords: Mapping[str, str], *, operator: str = "operador") -> 
             {"user": operator, "vhost": "/", **everything},
         ],
         "topic_permissions": [
-            {"user": service, "vhost": "/", "exchange": exchange, "write": keys, "read": "^$"}
+            # To read under a key is to bind one's queue to it: what a service hears, and nothing else.
+            {"user": service, "vhost": "/", "exchange": exchange, "write": _one_of(said), "read": _one_of(heard)}
             for service in SERVICES
-            for exchange, keys in ((EXCHANGE, _one_of(says(service))), (DEAD_LETTER_EXCHANGE, _one_of([service])))
+            for exchange, said, heard in (
+                (EXCHANGE, says(service), hears(service)),
+                (DEAD_LETTER_EXCHANGE, [str(service)], [str(service)]),
+            )
         ],
         "exchanges": [
             {"name": name, "vhost": "/", "type": EXCHANGE_TYPE, "durable": True, "auto_delete": False, "arguments": {}}
@@ -101,15 +105,21 @@ def says(service: Service) -> list[str]:
     return [model.type for model, services in PRODUCERS.items() if service in services]
 
 
+def hears(service: Service) -> list[str]:
+    """The routing keys that a service's queue is bound to."""
+    return [model.type for model, services in CONSUMERS.items() if service in services]
+
+
 def _rights(service: Service) -> dict[str, str]:
     return {
         "configure": "^$",
-        "write": _one_of([EXCHANGE, DEAD_LETTER_EXCHANGE]),
-        "read": _one_of([service]),
+        # Its own queues, so that it may bind them again when somebody took a route away.
+        "write": _one_of([EXCHANGE, DEAD_LETTER_EXCHANGE, service, dead_letter_queue(service)]),
+        "read": _one_of([service, EXCHANGE, DEAD_LETTER_EXCHANGE]),
     }
 
 
-def _one_of(names: list[str]) -> str:
+def _one_of(names: Sequence[str]) -> str:
     return f"^({'|'.join(re.escape(name) for name in names)})$"
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
@@ -25,9 +26,33 @@ class Speaker(Console):
         """Nothing that fills it is markup: a path may have brackets."""
         self.print(Text(text, *values), markup=False)
 
+    def json(self, value: Any) -> None:
+        """For a program or a person; whatever strangers wrote into it, no terminal obeys it."""
+        text = json.dumps(value, ensure_ascii=False, indent=2)
+        self.out("\n".join(map(plain, text.split("\n"))), highlight=False)
+
+
+def plain(text: str) -> str:
+    """What a stranger wrote, fit for a terminal: what cannot be printed is shown as an escape, as JSON has it."""
+    return text if text.isprintable() else "".join(map(_shown, text))
+
+
+def _shown(char: str) -> str:
+    if char.isprintable():
+        return char
+    pair = char.encode("utf-16-be", "surrogatepass")
+    return "".join(f"\\u{pair[at : at + 2].hex()}" for at in range(0, len(pair), 2))
+
 
 def table(*headings: str) -> Table:
     # A fifth of the time that a command without a table takes to start.
     from rich.table import Table  # noqa: PLC0415
 
     return Table(*map(say, headings))
+
+
+def strangers_row(shown: Table, *cells: str) -> None:
+    """Add what strangers wrote: it is neither markup nor a command to the terminal."""
+    from rich.text import Text as Cell  # noqa: PLC0415
+
+    shown.add_row(*(Cell(plain(cell)) for cell in cells))

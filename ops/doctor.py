@@ -10,15 +10,16 @@ from http import HTTPStatus
 from pathlib import Path
 from typing import Any, Final
 
-import aio_pika
 import aiohttp
 
-from broker.amqp.bus import UNKNOWN
+from broker.amqp.calls import UNKNOWN
+from broker.amqp.connect import Address, connect
 from broker.services import SERVICES
-from broker.topology import QUEUES
+from broker.topology import BINDINGS, QUEUES
 from ops.i18n import Text
 from ops.process import is_free
 from ops.rabbitmq import NodeError, find_rabbitmq
+from ops.routes import compare
 from ops.running import FIRST_PORT, LocalError, Running
 from ops.supervisor import PORTS
 
@@ -109,7 +110,7 @@ async def _service(name: str, url: str) -> Finding:
 async def _broker(running: Running) -> list[Finding]:
     """An alarm blocks publishing everywhere; a zombie is one queue that neither takes nor delivers anything."""
     try:
-        connection = await aio_pika.connect(running.broker_url, timeout=CALL_SECONDS)
+        connection = await connect(Address.read(running.broker_url), "zoco-doctor", seconds=CALL_SECONDS)
     except UNKNOWN as error:
         return [_bad("broker", "no connection ({error}): `zoco kill rabbitmq` starts it anew", error)]
     findings = [await _alarms(running)]
@@ -128,9 +129,21 @@ async def _broker(running: Running) -> list[Finding]:
                 findings.append(_bad(_queue(name), "{error}: it is made again at the next reconnect", error))
     finally:
         await connection.close()
+    findings += await _routes(running)
     if all(finding.well for finding in findings):
         findings.append(_well("queues", "all {count} answer", len(QUEUES)))
     return findings
+
+
+async def _routes(running: Running) -> list[Finding]:
+    if running.management_url is None:
+        return [_well("routes", "not looked at: the broker is not Zoco's own")]
+    bindings, queues = await _ask(running, "/api/bindings/%2F"), await _ask(running, "/api/queues/%2F")
+    if bindings is None or queues is None:
+        return [_bad("routes", "the management API does not answer: `zoco kill rabbitmq` starts it anew")]
+    return [Finding("routes", False, says) for says in compare(bindings, queues)] or [
+        _well("routes", "all {count} as they should be", len(BINDINGS))
+    ]
 
 
 def _zombie(running: Running, name: str) -> Finding:

@@ -9,7 +9,6 @@ from __future__ import annotations
 import asyncio
 import json
 import os
-import secrets
 import shutil
 import signal
 import socket
@@ -18,10 +17,10 @@ from pathlib import Path
 from typing import Final
 from urllib.parse import quote
 
-import aiohttp
-
 from ops.errors import UserError
 from ops.process import POLL_SECONDS, Process, free_port, is_free, is_ours
+from ops.rabbitmq_user import lets_in, make_user, put
+from ops.secret import new_cookie, secret
 
 HOMES: Final = (
     "/usr/lib/rabbitmq/bin",  # Debian, Ubuntu. Not /usr/sbin: that wrapper changes the user.
@@ -119,6 +118,7 @@ class Node:
         self._remember()
         try:
             await asyncio.wait_for(self._until_ready(self._broker), timeout_seconds)
+            await self.mend_user()
         except TimeoutError:
             await self.stop(0)
             says = "RabbitMQ is not ready after {seconds:g} s. {console}"
@@ -159,19 +159,21 @@ class Node:
             raise NodeError(says, self.folder, self.pid)
         await asyncio.to_thread(shutil.rmtree, self.folder / "data", ignore_errors=True)
 
+    async def mend_user(self) -> bool:
+        """Make our user anew, if somebody changed its password or rights: the broker is ours. Returns whether that was
+        so."""
+        if await lets_in(self.management_url, self.user, self.password):
+            return False
+        server = find_rabbitmq()
+        await make_user(server.with_name("rabbitmqctl"), self._environment(server), self.user, self.password)
+        return True
+
     async def add_vhost(self, name: str) -> None:
         """Make a virtual host that our user owns. One that exists stays as it is."""
         vhost = quote(name, safe="")
-        await self._manage(f"vhosts/{vhost}", {})
-        await self._manage(f"permissions/{vhost}/{self.user}", {"configure": ".*", "write": ".*", "read": ".*"})
-
-    async def _manage(self, path: str, body: dict[str, str]) -> None:
-        headers = {"Authorization": aiohttp.encode_basic_auth(self.user, self.password)}
-        async with (
-            aiohttp.ClientSession(headers=headers, raise_for_status=True) as session,
-            session.put(f"{self.management_url}/api/{path}", json=body),
-        ):
-            pass
+        rights = {"configure": ".*", "write": ".*", "read": ".*"}
+        for path, body in ((f"vhosts/{vhost}", {}), (f"permissions/{vhost}/{self.user}", rights)):
+            await put(self.management_url, self.user, self.password, path, body)
 
     def _running(self) -> Process:
         if self._broker is None:
@@ -209,6 +211,8 @@ class Node:
 
     def _configure(self) -> None:
         self.folder.mkdir(parents=True, exist_ok=True)
+        self.folder.chmod(0o700)
+        new_cookie(self.folder)
         (self.folder / "enabled_plugins").write_text(PLUGINS)
         (self.folder / "rabbitmq.conf").write_text(
             f"listeners.tcp.1 = 127.0.0.1:{self.amqp_port}\n"
@@ -250,8 +254,8 @@ class Node:
 
     def _remember(self) -> None:
         """Note who runs, with a mark from each command line."""
-        assert self._broker
-        assert self._epmd
+        if self._broker is None or self._epmd is None:
+            raise RuntimeError("nothing was started")
         marks = {self._broker.pid: f"-zoco_folder {self.folder}", self._epmd.pid: " ".join(self._epmd_arguments)}
         self._pids.write_text(json.dumps(marks))
 
@@ -275,13 +279,3 @@ def _accepts(port: int) -> bool:
     except OSError:
         return False
     return True
-
-
-def secret(file: Path) -> str:
-    """Read a password that only we may read; make it when it is not there yet."""
-    file.parent.mkdir(parents=True, exist_ok=True)
-    with suppress(FileExistsError):
-        handle = os.open(file, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-        with os.fdopen(handle, "w") as fresh:
-            fresh.write(secrets.token_urlsafe(24))
-    return file.read_text()

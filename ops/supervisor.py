@@ -18,14 +18,15 @@ from pathlib import Path
 from typing import IO, Any, Final
 
 import aiohttp
-from rich.panel import Panel
 
+from broker.lines import Lines
 from broker.services import SERVICES
 from ops.console import Speaker
-from ops.i18n import say
 from ops.process import Process, free_port, is_free
-from ops.rabbitmq import Node, NodeError, secret
-from ops.running import BROKER, HOLDS, LOCK, POLL_SECONDS, STATE, LocalError, Running, said_where
+from ops.rabbitmq import Node, NodeError
+from ops.running import BROKER, HOLDS, LOCK, POLL_SECONDS, STATE, LocalError, Running
+from ops.secret import secret
+from ops.welcome import welcome
 
 # The front door first: the others are seldom called by hand.
 PORTS: Final = {"compras": 0, "usuarios": 1, "tokens": 2, "transacciones": 3}
@@ -98,7 +99,16 @@ class Local:
         self._logs: list[threading.Thread] = []
 
     async def run(self) -> None:
-        """Raises LocalError, NodeError."""
+        """Raises LocalError, NodeError. What is said meanwhile waits for no reader."""
+        stderr = sys.stderr
+        sys.stderr = lines = Lines(stderr)
+        try:
+            await self._run()
+        finally:
+            await asyncio.to_thread(lines.drain, 1)
+            sys.stderr = stderr
+
+    async def _run(self) -> None:
         self._hold_folder()
         loop = asyncio.get_running_loop()
         for number in (signal.SIGINT, signal.SIGTERM):
@@ -107,7 +117,7 @@ class Local:
         try:
             await self._until_stopped(self._start(watchers))
             if not self._stop.is_set():
-                self._welcome()
+                welcome(self._console, Running.read(self.data))
                 await self._stop.wait()
         finally:
             for watcher in watchers:
@@ -243,6 +253,9 @@ class Local:
             code = await child.process.wait()
             if time.monotonic() - child.started > HEALTHY_SECONDS or code == KILLED:
                 child.pause_seconds = FIRST_PAUSE_SECONDS
+            if code == EX_CONFIG and await self._mended_broker():
+                self._say("RabbitMQ refused our user, and lets it in again")
+                code = KILLED
             pause = LONGEST_PAUSE_SECONDS if code == EX_CONFIG else child.pause_seconds
             child.pause_seconds = min(2 * child.pause_seconds, LONGEST_PAUSE_SECONDS)
             self._say(f"{child.name} {_ended(code)}; it is started again in {pause:.1f} s")
@@ -250,6 +263,10 @@ class Local:
             await self._held(child.name)
             self._launch(child)
             self._write_state()
+
+    async def _mended_broker(self) -> bool:
+        """Whether it was our own broker's fault: somebody changed its user."""
+        return self._node is not None and self._node.pid is not None and await self._node.mend_user()
 
     async def _watch_broker(self, node: Node) -> None:
         pause = FIRST_PAUSE_SECONDS
@@ -335,42 +352,6 @@ class Local:
         new.touch(mode=0o600)
         new.write_text(json.dumps(state, indent=1), encoding="utf-8")
         new.replace(self.data / STATE)
-
-    def _welcome(self) -> None:
-        running = Running.read(self.data)
-        front = running.urls["compras"]
-        lines = [
-            say("the page       {url}", front),
-            say("   as operator {url}/#operador={token}", front, running.operator_token),
-            say("the API        {url}/docs", front),
-            *(f"{name:<14} {running.urls[name]}" for name in PORTS if name != "compras"),
-        ]
-        if running.management_url:
-            says = "management UI  {url}   user {user}, password {password}"
-            lines.append(say(says, running.management_url, running.management_user, running.management_password))
-        lines += [
-            say("operator       token {token}", self.token),
-            "",
-            say("Try, in another terminal:"),
-            f"  curl -s {front}/compras -H 'Content-Type: application/json' -H 'Prefer: wait=5' "
-            '-d \'{"usuarioId": 1, "tokenId": 101}\'',
-            f"  .venv/bin/zoco kill transacciones --for 20{said_where(self.data)}",
-            f"  .venv/bin/zoco queues --watch{said_where(self.data)}",
-        ]
-        for line in lines:
-            self._console.print(line, markup=False)
-        self._console.print(
-            Panel(
-                say(
-                    "This is for one machine: everything listens on 127.0.0.1 only.\n"
-                    "Buyers are not authenticated yet: whoever reaches the front door buys in anybody's name.\n"
-                    "Ctrl-C stops it all; what was bought stays."
-                ),
-                title="Zoco",
-                expand=False,
-            ),
-            soft_wrap=False,
-        )
 
     def _say(self, text: str) -> None:
         self._print("zoco", text)

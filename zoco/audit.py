@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import json
 from collections import Counter
 from pathlib import Path
 from typing import Annotated
@@ -55,7 +54,7 @@ def audit(
     else:
         verdict = asyncio.run(reconcile(data, client or [], seeds))
     if as_json:
-        out.print_json(json.dumps(verdict.as_json(), ensure_ascii=False))
+        out.json(verdict.as_json())
     else:
         _print_verdict(verdict, explain=explain)
     if not verdict.holds:

@@ -11,13 +11,13 @@ import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Final, NoReturn
+from typing import TYPE_CHECKING, Annotated, Final, NoReturn
 
 import typer
 
-from broker.services import SERVICES, Service
+from broker.services import SERVICES
 from ops.cluster import NAMESPACE, Cluster
-from ops.console import Speaker, table
+from ops.console import Speaker, plain, table
 from ops.errors import UserError
 from ops.i18n import Text, say
 from ops.running import DATA, FIRST_PORT, Running, kill_process
@@ -25,6 +25,7 @@ from ops.running import reset as delete_all
 from zoco.audit import audit
 from zoco.bench import bench
 from zoco.drill import drill
+from zoco.letters import letters_app
 from zoco.load import load
 from zoco.options import DataOption, JsonOption, KubeOption, NamespaceOption
 from zoco.rebuild import rebuild
@@ -39,12 +40,10 @@ EX_USAGE: Final = 2
 EX_UNREADABLE: Final = 3
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
-letters_app = typer.Typer(no_args_is_help=True, help="What no service could act on: list, show, replay, discard.")
 app.add_typer(letters_app, name="dead-letters")
 out = Speaker()
 
 UrlOption = Annotated[str | None, typer.Option("--url", help="The front door; unless told, the one that runs here.")]
-ServiceArgument = Annotated[str, typer.Argument(help=say("One of {services}.", ", ".join(SERVICES)))]
 
 
 def main() -> None:
@@ -63,7 +62,7 @@ def _fail_for(error: Exception) -> NoReturn:
     """With what the libraries and the audit have to say to a user. Raises whatever is our own fault."""
     import aiohttp
 
-    from broker.amqp.bus import UNKNOWN
+    from broker.amqp.calls import UNKNOWN
     from loadgen.audit.text import NotAShop, Unreadable
 
     if isinstance(error, Unreadable):
@@ -76,7 +75,8 @@ def _fail_for(error: Exception) -> NoReturn:
 
 
 def fail(sentence: str | Exception, *values: object, code: int = EX_USAGE) -> NoReturn:
-    sys.stderr.write(f"zoco: {say(str(sentence), *values)}\n")
+    lines = say(str(sentence), *values).split("\n")
+    sys.stderr.write("zoco: " + "\n".join(map(plain, lines)) + "\n")
     sys.exit(code)
 
 
@@ -103,9 +103,16 @@ def up(
     port: Annotated[int, typer.Option(help="The front door's port, and the next three. 0: any.")] = FIRST_PORT,
 ) -> None:
     """Start RabbitMQ and the four services here, and watch them until Ctrl-C."""
+    from broker.amqp.connect import Address
     from ops.supervisor import Local
 
-    asyncio.run(Local(data, port, broker_url=os.environ.get("ZOCO_RABBITMQ_URL")).run())
+    broker_url = os.environ.get("ZOCO_RABBITMQ_URL")
+    try:
+        if broker_url is not None:
+            Address.read(broker_url)
+    except ValueError as error:
+        fail("ZOCO_RABBITMQ_URL is wrong: {error}", error)
+    asyncio.run(Local(data, port, broker_url=broker_url).run())
 
 
 @app.command()
@@ -225,60 +232,6 @@ def _queue_table(depths: dict[str, dict[str, int]]) -> Table:
     return shown
 
 
-@letters_app.command("list")
-def letters_list(data: DataOption = DATA, as_json: JsonOption = False) -> None:
-    """Every dead letter, oldest first in each queue."""
-    letters = _with_letters(data, lambda desk: desk.list())
-    if as_json:
-        out.print_json(json.dumps([letter.as_json() for letter in letters], ensure_ascii=False))
-        return
-    shown = table("queue", "message id", "type", "since", "reason")
-    for letter in letters:
-        shown.add_row(letter.queue, letter.id, letter.type, letter.hora, letter.motivo)
-    out.print(shown if letters else "no dead letters")
-
-
-@letters_app.command("show")
-def letters_show(message_id: str, data: DataOption = DATA) -> None:
-    """One dead letter, with its headers and its body."""
-    for letter in _with_letters(data, lambda desk: desk.list()):
-        if letter.id == message_id:
-            out.print_json(json.dumps(letter.as_json(), ensure_ascii=False))
-            return
-    fail("there is no dead letter {message_id}: `zoco dead-letters list` lists them", message_id)
-
-
-@letters_app.command("replay")
-def letters_replay(service: ServiceArgument, message_id: str | None = None, data: DataOption = DATA) -> None:
-    """Give a service its dead letters again (or the one with this id), after what was wrong has been mended."""
-    count = _with_letters(data, lambda desk: desk.replay(_service(service), message_id))
-    out.say("gave {count} dead letters to {service} again", count, service)
-
-
-@letters_app.command("discard")
-def letters_discard(service: ServiceArgument, message_id: str, data: DataOption = DATA) -> None:
-    """Throw a dead letter away for good."""
-    count = _with_letters(data, lambda desk: desk.discard(_service(service), message_id))
-    out.say("discarded {count} dead letters of {service}", count, service)
-
-
-def _with_letters(data: Path, work: Any) -> Any:
-    from broker.amqp.dead_letters import DeadLetterQueue
-
-    async def run() -> Any:
-        async with DeadLetterQueue(Running.read(data).broker_url) as desk:
-            return await work(desk)
-
-    return asyncio.run(run())
-
-
-def _service(name: str) -> Service:
-    for service in SERVICES:
-        if service == name:
-            return service
-    fail("there is no service {name}: it is one of {known}", name, ", ".join(SERVICES))
-
-
 @app.command()
 def doctor(data: DataOption = DATA, as_json: JsonOption = False) -> None:
     """Look at everything that may be wrong here, and say what to type. Exit code 1 when something is."""
@@ -286,11 +239,11 @@ def doctor(data: DataOption = DATA, as_json: JsonOption = False) -> None:
 
     findings = asyncio.run(examine(data))
     if as_json:
-        out.print_json(json.dumps([{"what": f.what, "well": f.well, "says": f.says} for f in findings]))
+        out.json([{"what": f.what, "well": f.well, "says": f.says} for f in findings])
     else:
         for finding in findings:
             mark = say("ok  " if finding.well else "BAD ")
-            out.print(f"{mark} {say(finding.what)}: {say(finding.says)}", markup=False)
+            out.print(f"{mark} {plain(say(finding.what))}: {plain(say(finding.says))}", markup=False)
     if not all(finding.well for finding in findings):
         raise typer.Exit(1)
 

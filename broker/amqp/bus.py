@@ -11,39 +11,33 @@ import asyncio
 import contextlib
 import random
 import time
-from collections import deque
-from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
+from collections import Counter, deque
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import Any, Final
-from urllib.parse import urlsplit
+from typing import Final
+from urllib.parse import unquote
 from uuid import NAMESPACE_URL, uuid5
 
-import aio_pika
 import structlog
 from aio_pika.abc import AbstractChannel, AbstractConnection
-from aio_pika.exceptions import AMQPError, ChannelInvalidStateError, ChannelNotFoundEntity, ProbableAuthenticationError
+from aio_pika.exceptions import ChannelNotFoundEntity, ProbableAuthenticationError
 from aiormq.abc import DeliveredMessage
-from aiormq.exceptions import ChannelAccessRefused
 from pamqp.commands import Basic
-from pamqp.encode import field_table
-from yarl import URL
 
 from broker import heights
-from broker.amqp.dead_letters import copy_of
-from broker.amqp.frames import Consumer, Delivered, FrameTap, Outgoing, Publisher, Unroutable, properties, table
-from broker.messages import BIT, Message, Poison, decode, encode
+from broker.amqp.calls import UNKNOWN, first_of, lost_is_unknown, number_and_frame_max, open_channel
+from broker.amqp.connect import Address, connect
+from broker.amqp.frames import Consumer, Delivered, Outgoing, Publisher, Unroutable, properties, table
+from broker.amqp.hearing import Hearing
+from broker.amqp.letters import BUDGET, BUDGET_SECONDS, SHORTEST, Budget, letter
+from broker.amqp.queues import check, keep_routes
+from broker.amqp.tap import FrameTap
+from broker.messages import BIT, Message, Poison, encode
 from broker.services import Service
-from broker.topology import BINDINGS, DEAD_LETTER_EXCHANGE, EXCHANGE, EXCHANGE_TYPE, QUEUES
+from broker.topology import EXCHANGE, QUEUES
 
 log = structlog.get_logger()
-
-# What a publish, or any other call, may raise when nobody knows whether it took effect: do it again.
-UNKNOWN: Final = (AMQPError, ChannelInvalidStateError, ConnectionError, OSError, TimeoutError)
-
-# The headers of a stranger's message that a dead letter keeps.
-HEADERS_BYTES: Final = 64 * 1024
-
 
 # Deliveries ahead of their acks: 100 to 300 is the sweet spot.
 PREFETCH: Final = 300
@@ -83,6 +77,11 @@ class BusOptions:
     # Without a delivery for so long, though there are messages: build the consumer anew; after the second, end.
     silent_seconds: float = 60
     stuck_seconds: float = 180
+    # How long a route that somebody took away stays away: what was said meanwhile is asked for again.
+    routes_seconds: float = 10
+    # So many dead letters in so long are an alarm.
+    letters: int = BUDGET
+    letters_seconds: float = BUDGET_SECONDS
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,10 +110,12 @@ class Bus:
     ) -> None:
         self.seen_once = False
         self.consuming = False
-        self._url = url
+        self._address = Address.read(url)
         self._service = service
+        self._hearing = Hearing(service)
         self._options = options or BusOptions()
         self._now = now
+        self._failures: Counter[str] = Counter()
         self._connections: dict[str, AbstractConnection] = {}
         self._closing: set[asyncio.Task[None]] = set()
         self._problems: dict[str, str] = {}
@@ -124,6 +125,8 @@ class Bus:
         self._publisher: Publisher | None = None
         self._publishing = asyncio.Lock()
         self._unconfirmed_since: float | None = None
+        # The types that the broker refused when they were said last.
+        self._refused: set[str] = set()
         self._topology: AbstractChannel | None = None
         self._asking = asyncio.Lock()
         # Consuming. Channels are kept here: nobody else does.
@@ -137,6 +140,7 @@ class Bus:
         self._received_at = 0.0
         # The consumer was built anew because nothing came: the silence goes on.
         self._silenced = False
+        self._budget = Budget(service, self._options.letters, self._options.letters_seconds)
 
     @property
     def connected(self) -> bool:
@@ -147,14 +151,22 @@ class Bus:
         """What is wrong with the broker, in words for an operator; None when nothing is known to be."""
         if self._problems:
             return "; ".join(self._problems.values())
+        if self._budget.spent:
+            return self._budget.says
         since = self._unconfirmed_since
         if since is not None and time.monotonic() - since > self._options.publish_seconds / 3:
-            line = self._lines.get("publish")
-            blocked = (
-                f"it says {line.blocked!r}, which is an alarm" if line and line.blocked else "an alarm, or it hangs"
+            return (
+                f"nothing was confirmed for {time.monotonic() - since:.0f} s: {self._why()}; `zoco doctor` tells more"
             )
-            return f"nothing was confirmed for {time.monotonic() - since:.0f} s: {blocked}; `zoco doctor` tells more"
         return None
+
+    def _why(self) -> str:
+        """Why the broker does not confirm, as far as it says so."""
+        if (line := self._lines.get("publish")) and line.blocked:
+            return f"it says {line.blocked!r}, which is an alarm"
+        if self._refused:
+            return f"it refuses {', '.join(sorted(self._refused))}, as it does when a queue that hears it is full"
+        return "an alarm, or it hangs"
 
     async def run(self) -> None:
         """Connect, and connect again, for ever. Raises BusStuck, BusRefused."""
@@ -185,16 +197,17 @@ class Bus:
             connection = None
             started = time.monotonic()
             try:
-                with _lost_is_unknown():
+                with lost_is_unknown():
                     connection = await self._connect(role)
                     self._connections[role] = connection
                     await serve(connection)
                 # Nothing is to be consumed any more.
                 self._problems.pop(role, None)
-            except (*UNKNOWN, _NotYet) as error:
+            except UNKNOWN as error:
                 if isinstance(error, ProbableAuthenticationError) and not self.seen_once:
-                    user = urlsplit(self._url).username
+                    user = unquote(self._address.url.user or "guest")
                     raise BusRefused(f"the broker refuses user {user!r}: mend ZOCO_RABBITMQ_URL") from error
+                self._failures[role] += 1
                 self._trouble(role, error)
             finally:
                 self._connections.pop(role, None)
@@ -209,19 +222,26 @@ class Bus:
 
     async def _connect(self, role: str) -> AbstractConnection:
         options = self._options
-        connection = aio_pika.Connection(
-            URL(self._url).update_query(heartbeat=options.heartbeat_seconds),
-            client_properties={"connection_name": f"{self._service}-{role}"},
-        )
-        line = self._lines[role] = FrameTap(options.gather_seconds if role == "consume" else 0.0)
-        connection.kwargs["transport_factory"] = line
-        await connection.connect(timeout=options.connect_seconds)
-        return connection
+        gather = options.gather_seconds if role == "consume" else 0.0
+        line = self._lines[role] = FrameTap(gather, self._address.after(self._failures[role]))
+        try:
+            return await connect(
+                self._address,
+                f"{self._service}-{role}",
+                line=line,
+                seconds=options.connect_seconds,
+                query={"heartbeat": options.heartbeat_seconds},
+            )
+        except ValueError:
+            # Of what the URL says of TLS.
+            raise BusRefused("ZOCO_RABBITMQ_URL is wrong: its options behind the ? cannot be read") from None
 
     def _trouble(self, role: str, error: BaseException) -> None:
         text = str(error) or type(error).__name__
         if isinstance(error, TimeoutError):
             text = "it does not answer in time: `zoco doctor` tells why"
+        if (said := self._lines[role].closed) and said not in text:
+            text = f"the broker closed the connection: {said}"
         if self._problems.get(role) != text:
             # Whoever starts before the broker has no trouble yet.
             say = log.warning if self.seen_once else log.info
@@ -243,15 +263,19 @@ class Bus:
     # Publishing
 
     async def _serve_publishing(self, connection: AbstractConnection) -> None:
-        await self._check_topology(connection)
-        channel = await _open_channel(connection, publisher_confirms=True)
-        self._publisher = publisher = Publisher(self._lines["publish"], *await _number_and_frame_max(channel))
+        missing = await check(connection, self._service, self._options.call_seconds)
+        if missing:
+            log.info("made the queues", queues=missing)
+            await asyncio.sleep(self._options.first_declaration_seconds)
+        channel = await open_channel(connection, publisher_confirms=True)
+        self._publisher = publisher = Publisher(self._lines["publish"], *await number_and_frame_max(channel))
         self._problems.pop("publish", None)
         self.seen_once = True
         self._ready.set()
         log.info("connected to the broker")
         try:
-            await _first_of(connection.closed(), channel.closed())
+            kept = keep_routes(self._unblocked, self._service, self._options.routes_seconds, self._options.call_seconds)
+            await first_of(connection.closed(), channel.closed(), kept)
         finally:
             self._ready.clear()
             publisher.close()
@@ -302,7 +326,10 @@ class Bus:
         if self._publisher is None:
             return nobody_knows
         try:
-            return await self._publisher.publish(part, self._options.publish_seconds)
+            sure = await self._publisher.publish(part, self._options.publish_seconds)
+            refused = {one.routing_key for one, taken in zip(part, sure, strict=True) if not taken}
+            self._refused = refused if self._publisher.refused else set()
+            return sure
         except Unroutable:
             log.warning(
                 "no queue takes a message: checking the topology again", types={one.routing_key for one in part}
@@ -316,7 +343,7 @@ class Bus:
         """Let everything be checked and made anew, on a new connection."""
         self._ready.clear()
         if connection := self._connections.get("publish"):
-            with contextlib.suppress(*UNKNOWN), _lost_is_unknown():
+            with contextlib.suppress(*UNKNOWN), lost_is_unknown():
                 await connection.close()
 
     def outgoing(self, message: Message, now: str) -> Outgoing:
@@ -346,50 +373,10 @@ class Bus:
 
     # Topology
 
-    async def _check_topology(self, connection: AbstractConnection) -> None:
-        """See every queue, and make what is missing where that is allowed. Raises _NotYet.
-
-        `mandatory` notices only that no queue took a message: with two listeners, a missing queue would lose its copy.
-        """
-        missing = [name for name in QUEUES if not await self._exists(connection, name)]
-        # Always: a queue that somebody else is just making may not have its bindings yet.
-        channel = await _open_channel(connection)
-        try:
-            await self._declare(channel)
-        except ChannelAccessRefused:
-            # A cluster's broker made it all before it let anybody in, and lets nobody else do it.
-            if missing:
-                raise _NotYet(f"queue {missing[0]} is missing, and {self._service} may not make it") from None
-            return
-        await channel.close()
-        if missing:
-            log.info("made the queues", queues=missing)
-            await asyncio.sleep(self._options.first_declaration_seconds)
-
-    async def _exists(self, connection: AbstractConnection, name: str) -> bool:
-        # A queue that is not there costs the channel.
-        channel = await _open_channel(connection)
-        try:
-            await channel.declare_queue(name, passive=True, timeout=self._options.call_seconds)
-        except ChannelNotFoundEntity:
-            return False
-        except TimeoutError:
-            raise _NotYet(f"queue {name} does not answer: `zoco doctor` tells why") from None
-        await channel.close()
-        return True
-
-    async def _declare(self, channel: AbstractChannel) -> None:
-        timeout = self._options.call_seconds
-        exchanges = {
-            name: await channel.declare_exchange(name, EXCHANGE_TYPE, durable=True, timeout=timeout)
-            for name in (EXCHANGE, DEAD_LETTER_EXCHANGE)
-        }
-        queues = {
-            name: await channel.declare_queue(name, durable=True, arguments=arguments, timeout=timeout)
-            for name, arguments in QUEUES.items()
-        }
-        for exchange, key, queue in BINDINGS:
-            await queues[queue].bind(exchanges[exchange], routing_key=key, timeout=timeout)
+    def _unblocked(self) -> AbstractConnection | None:
+        """A connection to ask something by: an alarm blocks the one that publishes."""
+        role = "consume" if self.consuming else "publish"
+        return None if self._lines[role].blocked else self._connections.get(role)
 
     async def depths(self) -> dict[str, QueueDepth]:
         """Every queue and dead-letter queue as it is now. Raises BusError."""
@@ -402,12 +389,12 @@ class Bus:
             if connection is None or not self.connected:
                 raise BusError(self.trouble or "there is no connection to the broker")
             try:
-                with _lost_is_unknown():
+                with lost_is_unknown():
                     if self._topology is None or self._topology.is_closed:
                         # aiormq opens no channel on a blocked connection, and gives this call no timeout. Giving up
                         # costs a channel that nobody has yet.
                         async with asyncio.timeout(self._options.call_seconds):
-                            self._topology = await _open_channel(connection)
+                            self._topology = await open_channel(connection)
                     queue = await self._topology.declare_queue(name, passive=True, timeout=self._options.call_seconds)
             except asyncio.CancelledError:
                 # A question that was given up costs its channel.
@@ -431,7 +418,7 @@ class Bus:
         """Take nothing more, and let the broker keep for later what was not acked."""
         self._wanted.clear()
         if connection := self._connections.get("consume"):
-            with contextlib.suppress(*UNKNOWN), _lost_is_unknown():
+            with contextlib.suppress(*UNKNOWN), lost_is_unknown():
                 await connection.close()
 
     async def stop_consuming(self) -> None:
@@ -439,12 +426,12 @@ class Bus:
         self._wanted.clear()
         self.consuming = False
         if self._channel is not None and self._tag is not None:
-            with contextlib.suppress(*UNKNOWN), _lost_is_unknown():
+            with contextlib.suppress(*UNKNOWN), lost_is_unknown():
                 underlay = await self._channel.get_underlay_channel()
                 await underlay.basic_cancel(self._tag, timeout=self._options.call_seconds)
 
     async def _serve_consuming(self, connection: AbstractConnection) -> None:
-        channel = await _open_channel(connection, publisher_confirms=False)
+        channel = await open_channel(connection, publisher_confirms=False)
         await channel.set_qos(prefetch_count=self._options.prefetch)
         self._arrived.clear()
         self._underway = 0
@@ -473,7 +460,7 @@ class Bus:
         self._problems.pop("consume", None)
         self.consuming = True
         try:
-            await _first_of(connection.closed(), channel.closed(), lost, self._watch())
+            await first_of(connection.closed(), channel.closed(), lost, self._watch())
         finally:
             self.consuming = False
             self._channel = self._consumer = self._tag = None
@@ -486,7 +473,7 @@ class Bus:
     def _put_aside(self, raw: Delivered) -> None:
         message, poison = None, None
         try:
-            message = decode(_type(raw), raw.body, self._now(), raw.header(heights.HEADER))
+            message = self._hearing.read(raw, self._now())
         except Poison as error:
             poison = str(error)
         self._arrived.append(Delivery(message, poison, raw.redelivered, raw))
@@ -528,11 +515,7 @@ class Bus:
 
         What came by a connection that is gone comes again by itself: there is nobody to ack to.
         """
-        for delivery, reason in reasons.items():
-            if delivery.raw.consumer is not self._consumer:
-                continue
-            log.error("a message went to the dead letters", message_id=delivery.raw.message_id, reason=reason)
-            await self._until_confirmed([self._dead_letter(delivery, reason)])
+        await self._bury(reasons)
         # A batch may well hold deliveries of two connections.
         tags = [delivery.raw.tag for delivery in batch if delivery.raw.consumer is self._consumer]
         if self._consumer is None or not tags:
@@ -541,17 +524,21 @@ class Bus:
             self._consumer.ack(max(tags))
             self._underway -= len(tags)
 
-    def _dead_letter(self, delivery: Delivery, reason: str) -> Outgoing:
-        raw = delivery.raw
-        headers: dict[str, Any] = {
-            **_kept(raw.headers),
-            "x-motivo": reason[:1000],
-            "x-servicio": self._service,
-            "x-routing-key": raw.routing_key,
-            "x-hora": self._now(),
-        }
-        copy = copy_of(raw, headers)
-        return Outgoing(DEAD_LETTER_EXCHANGE, self._service, copy.properties.marshal(), copy.body)
+    async def _bury(self, reasons: Mapping[Delivery, str]) -> None:
+        """Put these with the dead letters, all of them together, and return when they are there."""
+        if self._budget.spent:
+            log.error(self._budget.says)
+            await self._budget.until_some_is_left(self._options.watch_seconds)
+        mine = {delivery: reason for delivery, reason in reasons.items() if delivery.raw.consumer is self._consumer}
+        if not mine:
+            return
+        longest = self._publisher.longest if self._publisher else SHORTEST
+        now, letters = self._now(), []
+        for delivery, reason in mine.items():
+            log.error("a message went to the dead letters", message_id=repr(delivery.raw.message_id), reason=reason)
+            letters.append(letter(delivery.raw, reason, self._service, now, longest))
+        await self._until_confirmed(letters)
+        self._budget.spend(len(letters))
 
 
 @lru_cache
@@ -560,84 +547,5 @@ def _of_all(type_name: str, service: Service) -> bytes:
     return table({"ce-specversion": "1.0", "ce-type": type_name, "ce-source": f"/zoco/{service}"})
 
 
-class _NotYet(Exception):
-    """The broker is there, and what we need in it is not."""
-
-
-def _type(raw: Delivered) -> str:
-    """What it says it is. Raises Poison.
-
-    Whoever publishes to the exchange may use only the routing keys that are its own (`topology.definitions`), so the
-    property may not say another. A replay comes straight to the queue, by the name of the queue.
-    """
-    key = raw.routing_key
-    if raw.exchange != EXCHANGE:
-        return raw.type or key
-    if not raw.says(key):
-        raise Poison(f"it came as {key!r} and says that it is {raw.type!r}")
-    return key
-
-
-def _kept(headers: Mapping[str, Any]) -> dict[str, Any]:
-    """A stranger's headers as far as they can be sent again: a frame holds 128 KiB, and pamqp reads more than it
-    writes (text that is no UTF-8)."""
-    kept = dict(headers)
-    try:
-        size = len(field_table(kept))
-    except (TypeError, ValueError):
-        kept = {name: str(value) for name, value in kept.items()}
-        size = len(field_table(kept))
-    return kept if size <= HEADERS_BYTES else {}
-
-
-def _somebody_cancelled_us() -> bool:
-    task = asyncio.current_task()
-    return task is not None and task.cancelling() > 0
-
-
-@contextlib.contextmanager
-def _lost_is_unknown() -> Iterator[None]:
-    """When a connection is stuck aiormq cancels whoever waits, and when one closes it may raise a bare Exception."""
-    try:
-        yield
-    except asyncio.CancelledError:
-        if _somebody_cancelled_us():
-            raise
-        raise ConnectionError("the connection was found stuck") from None
-    except Exception as error:
-        if type(error) is Exception:
-            raise ConnectionError("the connection was closed") from error
-        raise
-
-
 async def _never(message: DeliveredMessage) -> None:
     """What aiormq would call for a delivery: ours never reach it."""
-
-
-async def _number_and_frame_max(channel: AbstractChannel) -> tuple[int, int]:
-    underlay = await channel.get_underlay_channel()
-    return underlay.number, underlay.connection.connection_tune.frame_max
-
-
-async def _open_channel(connection: AbstractConnection, **how: bool) -> AbstractChannel:
-    try:
-        return await connection.channel(**how)
-    except RuntimeError as error:
-        # What aiormq says of a connection that has just closed.
-        raise ConnectionError(str(error)) from error
-
-
-async def _first_of(*what: Awaitable[Any]) -> None:
-    """Return when one of these is done, and raise what it raised; the others are cancelled."""
-    tasks = [asyncio.ensure_future(one) for one in what]
-    try:
-        if _somebody_cancelled_us():
-            # Python 3.11's `wait_for`, which aiormq uses, swallows a cancellation now and then.
-            raise asyncio.CancelledError
-        done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
-    finally:
-        for task in tasks:
-            task.cancel()
-    for task in done:
-        if not task.cancelled() and (error := task.exception()) is not None:
-            raise error

@@ -9,11 +9,14 @@ from dataclasses import dataclass
 from types import TracebackType
 from typing import Any, Final, Self
 
-import aio_pika
-from aio_pika.abc import AbstractChannel, AbstractConnection, AbstractIncomingMessage
-from pamqp.commands import Basic
+from aio_pika.abc import AbstractChannel, AbstractConnection
 
-from broker.amqp.frames import Delivered
+from broker.amqp.calls import number_and_frame_max, open_channel
+from broker.amqp.connect import Address, connect
+from broker.amqp.frames import Delivered, Outgoing, Publisher, Unroutable
+from broker.amqp.getter import Getter
+from broker.amqp.tables import entries, readable
+from broker.amqp.tap import FrameTap
 from broker.services import SERVICES, Service
 from broker.topology import dead_letter_queue
 
@@ -31,7 +34,7 @@ class DeadLetter:
     type: str
     hora: str
     motivo: str
-    headers: dict[str, Any]
+    headers: dict[str, str | int]
     body: str
 
     def as_json(self) -> dict[str, Any]:
@@ -39,16 +42,15 @@ class DeadLetter:
 
 
 class DeadLetterQueue:
-    """A desk with its own connection. Use it as `async with`. Raises what `broker.amqp.bus.UNKNOWN` lists."""
+    """A desk with its own connection. Use it as `async with`. Raises what `broker.amqp.calls.UNKNOWN` lists."""
 
     def __init__(self, url: str) -> None:
-        self._url = url
+        self._address = Address.read(url)
+        self._line = FrameTap(hosts=self._address.hosts)
         self._connection: AbstractConnection | None = None
 
     async def __aenter__(self) -> Self:
-        self._connection = await aio_pika.connect(
-            self._url, timeout=CALL_SECONDS, client_properties={"connection_name": "zoco-dead-letters"}
-        )
+        self._connection = await connect(self._address, "zoco-dead-letters", line=self._line, seconds=CALL_SECONDS)
         return self
 
     async def __aexit__(
@@ -69,22 +71,24 @@ class DeadLetterQueue:
 
     async def replay(self, service: Service, message_id: str | None) -> int:
         """Put them into the queue of the service that could not act on them, and of no other. Returns how many."""
-        return await self._take(service, message_id, again=True)
+        out = await self._channel()
+        publisher = Publisher(self._line, *await number_and_frame_max(out))
+        return await self._take(service, message_id, publisher)
 
     async def discard(self, service: Service, message_id: str) -> int:
         """Throw those with this id away. Returns how many."""
-        return await self._take(service, message_id, again=False)
+        return await self._take(service, message_id, None)
 
-    async def _take(self, service: Service, message_id: str | None, *, again: bool) -> int:
+    async def _take(self, service: Service, message_id: str | None, publisher: Publisher | None) -> int:
         channel = await self._channel()
         count = left = 0
         async for raw in self._letters(channel, service):
-            if message_id not in (None, raw.message_id):
+            if message_id not in (None, raw.message_id or ""):
                 left += 1
                 continue
-            if again:
-                await self._put_back(channel, service, raw)
-            await raw.ack()
+            if publisher is not None:
+                await self._put_back(publisher, service, raw)
+            raw.consumer.ack(raw.tag, flags=0)
             count += 1
         await self._give_back(channel, service, left)
         return count
@@ -100,49 +104,40 @@ class DeadLetterQueue:
                     await asyncio.sleep(POLL_SECONDS)
         await channel.close()
 
-    async def _put_back(self, channel: AbstractChannel, service: Service, raw: AbstractIncomingMessage) -> None:
-        message = copy_of(raw, {name: value for name, value in raw.headers.items() if not name.startswith("x-")})
-        confirm = await channel.default_exchange.publish(
-            message, routing_key=service, mandatory=True, timeout=PUBLISH_SECONDS
-        )
-        if not isinstance(confirm, Basic.Ack):
-            raise ConnectionError(f"the broker did not confirm {raw.message_id}: it is still with the dead letters")
+    async def _put_back(self, publisher: Publisher, service: Service, raw: Delivered) -> None:
+        """What the way to the dead letters wrote into its headers stays here."""
+        headers = b"".join(entry.raw for entry in entries(raw.table) if not entry.name.startswith(b"x-"))
+        still = f"{raw.message_id} is still with the dead letters"
+        try:
+            (sure,) = await publisher.publish([Outgoing("", service, raw.repeated(headers), raw.body)], PUBLISH_SECONDS)
+        except Unroutable:
+            raise ConnectionError(f"there is no queue {service}: {still}") from None
+        if not sure:
+            raise ConnectionError(f"the broker did not confirm it ({self._line.closed or 'it says nothing'}): {still}")
 
     async def _channel(self) -> AbstractChannel:
-        assert self._connection is not None, "use the desk with `async with`"
-        return await self._connection.channel(on_return_raises=True)
+        if self._connection is None:
+            raise RuntimeError("use the desk with `async with`")
+        return await open_channel(self._connection)
 
     async def _waiting(self, channel: AbstractChannel, service: Service) -> int:
         queue = await channel.declare_queue(dead_letter_queue(service), passive=True, timeout=CALL_SECONDS)
         return queue.declaration_result.message_count or 0
 
-    async def _letters(self, channel: AbstractChannel, service: Service) -> AsyncIterator[AbstractIncomingMessage]:
+    async def _letters(self, channel: AbstractChannel, service: Service) -> AsyncIterator[Delivered]:
         """As many as there are now: one that is replayed and fails at once is not met again."""
-        queue = await channel.get_queue(dead_letter_queue(service), ensure=False)
-        for _ in range(await self._waiting(channel, service)):
-            raw = await queue.get(fail=False, timeout=CALL_SECONDS)
+        waiting = await self._waiting(channel, service)
+        number, _ = await number_and_frame_max(channel)
+        getter = Getter(self._line, number)
+        for _ in range(waiting):
+            raw = await getter.get(dead_letter_queue(service), CALL_SECONDS)
             if raw is None:
                 return
             yield raw
 
 
-def copy_of(raw: AbstractIncomingMessage | Delivered, headers: dict[str, Any]) -> aio_pika.Message:
-    """The same message to be sent again, as it was but for its headers."""
-    return aio_pika.Message(
-        raw.body,
-        headers=headers,
-        content_type=raw.content_type,
-        delivery_mode=aio_pika.DeliveryMode.PERSISTENT,
-        message_id=raw.message_id,
-        correlation_id=raw.correlation_id,
-        type=raw.type,
-        app_id=raw.app_id,
-        timestamp=raw.timestamp,
-    )
-
-
-def _letter(service: Service, raw: AbstractIncomingMessage) -> DeadLetter:
-    headers = {name: value if isinstance(value, str | int) else str(value) for name, value in raw.headers.items()}
+def _letter(service: Service, raw: Delivered) -> DeadLetter:
+    headers = readable(raw.table)
     return DeadLetter(
         queue=dead_letter_queue(service),
         id=raw.message_id or "",

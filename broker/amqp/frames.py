@@ -10,23 +10,16 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
 from functools import lru_cache
 from struct import Struct
-from typing import Any, Final, NamedTuple, SupportsIndex, cast
+from typing import Any, Final, NamedTuple
 
-from aiormq.connection import TransportFactory
 from pamqp import decode
-from yarl import URL
 
-METHOD: Final = 1
-HEADER: Final = 2
-BODY: Final = 3
-HEARTBEAT: Final = 8
-END: Final = b"\xce"
-KINDS: Final = frozenset((METHOD, HEADER, BODY, HEARTBEAT))
-_FRAME: Final = Struct(">BHI")
+from broker.amqp.tap import BODY, END, FRAME, HEADER, METHOD, FrameTap, frame, read_text
+
 _ACK: Final = Struct(">QB")
 _CONTENT: Final = Struct(">HHQ")
 
@@ -36,8 +29,6 @@ PUBLISH: Final = 60 << 16 | 40
 RETURN: Final = 60 << 16 | 50
 ACK: Final = 60 << 16 | 80
 NACK: Final = 60 << 16 | 120
-BLOCKED: Final = 10 << 16 | 60
-UNBLOCKED: Final = 10 << 16 | 61
 _PUBLISH: Final = PUBLISH.to_bytes(4, "big")
 MANDATORY: Final = b"\x01"
 MULTIPLE: Final = 1
@@ -62,8 +53,8 @@ PROPERTIES: Final = (
 # content_type, headers, delivery_mode, correlation_id, message_id, timestamp, type, app_id.
 _OURS: Final = (1 << 15 | 1 << 13 | 1 << 12 | 1 << 10 | 1 << 7 | 1 << 6 | 1 << 5 | 1 << 3).to_bytes(2, "big")
 _PERSISTENT: Final = b"\x02"
-# aiormq takes a connection for stuck when it sees no frame for three heartbeats, and these it does not see.
-_PASS_HEARTBEAT_SECONDS: Final = 1.0
+# The payload of a frame where the broker sets no limit: four bytes say how long it is, and Erlang takes no more.
+_WITHOUT_LIMIT: Final = 2**31 - 1
 
 
 # A header of ours is shorter.
@@ -89,8 +80,8 @@ class Delivered:
         at = 5 + payload[4]
         self.tag, flags = _ACK.unpack_from(payload, at)
         self.redelivered = bool(flags & 1)
-        self.exchange, at = _read_text(payload, at + 9)
-        self.routing_key, _ = _read_text(payload, at)
+        self.exchange, at = read_text(payload, at + 9)
+        self.routing_key, _ = read_text(payload, at)
         self._properties = properties
         self.body = body
 
@@ -130,7 +121,7 @@ class Delivered:
     def headers(self) -> dict[str, Any]:
         """Empty when they cannot be read."""
         value = self._value("headers")
-        with contextlib.suppress(ValueError, OverflowError, OSError, IndexError):
+        with contextlib.suppress(ValueError, OverflowError, OSError, IndexError, RecursionError, ArithmeticError):
             return dict(decode.field_table(value)[1]) if value else {}
         return {}
 
@@ -142,6 +133,21 @@ class Delivered:
             return ""
         size = int.from_bytes(value[at : at + 4], "big")
         return value[at + 4 : at + 4 + size].decode(errors="replace") if size <= SHORT_HEADER_BYTES else ""
+
+    @property
+    def table(self) -> bytes:
+        """The headers as they travel."""
+        return (self._value("headers") or b"")[4:]
+
+    def repeated(self, headers: bytes) -> bytes:
+        """The properties of a copy with other headers, as they travel, and readable by anybody."""
+        kept = ("content_type", "correlation_id", "message_id", "type", "app_id")
+        values = {name: short(text) for name in kept if (text := self._text(name)) is not None}
+        if self.timestamp is not None:
+            values["timestamp"] = self._value("timestamp") or b""
+        values |= {"headers": len(headers).to_bytes(4, "big") + headers, "delivery_mode": _PERSISTENT}
+        flags = sum(flag for flag, name, _ in PROPERTIES if name in values)
+        return flags.to_bytes(2, "big") + b"".join(values[name] for _, name, _ in PROPERTIES if name in values)
 
     def _text(self, name: str) -> str | None:
         value = self._value(name)
@@ -174,100 +180,7 @@ def _present(flags: bytes) -> list[tuple[str, str]]:
     return [(name, kind) for flag, name, kind in PROPERTIES if number & flag]
 
 
-class FrameTap(TransportFactory):
-    """One connection's socket: what aiormq talks through, and we beside it.
-
-    After it brought a message it is not read for `gather_seconds`: what comes meanwhile is then read in one go. Each
-    message that wakes a process by itself costs ten times what it costs among others.
-    """
-
-    def __init__(self, gather_seconds: float = 0.0) -> None:
-        self._gather_seconds = gather_seconds
-        # Why the broker takes nothing for now: its words about a memory or disk alarm.
-        self.blocked: str | None = None
-        self._taken: dict[int, _Channel] = {}
-        self._writer: asyncio.StreamWriter | None = None
-
-    async def create(self, url: URL, **how: Any) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
-        """What aiormq calls to connect."""
-        provider = how.pop("ssl_context_provider")
-        loop = asyncio.get_running_loop()
-        reader = _Reader(self, loop)
-        protocol = asyncio.StreamReaderProtocol(reader, loop=loop)
-        context = await provider.get_context() if url.scheme == "amqps" else None
-        transport, _ = await loop.create_connection(lambda: protocol, url.host or "", url.port or 0, ssl=context, **how)
-        self._writer = asyncio.StreamWriter(transport, protocol, reader, loop)
-        return reader, self._writer
-
-    def take(self, number: int, channel: _Channel) -> None:
-        """From now on this channel's messages and confirms are ours."""
-        self._taken[number] = channel
-
-    def write(self, frames: bytes) -> None:
-        """Raises ConnectionError."""
-        if self._writer is None or self._writer.transport.is_closing():
-            raise ConnectionError("the connection is closed")
-        self._writer.write(frames)
-
-    def rest(self) -> None:
-        """Something of ours came: do not read for a while."""
-        if self._gather_seconds and self._writer is not None:
-            transport = cast(asyncio.Transport, self._writer.transport)
-            transport.pause_reading()
-            asyncio.get_running_loop().call_later(self._gather_seconds, transport.resume_reading)
-
-    def came(self, kind: int, number: int, payload: bytes) -> bool:
-        """One frame. Returns whether it was ours; any other is aiormq's."""
-        if number == 0:
-            if kind == METHOD:
-                self._about_the_connection(int.from_bytes(payload[:4], "big"), payload)
-            return False
-        channel = self._taken.get(number)
-        return channel is not None and channel.came(kind, payload)
-
-    def _about_the_connection(self, method: int, payload: bytes) -> None:
-        if method == BLOCKED:
-            self.blocked, _ = _read_text(payload, 4)
-        elif method == UNBLOCKED:
-            self.blocked = None
-
-
-class _Reader(asyncio.StreamReader):
-    """Passes on to aiormq the frames that are not ours."""
-
-    def __init__(self, line: FrameTap, loop: asyncio.AbstractEventLoop) -> None:
-        super().__init__(loop=loop)
-        self._line = line
-        self._clock = loop.time
-        self._rest = b""
-        self._passed_at = 0.0
-
-    def feed_data(self, data: Iterable[SupportsIndex]) -> None:
-        data = self._rest + bytes(data)
-        came, head, passed = self._line.came, _FRAME.size, []
-        at, whole = 0, len(data)
-        while whole - at >= head:
-            kind, number, size = _FRAME.unpack_from(data, at)
-            end = at + head + size + 1
-            if kind not in KINDS:
-                # Not AMQP, or another version of it: aiormq knows what to say.
-                end = whole
-            if end > whole:
-                break
-            if not came(kind, number, data[at + head : end - 1]):
-                passed.append(data[at:end])
-            at = end
-        self._rest = data[at:]
-        if at and not passed:
-            self._line.rest()
-            if self._clock() - self._passed_at > _PASS_HEARTBEAT_SECONDS:
-                passed.append(_frame(HEARTBEAT, 0, b""))
-        if passed:
-            self._passed_at = self._clock()
-            super().feed_data(b"".join(passed))
-
-
-class _Channel:
+class Channel:
     """A channel of ours: puts the three kinds of frames of a message together."""
 
     def __init__(self, line: FrameTap, number: int) -> None:
@@ -304,16 +217,16 @@ class _Channel:
         raise NotImplementedError
 
 
-class Consumer(_Channel):
+class Consumer(Channel):
     """Takes what is delivered on a channel. `came` must only put it aside."""
 
     def __init__(self, line: FrameTap, number: int, put_aside: Callable[[Delivered], None]) -> None:
         super().__init__(line, number)
         self._put_aside = put_aside
 
-    def ack(self, tag: int) -> None:
-        """This delivery and all before it. Raises ConnectionError."""
-        self._line.write(_frame(METHOD, self._number, ACK.to_bytes(4, "big") + _ACK.pack(tag, MULTIPLE)))
+    def ack(self, tag: int, flags: int = MULTIPLE) -> None:
+        """This delivery and all before it, or with flags 0 this one alone. Raises ConnectionError."""
+        self._line.write(frame(METHOD, self._number, ACK.to_bytes(4, "big") + _ACK.pack(tag, flags)))
 
     def _said(self, method: int, payload: bytes) -> bool:
         if method != DELIVER:
@@ -329,18 +242,24 @@ class Unroutable(Exception):
     """No queue takes a message: nobody knows what became of its batch."""
 
 
-class Publisher(_Channel):
+class Publisher(Channel):
     """Publishes batches on a channel that has confirms."""
 
     def __init__(self, line: FrameTap, number: int, frame_max: int) -> None:
         super().__init__(line, number)
-        self._chunk = frame_max - _FRAME.size - 1
+        # The bytes that a frame may hold.
+        self.longest = (frame_max or _WITHOUT_LIMIT) - FRAME.size - len(END)
         self._last_tag = 0
         self._open: dict[int, None] = {}
         self._refused: set[int] = set()
         self._returned = False
         self._closed = False
         self._settled: asyncio.Future[None] | None = None
+
+    @property
+    def refused(self) -> bool:
+        """Whether the broker refused one of the last batch: it said so."""
+        return bool(self._refused)
 
     async def publish(self, batch: Sequence[Outgoing], seconds: float) -> list[bool]:
         """Write them all at once. Returns for each whether it was surely confirmed: one that was not may yet be.
@@ -381,8 +300,8 @@ class Publisher(_Channel):
         number, body = self._number, message.body
         publish = b"".join((_PUBLISH, b"\0\0", _known(message.exchange), _known(message.routing_key), MANDATORY))
         content = _CONTENT.pack(60, 0, len(body)) + message.properties
-        frames = [_frame(METHOD, number, publish), _frame(HEADER, number, content)]
-        frames += [_frame(BODY, number, body[at : at + self._chunk]) for at in range(0, len(body), self._chunk)]
+        frames = [frame(METHOD, number, publish), frame(HEADER, number, content)]
+        frames += [frame(BODY, number, body[at : at + self.longest]) for at in range(0, len(body), self.longest)]
         return b"".join(frames)
 
     def _said(self, method: int, payload: bytes) -> bool:
@@ -463,12 +382,3 @@ _JSON: Final = short("application/json")
 def _long(text: str) -> bytes:
     data = text.encode()
     return len(data).to_bytes(4, "big") + data
-
-
-def _read_text(payload: bytes, at: int) -> tuple[str, int]:
-    end = at + 1 + payload[at]
-    return payload[at + 1 : end].decode(errors="replace"), end
-
-
-def _frame(kind: int, number: int, payload: bytes) -> bytes:
-    return _FRAME.pack(kind, number, len(payload)) + payload + END

@@ -18,7 +18,8 @@ from pamqp.commands import Basic
 from pamqp.header import ContentHeader
 
 from broker.amqp.bus import BusOptions
-from broker.amqp.frames import Consumer, Delivered, FrameTap, Outgoing, Publisher
+from broker.amqp.frames import Consumer, Delivered, Outgoing, Publisher
+from broker.amqp.tap import FrameTap
 from services.shared.processor import BATCH_LIMIT, LINGER_SECONDS
 from services.shared.settings import Settings
 

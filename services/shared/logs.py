@@ -2,13 +2,20 @@
 
 from __future__ import annotations
 
+import atexit
+import functools
 import logging
 import logging.config
 import os
 import sys
-from typing import Literal
+from typing import Final, Literal
 
 import structlog
+
+from broker.lines import Lines
+
+# What a process that ends leaves for its last lines.
+DRAIN_SECONDS: Final = 1.0
 
 
 def configure_logs(service: str, style: Literal["auto", "json", "console"]) -> None:
@@ -36,7 +43,7 @@ def configure_logs(service: str, style: Literal["auto", "json", "console"]) -> N
         cache_logger_on_first_use=True,
     )
     structlog.contextvars.bind_contextvars(service=service)
-    handler = logging.StreamHandler(sys.stderr)
+    handler = logging.StreamHandler(_stderr())
     handler.setFormatter(
         structlog.stdlib.ProcessorFormatter(
             foreign_pre_chain=shared,
@@ -56,6 +63,18 @@ def configure_logs(service: str, style: Literal["auto", "json", "console"]) -> N
     # They tell every reconnect at length; the bus says it in one line.
     for name in ("aiormq", "aio_pika"):
         logging.getLogger(name).setLevel(logging.CRITICAL)
+
+
+@functools.cache
+def _stderr() -> Lines:
+    lines = Lines(sys.stderr)
+    atexit.register(lines.drain, DRAIN_SECONDS)
+    return lines
+
+
+def drain_logs() -> None:
+    """Before a process ends without any more ado."""
+    _stderr().drain(DRAIN_SECONDS)
 
 
 def _as_it_is(logger: object, name: str, event: structlog.typing.EventDict) -> structlog.typing.EventDict:

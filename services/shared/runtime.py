@@ -27,6 +27,7 @@ from services.shared.decision import Domain
 from services.shared.heights import Doubt, Doubted
 from services.shared.http.edge import Endpoint
 from services.shared.http.shutdown import when_told_to_stop
+from services.shared.logs import drain_logs
 from services.shared.metrics import Metrics
 from services.shared.peers import Peers
 from services.shared.processor import Processor
@@ -306,4 +307,5 @@ def end(code: int, sentence: str, exc_info: BaseException | None = None) -> None
     with contextlib.suppress(OSError):
         # Where Kubernetes looks for the reason.
         Path("/dev/termination-log").write_text(sentence + "\n", encoding="utf-8")
+    drain_logs()
     os._exit(code)

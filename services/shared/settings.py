@@ -10,6 +10,7 @@ from pydantic import Field, SecretStr, ValidationError
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from broker.amqp.bus import PREFETCH
+from broker.amqp.connect import Address
 
 PREFIX: Final = "ZOCO_"
 # Where a cluster mounts secrets: one file per setting, named like it.
@@ -27,7 +28,9 @@ class Settings(BaseSettings):
     model_config = SettingsConfigDict(env_prefix=PREFIX, frozen=True, extra="ignore")
 
     rabbitmq_url: SecretStr | None = Field(
-        None, description="The broker, as amqp://user:password@host:port/vhost. Without it a service only reads."
+        None,
+        description="The broker, as amqp://user:password@host:port/vhost, or several hosts with commas between them. "
+        "Without it a service only reads.",
     )
     data: Path | None = Field(
         None, description="The folder of this service's books. Unless told, `.zoco/<service>` in the project."
@@ -93,9 +96,11 @@ def read_settings() -> Settings:
     except ValidationError as error:
         first = error.errors(include_url=False, include_input=False)[0]
         raise WrongSetting(f"{PREFIX}{str(first['loc'][0]).upper()} is wrong: {first['msg']}") from error
-    url = settings.rabbitmq_url.get_secret_value() if settings.rabbitmq_url else "amqp://"
-    if not url.startswith(("amqp://", "amqps://")):
-        raise WrongSetting("ZOCO_RABBITMQ_URL is wrong: write amqp://user:password@host:5672/")
+    try:
+        if settings.rabbitmq_url is not None:
+            Address.read(settings.rabbitmq_url.get_secret_value())
+    except ValueError as error:
+        raise WrongSetting(f"{PREFIX}RABBITMQ_URL is wrong: {error}") from None
     known = {PREFIX + name.upper() for name in Settings.model_fields}
     strangers = sorted(name for name in os.environ if name.startswith(PREFIX) and name not in known)
     if strangers:

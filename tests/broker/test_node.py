@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import os
+import re
 import signal
+import stat
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -13,7 +15,9 @@ from pathlib import Path
 
 import aio_pika
 import pytest
+from broker_builders import manage
 from patience import END_SECONDS, PATIENCE_SECONDS
+from shop_builders import rabbitmqctl
 
 from ops.process import Process, free_port, is_free
 from ops.rabbitmq import Node, NodeError
@@ -112,6 +116,39 @@ async def test_a_wiped_one_is_empty_and_knows_the_password(own: Node) -> None:
     await own.wipe()
     await own.start()
     await (await aio_pika.connect(own.url())).close()
+
+
+async def test_its_cookie_is_made_of_chance_and_for_nobody_else(own: Node) -> None:
+    cookie = own.folder / ".erlang.cookie"
+    assert stat.S_IMODE(cookie.stat().st_mode) == 0o400
+    assert stat.S_IMODE(own.folder.stat().st_mode) == 0o700
+    # Erlang's own is twenty capital letters, of its uptime.
+    first = cookie.read_text()
+    assert re.fullmatch("[0-9a-f]{64}", first)
+    own.kill()
+    await own.start()
+    assert cookie.read_text() != first
+    # It is the one that runs.
+    await rabbitmqctl(own, "list_vhosts")
+
+
+@pytest.mark.parametrize("harm", ["password", "rights", "deleted"])
+async def test_its_user_is_made_right_when_somebody_changed_it(own: Node, harm: str) -> None:
+    user = f"users/{own.user}"
+    match harm:
+        case "password":
+            await manage(own, "PUT", user, {"password": "another", "tags": "administrator"})
+        case "rights":
+            await manage(own, "PUT", f"permissions/%2F/{own.user}", {"configure": "^$", "write": "^$", "read": "^$"})
+        case "deleted":
+            await manage(own, "DELETE", user)
+    own.kill()
+    await own.start()
+    async with await aio_pika.connect(own.url()) as connection:
+        channel = await connection.channel()
+        await channel.declare_queue("mine", durable=True)
+    assert await manage(own, "GET", "whoami")
+    assert not await own.mend_user()
 
 
 async def test_a_port_that_is_taken_is_said_at_once(tmp_path: Path) -> None:

@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack
 
 import aio_pika
 import pytest
 from aio_pika.exceptions import ChannelClosed
 from aiormq.exceptions import ChannelAccessRefused
 from broker_builders import manage, one_of_each, operator, running, take
+from patience import PATIENCE_SECONDS
 
 from broker.messages import CONSUMERS, PRODUCERS
 from broker.services import SERVICES, Service
-from broker.topology import DEAD_LETTER_EXCHANGE, EXCHANGE, EXCHANGE_TYPE, QUEUES, definitions
+from broker.topology import BINDINGS, DEAD_LETTER_EXCHANGE, EXCHANGE, EXCHANGE_TYPE, QUEUES, definitions
 from ops.rabbitmq import Node
 
 PASSWORDS = {name: f"secret-of-{name}" for name in (*SERVICES, "operador")}
@@ -103,3 +106,42 @@ async def test_a_service_takes_nothing_from_the_queues_of_others_and_makes_none(
         queue = await (await connection.channel()).get_queue(service, ensure=False)
         with pytest.raises(ChannelAccessRefused):
             await queue.bind(EXCHANGE, routing_key="#")
+
+
+@EVERY
+async def test_a_service_may_bind_its_own_queues_as_the_table_has_it_and_in_no_other_way(
+    loaded: Node, service: Service
+) -> None:
+    async with operator(_url(loaded, "operador")) as admin:
+        for exchange, key, queue in BINDINGS:
+            await admin.unbind(queue, exchange, key)
+    connection = await aio_pika.connect(_url(loaded, service))
+    async with connection:
+        for exchange, key, name in BINDINGS:
+            queue = await (await connection.channel()).get_queue(name, ensure=False)
+            if name in (service, f"{service}.muertos"):
+                await queue.bind(exchange, routing_key=key)
+            else:
+                with pytest.raises(ChannelAccessRefused):
+                    await queue.bind(exchange, routing_key=key)
+        heard = {key for _, key, name in BINDINGS if name == service}
+        for key in {key for _, key, _ in BINDINGS} - heard:
+            queue = await (await connection.channel()).get_queue(service, ensure=False)
+            with pytest.raises(ChannelAccessRefused):
+                await queue.bind(EXCHANGE, routing_key=key)
+
+
+async def test_services_with_their_own_rights_keep_their_routes(loaded: Node) -> None:
+    async with operator(_url(loaded, "operador")) as admin, AsyncExitStack() as stack:
+        for service in SERVICES:
+            await stack.enter_async_context(running(_url(loaded, service), service, routes_seconds=0.2))
+        for exchange, key, queue in BINDINGS:
+            await admin.unbind(queue, exchange, key)
+        async with asyncio.timeout(PATIENCE_SECONDS):
+            while await _bound(loaded) != set(BINDINGS):
+                await asyncio.sleep(0.1)
+
+
+async def _bound(node: Node) -> set[tuple[str, str, str]]:
+    found = await manage(node, "GET", "bindings/%2F")
+    return {(one["source"], one["routing_key"], one["destination"]) for one in found if one["source"]}
