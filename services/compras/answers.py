@@ -15,9 +15,9 @@ from services.compras.domain import Asunto, finished
 from services.compras.forwarding import WAIT_LIMIT_SECONDS
 from services.compras.front_door import FrontDoor
 from services.compras.views import vista
+from services.shared.http.bodies import json_bytes, runtime_of
 from services.shared.http.openapi import RETRY_AFTER, header, problems
 from services.shared.http.problems import Problem
-from services.shared.http.responses import json_bytes, runtime_of
 from services.shared.runtime import Runtime
 
 MAX_KEY: Final = 255

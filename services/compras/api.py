@@ -16,9 +16,9 @@ from services.compras.domain import Compra, finished
 from services.compras.schemas import CompraVista, EstadoVisto
 from services.compras.status import shop_state
 from services.compras.views import vista
+from services.shared.http.bodies import json_bytes, page, read_body, runtime_of
 from services.shared.http.openapi import LINK, documented, problems
-from services.shared.http.problems import Problem, read_body
-from services.shared.http.responses import json_bytes, page, runtime_of
+from services.shared.http.problems import Problem
 from services.shared.views import PICTURE, TokenEntero, TokenVisto, TransaccionVista, UsuarioVisto
 
 MAX_LIMITE: Final = 1_000

@@ -26,9 +26,9 @@ from broker.messages import (
 from services.compras.answers import ASKED, Body, accepted, door_of, found, idempotency_key, kept
 from services.compras.domain import Alta
 from services.compras.schemas import AltaVista
+from services.shared.http.bodies import json_bytes, read_body
 from services.shared.http.openapi import OPERATORS, documented, problems
-from services.shared.http.problems import Operator, Problem, read_body
-from services.shared.http.responses import json_bytes
+from services.shared.http.problems import Operator, Problem
 
 # So many tokens are put up for sale by one request; as text they fill most of what a body may be.
 MAX_CATALOGO: Final = 100
