@@ -30,7 +30,7 @@ log = structlog.get_logger()
 class FrontDoor:
     """The extension of compras. It lives as long as the process."""
 
-    def __init__(self, runtime: Runtime[Asunto]) -> None:
+    def __init__(self, runtime: Runtime[Asunto], resender: type[Resender] = Resender) -> None:
         store, settings, registry = runtime.store, runtime.settings, runtime.metrics.registry
         self.acceptance = Acceptance(runtime)
         self.forwarding = Forwarding(runtime)
@@ -39,7 +39,7 @@ class FrontDoor:
         self.resender: Resender | None = None
         if runtime.bus:
             outbound = BusOutbound(runtime.bus, runtime.metrics)
-            self.resender = Resender(store, outbound, time.monotonic, first_seconds=settings.nudge_seconds)
+            self.resender = resender(store, outbound, time.monotonic, first_seconds=settings.nudge_seconds)
         unfinished = Gauge("zoco_purchases_unfinished", "Purchases and entries on their way", registry=registry)
         unfinished.set_function(lambda: store.unfinished)
         listeners = Gauge("zoco_event_listeners", "Open streams of events", registry=registry)

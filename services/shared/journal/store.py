@@ -41,7 +41,7 @@ WRITER: Final = "writer"
 
 
 @dataclass(slots=True)
-class _Batch(Generic[Row]):
+class Batch(Generic[Row]):
     """Decisions that are not on the disk yet, and that nobody can see."""
 
     first: int
@@ -114,7 +114,7 @@ class JsonStore(Writer[Row]):
         """See BatchStore."""
         if not self.leads:
             raise Fenced("only the writer decides, and somebody else has become it")
-        pending: _Batch[Row] = _Batch(self.seq + 1, max(self._now(), self.time))
+        pending: Batch[Row] = Batch(self.seq + 1, max(self._now(), self.time))
         answers = [self._decide(message, pending) for message in batch]
         try:
             await self._write(b"".join(pending.lines))
@@ -137,7 +137,7 @@ class JsonStore(Writer[Row]):
                 await self._rotate()
         return answers
 
-    def _decide(self, message: Message, pending: _Batch[Row]) -> Answer:
+    def _decide(self, message: Message, pending: Batch[Row]) -> Answer:
         name = dedup_key(message.subject)
         known = pending.dedup.get(name) or self._dedup.get(name, 0)
         if known & BIT[message.type]:
@@ -157,7 +157,7 @@ class JsonStore(Writer[Row]):
             pending.words[dedup_key(word.subject)] = word
         return Answer(decision.messages)
 
-    def _last_words(self, name: int, known: int, pending: _Batch[Row]) -> tuple[Message, ...]:
+    def _last_words(self, name: int, known: int, pending: Batch[Row]) -> tuple[Message, ...]:
         if name in pending.dedup:
             return (pending.words[name],) if name in pending.words else ()
         if not (at := last_word_of(known)):
@@ -172,7 +172,7 @@ class JsonStore(Writer[Row]):
         old: Row | None,
         new: Row | None,
         messages: Sequence[Message],
-        pending: _Batch[Row],
+        pending: Batch[Row],
     ) -> Entry[Row]:
         """Write the line of a decision, and say where everything will stand in it."""
         change = self._change(old, new)
@@ -211,7 +211,7 @@ class JsonStore(Writer[Row]):
         return change or None
 
 
-class _Measured(LocalDisk):
+class MeasuredDisk(LocalDisk):
     """A disk whose syncs are timed."""
 
     def __init__(self, folder: Path, metrics: Metrics) -> None:
@@ -224,11 +224,17 @@ class _Measured(LocalDisk):
 
 
 def open_json_store(
-    domain: Domain[Row], settings: Settings, metrics: Metrics, now: Callable[[], str]
-) -> JsonStore[Row]:
+    domain: Domain[Any],
+    settings: Settings,
+    metrics: Metrics,
+    now: Callable[[], str],
+    *,
+    on: type[MeasuredDisk] = MeasuredDisk,
+    kind: type[JsonStore[Any]] = JsonStore,
+) -> JsonStore[Any]:
     """The store of a running service: in ZOCO_DATA, with its readable file. Raises OSError."""
-    disk = _Measured(settings.data or ROOT / ".zoco" / domain.name, metrics)
-    store = JsonStore(disk, domain, now, snapshot_bytes=settings.snapshot_bytes)
+    disk = on(settings.data or ROOT / ".zoco" / domain.name, metrics)
+    store = kind(disk, domain, now, snapshot_bytes=settings.snapshot_bytes)
     store.view = view_of(store, disk.folder / f"{domain.name}.json")
     metrics.torn.set_function(lambda: store.torn_bytes)
     return store
