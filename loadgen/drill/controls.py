@@ -160,14 +160,9 @@ def no_waiting_line(domain: Domain[Any]) -> Domain[Any]:
 
     def forget(token: Token | None, message: Message) -> TokenDecision:
         decision: TokenDecision = domain.decide(token, message)
-        if (
-            isinstance(message, CompraSolicitada)
-            and token
-            and decision.row
-            and len(decision.row.cola) > len(token.cola)
-        ):
-            return Decision(token)
-        return decision
+        if not isinstance(message, CompraSolicitada) or token is None or decision.row is None:
+            return decision
+        return Decision(token) if len(decision.row.cola) > len(token.cola) else decision
 
     return replace(domain, decide=forget) if domain.name == "tokens" else domain
 
@@ -253,10 +248,9 @@ def _start_second_writer() -> Process:
 def main(arguments: Sequence[str]) -> None:
     """Run a service without what is named. Never returns."""
     if len(arguments) < 2 or arguments[0] not in CONTROLS:
-        print(
+        sys.stderr.write(
             f"controls: {', '.join(CONTROLS)}\n"
-            "usage: python -m loadgen.drill.controls NAME services.tokens.main:app [uvicorn's options]",
-            file=sys.stderr,
+            "usage: python -m loadgen.drill.controls NAME services.tokens.main:app [uvicorn's options]\n"
         )
         sys.exit(2)
     name, app, *options = arguments

@@ -53,7 +53,7 @@ class Footprint:
         return middle(self.samples[:count]), middle(self.samples[-count:])
 
     def rows(self) -> list[Row]:
-        """For the certificate."""
+        """For the drill's report."""
         if (found := self.quarters()) is None:
             return []
         first, last = found

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from loadgen.load.mixes import Ask, Stock, asks
+from loadgen.load.workloads import BuyRequest, Fixture, requests
 
 
 @dataclass(slots=True)
@@ -14,16 +14,15 @@ class Plan:
     while they are sent."""
 
     mix: str
-    stock: Stock
+    fixture: Fixture
     seed: int
     rate: float
     until: int
     workers: int = 1
 
-    def share(self, worker: int) -> Iterator[Ask]:
+    def share(self, worker: int) -> Iterator[BuyRequest]:
         """Every n-th request of n workers, from the 1st worker on."""
-        requests = asks(self.mix, self.stock, self.seed)
-        for number, ask in enumerate(requests):
+        for number, ask in enumerate(requests(self.mix, self.fixture, self.seed)):
             if number >= self.until:
                 return
             if number % self.workers == worker - 1:

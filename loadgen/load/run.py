@@ -19,7 +19,7 @@ async def run(plan: Plan, folder: Path, url: str, token: str, meter: Meter, prog
     """Whether all that was accepted came to its end. Writes the clients' journals. Raises UserError."""
     async with Client(url, folder / JOURNAL, token) as client:
         progress.tell("registering buyers and tokens ...", None)
-        plan.stock = await prepared(client, plan.stock)
+        plan.fixture = await prepared(client, plan.fixture)
         load = Load(client, meter)
         async with crew(plan, folder, url, token) as workers, load.measured():
             watching = asyncio.create_task(progress.watch(meter))

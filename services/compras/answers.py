@@ -103,7 +103,7 @@ async def found(request: Request, subject: str, kind: type[Asunto], name: str) -
     row = await runtime.store.row(subject)
     if row is None and runtime.processor and not runtime.store.leads:
         # It may be so new that this replica has not read of it yet.
-        answer = await door_of(request).forwarding.at_the_writer(request)
+        answer = await door_of(request).forwarding.at_the_leader(request)
         if answer is not None:
             return answer
         row = await runtime.store.row(subject)

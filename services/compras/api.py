@@ -53,7 +53,7 @@ async def comprar(request: Request) -> Response:
     """
     key, door = idempotency_key(request), door_of(request)
     solicitud = await read_body(request, Solicitud)
-    if (answer := await door.forwarding.at_the_writer(request, key)) is not None:
+    if (answer := await door.forwarding.at_the_leader(request, key)) is not None:
         return answer
     message = CompraSolicitada(
         compra_id=compra_id(solicitud.usuario_id, key),
@@ -154,7 +154,7 @@ async def compra_eventos(request: Request, compra_id: str, desde: Desde = None) 
 
 @routes.get("/estado", summary="The services, the queues, the broker", responses={200: {"model": EstadoVisto}})
 async def estado(request: Request) -> Response:
-    return json_bytes(await shop_state(runtime_of(request), door_of(request).forwarding, door_of(request).place))
+    return json_bytes(await shop_state(runtime_of(request), door_of(request).forwarding, door_of(request).chaos))
 
 
 async def _passed_on(request: Request) -> Response:

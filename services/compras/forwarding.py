@@ -57,7 +57,7 @@ class Forwarding:
         if self._session is not None:
             await self._session.close()
 
-    async def at_the_writer(self, request: Request, key: str | None = None) -> Response | None:
+    async def at_the_leader(self, request: Request, key: str | None = None) -> Response | None:
         """None if this process writes; else what the one that does answers. Raises Problem (503) when none is there.
 
         The key goes along, also one made here: a writer that dies before it answers is asked again, for the same thing.

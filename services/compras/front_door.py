@@ -15,7 +15,7 @@ from broker.amqp.bus import Bus, BusError
 from broker.messages import Message
 from broker.services import SERVICES, Service
 from services.compras.acceptance import Acceptance
-from services.compras.chaos import place_of
+from services.compras.chaos import chaos_of
 from services.compras.domain import Asunto
 from services.compras.forwarding import Forwarding
 from services.compras.resend import Resender
@@ -35,7 +35,7 @@ class FrontDoor:
         self.acceptance = Acceptance(runtime)
         self.forwarding = Forwarding(runtime)
         self.events = Events(store)
-        self.place = place_of(settings.knock_down)
+        self.chaos = chaos_of(settings.knock_down)
         self.resender: Resender | None = None
         if runtime.bus:
             outbound = BusOutbound(runtime.bus, runtime.metrics)

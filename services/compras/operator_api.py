@@ -124,7 +124,7 @@ async def alta_catalogo(request: Request, _: Operator) -> Response:
     if times > 1:
         raise Problem(422, f"token {token_id} is in the list twice: say once what is to be shown of it")
     key = idempotency_key(request)
-    if (answer := await door_of(request).forwarding.at_the_writer(request, key)) is not None:
+    if (answer := await door_of(request).forwarding.at_the_leader(request, key)) is not None:
         return answer
     altas = await asyncio.gather(
         *(
@@ -150,7 +150,7 @@ async def alta_catalogo(request: Request, _: Operator) -> Response:
 
 async def _alta(request: Request, model: type[AltaMessage], **fields: Any) -> Response:
     key = idempotency_key(request)
-    if (answer := await door_of(request).forwarding.at_the_writer(request, key)) is not None:
+    if (answer := await door_of(request).forwarding.at_the_leader(request, key)) is not None:
         return answer
     return await _entered(request, key, f"operador:{key}", request.url.path.removesuffix("/recargas"), model, **fields)
 

@@ -106,4 +106,4 @@ async def derribo(
     ] = DEFAULT_SECONDS,
 ) -> dict[str, Any]:
     """Off unless ZOCO_KNOCK_DOWN says where: `zoco up` switches it on."""
-    return await knock_down(runtime_of(request).extension.place, servicio, segundos)
+    return await knock_down(runtime_of(request).extension.chaos, servicio, segundos)

@@ -9,13 +9,13 @@ import aiohttp
 import pydantic_core
 
 from broker.amqp.bus import BusError
-from services.compras.chaos import Place
+from services.compras.chaos import Chaos
 from services.compras.domain import Asunto
 from services.compras.forwarding import NO_ANSWER, Forwarding
 from services.shared.runtime import Runtime
 
 
-async def shop_state(runtime: Runtime[Asunto], others: Forwarding, place: Place | None) -> dict[str, Any]:
+async def shop_state(runtime: Runtime[Asunto], others: Forwarding, chaos: Chaos | None) -> dict[str, Any]:
     """Every service and every queue, as far as they answer within a second."""
     states = await asyncio.gather(*(_ready(others, name) for name in others.urls))
     bus = runtime.bus
@@ -34,7 +34,7 @@ async def shop_state(runtime: Runtime[Asunto], others: Forwarding, place: Place 
         "broker": {"conectado": bool(bus and bus.connected), "problema": trouble},
         "colas": queues,
         "sinTerminar": runtime.store.unfinished,
-        "tumbar": {name: place.command(name) for name in place.names} if place else None,
+        "tumbar": {name: chaos.command(name) for name in chaos.names} if chaos else None,
         "gestion": runtime.settings.management_url,
     }
 

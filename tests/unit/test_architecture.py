@@ -41,7 +41,7 @@ LONG_FILES = {
 }
 LONG_CLASSES = {
     "Bus": 440,
-    "Certificate": 214,
+    "DrillReport": 214,
     "Local": 313,
     "Meter": 220,
     "Selling": 275,
