@@ -28,8 +28,7 @@ from loadgen.load.crew import Crew, crew
 from loadgen.load.journal import journal_of
 from loadgen.load.load import Load
 from loadgen.load.meter import Meter
-from loadgen.load.plan import Plan
-from loadgen.load.prepare import prepared
+from loadgen.load.plan import Plan, prepared
 from loadgen.load.workloads import WORKLOADS, Fixture
 from ops.cluster import Cluster, KubeError
 from ops.i18n import Text

@@ -1,10 +1,11 @@
-"""What a load is to send, and which process sends what of it."""
+"""What a load is to send, which process sends what of it, and what must be in the shop before."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+from loadgen.load.client import Client
 from loadgen.load.workloads import BuyRequest, Fixture, requests
 
 
@@ -27,3 +28,11 @@ class Plan:
                 return
             if number % self.workers == worker - 1:
                 yield ask
+
+
+async def prepared(client: Client, fixture: Fixture) -> Fixture:
+    """Register buyers and tokens with ids that nobody has yet. Raises NotQuiet."""
+    users, tokens = await client.get("/usuarios"), await client.get("/tokens")
+    fixture = fixture.behind(max((user["id"] for user in users), default=0), max((t["id"] for t in tokens), default=0))
+    await client.prepare(users=fixture.buyers, tokens=fixture.tokens, saldo=fixture.saldo, precio=fixture.precio)
+    return fixture

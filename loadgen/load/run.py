@@ -10,8 +10,7 @@ from loadgen.load.crew import crew
 from loadgen.load.journal import JOURNAL
 from loadgen.load.load import PATIENCE_SECONDS, Load
 from loadgen.load.meter import Meter
-from loadgen.load.plan import Plan
-from loadgen.load.prepare import prepared
+from loadgen.load.plan import Plan, prepared
 from loadgen.terminal import Progress
 
 
