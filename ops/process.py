@@ -14,6 +14,8 @@ from contextlib import suppress
 from pathlib import Path
 from typing import IO, Final
 
+import psutil
+
 POLL_SECONDS: Final = 0.02
 # Below the range that Linux and macOS take a client's own port from. A port in that range may be lent to a client
 # while its server is down, and a client that keeps trying such a port can end up connected to itself.
@@ -100,16 +102,10 @@ class Process:
 
 def is_ours(pid: int, mark: str) -> bool:
     """Whether this process lives and has `mark` in its command line: a pid alone may be anyone's by now."""
-    if Path("/proc/self").exists():
-        try:
-            line = Path(f"/proc/{pid}/cmdline").read_bytes().replace(b"\0", b" ").decode(errors="replace")
-        except OSError:
-            return False
-    else:
-        line = subprocess.run(
-            ["ps", "-ww", "-o", "command=", "-p", str(pid)], capture_output=True, text=True, check=False
-        ).stdout
-    return mark in line
+    try:
+        return mark in " ".join(psutil.Process(pid).cmdline())
+    except psutil.Error:
+        return False
 
 
 def is_free(port: int) -> bool:

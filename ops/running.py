@@ -61,6 +61,11 @@ class Running:
             raise LocalError(says, data, state["pid"])
         return cls(data, **state)
 
+    def lives(self, name: str) -> bool:
+        """Whether this service, or `rabbitmq`, runs as the process that was written down."""
+        mark = str(self.data) if name == BROKER else f"services.{name}.main"
+        return name in self.pids and is_ours(self.pids[name], mark)
+
 
 def said_where(data: Path) -> str:
     """What a pasted command needs to find this shop, and no other."""
@@ -72,8 +77,7 @@ def kill_process(running: Running, name: str, seconds: float | None) -> int:
     pid = running.pids.get(name)
     if pid is None:
         raise LocalError("there is no {name} here: it is one of {known}", name, ", ".join(running.pids))
-    mark = str(running.data) if name == BROKER else f"services.{name}.main"
-    if not is_ours(pid, mark):
+    if not running.lives(name):
         raise LocalError("{name} is down already; it is started again by itself", name)
     if seconds is not None:
         holds = running.data / HOLDS
@@ -82,7 +86,7 @@ def kill_process(running: Running, name: str, seconds: float | None) -> int:
         new.write_text(str(time.time() + seconds), encoding="utf-8")
         new.replace(holds / name)
     os.kill(pid, signal.SIGKILL)
-    while is_ours(pid, mark):
+    while running.lives(name):
         time.sleep(POLL_SECONDS)
     return pid
 

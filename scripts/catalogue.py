@@ -28,7 +28,7 @@ ERRORS: Final = (
 )
 # Whoever calls one of these says what stands in these places.
 SAYING: Final[dict[str, tuple[int, ...]]] = {
-    **dict.fromkeys((*ERRORS, "Text", "say", "print", "tell", "fail", "_refuse", "Scenario", "Mix", "Line"), (0,)),
+    **dict.fromkeys((*ERRORS, "Text", "say", "print", "tell", "fail", "_refuse", "Scenario", "Workload", "Line"), (0,)),
     "Row": (0, 1),
     "row": (0, 1),
     "Finding": (0, 2),

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from broker.messages import CONSUMERS, CompraSolicitada, Message, TokenPublicado, UsuarioRegistrado, compra_id
-from loadgen.load.mixes import MIXES, Stock, asks
+from loadgen.load.workloads import WORKLOADS, Fixture, requests
 from services.compras.domain import DOMAIN as COMPRAS
 from services.compras.views import vista
 from services.shared.journal.disk import LocalDisk
@@ -36,11 +36,11 @@ async def generate(folder: Path, purchases: int, *, batch: int = BATCH, seed: in
     }
     for store in stores.values():
         assert await store.lead()
-    stock = MIXES["normal"].stock(purchases)
-    await _all(stores, "compras", _entries(stock))
+    fixture = WORKLOADS["normal"].fixture(purchases)
+    await _all(stores, "compras", _entries(fixture))
     number = 0
     with (folder / "client.jsonl").open("w", encoding="utf-8") as client:
-        wanted = list(asks("normal", stock, seed, purchases))
+        wanted = list(requests("normal", fixture, seed, purchases))
         for first in range(0, purchases, batch):
             some = wanted[first : first + batch]
             solicitadas = [
@@ -67,16 +67,16 @@ async def generate(folder: Path, purchases: int, *, batch: int = BATCH, seed: in
         disk.close()
 
 
-def _entries(stock: Stock) -> list[Message]:
+def _entries(fixture: Fixture) -> list[Message]:
     users = [
-        UsuarioRegistrado(alta_id=f"u{user}", fecha=utc_now(), usuario_id=user, nombre="A", saldo=stock.saldo)
-        for user in stock.buyers
+        UsuarioRegistrado(alta_id=f"u{user}", fecha=utc_now(), usuario_id=user, nombre="A", saldo=fixture.saldo)
+        for user in fixture.buyers
     ]
     tokens = [
         TokenPublicado(
-            alta_id=f"t{token}", fecha=utc_now(), token_id=token, nombre="T", imagen="t.jpg", precio=stock.precio
+            alta_id=f"t{token}", fecha=utc_now(), token_id=token, nombre="T", imagen="t.jpg", precio=fixture.precio
         )
-        for token in stock.tokens
+        for token in fixture.tokens
     ]
     return [*users, *tokens]
 

@@ -62,10 +62,10 @@ def drill(  # noqa: PLR0913, PLR0917
 ) -> None:
     """Load, faults, quiet, audit: a verdict. Exit code 1: it failed; 3: a guarantee was gone, and was not missed."""
     from loadgen.drill import porcupine
-    from loadgen.drill.drill import Order
+    from loadgen.drill.drill import DrillConfig
     from loadgen.drill.drill import drill as run_drill
     from loadgen.drill.report import html
-    from loadgen.load.mixes import MIXES
+    from loadgen.load.workloads import WORKLOADS
     from loadgen.terminal import REPORT, Progress, Unusable, many_connections, new_folder, one_of, out
     from zoco.audit import print_breaches
 
@@ -80,7 +80,7 @@ def drill(  # noqa: PLR0913, PLR0917
             )
     scenario = scenario or "transacciones"
     one_of("scenario", scenario, SCENARIOS)
-    one_of("mix", mix, MIXES)
+    one_of("mix", mix, WORKLOADS)
     if here and kube:
         raise Unusable("--here is a shop on this machine and --kube one in a cluster: leave one of them out")
     if kube and not SCENARIOS[scenario].kube:
@@ -91,7 +91,7 @@ def drill(  # noqa: PLR0913, PLR0917
     if here:
         Running.read(data)
     many_connections()
-    order = Order(
+    config = DrillConfig(
         scenario=scenario,
         folder=new_folder(folder, scenario),
         here=data if here else None,
@@ -112,15 +112,15 @@ def drill(  # noqa: PLR0913, PLR0917
         judges=[porcupine.judge(alone=not (here or kube))] if with_porcupine else [],
     )
     with Progress(as_json) as progress:
-        certificate = asyncio.run(run_drill(order, progress.tell))
-    report = order.folder / REPORT
-    told = certificate.meter, certificate.faults, certificate.rows(), certificate.verdict
-    report.write_text(html(f"zoco drill {scenario}", *told), encoding="utf-8")
+        report = asyncio.run(run_drill(config, progress.tell))
+    page = config.folder / REPORT
+    told = report.meter, report.faults, report.rows(), report.verdict
+    page.write_text(html(f"zoco drill {scenario}", *told), encoding="utf-8")
     if as_json:
-        out.print_json(json.dumps(certificate.as_json(), ensure_ascii=False))
+        out.print_json(json.dumps(report.as_json(), ensure_ascii=False))
     else:
-        out.print(certificate.shown())
-        print_breaches(certificate.verdict, EXAMPLES)
-        out.say("books, journal and report: {folder}", order.folder)
-    if certificate.exit_code:
-        raise typer.Exit(certificate.exit_code)
+        out.print(report.shown())
+        print_breaches(report.verdict, EXAMPLES)
+        out.say("books, journal and report: {folder}", config.folder)
+    if report.exit_code:
+        raise typer.Exit(report.exit_code)

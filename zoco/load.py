@@ -43,13 +43,13 @@ def load(  # noqa: PLR0913, PLR0917 - each is an option of the command
     from loadgen.drill.report import html
     from loadgen.load.journal import JOURNAL
     from loadgen.load.meter import Meter
-    from loadgen.load.mixes import MIXES, Stock
     from loadgen.load.plan import Plan
     from loadgen.load.rows import load_rows
     from loadgen.load.run import run
+    from loadgen.load.workloads import WORKLOADS, Fixture
     from loadgen.terminal import REPORT, Progress, Unusable, many_connections, new_folder, one_of, out
 
-    one_of("mix", mix, MIXES)
+    one_of("mix", mix, WORKLOADS)
     if url is None:
         running = Running.read(data)
         url, token = running.urls["compras"], running.operator_token
@@ -58,9 +58,9 @@ def load(  # noqa: PLR0913, PLR0917 - each is an option of the command
     many_connections()
     folder = new_folder(folder, "load")
     count = max(1, round(rate * seconds))
-    usual = MIXES[mix].stock(count)
-    stock = Stock.of(buyers or len(usual.buyers), tokens or len(usual.tokens), usual.saldo)
-    plan = Plan(mix, stock, seed, rate, count, workers)
+    usual = WORKLOADS[mix].fixture(count)
+    fixture = Fixture.of(buyers or len(usual.buyers), tokens or len(usual.tokens), usual.saldo)
+    plan = Plan(mix, fixture, seed, rate, count, workers)
     meter = Meter()
     with Progress(as_json) as progress:
         quiet = asyncio.run(run(plan, folder, url, token, meter, progress))

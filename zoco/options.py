@@ -7,14 +7,14 @@ from typing import Annotated
 
 import typer
 
-from loadgen.load.mixes import MIXES
+from loadgen.load.workloads import WORKLOADS
 from ops.i18n import say
 
 DataOption = Annotated[Path, typer.Option("--data", help="The folder that `zoco up` keeps everything in.")]
 JsonOption = Annotated[bool, typer.Option("--json", help="JSON instead of a table.")]
 KubeOption = Annotated[bool, typer.Option("--kube", help="In the cluster that kubectl points at.")]
 NamespaceOption = Annotated[str, typer.Option("--namespace", help="With --kube: where Zoco is.")]
-MixOption = Annotated[str, typer.Option(help="; ".join(f"{name}: {say(mix.says)}" for name, mix in MIXES.items()))]
+MixOption = Annotated[str, typer.Option(help="; ".join(f"{name}: {say(mix.says)}" for name, mix in WORKLOADS.items()))]
 SeedOption = Annotated[int, typer.Option(help="The same seed: the same requests and the same faults.")]
 RateOption = Annotated[float, typer.Option(min=0.1, help="Requests a second, whatever the answers do.")]
 BuyersOption = Annotated[int | None, typer.Option(min=1, help="Buyers to register; unless told, as the mix needs.")]

@@ -113,7 +113,6 @@ class Journal:
 
     def __init__(self, service: str, pieces: Sequence[Piece]) -> None:
         self.service = service
-        self.last_time = ""
         self._pieces = pieces
         self._files: dict[int, IO[bytes]] = {}
 
@@ -153,7 +152,6 @@ class Journal:
                     where = self.where(place | offset)
                     _refuse("{where} is of {time}, and its batch of {due}", where, record.time, time)
                 yield place | offset, record
-        self.last_time = time
 
     def sayings(self) -> Iterator[tuple[int, Saying]]:
         """The place of each record that says something, and what: for who reads beside whoever checks the records."""

@@ -47,15 +47,6 @@ CONSUMERS: Final = {
 }
 # What comes to compras by HTTP, and no service says: it is the first to know.
 REQUESTS: Final = ("compra.solicitada", "usuario.registrado", "saldo.recargado", "token.publicado")
-# Why a purchase may be refused, and the promise by which a buyer may ask for the proof of it.
-REASONS: Final = (
-    "usuario-inexistente",
-    "saldo-insuficiente",
-    "token-inexistente",
-    "token-vendido",
-    "token-disputado",
-    "precio-mayor",
-)
 # What each of them carries, beside `fecha`; a purchase need not say the most that it would pay, nor an entry an amount.
 ASKED: Final = {
     "compra.solicitada": ("compraId", "usuarioId", "tokenId", "precioMaximo"),
@@ -69,7 +60,6 @@ COMPRA: Final = (
     *("id", "usuario_id", "token_id", "fecha", "precio_maximo", "estado", "historia", "motivo", "precio"),
     "transaccion_id",
 )
-ALTA: Final = ("id", "fecha", "tipo", "mensaje", "estado")
 TOKEN: Final = ("id", "nombre", "imagen", "precio", "publicado", "vendido", "reserva", "cola")
 # Where a purchase is, in the order that a buyer sees. What ends it is the last.
 STATES: Final = {

@@ -12,7 +12,7 @@ from typing import Final
 from fastapi import FastAPI, Request, Response
 
 from services.compras.api import Solicitud
-from services.shared.http.problems import read_body
+from services.shared.http.bodies import read_body
 
 JSON: Final = "application/json"
 # As long as a real one.

@@ -21,7 +21,7 @@ CLOSE: Final = b"\r\nconnection: close"
 
 
 @dataclass(slots=True)
-class Told:
+class Observed:
     """What came of the requests: how often each status, and in how many seconds."""
 
     statuses: Counter[int] = field(default_factory=Counter)
@@ -39,21 +39,21 @@ def request(method: str, path: str, body: Any = None, headers: Mapping[str, str]
     return "\r\n".join(lines).encode() + HEAD_END + raw
 
 
-async def send(url: str, requests: Iterable[bytes], connections: int = CONNECTIONS) -> Told:
+async def send(url: str, requests: Iterable[bytes], connections: int = CONNECTIONS) -> Observed:
     """Send them all, one after the other on each connection. One whose connection is lost is sent again.
 
     Raises OSError when there is nobody to connect to.
     """
     parts = urlsplit(url)
-    told = Told()
+    observed = Observed()
     left = iter(requests)
     started = time.perf_counter()
-    await asyncio.gather(*(_caller(parts.hostname or "", parts.port or 80, left, told) for _ in range(connections)))
-    told.seconds = time.perf_counter() - started
-    return told
+    await asyncio.gather(*(_caller(parts.hostname or "", parts.port or 80, left, observed) for _ in range(connections)))
+    observed.seconds = time.perf_counter() - started
+    return observed
 
 
-async def _caller(host: str, port: int, left: Iterator[bytes], told: Told) -> None:
+async def _caller(host: str, port: int, left: Iterator[bytes], observed: Observed) -> None:
     loop = asyncio.get_running_loop()
     unanswered: bytes | None = None
     while True:
@@ -62,17 +62,19 @@ async def _caller(host: str, port: int, left: Iterator[bytes], told: Told) -> No
             return
         ended: asyncio.Future[bytes | None] = loop.create_future()
         first = unanswered
-        await loop.create_connection(lambda: _Connection(first, left, told, ended), host, port)  # noqa: B023
+        await loop.create_connection(lambda: _Connection(first, left, observed, ended), host, port)  # noqa: B023
         unanswered = await ended
 
 
 class _Connection(asyncio.Protocol):
     """One connection: the next request goes out when an answer is in."""
 
-    def __init__(self, first: bytes, left: Iterator[bytes], told: Told, ended: asyncio.Future[bytes | None]) -> None:
+    def __init__(
+        self, first: bytes, left: Iterator[bytes], seen: Observed, ended: asyncio.Future[bytes | None]
+    ) -> None:
         self._asked: bytes | None = first
         self._left = left
-        self._told = told
+        self._seen = seen
         self._ended = ended
         self._buffer = b""
         self._transport: asyncio.Transport | None = None
@@ -95,9 +97,9 @@ class _Connection(asyncio.Protocol):
             return
         self._buffer = b""
         status = int(buffer[9:12])
-        self._told.statuses[status] += 1
+        self._seen.statuses[status] += 1
         if status >= 400:
-            self._told.refusal = buffer[head + len(HEAD_END) : end]
+            self._seen.refusal = buffer[head + len(HEAD_END) : end]
         if CLOSE in buffer[:head].lower():
             self._asked = None
             self._transport.close()

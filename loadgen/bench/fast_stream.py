@@ -41,8 +41,7 @@ from services.compras.domain import DOMAIN as COMPRAS
 from services.compras.domain import Compra
 from services.compras.views import vista
 from services.shared.decision import Domain
-from services.shared.http.problems import read_body
-from services.shared.http.responses import json_bytes
+from services.shared.http.bodies import json_bytes, read_body
 from services.shared.runtime import utc_now
 from services.tokens.domain import DOMAIN as TOKENS
 from services.transacciones.domain import DOMAIN as TRANSACCIONES

@@ -26,7 +26,7 @@ from loadgen.load.client import Client
 from loadgen.load.journal import JOURNAL
 from loadgen.load.load import Load
 from loadgen.load.meter import Meter
-from loadgen.load.mixes import Ask
+from loadgen.load.workloads import BuyRequest
 from ops.i18n import Text
 from ops.running import Running
 
@@ -189,7 +189,7 @@ async def _latency(plan: Plan, folder: Path, shop: Shop, findings: Findings, tel
         load = Load(client, meter)
         watch = Watch(shop.pids)
         async with load.measured():
-            await load.send([Ask(f"latency-{token}", USUARIO, token) for token in shop.tokens(count)], rate)
+            await load.send([BuyRequest(f"latency-{token}", USUARIO, token) for token in shop.tokens(count)], rate)
             ended = await load.finish(plan.latency_seconds + 60)
         slow = Sample(rate, watch.per(count))
     if not ended or meter.wrong:

@@ -14,7 +14,7 @@ from itertools import count as numbers
 from typing import Final
 
 from broker.services import SERVICES
-from loadgen.bench.client import Told, request, send
+from loadgen.bench.client import Observed, request, send
 from loadgen.bench.place import BROKER, PATIENCE_SECONDS, BenchFailed, Place, Program, Sample, Served, Watch, until
 from loadgen.bench.relay import FRONT
 from loadgen.bench.sample import PRECIO, USUARIO, message, outgoing
@@ -24,7 +24,7 @@ from services.shared.processor import BATCH_LIMIT
 
 # A poll of what is under way costs a little, and makes no figure wrong by more than this.
 POLL_SECONDS: Final = 0.02
-# More unfinished purchases than the front door takes unless told: in some figures nobody finishes them.
+# More unfinished purchases than the front door takes unless observed: in some figures nobody finishes them.
 NO_LIMIT: Final = {"ZOCO_BACKLOG_LIMIT": "100000000"}
 BARE: Final = ("--factory", "loadgen.bench.bare:app")
 OPENAPI: Final = "/openapi.json"
@@ -32,10 +32,10 @@ FINISHED: Final = re.compile(r"^zoco_purchases_finished_total\{.*\} (.*)$", re.M
 PUBLISHED: Final = re.compile(r"^zoco_messages_published_total\{.*\} (.*)$", re.MULTILINE)
 
 
-def well(told: Told, status: int, count: int, what: str) -> None:
+def well(observed: Observed, status: int, count: int, what: str) -> None:
     """Raises BenchFailed unless all were answered so."""
-    if told.statuses != {status: count}:
-        raise BenchFailed(f"{what} answered {dict(told.statuses)}, not {status} to all: {told.refusal[:300]!r}")
+    if observed.statuses != {status: count}:
+        raise BenchFailed(f"{what} answered {dict(observed.statuses)}, not {status} to all: {observed.refusal[:300]!r}")
 
 
 def purchases(tokens: Iterator[int], count: int, key: str) -> list[bytes]:
@@ -143,9 +143,9 @@ class Door:
         """Answers a second."""
         asked = self._asked(count)
         watch = Watch(self._pids)
-        told = await send(self._served.url, asked)
-        well(told, self._status, count, self._served.url)
-        return Sample(count / told.seconds, watch.per(count))
+        observed = await send(self._served.url, asked)
+        well(observed, self._status, count, self._served.url)
+        return Sample(count / observed.seconds, watch.per(count))
 
 
 class Relay:

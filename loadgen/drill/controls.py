@@ -1,7 +1,7 @@
 """The negative controls: a service with one guarantee really gone, so that an audit that passes it is seen to be blind.
 
-`python -m loadgen.drill.controls NAME[,NAME] services.tokens.main:app [uvicorn's options]` runs a service as uvicorn
-would, after it has put a broken part in the place of a real one. The services themselves have no switch for it.
+`python -m loadgen.drill.controls NAME services.tokens.main:app [uvicorn's options]` runs a service as uvicorn would,
+with a broken part in the place of a real one. The services themselves have no switch for it.
 """
 
 from __future__ import annotations
@@ -10,20 +10,30 @@ import asyncio
 import os
 import sys
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import partial
+from importlib import import_module
+from pathlib import Path
 from typing import Any, Final
 
 import uvicorn
+from fastapi import FastAPI
+from typing_extensions import override
 
 from broker.amqp.bus import Bus, Delivery
 from broker.messages import BIT, CompraMessage, CompraSolicitada, Message
 from ops.process import Process, free_port
+from services.compras.front_door import FrontDoor
 from services.compras.resend import Resender
-from services.shared.decision import Decision
-from services.shared.journal import store as store_json
-from services.shared.journal.disk import LocalDisk
+from services.shared.decision import Decision, Domain
+from services.shared.http.app import create_app
+from services.shared.journal.position import dedup_key
 from services.shared.journal.segments import segment_names
-from services.shared.journal.store import JsonStore
-from services.tokens import domain as tokens
+from services.shared.journal.store import Batch, JsonStore, MeasuredDisk, open_json_store
+from services.shared.metrics import Metrics
+from services.shared.runtime import Service
+from services.shared.store import Answer
+from services.tokens.domain import Token, TokenDecision
 
 # `journal` keeps in memory what it has said to be on the disk, until nothing more has come for so long: a service that
 # is killed under load loses all that it did in its life, on a machine of any speed.
@@ -33,187 +43,197 @@ HELD_SECONDS: Final = 0.05
 # How often `confirm` looks whether the connection is still the one it spoke on.
 LOOK_SECONDS: Final = 0.02
 # Whom `epoch` gives a second writer: the one whose loss nothing else waits for, so that the shop comes to rest.
-DOUBLED: Final = "services.transacciones.main:app"
+DOUBLED: Final = "transacciones"
+# Set for the second writer of `epoch`, so that it starts no third.
+SECOND: Final = "CONTROL_SECOND_WRITER"
 
 
-def no_dedupe(app: str) -> None:
+class NoDedupe(JsonStore[Any]):
     """A message seen before is decided again. Shows when a service is killed: what it had not acked comes again, and
     what compras had not heard answered is asked again. Breaks 9: one effect per message id."""
-    _replace(store_json, "BIT", dict.fromkeys(BIT, 0))
+
+    @override
+    def _decide(self, message: Message, pending: Batch[Any]) -> Answer:
+        name = dedup_key(message.subject)
+        for seen in (pending.dedup, self._dedup):
+            if name in seen:
+                seen[name] &= ~BIT[message.type]
+        return super()._decide(message, pending)
 
 
-def no_journal(app: str) -> None:
+class NoJournal(MeasuredDisk):
     """What was decided is published and acked first, and written once there is a pause. Shows when a service is killed:
     its book no longer has what the others heard from it. Breaks 5 and 7 (transacciones), 4 (compras), 6 (tokens)."""
-    _WriteBehind().install()
+
+    def __init__(self, folder: Path, metrics: Metrics) -> None:
+        super().__init__(folder, metrics)
+        self._pause: asyncio.TimerHandle | None = None
+        self._late: dict[str, bytearray] = {}
+        # How far a journal is synced is written down with what it speaks of: else it would be refused as damaged.
+        self._notes: dict[str, bytes] = {}
+
+    @override
+    def append(self, name: str, data: bytes) -> None:
+        if self._pause:
+            self._pause.cancel()
+        self._pause = asyncio.get_running_loop().call_later(LATE_SECONDS, self.flush)
+        self._late.setdefault(name, bytearray()).extend(data)
+
+    @override
+    async def sync(self, name: str) -> None:
+        """Says so, and does nothing."""
+
+    @override
+    def note(self, name: str, data: bytes) -> None:
+        self._notes[name] = data
+
+    @override
+    def size(self, name: str) -> int:
+        return super().size(name) + len(self._late.get(name, b""))
+
+    @override
+    def read(self, name: str, offset: int = 0, size: int = -1) -> bytes:
+        raw = super().read(name, offset, size)
+        if name not in self._late:
+            return raw
+        start = max(0, offset - super().size(name))
+        return raw + self._late[name][start : None if size < 0 else start + size - len(raw)]
+
+    @override
+    def release(self, name: str) -> None:
+        self.flush()
+        super().release(name)
+
+    @override
+    def close(self) -> None:
+        self.flush()
+        super().close()
+
+    def flush(self) -> None:
+        for name, data in self._late.items():
+            super().append(name, bytes(data))
+        for name, note in self._notes.items():
+            super().note(name, note)
+        self._late.clear()
+        self._notes.clear()
 
 
-def no_confirm(app: str) -> None:
+class NoConfirm(Bus):
     """What is published counts as arrived at once, with the broker away too; and nothing is asked for again, as that
     would find what is lost. Shows when the broker is killed: purchases stop on their way. Breaks 4."""
-    publish = Bus.publish
-    speaking: set[asyncio.Future[None]] = set()
 
-    async def speak(self: Bus, messages: Sequence[Message]) -> None:
-        said = asyncio.ensure_future(publish(self, messages))
+    speaking: Final[set[asyncio.Future[None]]] = set()
+
+    @override
+    async def publish(self, messages: Sequence[Message]) -> None:
+        task = asyncio.ensure_future(self._speak(messages))
+        self.speaking.add(task)
+        task.add_done_callback(self.speaking.discard)
+
+    async def _speak(self, messages: Sequence[Message]) -> None:
+        said = asyncio.ensure_future(super().publish(messages))
         while self.connected and not said.done():
             await asyncio.wait({said}, timeout=LOOK_SECONDS)
         said.cancel()
         await asyncio.gather(said, return_exceptions=True)
 
-    async def say_and_go(self: Bus, messages: Sequence[Message]) -> None:
-        task = asyncio.ensure_future(speak(self, messages))
-        speaking.add(task)
-        task.add_done_callback(speaking.discard)
 
-    _replace(Bus, "publish", say_and_go)
-    no_nudge(app)
-
-
-def no_ack_last(app: str) -> None:
+class NoAckLast(Bus):
     """Whatever comes is acked before it is decided; and nothing is asked for again, as that would find what is lost.
     Shows when a service is killed with messages in its hands: these are gone. Breaks 4, and 5 for transacciones."""
-    receive, settle = Bus.receive, Bus.settle
 
-    async def ack_first(self: Bus, limit: int) -> list[Delivery]:
-        batch = await receive(self, limit)
-        await settle(self, batch, {})
+    @override
+    async def receive(self, limit: int) -> list[Delivery]:
+        batch = await super().receive(limit)
+        await super().settle(batch, {})
         await asyncio.sleep(HELD_SECONDS)
         return batch
 
-    async def only_dead_letters(self: Bus, batch: Sequence[Delivery], reasons: Mapping[Delivery, str]) -> None:
-        await settle(self, [], reasons)
-
-    _replace(Bus, "receive", ack_first)
-    _replace(Bus, "settle", only_dead_letters)
-    no_nudge(app)
+    @override
+    async def settle(self, batch: Sequence[Delivery], reasons: Mapping[Delivery, str]) -> None:
+        await super().settle([], reasons)
 
 
-def no_waiting_line(app: str) -> None:
+def no_waiting_line(domain: Domain[Any]) -> Domain[Any]:
     """Who asks for a token that is held is noted down as asked, and forgotten. Shows without any fault, when many want
     one token. Breaks 4: they never hear what became of it."""
-    reservar = tokens.reservar
 
-    def forget(token: tokens.Token | None, compra: CompraSolicitada) -> tokens.TokenDecision:
-        decision = reservar(token, compra)
-        waits = token is not None and decision.row is not None and len(decision.row.cola) > len(token.cola)
-        return Decision(token) if waits else decision
+    def forget(token: Token | None, message: Message) -> TokenDecision:
+        decision: TokenDecision = domain.decide(token, message)
+        if not isinstance(message, CompraSolicitada) or token is None or decision.row is None:
+            return decision
+        return Decision(token) if len(decision.row.cola) > len(token.cola) else decision
 
-    _replace(tokens, "reservar", forget)
+    return replace(domain, decide=forget) if domain.name == "tokens" else domain
 
 
-def no_epoch(app: str) -> None:
+class NoLock(MeasuredDisk):
+    """Locks nobody out."""
+
+    @override
+    def lock(self) -> bool:
+        return True
+
+
+class NoEpoch(JsonStore[Any]):
     """The lock locks nothing out and nobody looks for a writer that came later; and a second transacciones writes in
     the same folder from the first purchase on. Shows without any other fault: what the first one says goes on beside
     the books. Breaks 5, 7 and 8."""
-    process = JsonStore.process_batch
-    second: list[Process] = []
 
-    async def with_another(self: JsonStore[Any], batch: Sequence[Message]) -> Any:
-        if app == DOUBLED and not second and any(isinstance(message, CompraMessage) for message in batch):
+    second: Process | None = None
+
+    @override
+    def _check_epoch(self) -> None:
+        """Nobody came."""
+
+    @override
+    async def process_batch(self, batch: Sequence[Message]) -> list[Answer]:
+        doubled = self.domain.name == DOUBLED and SECOND not in os.environ
+        if doubled and self.second is None and any(isinstance(message, CompraMessage) for message in batch):
             known = segment_names(self.disk)
-            second.append(_start_second_writer())
+            self.second = _start_second_writer()
             # On a busy machine it takes seconds, and this one would be killed before there are two.
-            while second[0].code is None and segment_names(self.disk) == known:  # noqa: ASYNC110
+            while self.second.code is None and segment_names(self.disk) == known:  # noqa: ASYNC110
                 await asyncio.sleep(LOOK_SECONDS)
-        return await process(self, batch)
-
-    _replace(LocalDisk, "lock", lambda self: True)
-    _replace(JsonStore, "_check_epoch", lambda self: None)
-    if SECOND not in os.environ:
-        _replace(JsonStore, "process_batch", with_another)
+        return await super().process_batch(batch)
 
 
-def no_nudge(app: str) -> None:
+class NoNudge(Resender):
     """Nothing is ever asked for again, after a restart neither. Shows when the broker's disk is wiped with messages
     waiting, or compras is killed with the broker away: purchases under way stop. Breaks 4."""
 
-    async def silent(self: Resender) -> None:
+    @override
+    async def run(self) -> None:
         await asyncio.Event().wait()
 
-    _replace(Resender, "run", silent)
+
+@dataclass(frozen=True, slots=True)
+class Parts:
+    """What a service is put together from: a control has another one of these."""
+
+    disk: type[MeasuredDisk] = MeasuredDisk
+    store: type[JsonStore[Any]] = JsonStore
+    bus: type[Bus] = Bus
+    resender: type[Resender] = Resender
+    domain: Callable[[Domain[Any]], Domain[Any]] = lambda domain: domain
+
+    def app(self, service: Service[Any]) -> FastAPI:
+        service = replace(service, domain=self.domain(service.domain))
+        if service.extension is FrontDoor:
+            service = replace(service, extension=partial(FrontDoor, resender=self.resender))
+        return create_app(service, partial(open_json_store, on=self.disk, kind=self.store), self.bus)
 
 
 # By the names of `guarantees.py`.
-CONTROLS: Final[Mapping[str, Callable[[str], None]]] = {
-    "dedupe": no_dedupe,
-    "journal": no_journal,
-    "confirm": no_confirm,
-    "ack-last": no_ack_last,
-    "waiting-line": no_waiting_line,
-    "epoch": no_epoch,
-    "nudge": no_nudge,
+CONTROLS: Final[Mapping[str, Parts]] = {
+    "dedupe": Parts(store=NoDedupe),
+    "journal": Parts(disk=NoJournal),
+    "confirm": Parts(bus=NoConfirm, resender=NoNudge),
+    "ack-last": Parts(bus=NoAckLast, resender=NoNudge),
+    "waiting-line": Parts(domain=no_waiting_line),
+    "epoch": Parts(store=NoEpoch, disk=NoLock),
+    "nudge": Parts(resender=NoNudge),
 }
-# Set for the second writer of `epoch`, so that it starts no third.
-SECOND: Final = "CONTROL_SECOND_WRITER"
-
-
-class _WriteBehind:
-    """A disk that says that it has written, and writes later: a process that is killed takes the rest with it."""
-
-    def __init__(self) -> None:
-        self._pause: asyncio.TimerHandle | None = None
-        self._late: dict[str, bytearray] = {}
-        # How far a journal is synced is written down with what it speaks of: else it would be refused as damaged.
-        self._notes: dict[str, bytes] = {}
-        self._real = {name: getattr(LocalDisk, name) for name in ("append", "note", "size", "read", "release", "close")}
-
-    def install(self) -> None:
-        for name in self._real:
-            _replace(LocalDisk, name, _method(getattr(self, name)))
-        _replace(LocalDisk, "sync", _method(self.sync))
-
-    def append(self, disk: LocalDisk, name: str, data: bytes) -> None:
-        if self._pause:
-            self._pause.cancel()
-        self._pause = asyncio.get_running_loop().call_later(LATE_SECONDS, self.flush, disk)
-        self._late.setdefault(name, bytearray()).extend(data)
-
-    async def sync(self, disk: LocalDisk, name: str) -> None:
-        """Says so, and does nothing."""
-
-    def note(self, disk: LocalDisk, name: str, data: bytes) -> None:
-        self._notes[name] = data
-
-    def size(self, disk: LocalDisk, name: str) -> int:
-        return int(self._real["size"](disk, name)) + len(self._late.get(name, b""))
-
-    def read(self, disk: LocalDisk, name: str, offset: int = 0, size: int = -1) -> bytes:
-        raw: bytes = self._real["read"](disk, name, offset, size)
-        if name not in self._late:
-            return raw
-        start = max(0, offset - int(self._real["size"](disk, name)))
-        return raw + self._late[name][start : None if size < 0 else start + size - len(raw)]
-
-    def release(self, disk: LocalDisk, name: str) -> None:
-        self.flush(disk)
-        self._real["release"](disk, name)
-
-    def close(self, disk: LocalDisk) -> None:
-        self.flush(disk)
-        self._real["close"](disk)
-
-    def flush(self, disk: LocalDisk) -> None:
-        for name, data in self._late.items():
-            self._real["append"](disk, name, bytes(data))
-        for name, note in self._notes.items():
-            self._real["note"](disk, name, note)
-        self._late.clear()
-        self._notes.clear()
-
-
-def _method(function: Callable[..., Any]) -> Callable[..., Any]:
-    """A bound method of ours as a method of somebody else's class."""
-
-    def method(self: Any, *arguments: Any, **options: Any) -> Any:
-        return function(self, *arguments, **options)
-
-    return method
-
-
-def _replace(owner: Any, name: str, new: Any) -> None:
-    assert hasattr(owner, name), f"{owner} has no {name} any more: this control takes nothing away"
-    setattr(owner, name, new)
 
 
 def _start_second_writer() -> Process:
@@ -227,22 +247,16 @@ def _start_second_writer() -> Process:
 
 def main(arguments: Sequence[str]) -> None:
     """Run a service without what is named. Never returns."""
-    names = arguments[0].split(",") if arguments else []
-    strangers = [name for name in names if name not in CONTROLS]
-    if len(arguments) < 2 or strangers:
-        known = ", ".join(CONTROLS)
-        wrong = f"{strangers[0]!r} is no control: known are {known}" if strangers else f"controls: {known}"
-        sys.exit(
-            _usage(f"{wrong}\nusage: python -m loadgen.drill.controls NAME[,NAME] services.tokens.main:app [options]")
+    if len(arguments) < 2 or arguments[0] not in CONTROLS:
+        sys.stderr.write(
+            f"controls: {', '.join(CONTROLS)}\n"
+            "usage: python -m loadgen.drill.controls NAME services.tokens.main:app [uvicorn's options]\n"
         )
-    for name in names:
-        CONTROLS[name](arguments[1])
-    uvicorn.main(list(arguments[1:]))
-
-
-def _usage(text: str) -> int:
-    print(text, file=sys.stderr)
-    return 2
+        sys.exit(2)
+    name, app, *options = arguments
+    module: Any = import_module(app.partition(":")[0])
+    module.app = CONTROLS[name].app(module.SERVICE)
+    uvicorn.main([app, *options])
 
 
 if __name__ == "__main__":

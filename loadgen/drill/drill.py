@@ -16,7 +16,7 @@ import aiohttp
 from loadgen.audit.text import Unreadable
 from loadgen.audit.verdict import Verdict
 from loadgen.drill import faults
-from loadgen.drill.certificate import Certificate, Judged
+from loadgen.drill.drill_report import DrillReport, Judged
 from loadgen.drill.faults import SCENARIOS, Fault, Happened, Target
 from loadgen.drill.footprint import Footprint
 from loadgen.drill.pods import KubeTarget, front_door
@@ -28,9 +28,8 @@ from loadgen.load.crew import Crew, crew
 from loadgen.load.journal import journal_of
 from loadgen.load.load import Load
 from loadgen.load.meter import Meter
-from loadgen.load.mixes import MIXES, Stock
-from loadgen.load.plan import Plan
-from loadgen.load.prepare import prepared
+from loadgen.load.plan import Plan, prepared
+from loadgen.load.workloads import WORKLOADS, Fixture
 from ops.cluster import Cluster, KubeError
 from ops.i18n import Text
 from ops.running import Running
@@ -53,7 +52,7 @@ State = dict[str, Any]
 
 
 @dataclass(frozen=True, slots=True)
-class Order:
+class DrillConfig:
     """What is to be done. `folder` is for all that the drill writes.
 
     `here`: harm the shop that runs in this folder; `kube`: the one in this cluster; neither: one of the drill's own.
@@ -79,17 +78,17 @@ class Order:
     must_break: frozenset[int] = frozenset()
     # Processes that send the load.
     workers: int = 1
-    # Each adds its rows and reasons to the certificate.
+    # Each adds its rows and reasons to the drill's report.
     judges: Sequence[Judge] = ()
 
     @property
     def load_seconds(self) -> float:
         return self.purchases / self.rate
 
-    def stock(self) -> Stock:
+    def fixture(self) -> Fixture:
         """What the load needs, however late its faults come; ids from 1 on."""
-        usual = MIXES[self.mix].stock(self.most)
-        return Stock.of(self.buyers or len(usual.buyers), self.tokens or len(usual.tokens), usual.saldo)
+        usual = WORKLOADS[self.mix].fixture(self.most)
+        return Fixture.of(self.buyers or len(usual.buyers), self.tokens or len(usual.tokens), usual.saldo)
 
     @property
     def most(self) -> int:
@@ -101,8 +100,8 @@ class Order:
         late = min(sum(each) + AFTER_SECONDS, max(ALL_LATE_SECONDS, self.load_seconds))
         return self.purchases + round(late * self.rate)
 
-    def plan(self, stock: Stock) -> Plan:
-        return Plan(self.mix, stock, self.seed, self.rate, self.most, self.workers)
+    def plan(self, fixture: Fixture) -> Plan:
+        return Plan(self.mix, fixture, self.seed, self.rate, self.most, self.workers)
 
     def faults(self) -> list[Fault]:
         planned = faults.plan(self.scenario, self.seed, self.load_seconds, self.down_seconds, self.every_seconds)
@@ -124,36 +123,36 @@ class Drilled:
     data: Path | None = None
 
 
-async def drill(order: Order, tell: Callable[[str, Meter | None], None]) -> Certificate:
+async def drill(config: DrillConfig, tell: Callable[[str, Meter | None], None]) -> DrillReport:
     """Do it. `tell` hears what happens, and then the meter of the load under way.
 
     Raises LocalError and NodeError when there is no shop to drill, NotQuiet when it cannot be prepared, WorkerDied.
     """
-    order.folder.mkdir(parents=True, exist_ok=True)
-    async with _shop(order, tell) as shop:
+    config.folder.mkdir(parents=True, exist_ok=True)
+    async with _shop(config, tell) as shop:
         meter, footprint = Meter(), Footprint()
-        journals = [journal_of(order.folder, number) for number in range(1, order.workers + 1)]
+        journals = [journal_of(config.folder, number) for number in range(1, config.workers + 1)]
         async with Client(shop.url, journals[0], shop.operator_token) as client:
             tell("registering buyers and tokens ...", None)
-            plan = order.plan(await prepared(client, order.stock()))
-            async with crew(plan, order.folder, shop.url, shop.operator_token) as workers:
-                happened, left = await _under_load(order, client, workers, shop, (meter, footprint), tell)
+            plan = config.plan(await prepared(client, config.fixture()))
+            async with crew(plan, config.folder, shop.url, shop.operator_token) as workers:
+                happened, left = await _under_load(config, client, workers, shop, (meter, footprint), tell)
         tell("auditing ...", None)
         verdict, unread = await _audited(shop, journals)
-        return Certificate(
-            scenario=order.scenario,
-            mix=order.mix,
-            seed=order.seed,
-            rate=order.rate,
-            without=order.without,
-            must_break=order.must_break,
+        return DrillReport(
+            scenario=config.scenario,
+            mix=config.mix,
+            seed=config.seed,
+            rate=config.rate,
+            without=config.without,
+            must_break=config.must_break,
             meter=meter,
             faults=happened,
             verdict=verdict,
             left=left,
             footprint=footprint,
             unread=unread,
-            judged=[await judge(journals) for judge in order.judges],
+            judged=[await judge(journals) for judge in config.judges],
         )
 
 
@@ -166,9 +165,9 @@ async def _audited(shop: Drilled, journals: Sequence[Path]) -> tuple[Verdict, st
 
 
 @asynccontextmanager
-async def _shop(order: Order, tell: Callable[[str, Meter | None], None]) -> AsyncIterator[Drilled]:
-    if order.kube is not None:
-        cluster = order.kube
+async def _shop(config: DrillConfig, tell: Callable[[str, Meter | None], None]) -> AsyncIterator[Drilled]:
+    if config.kube is not None:
+        cluster = config.kube
         async with front_door(cluster) as url:
             yield Drilled(
                 url,
@@ -176,13 +175,13 @@ async def _shop(order: Order, tell: Callable[[str, Meter | None], None]) -> Asyn
                 KubeTarget(cluster),
                 lambda journals: asyncio.to_thread(reconcile_cluster, cluster, journals),
             )
-    elif order.here is not None:
-        yield _of_this_machine(order.here, LocalTarget(order.here))
+    elif config.here is not None:
+        yield _of_this_machine(config.here, LocalTarget(config.here))
     else:
         tell("starting a shop of its own ...", None)
-        proxied = SCENARIOS[order.scenario].proxied
-        async with own_shop(order.folder, without=order.without, proxied=proxied) as proxy:
-            data = order.folder / "data"
+        proxied = SCENARIOS[config.scenario].proxied
+        async with own_shop(config.folder, without=config.without, proxied=proxied) as proxy:
+            data = config.folder / "data"
             yield _of_this_machine(data, LocalTarget(data, proxy), SEEDS)
 
 
@@ -194,7 +193,7 @@ def _of_this_machine(data: Path, target: Target, seeds: Path | None = None) -> D
 
 
 async def _under_load(
-    order: Order,
+    config: DrillConfig,
     client: Client,
     workers: Crew,
     shop: Drilled,
@@ -204,21 +203,21 @@ async def _under_load(
     meter, footprint = measures
     load = Load(client, meter)
     async with load.measured(), _beside(_progress(meter, tell), footprint.follow(shop.data)):
-        harm = asyncio.create_task(_harm(order, workers, shop.target))
+        harm = asyncio.create_task(_harm(config, workers, shop.target))
         try:
             await workers.send(load)
             happened = await harm
         finally:
             harm.cancel()
-        left = await _quiet(client, load, order.patience_seconds)
+        left = await _quiet(client, load, config.patience_seconds)
     return happened, left
 
 
-async def _harm(order: Order, workers: Crew, target: Target) -> Sequence[Happened]:
+async def _harm(config: DrillConfig, workers: Crew, target: Target) -> Sequence[Happened]:
     """Carry out the faults. The load goes on until they are done, and a little longer."""
-    happened = await faults.carry_out(order.faults(), target)
+    happened = await faults.carry_out(config.faults(), target)
     after = max((one.over for one in happened), default=0.0) + AFTER_SECONDS
-    workers.stop_at(min(order.most, max(order.purchases, workers.due_by(after))))
+    workers.stop_at(min(config.most, max(config.purchases, workers.due_by(after))))
     return happened
 
 

@@ -10,6 +10,8 @@ from pathlib import Path
 from statistics import median
 from typing import Any, Final
 
+import psutil
+
 from loadgen.load.rows import Row, row
 from ops.running import LocalError, Running
 
@@ -28,7 +30,7 @@ class Sample:
 
 @dataclass(frozen=True, slots=True)
 class Footprint:
-    """Samples in their order, one a second. None are taken where there is no /proc."""
+    """Samples in their order, one a second."""
 
     samples: list[Sample] = field(default_factory=list)
 
@@ -37,8 +39,8 @@ class Footprint:
 
         None: the processes are elsewhere.
         """
-        while data and Path("/proc/self/status").exists():
-            with suppress(LocalError, OSError):
+        while data:
+            with suppress(LocalError, psutil.Error):
                 running = Running.read(data)
                 self.samples.append(held([running.pid, *running.pids.values()]))
             await asyncio.sleep(SAMPLE_SECONDS)
@@ -51,7 +53,7 @@ class Footprint:
         return middle(self.samples[:count]), middle(self.samples[-count:])
 
     def rows(self) -> list[Row]:
-        """For the certificate."""
+        """For the drill's report."""
         if (found := self.quarters()) is None:
             return []
         first, last = found
@@ -71,19 +73,15 @@ class Footprint:
 
 
 def held(pids: Sequence[int]) -> Sample:
-    """What these processes hold together. Raises OSError when one of them has ended."""
-    memory = sum(memory_bytes(pid) for pid in pids)
-    return Sample(memory, sum(1 for pid in pids for _ in Path(f"/proc/{pid}/fd").iterdir()))
+    """What these processes hold together. Raises psutil.Error when one of them has ended."""
+    return Sample(sum(map(memory_bytes, pids)), sum(psutil.Process(pid).num_fds() for pid in pids))
 
 
 def memory_bytes(pid: int) -> int:
-    """Resident. Raises OSError when the process has ended."""
-    status = Path(f"/proc/{pid}/status").read_text(encoding="utf-8")
-    for line in status.splitlines():
-        if line.startswith("VmRSS:"):
-            return int(line.split()[1]) * 1024
-    # Dead, and its parent has not asked for its exit code yet.
-    raise ProcessLookupError(f"process {pid} has ended")
+    """Resident. Raises psutil.Error when the process has ended, also while nobody has asked for its exit code."""
+    if resident := int(psutil.Process(pid).memory_info().rss):
+        return resident
+    raise psutil.ZombieProcess(pid)
 
 
 def middle(samples: Sequence[Sample]) -> Sample:

@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from loadgen.audit.text import Unreadable
-from loadgen.drill.certificate import Judged
+from loadgen.drill.drill_report import Judged
 from loadgen.load.rows import Row
 from ops.console import Speaker
 from ops.i18n import Text, say
@@ -97,7 +97,7 @@ def judged(journals: Sequence[Path], *, alone: bool, seconds: float = TOKEN_SECO
 
 
 def judge(*, alone: bool) -> Callable[[Sequence[Path]], Awaitable[Judged]]:
-    """For a drill's certificate."""
+    """For the drill's report."""
 
     async def judging(journals: Sequence[Path]) -> Judged:
         try:

@@ -19,7 +19,6 @@ from loadgen.drill.faults import BROKER, POLL_SECONDS, Fault, FaultFailed, kill_
 from loadgen.drill.proxy import Proxy
 from loadgen.load.clock import CLOCK
 from ops.i18n import Text
-from ops.process import is_ours
 from ops.running import LocalError, Running, kill_process
 
 # RabbitMQ takes about 6 s to come back, and far longer on a machine with other work.
@@ -142,10 +141,8 @@ class LocalTarget:
         deadline = time.monotonic() + PATIENCE_SECONDS
         while True:
             running = Running.read(self._data)
-            pid = running.pids.get(victim)
-            mark = str(running.data) if victim == BROKER else f"services.{victim}.main"
-            if pid is not None and is_ours(pid, mark):
-                return pid
+            if running.lives(victim):
+                return running.pids[victim]
             if time.monotonic() > deadline:
                 raise FaultFailed(Text("there was no {victim} in {seconds:.0f} s", victim, PATIENCE_SECONDS))
             await asyncio.sleep(POLL_SECONDS)

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Final
 
 from loadgen.load.clock import CLOCK
-from loadgen.load.frames import Order, Progress, frame, heard
+from loadgen.load.frames import Assignment, Progress, frame, heard
 from loadgen.load.journal import journal_of
 from loadgen.load.load import Load
 from loadgen.load.meter import Meter
@@ -76,7 +76,7 @@ class Crew:
             )
             self.processes.append(process)
             assert process.stdin is not None
-            process.stdin.write(frame(Order(number, self.plan, url, operator_token, journal, CLOCK.ahead_seconds)))
+            process.stdin.write(frame(Assignment(number, self.plan, url, operator_token, journal, CLOCK.ahead_seconds)))
         for place in range(len(self.processes)):
             await self._heard(place)
 

@@ -16,7 +16,7 @@ LENGTH_BYTES: Final = 8
 
 
 @dataclass(frozen=True, slots=True)
-class Order:
+class Assignment:
     """For the `number`th worker. `ahead_seconds` is the clock's of the process that started it."""
 
     number: int

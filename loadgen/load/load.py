@@ -12,7 +12,7 @@ from loadgen.load.client import Client, ClientLimit
 from loadgen.load.clock import CLOCK
 from loadgen.load.follow import Follower
 from loadgen.load.meter import Meter
-from loadgen.load.mixes import Ask
+from loadgen.load.workloads import BuyRequest
 from ops.i18n import Text
 
 # A buyer who gets no answer, or a 503, asks again after so long, or once others are answered, and gives up at last.
@@ -67,7 +67,7 @@ class Load:
             await self._follower.catch_up()
 
     async def send(
-        self, asks: Iterable[Ask], rate: float, *, start: float | None = None, first: int = 0, step: int = 1
+        self, asks: Iterable[BuyRequest], rate: float, *, start: float | None = None, first: int = 0, step: int = 1
     ) -> None:
         """Send so many a second, and return when each is accepted, rejected or given up.
 
@@ -91,7 +91,7 @@ class Load:
             await asyncio.sleep(POLL_SECONDS)
         return not self.meter.unfinished
 
-    async def _request(self, ask: Ask, due: float) -> None:
+    async def _request(self, ask: BuyRequest, due: float) -> None:
         self.meter.sends(due, CLOCK.now())
         status, told = await self._sent(ask)
         while status in (None, 503):
@@ -103,7 +103,7 @@ class Load:
                 status, told = await self._sent(ask)
         self._answered(ask, due, status, told)
 
-    async def _sent(self, ask: Ask) -> tuple[int | None, Any]:
+    async def _sent(self, ask: BuyRequest) -> tuple[int | None, Any]:
         try:
             status, told = await self._asked(ask)
         except ClientLimit as limit:
@@ -113,12 +113,12 @@ class Load:
         self._door.answered(status)
         return status, told
 
-    async def _asked(self, ask: Ask) -> tuple[int | None, Any]:
+    async def _asked(self, ask: BuyRequest) -> tuple[int | None, Any]:
         if ask.bad:
             return await self._client.ask_badly(ask.bad.body, ask.bad.headers)
         return await self._client.ask(ask.usuario, ask.token, key=ask.key, precio_maximo=ask.precio_maximo)
 
-    def _answered(self, ask: Ask, due: float, status: int | None, told: Any) -> None:
+    def _answered(self, ask: BuyRequest, due: float, status: int | None, told: Any) -> None:
         about = told.get("id") if isinstance(told, dict) else None
         if status not in (200, 202):
             self.meter.rejects(CLOCK.now())
@@ -130,7 +130,7 @@ class Load:
             self.meter.wrong.append(wrong)
 
 
-def _wrong(ask: Ask, status: int | None, told: Any) -> str | None:
+def _wrong(ask: BuyRequest, status: int | None, told: Any) -> str | None:
     """What no shop should answer, as a sentence."""
     what = Text(ask.bad.wrong if ask.bad else "a good request")
     # 422 is also what a key gets that was used for something else.

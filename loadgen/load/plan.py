@@ -1,11 +1,12 @@
-"""What a load is to send, and which process sends what of it."""
+"""What a load is to send, which process sends what of it, and what must be in the shop before."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from loadgen.load.mixes import Ask, Stock, asks
+from loadgen.load.client import Client
+from loadgen.load.workloads import BuyRequest, Fixture, requests
 
 
 @dataclass(slots=True)
@@ -14,17 +15,24 @@ class Plan:
     while they are sent."""
 
     mix: str
-    stock: Stock
+    fixture: Fixture
     seed: int
     rate: float
     until: int
     workers: int = 1
 
-    def share(self, worker: int) -> Iterator[Ask]:
+    def share(self, worker: int) -> Iterator[BuyRequest]:
         """Every n-th request of n workers, from the 1st worker on."""
-        requests = asks(self.mix, self.stock, self.seed)
-        for number, ask in enumerate(requests):
+        for number, ask in enumerate(requests(self.mix, self.fixture, self.seed)):
             if number >= self.until:
                 return
             if number % self.workers == worker - 1:
                 yield ask
+
+
+async def prepared(client: Client, fixture: Fixture) -> Fixture:
+    """Register buyers and tokens with ids that nobody has yet. Raises NotQuiet."""
+    users, tokens = await client.get("/usuarios"), await client.get("/tokens")
+    fixture = fixture.behind(max((user["id"] for user in users), default=0), max((t["id"] for t in tokens), default=0))
+    await client.prepare(users=fixture.buyers, tokens=fixture.tokens, saldo=fixture.saldo, precio=fixture.precio)
+    return fixture

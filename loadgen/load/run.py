@@ -10,8 +10,7 @@ from loadgen.load.crew import crew
 from loadgen.load.journal import JOURNAL
 from loadgen.load.load import PATIENCE_SECONDS, Load
 from loadgen.load.meter import Meter
-from loadgen.load.plan import Plan
-from loadgen.load.prepare import prepared
+from loadgen.load.plan import Plan, prepared
 from loadgen.terminal import Progress
 
 
@@ -19,7 +18,7 @@ async def run(plan: Plan, folder: Path, url: str, token: str, meter: Meter, prog
     """Whether all that was accepted came to its end. Writes the clients' journals. Raises UserError."""
     async with Client(url, folder / JOURNAL, token) as client:
         progress.tell("registering buyers and tokens ...", None)
-        plan.stock = await prepared(client, plan.stock)
+        plan.fixture = await prepared(client, plan.fixture)
         load = Load(client, meter)
         async with crew(plan, folder, url, token) as workers, load.measured():
             watching = asyncio.create_task(progress.watch(meter))

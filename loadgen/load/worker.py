@@ -1,8 +1,8 @@
 """One more process of a load: sends its share, and hands its meter to the process that started it.
 
-`python -m loadgen.load.worker` hears an Order, then the instant at which to start, then where to stop, as often as that
-changes; it says READY, how far it is, and its meter (`frames.py`). Its stdin ends with whoever started it, and so does
-it.
+`python -m loadgen.load.worker` hears an Assignment, then the instant at which to start, then where to stop, as often as
+that changes; it says READY, how far it is, and its meter (`frames.py`). Its stdin ends with whoever started it, and so
+does it.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from typing import Any, Final
 
 from loadgen.load.client import Client
 from loadgen.load.clock import CLOCK
-from loadgen.load.frames import READY, Order, Progress, frame, heard
+from loadgen.load.frames import READY, Assignment, Progress, frame, heard
 from loadgen.load.load import Load
 from loadgen.load.meter import Meter
 
@@ -25,9 +25,9 @@ async def work() -> None:
     reader = asyncio.StreamReader()
     protocol = asyncio.StreamReaderProtocol(reader)
     await asyncio.get_running_loop().connect_read_pipe(lambda: protocol, sys.stdin.buffer)
-    order: Order = await heard(reader)
-    CLOCK.ahead_seconds = order.ahead_seconds
-    plan, meter, me = order.plan, Meter(), asyncio.current_task()
+    mine: Assignment = await heard(reader)
+    CLOCK.ahead_seconds = mine.ahead_seconds
+    plan, meter, me = mine.plan, Meter(), asyncio.current_task()
     assert me is not None
 
     async def listen() -> None:
@@ -37,13 +37,13 @@ async def work() -> None:
         except asyncio.IncompleteReadError:
             me.cancel()
 
-    async with Client(order.url, order.journal, order.operator_token) as client:
+    async with Client(mine.url, mine.journal, mine.operator_token) as client:
         await client.know_shop()
         _say(READY)
         start: float = await heard(reader)
         beside = [asyncio.create_task(listen()), asyncio.create_task(_tell(meter))]
         await Load(client, meter).send(
-            plan.share(order.number), plan.rate, start=start, first=order.number - 1, step=plan.workers
+            plan.share(mine.number), plan.rate, start=start, first=mine.number - 1, step=plan.workers
         )
         for task in beside:
             task.cancel()

@@ -12,11 +12,12 @@ from pydantic.alias_generators import to_camel
 
 from broker.messages import AltaMessage, CompraSolicitada
 from services.compras.domain import Asunto, finished
-from services.compras.requests import WAIT_LIMIT_SECONDS, FrontDoor
+from services.compras.forwarding import WAIT_LIMIT_SECONDS
+from services.compras.front_door import FrontDoor
 from services.compras.views import vista
+from services.shared.http.bodies import json_bytes, runtime_of
 from services.shared.http.openapi import RETRY_AFTER, header, problems
 from services.shared.http.problems import Problem
-from services.shared.http.responses import json_bytes, runtime_of
 from services.shared.runtime import Runtime
 
 MAX_KEY: Final = 255
@@ -85,11 +86,11 @@ def wait_seconds(request: Request) -> float:
 
 async def accepted(request: Request, message: CompraSolicitada | AltaMessage, place: str, key: str) -> Response:
     """202 with where to look, or 200 when it has reached its end already."""
-    door = door_of(request)
-    row = await door.accept(message)
+    acceptance = door_of(request).acceptance
+    row = await acceptance.accept(message)
     headers = {"Location": f"/{place}/{message.subject}", "Idempotency-Key": key}
     if seconds := wait_seconds(request):
-        await door.finish(message.subject, seconds)
+        await acceptance.finish(message.subject, seconds)
         row = await runtime_of(request).store.row(message.subject) or row
         headers["Preference-Applied"] = f"wait={seconds:g}"
     if finished(row):
@@ -102,7 +103,7 @@ async def found(request: Request, subject: str, kind: type[Asunto], name: str) -
     row = await runtime.store.row(subject)
     if row is None and runtime.processor and not runtime.store.leads:
         # It may be so new that this replica has not read of it yet.
-        answer = await door_of(request).at_the_writer(request)
+        answer = await door_of(request).forwarding.at_the_leader(request)
         if answer is not None:
             return answer
         row = await runtime.store.row(subject)

@@ -14,10 +14,11 @@ from broker.messages import MAX_ID, CompraSolicitada, Id, Money, compra_id
 from services.compras.answers import ASKED, Body, accepted, door_of, found, idempotency_key, kept, not_there
 from services.compras.domain import Compra, finished
 from services.compras.schemas import CompraVista, EstadoVisto
+from services.compras.status import shop_state
 from services.compras.views import vista
+from services.shared.http.bodies import json_bytes, page, read_body, runtime_of
 from services.shared.http.openapi import LINK, documented, problems
-from services.shared.http.problems import Problem, read_body
-from services.shared.http.responses import json_bytes, page, runtime_of
+from services.shared.http.problems import Problem
 from services.shared.views import PICTURE, TokenEntero, TokenVisto, TransaccionVista, UsuarioVisto
 
 MAX_LIMITE: Final = 1_000
@@ -52,14 +53,14 @@ async def comprar(request: Request) -> Response:
     """
     key, door = idempotency_key(request), door_of(request)
     solicitud = await read_body(request, Solicitud)
-    if (answer := await door.at_the_writer(request, key)) is not None:
+    if (answer := await door.forwarding.at_the_leader(request, key)) is not None:
         return answer
     message = CompraSolicitada(
         compra_id=compra_id(solicitud.usuario_id, key),
         usuario_id=solicitud.usuario_id,
         token_id=solicitud.token_id,
         precio_maximo=solicitud.precio_maximo,
-        fecha=door.fecha(),
+        fecha=door.acceptance.fecha(),
     )
     return await accepted(request, message, "compras", key)
 
@@ -153,12 +154,12 @@ async def compra_eventos(request: Request, compra_id: str, desde: Desde = None) 
 
 @routes.get("/estado", summary="The services, the queues, the broker", responses={200: {"model": EstadoVisto}})
 async def estado(request: Request) -> Response:
-    return json_bytes(await door_of(request).estado())
+    return json_bytes(await shop_state(runtime_of(request), door_of(request).forwarding, door_of(request).chaos))
 
 
 async def _passed_on(request: Request) -> Response:
     service = {"imagenes": "tokens"}.get(name := request.url.path.split("/")[1], name)
-    return await door_of(request).read_from(service, request.url.path, request.url.query)
+    return await door_of(request).forwarding.read_from(service, request.url.path, request.url.query)
 
 
 def _path(name: str, kind: str = "integer") -> dict[str, Any]:

@@ -1,6 +1,6 @@
 """Knocking a service down, for the page's button: the same as the command that is shown beside it.
 
-A port with one place behind it for each place that Zoco runs in; `place_of` reads the setting.
+A port with one place behind it for each place that Zoco runs in; `chaos_of` reads the setting.
 """
 
 from __future__ import annotations
@@ -9,14 +9,14 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Final, Protocol
 
-from services.compras.chaos_cluster import ClusterPlace, account_of_this_pod
-from services.compras.chaos_local import LocalPlace
+from services.compras.chaos_cluster import ClusterChaos, account_of_this_pod
+from services.compras.chaos_local import LocalChaos
 from services.shared.http.problems import Problem
 
 MAX_SECONDS: Final = 120.0
 
 
-class Place(Protocol):
+class Chaos(Protocol):
     """Where the services run."""
 
     names: Sequence[str]
@@ -24,23 +24,23 @@ class Place(Protocol):
     def command(self, name: str) -> str:
         """What a person would type for the same."""
 
-    async def knock_down(self, name: str, seconds: float) -> str:
+    async def kill(self, name: str, seconds: float) -> str:
         """Kill it, for real; who it was. Raises Problem (503) when there is nothing to kill just now."""
 
 
-def place_of(setting: str | None) -> Place | None:
+def chaos_of(setting: str | None) -> Chaos | None:
     """None: switched off. Raises WrongSetting."""
     if setting is None:
         return None
     if setting == "cluster":
-        return ClusterPlace(account_of_this_pod())
-    return LocalPlace(Path(setting.removeprefix("local:")))
+        return ClusterChaos(account_of_this_pod())
+    return LocalChaos(Path(setting.removeprefix("local:")))
 
 
-async def knock_down(place: Place | None, name: str, seconds: float) -> dict[str, str]:
+async def knock_down(chaos: Chaos | None, name: str, seconds: float) -> dict[str, str]:
     """What the button does. Raises Problem (403, 404, 503)."""
-    if place is None:
+    if chaos is None:
         raise Problem(403, "knocking down is off: set ZOCO_KNOCK_DOWN, as `zoco up` and k8s/components/knock-down do")
-    if name not in place.names:
-        raise Problem(404, f"there is no {name} to knock down: it is one of {', '.join(place.names)}")
-    return {"derribado": name, "quien": await place.knock_down(name, seconds), "orden": place.command(name)}
+    if name not in chaos.names:
+        raise Problem(404, f"there is no {name} to knock down: it is one of {', '.join(chaos.names)}")
+    return {"derribado": name, "quien": await chaos.kill(name, seconds), "orden": chaos.command(name)}

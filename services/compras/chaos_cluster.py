@@ -33,7 +33,7 @@ def account_of_this_pod() -> Account:
         ) from None
 
 
-class ClusterPlace:
+class ClusterChaos:
     """The pods of this account's namespace."""
 
     names: Sequence[str] = (*SERVICES, "rabbitmq")
@@ -45,7 +45,7 @@ class ClusterPlace:
     def command(self, name: str) -> str:
         return f"kubectl -n {self._account.namespace} delete pod -l {_selector(name)} --grace-period=0 --force"
 
-    async def knock_down(self, name: str, seconds: float) -> str:
+    async def kill(self, name: str, seconds: float) -> str:
         """Every pod that has not ended. `seconds` cannot be chosen here."""
         try:
             async with aiohttp.ClientSession(

@@ -21,7 +21,7 @@ BROKER: Final = "rabbitmq"
 PID: Final = re.compile(r"pid \d+")
 
 
-class LocalPlace:
+class LocalChaos:
     """The processes of the `zoco up` in this folder."""
 
     names: Sequence[str] = (*SERVICES, BROKER)
@@ -33,7 +33,7 @@ class LocalPlace:
         """Also where this shop is kept: without, it would be another one's, or nobody's."""
         return f"zoco kill {name} --for {DEFAULT_SECONDS:g} --data {shlex.quote(str(self._data))}"
 
-    async def knock_down(self, name: str, seconds: float) -> str:
+    async def kill(self, name: str, seconds: float) -> str:
         """Who was killed. The answer of a front door that kills itself is lost with it."""
         kill = ("-m", "zoco", "kill", name, "--for", f"{seconds:g}", "--data", str(self._data))
         # It outlives whom it kills, and says so in a language that is known here.

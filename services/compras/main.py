@@ -9,9 +9,9 @@ from fastapi import APIRouter
 from services.compras.api import comprar
 from services.compras.api import routes as buyers_routes
 from services.compras.domain import DOMAIN
+from services.compras.front_door import FrontDoor
 from services.compras.operator_api import routes as operator_routes
 from services.compras.page import routes as page_routes
-from services.compras.requests import FrontDoor
 from services.shared.http.app import create_app
 from services.shared.runtime import Service
 

@@ -26,9 +26,9 @@ from broker.messages import (
 from services.compras.answers import ASKED, Body, accepted, door_of, found, idempotency_key, kept
 from services.compras.domain import Alta
 from services.compras.schemas import AltaVista
+from services.shared.http.bodies import json_bytes, read_body
 from services.shared.http.openapi import OPERATORS, documented, problems
-from services.shared.http.problems import Operator, Problem, read_body
-from services.shared.http.responses import json_bytes
+from services.shared.http.problems import Operator, Problem
 
 # So many tokens are put up for sale by one request; as text they fill most of what a body may be.
 MAX_CATALOGO: Final = 100
@@ -124,7 +124,7 @@ async def alta_catalogo(request: Request, _: Operator) -> Response:
     if times > 1:
         raise Problem(422, f"token {token_id} is in the list twice: say once what is to be shown of it")
     key = idempotency_key(request)
-    if (answer := await door_of(request).at_the_writer(request, key)) is not None:
+    if (answer := await door_of(request).forwarding.at_the_leader(request, key)) is not None:
         return answer
     altas = await asyncio.gather(
         *(
@@ -150,7 +150,7 @@ async def alta_catalogo(request: Request, _: Operator) -> Response:
 
 async def _alta(request: Request, model: type[AltaMessage], **fields: Any) -> Response:
     key = idempotency_key(request)
-    if (answer := await door_of(request).at_the_writer(request, key)) is not None:
+    if (answer := await door_of(request).forwarding.at_the_leader(request, key)) is not None:
         return answer
     return await _entered(request, key, f"operador:{key}", request.url.path.removesuffix("/recargas"), model, **fields)
 
@@ -159,5 +159,5 @@ async def _entered(
     request: Request, key: str, name: str, whose: str, model: type[AltaMessage], **fields: Any
 ) -> Response:
     """One entry, which has its id by `name`, about the user or token with the path `whose`."""
-    fecha = door_of(request).fecha_alta(whose)
+    fecha = door_of(request).acceptance.fecha_alta(whose)
     return await accepted(request, model(alta_id=str(uuid5(NAMESPACE, name)), fecha=fecha, **fields), "altas", key)

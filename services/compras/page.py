@@ -11,9 +11,9 @@ from fastapi.responses import FileResponse, PlainTextResponse
 
 from services.compras.chaos import MAX_SECONDS, knock_down
 from services.compras.chaos_local import DEFAULT_SECONDS
+from services.shared.http.bodies import runtime_of
 from services.shared.http.openapi import OPERATORS, Vista, problems
 from services.shared.http.problems import Operator, Problem
-from services.shared.http.responses import runtime_of
 
 WEB: Final = Path(__file__).with_name("web")
 SHOWN: Final = {".css", ".js", ".svg"}
@@ -106,4 +106,4 @@ async def derribo(
     ] = DEFAULT_SECONDS,
 ) -> dict[str, Any]:
     """Off unless ZOCO_KNOCK_DOWN says where: `zoco up` switches it on."""
-    return await knock_down(runtime_of(request).extension.place, servicio, segundos)
+    return await knock_down(runtime_of(request).extension.chaos, servicio, segundos)

@@ -13,9 +13,9 @@ from msgspec.json import encode
 
 from services.rebuild.rebuilding import NotRebuilt
 from services.rebuild.run import Rebuild
+from services.shared.http.bodies import runtime_of
 from services.shared.http.openapi import OPERATORS, problems
 from services.shared.http.problems import Operator, Problem, unavailable
-from services.shared.http.responses import runtime_of
 from services.shared.runtime import Runtime
 
 log = structlog.get_logger()

@@ -96,13 +96,13 @@ def _second(since_1970: int) -> str:
 class Runtime(Generic[Row]):
     """One running process of a service."""
 
-    def __init__(self, service: Service[Row], settings: Settings, open_store: OpenStore) -> None:
+    def __init__(self, service: Service[Row], settings: Settings, open_store: OpenStore, bus: type[Bus] = Bus) -> None:
         self.service = service
         self.settings = settings
         self.name = service.domain.name
         self.metrics = Metrics()
         self.store: Store[Row] = open_store(service.domain, settings, self.metrics, self._now)
-        self.bus = self._bus()
+        self.bus = self._connected(bus)
         self.processor = Processor(self.store, self.bus, self.metrics, batch_limit=settings.batch) if self.bus else None
         # The loop takes messages from now on.
         self.writing = asyncio.Event()
@@ -117,12 +117,12 @@ class Runtime(Generic[Row]):
     def _now(self) -> str:
         return self.extension.now() if self.extension else utc_now()
 
-    def _bus(self) -> Bus | None:
+    def _connected(self, bus: type[Bus]) -> Bus | None:
         url = self.settings.rabbitmq_url
         if url is None:
             return None
         options = BusOptions(prefetch=self.settings.prefetch)
-        return Bus(url.get_secret_value(), self.service.domain.name, options=options, now=utc_now)
+        return bus(url.get_secret_value(), self.service.domain.name, options=options, now=utc_now)
 
     @property
     def ready(self) -> bool:

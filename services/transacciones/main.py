@@ -11,9 +11,9 @@ from fastapi import APIRouter, Query, Request, Response
 
 from broker.messages import MAX_ID, Message
 from services.shared.http.app import create_app
+from services.shared.http.bodies import json_bytes, json_lines, page, runtime_of
 from services.shared.http.openapi import LINK, problems
 from services.shared.http.problems import Problem
-from services.shared.http.responses import json_bytes, json_lines, page, runtime_of
 from services.shared.runtime import Runtime, Service
 from services.shared.views import TransaccionVista
 from services.transacciones.domain import DOMAIN, Libro, public

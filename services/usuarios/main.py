@@ -10,9 +10,9 @@ from pydantic import BaseModel, ConfigDict, TypeAdapter
 
 from broker.messages import Id, Message, Money, Nombre, UsuarioRegistrado
 from services.shared.http.app import create_app
+from services.shared.http.bodies import Limite, json_bytes, runtime_of
 from services.shared.http.openapi import problems
 from services.shared.http.problems import Problem
-from services.shared.http.responses import Limite, json_bytes, runtime_of
 from services.shared.runtime import Runtime, Service
 from services.shared.seed import SEED_FECHA, seed_id
 from services.shared.views import UsuarioVisto

@@ -30,7 +30,7 @@ from broker.messages import (
     compra_id,
 )
 from services.compras import domain as compras
-from services.compras.requests import _asks_the_same
+from services.compras.acceptance import _asks_the_same
 from services.compras.views import novedad, vista
 from services.shared.journal.disk import LocalDisk
 from services.shared.journal.store import JsonStore

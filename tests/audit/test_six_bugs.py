@@ -14,7 +14,7 @@ import pytest
 from shop_builders import ZOCO, Shop, start
 
 from loadgen.load.client import Client
-from loadgen.load.mixes import MIXES, Ask, asks
+from loadgen.load.workloads import WORKLOADS, BuyRequest, requests
 
 HERE = Path(__file__).parent
 PURCHASES = 400
@@ -61,10 +61,10 @@ def found(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
 
 async def drilled(shop: Shop) -> None:
     """So many purchases, with transacciones killed again and again while they are under way."""
-    stock = MIXES["normal"].stock(PURCHASES)
+    fixture = WORKLOADS["normal"].fixture(PURCHASES)
     async with shop.client() as client:
-        await client.prepare(users=stock.buyers, tokens=stock.tokens, saldo=stock.saldo, precio=stock.precio)
-        wanted = list(asks("normal", stock, 16, PURCHASES))
+        await client.prepare(users=fixture.buyers, tokens=fixture.tokens, saldo=fixture.saldo, precio=fixture.precio)
+        wanted = list(requests("normal", fixture, 16, PURCHASES))
         part = PURCHASES // (KILLS + 1)
         for first in range(0, PURCHASES, part):
             if first:
@@ -73,10 +73,10 @@ async def drilled(shop: Shop) -> None:
         await client.quiet()
 
 
-async def bought(client: Client, wanted: list[Ask]) -> None:
+async def bought(client: Client, wanted: list[BuyRequest]) -> None:
     places = asyncio.Semaphore(AT_ONCE)
 
-    async def one(ask: Ask) -> None:
+    async def one(ask: BuyRequest) -> None:
         async with places:
             await client.buy(ask.usuario, ask.token, key=ask.key, precio_maximo=ask.precio_maximo)
 

@@ -19,7 +19,7 @@ from shop_builders import replica
 from loadgen.load.client import Client
 from loadgen.load.load import Load
 from loadgen.load.meter import Meter
-from loadgen.load.mixes import Ask, Stock
+from loadgen.load.workloads import BuyRequest, Fixture
 
 STEPS = ["solicitada", "reservada", "pagada", "confirmada", "registrada"]
 MAX_BYTES = 150_000
@@ -368,11 +368,11 @@ WATCH = """() => {
 
 
 async def test_nothing_flickers_at_two_hundred_events_a_second(shop: Any, opened: Open) -> None:
-    stock = Stock.of(5, 700, 10**6).behind(5_000, 5_000)
+    fixture = Fixture.of(5, 700, 10**6).behind(5_000, 5_000)
     async with shop.client() as client:
-        await client.prepare(users=stock.buyers, tokens=stock.tokens, saldo=stock.saldo, precio=1)
+        await client.prepare(users=fixture.buyers, tokens=fixture.tokens, saldo=fixture.saldo, precio=1)
         here: Opened = await opened()
-        wanted = [Ask(f"flicker-{token}", stock.buyers[token % 5], token) for token in stock.tokens]
+        wanted = [BuyRequest(f"flicker-{token}", fixture.buyers[token % 5], token) for token in fixture.tokens]
         buying = asyncio.create_task(Load(client, Meter()).send(wanted, 60))
         # The first few are shown one by one, and the ones that follow as a crowd.
         await expect(here.page.locator("#crowd")).to_be_visible()

@@ -28,7 +28,7 @@ from loadgen.drill.reconcile import reconcile_cluster
 from loadgen.load.client import Client
 from loadgen.load.load import Load as Requests
 from loadgen.load.meter import Meter
-from loadgen.load.mixes import Ask
+from loadgen.load.workloads import BuyRequest
 from ops.cluster import Cluster
 
 ROOT: Final = Path(__file__).parents[2]
@@ -206,12 +206,12 @@ class Load:
         # How long the last of them wait for their answers is not about the rate.
         self.rate = self.meter.arrived / max(self._asked_until - started, 1)
 
-    def _asks(self) -> Iterator[Ask]:
+    def _asks(self) -> Iterator[BuyRequest]:
         for number in count():
             if self._stop.is_set():
                 return
             self._asked_until = time.monotonic()
-            yield Ask(str(uuid4()), self.first + number % BUYERS, self.first + number % self.tokens)
+            yield BuyRequest(str(uuid4()), self.first + number % BUYERS, self.first + number % self.tokens)
 
     async def _readers(self) -> None:
         async with asyncio.TaskGroup() as reads:

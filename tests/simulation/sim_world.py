@@ -21,8 +21,9 @@ from sim_loop import PROCESS, Killed, Loop, Process, Stuck
 
 from broker.messages import CompraSolicitada, Message, SaldoRecargado, TokenPublicado, UsuarioRegistrado, compra_id
 from broker.services import SERVICES
+from services.compras import acceptance
 from services.compras import domain as compras
-from services.compras import requests as front
+from services.compras.front_door import FrontDoor
 from services.compras.resend import Resender
 from services.compras.views import vista
 from services.shared import processor as loop_module
@@ -47,7 +48,7 @@ QUIET_SECONDS = 900.0
 
 # Making the adapters of a row takes longer than a whole world; they have no state.
 journal_rows.RowCodec = functools.cache(RowCodec)  # type: ignore[misc,assignment]
-front.utc_now = lambda: PROCESS.get().now()
+acceptance.utc_now = lambda: PROCESS.get().now()
 
 
 @dataclass
@@ -150,7 +151,7 @@ class Pod(Process):
             store=self.store, settings=settings, bus=None, processor=self.loop, writing=self.writing, doubt=None,
             metrics=SimpleNamespace(registry=CollectorRegistry()),
         )  # fmt: skip
-        self.door = runtime.extension = front.FrontDoor(runtime)
+        self.door = runtime.extension = FrontDoor(runtime)
         self.store.watch(self.door.heard)
         self.store._now = self.door.now
         self.door.resender = Resender(
@@ -165,8 +166,8 @@ class Pod(Process):
     async def answer(self, make: Any, entry: bool) -> tuple[int, dict[str, Any]]:
         """What an HTTP client is told."""
         try:
-            fecha = self.door.fecha_alta(whose(make(SEED_FECHA))) if entry else self.door.fecha()
-            row = await self.door.accept(make(fecha))
+            fecha = self.door.acceptance.fecha_alta(whose(make(SEED_FECHA))) if entry else self.door.acceptance.fecha()
+            row = await self.door.acceptance.accept(make(fecha))
         except Problem as problem:
             return problem.status, {"detail": problem.detail}
         return 200 if compras.finished(row) else 202, vista(row)

@@ -14,7 +14,7 @@ from sim_disk import SimDisk
 from sim_world import simulate
 
 from broker.messages import AltaAplicada, SaldoReservado
-from services.compras import requests as front
+from services.compras import acceptance
 from services.compras.clock import MonotonicClock
 from services.compras.resend import Resender
 from services.shared.decision import Decision
@@ -235,7 +235,7 @@ def snapshot_without_shelf(patch: pytest.MonkeyPatch) -> None:
 
 
 def another_body_accepted(patch: pytest.MonkeyPatch) -> None:
-    patch.setattr(front, "_asks_the_same", lambda row, message: True)
+    patch.setattr(acceptance, "_asks_the_same", lambda row, message: True)
 
 
 def full_line_never_said(patch: pytest.MonkeyPatch) -> None:

@@ -38,14 +38,12 @@ LONG_FILES = {
     "loadgen/audit/selling.py": 337,
     "loadgen/audit/showing.py": 308,
     "loadgen/bench/sides.py": 304,
-    "ops/supervisor.py": 379,
-    "services/compras/requests.py": 330,
+    "ops/supervisor.py": 401,
 }
 LONG_CLASSES = {
-    "Bus": 428,
-    "Certificate": 214,
-    "FrontDoor": 236,
-    "Local": 289,
+    "Bus": 440,
+    "DrillReport": 214,
+    "Local": 313,
     "Meter": 220,
     "Selling": 275,
     "Showing": 218,
@@ -146,17 +144,17 @@ def test_the_picture_of_a_purchases_states_is_that_of_their_table() -> None:
 
 
 def test_the_page_lists_every_error() -> None:
-    errors = {"Exception"}
+    known = {"Exception"}
     defined: dict[str, str] = {}
     # An error of an error: as often as it takes.
     for _ in range(3):
         for path, tree in TREES.items():
             for one in ast.walk(tree):
                 bases = {ast.unparse(base) for base in one.bases} if isinstance(one, ast.ClassDef) else set()
-                if isinstance(one, ast.ClassDef) and bases & errors and not one.name.startswith("_"):
+                if isinstance(one, ast.ClassDef) and bases & known and not one.name.startswith("_"):
                     defined[one.name] = str(path)
-                    errors.add(one.name)
-    assert {name.strip("`"): where.strip("`") for name, where, _ in table("errors")} == defined
+                    known.add(one.name)
+    assert dict(pair for errors, _ in table("errors") for pair in re.findall(r"`(\w+)` `([\w/.]+)`", errors)) == defined
 
 
 DOCUMENTS = sorted(

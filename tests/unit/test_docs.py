@@ -13,7 +13,7 @@ from prometheus_client import Metric
 from broker.messages import TokenPublicado
 from loadgen.audit.verdict import PROMISES
 from services.compras.domain import DOMAIN as COMPRAS
-from services.compras.requests import FrontDoor
+from services.compras.front_door import FrontDoor
 from services.shared.journal.disk import LocalDisk
 from services.shared.journal.store import JsonStore, open_json_store
 from services.shared.runtime import Runtime, Service

@@ -16,8 +16,9 @@ from pydantic import BaseModel
 from structlog.testing import capture_logs
 
 from services.shared.http.app import create_app
+from services.shared.http.bodies import read_body
 from services.shared.http.edge import BODY_BYTES
-from services.shared.http.problems import Problem, read_body, unavailable
+from services.shared.http.problems import Problem, unavailable
 from services.shared.metrics import Metrics
 from services.shared.runtime import Service
 from services.tokens.domain import DOMAIN

@@ -6,13 +6,13 @@ from dataclasses import replace
 from random import Random
 
 from loadgen.audit.verdict import Verdict
-from loadgen.drill.certificate import Certificate
+from loadgen.drill.drill_report import DrillReport
 from loadgen.drill.exposure import by_kind, exposed, meetings
 from loadgen.drill.faults import BROKER, NETWORK, Fault, Happened, Kind
 from loadgen.drill.footprint import Footprint
 from loadgen.load.meter import Meter
 
-CERTIFICATE = Certificate(
+REPORT = DrillReport(
     scenario="all",
     mix="normal",
     seed=7,
@@ -119,9 +119,9 @@ def test_the_counts_are_those_of_looking_at_every_purchase_and_every_fault() -> 
 def test_a_fault_that_met_no_purchase_proved_nothing_and_the_drill_fails() -> None:
     load = meter(a=(0, 1.1, 2), b=(3, 3.1, 3.2), long_after=(50, 50.1, 50.2))
     met, met_none = fault("kill", "tokens", 1), fault("kill", "usuarios", 20)
-    fine = replace(CERTIFICATE, meter=load, faults=[met])
+    fine = replace(REPORT, meter=load, faults=[met])
     assert (fine.reasons, fine.exit_code) == ([], 0)
-    found = replace(CERTIFICATE, meter=load, faults=[met, met_none])
+    found = replace(REPORT, meter=load, faults=[met, met_none])
     assert [one.purchases for one in found.met] == [1, 0]
     assert found.reasons == ["20.0 s: kill usuarios: it met no purchase, and proved nothing"]
     assert dict(found.rows())["proved nothing"] == "1 faults met no purchase"
@@ -131,7 +131,7 @@ def test_a_fault_that_met_no_purchase_proved_nothing_and_the_drill_fails() -> No
 
 def test_a_kill_with_no_later_sale_fails_and_in_a_mix_with_nothing_left_to_sell_one_with_no_later_end() -> None:
     load = meter(a=(0, 1, 9), refused=(10, 10.1, 10.3))
-    found = replace(CERTIFICATE, meter=load, faults=[fault("kill", "tokens", 5)])
+    found = replace(REPORT, meter=load, faults=[fault("kill", "tokens", 5)])
     assert found.reasons == ["5.0 s: kill tokens: nothing was sold after it"]
     assert dict(found.rows())["not back"] == "1 faults: nothing was sold after it"
     assert found.as_json()["faults"][0]["back"] is False
@@ -143,7 +143,7 @@ def test_a_kill_with_no_later_sale_fails_and_in_a_mix_with_nothing_left_to_sell_
 
 def test_what_0_means_is_said_of_the_purchases_that_met_a_fault_and_of_nothing_else() -> None:
     load = meter(**{f"p{number}": (number, number + 0.05, number + 1.2) for number in range(1000)})
-    found = replace(CERTIFICATE, meter=load, faults=[fault("kill", "tokens", 500.15), fault("kill", BROKER, 700.15)])
+    found = replace(REPORT, meter=load, faults=[fault("kill", "tokens", 500.15), fault("kill", BROKER, 700.15)])
     rows = found.rows()
     assert dict(rows)["accepted"] == "1,000: sold 1,000, refused 0"
     assert dict(rows)["what 0 means"].startswith("none of 6 purchases under way")
@@ -164,6 +164,6 @@ def test_only_this_loads_purchases_count() -> None:
     for number in range(24):
         load.ends(f"somebody else's {number}", 1.5, sold=True)
     assert (load.sold, load.refused, len(load.purchases)) == (1, 0, 1)
-    found = replace(CERTIFICATE, meter=load, faults=[fault("kill", "tokens", 0.5)])
+    found = replace(REPORT, meter=load, faults=[fault("kill", "tokens", 0.5)])
     assert found.exposed.purchases == 1
     assert dict(found.rows())["accepted"] == "1: sold 1, refused 0"

@@ -21,8 +21,8 @@ from loadgen.load.clock import CLOCK
 from loadgen.load.crew import WorkerDied, crew
 from loadgen.load.load import Load
 from loadgen.load.meter import Meter
-from loadgen.load.mixes import Ask, Stock
 from loadgen.load.plan import Plan
+from loadgen.load.workloads import BuyRequest, Fixture
 from tests.unit.test_client import no_more_descriptors
 
 
@@ -44,8 +44,8 @@ async def front_door(answer: bytes | None = None) -> AsyncIterator[str]:
         yield str(server.make_url("")).rstrip("/")
 
 
-def asked(count: int) -> Iterator[Ask]:
-    return (Ask(f"key {number}", 1, number) for number in range(count))
+def asked(count: int) -> Iterator[BuyRequest]:
+    return (BuyRequest(f"key {number}", 1, number) for number in range(count))
 
 
 @pytest.mark.parametrize(
@@ -70,7 +70,7 @@ async def test_a_strange_answer_to_a_good_request_is_a_finding_and_no_traceback(
 async def test_a_client_whose_loop_stands_still_was_too_slow_and_says_by_how_much() -> None:
     meter = Meter()
 
-    def stuck() -> Iterator[Ask]:
+    def stuck() -> Iterator[BuyRequest]:
         for number, ask in enumerate(asked(130)):
             if number == 120:
                 time.sleep(0.5)
@@ -101,7 +101,7 @@ async def test_used_up_descriptors_are_the_clients_own_and_the_request_is_sent_a
 
 
 def plan(count: int, rate: float, workers: int) -> Plan:
-    return Plan("normal", Stock.of(10, 100, 10_000), 7, rate, count, workers)
+    return Plan("normal", Fixture.of(10, 100, 10_000), 7, rate, count, workers)
 
 
 @pytest.mark.parametrize("workers", [1, 2, 3])

@@ -11,10 +11,11 @@ from dataclasses import replace
 from html import escape
 from pathlib import Path
 
+import psutil
 import pytest
 
 from loadgen.audit.verdict import Verdict
-from loadgen.drill.certificate import Certificate, Judged, meaning, upper_bound
+from loadgen.drill.drill_report import DrillReport, Judged, meaning, upper_bound
 from loadgen.drill.explain import block
 from loadgen.drill.faults import Fault, Happened
 from loadgen.drill.footprint import Footprint, Sample, held
@@ -30,8 +31,8 @@ def bought(meter: Meter, about: str, due: float, accepted: float, ended: float, 
     meter.ends(about, ended, sold=sold)
 
 
-def certificate(meter: Meter, verdict: Verdict, *faults: Happened, left: str | None = None) -> Certificate:
-    return Certificate(
+def drill_report(meter: Meter, verdict: Verdict, *faults: Happened, left: str | None = None) -> DrillReport:
+    return DrillReport(
         scenario="transacciones",
         mix="normal",
         seed=7,
@@ -173,7 +174,7 @@ def test_a_client_that_sends_when_it_should_claims_its_latencies() -> None:
 def test_a_client_that_was_too_slow_says_so_and_claims_no_latency_anywhere(lags: list[float], says: str) -> None:
     meter = sending(100, lags)
     assert any(limit.startswith("the client was too slow") and says in limit for limit in meter.limits)
-    as_json = certificate(meter, Verdict(), killed(101, 101.5)).as_json()
+    as_json = drill_report(meter, Verdict(), killed(101, 101.5)).as_json()
     load = as_json["load"]
     assert load["client"]["limits"] == meter.limits
     for name in ("acceptSeconds", "endSeconds", "longestPauseSeconds", "drainSeconds"):
@@ -181,7 +182,7 @@ def test_a_client_that_was_too_slow_says_so_and_claims_no_latency_anywhere(lags:
     assert all(second["accept"] is None and second["end"] is None for second in load["seconds"])
     assert as_json["recoverySeconds"] == [{"victim": "tokens", "back": True, "seconds": None}]
     assert as_json["faults"][0]["backSeconds"] is None
-    rows = certificate(meter, Verdict(), killed(101, 101.5)).rows()
+    rows = drill_report(meter, Verdict(), killed(101, 101.5)).rows()
     assert [value for name, value in rows if name == "NO LATENCY"] == meter.limits
     assert not {"POST to 202", "POST to end", "services back", "longest pause"} & dict(rows).keys()
     page = html("drill", meter, [], rows)
@@ -227,35 +228,35 @@ def test_the_quantiles_of_few_values_are_among_them() -> None:
     assert quantiles([4.0, 1.0, 2.0, 3.0]) == {"p50": 2.0, "p99": 4.0, "max": 4.0}
 
 
-def test_a_certificate_holds_only_if_something_was_sold_and_nothing_is_wrong() -> None:
+def test_a_drill_report_holds_only_if_something_was_sold_and_nothing_is_wrong() -> None:
     meter = Meter()
-    assert certificate(meter, Verdict()).reasons == ["nothing was sold, so nothing was proved"]
+    assert drill_report(meter, Verdict()).reasons == ["nothing was sold, so nothing was proved"]
     bought(meter, "a", 0, 1, 2)
-    assert certificate(meter, Verdict()).holds
+    assert drill_report(meter, Verdict()).holds
     broken = Verdict()
     broken.breach(3, "token 1", "sold twice")
-    assert certificate(meter, broken).reasons == ["promise 3 is broken: a token has at most one buyer"]
+    assert drill_report(meter, broken).reasons == ["promise 3 is broken: a token has at most one buyer"]
     unchecked = Verdict(unchecked={8: "the services were not asked"})
-    assert not certificate(meter, unchecked).holds
+    assert not drill_report(meter, unchecked).holds
     missed = Happened(Fault(1, "kill", "tokens"), 0, 0, "there was no tokens to kill")
-    assert not certificate(meter, Verdict(), missed).holds
-    assert certificate(meter, Verdict(), left="not quiet after 1 s").reasons == ["not quiet after 1 s"]
-    unread = replace(certificate(meter, Verdict()), unread="the books cannot be read: no")
+    assert not drill_report(meter, Verdict(), missed).holds
+    assert drill_report(meter, Verdict(), left="not quiet after 1 s").reasons == ["not quiet after 1 s"]
+    unread = replace(drill_report(meter, Verdict()), unread="the books cannot be read: no")
     assert unread.reasons == ["the books cannot be read: no"]
     assert not {"lost", "doubled", "oversold", "money"} & dict(unread.rows()).keys()
-    judged = replace(certificate(meter, Verdict()), judged=[Judged("judge", [("judge", "no")], ["it says no"], 7)])
+    judged = replace(drill_report(meter, Verdict()), judged=[Judged("judge", [("judge", "no")], ["it says no"], 7)])
     assert judged.reasons == ["it says no"]
     assert dict(judged.rows())["judge"] == "no"
     assert judged.as_json()["judge"] == 7
     meter.wrong.append("no JSON was answered 500")
-    assert certificate(meter, Verdict()).reasons == ["no JSON was answered 500 (1 times)"]
+    assert drill_report(meter, Verdict()).reasons == ["no JSON was answered 500 (1 times)"]
 
 
 def test_what_a_drill_without_a_guarantee_shows_is_one_of_three_and_never_that_all_is_well() -> None:
     meter = Meter()
     bought(meter, "a", 0, 1, 2)
     broken = Verdict()
-    without = replace(certificate(meter, broken), without="dedupe", must_break=frozenset({9}))
+    without = replace(drill_report(meter, broken), without="dedupe", must_break=frozenset({9}))
     assert (without.missed, without.exit_code, without.holds) == (False, 3, False)
     assert without.reasons == [f"without dedupe: {without.outcome}"]
     assert "IT WAS NOT MISSED: the audit is blind" in dict(without.rows())["without"]
@@ -274,8 +275,8 @@ def test_what_a_drill_without_a_guarantee_shows_is_one_of_three_and_never_that_a
     broken.breach(9, "a", "acted twice")
     assert (without.missed, without.exit_code, without.holds) == (True, 1, False)
     assert without.outcome == "it was missed by its own promise: the drill fails, as it should"
-    assert certificate(meter, broken).missed is None
-    assert certificate(meter, broken).exit_code == 1
+    assert drill_report(meter, broken).missed is None
+    assert drill_report(meter, broken).exit_code == 1
 
 
 def killed(began: float, over: float, victim: str = "tokens") -> Happened:
@@ -288,18 +289,18 @@ def test_requests_that_were_given_up_are_a_row_and_a_reason_to_fail() -> None:
     for _ in range(197):
         meter.arrives(0)
         meter.abandons(120)
-    found = certificate(meter, Verdict())
+    found = drill_report(meter, Verdict())
     assert (found.holds, found.exit_code) == (False, 1)
     assert found.reasons == ["197 requests were given up: not accepted in 120 s"]
     assert dict(found.rows())["given up"] == "197"
 
 
-def test_a_certificate_tells_recovery_of_services_and_of_the_broker_apart() -> None:
+def test_a_drill_report_tells_recovery_of_services_and_of_the_broker_apart() -> None:
     meter = Meter()
     for second in range(20):
         bought(meter, str(second), second, second + 0.1, second + 0.2)
     kills = [killed(5.0, 5.0), killed(9.15, 9.15, "rabbitmq")]
-    found = certificate(meter, Verdict(), *kills)
+    found = drill_report(meter, Verdict(), *kills)
     assert [round(item["seconds"], 2) for item in found.as_json()["recoverySeconds"]] == [0.2, 1.05]
     rows = dict(found.rows())
     assert "200 ms" in rows["services back"]
@@ -369,8 +370,8 @@ def test_what_a_process_holds_is_what_the_kernel_says(tmp_path: Path) -> None:
     assert after.memory_bytes - before.memory_bytes > len(block) / 2
 
 
-def test_what_a_dead_process_holds_that_nobody_waited_for_is_an_error_of_the_system() -> None:
+def test_what_a_dead_process_holds_that_nobody_waited_for_is_an_error() -> None:
     with subprocess.Popen(["true"]) as dead:
         os.waitid(os.P_PID, dead.pid, os.WEXITED | os.WNOWAIT)
-        with pytest.raises(ProcessLookupError):
+        with pytest.raises(psutil.Error):
             held([os.getpid(), dead.pid])

@@ -10,6 +10,7 @@ from fastapi import FastAPI
 from msgspec import Struct
 from starlette.staticfiles import StaticFiles
 
+from broker.amqp.bus import Bus
 from services.rebuild.routes import routes as rebuild_routes
 from services.shared.http.edge import EdgeApp
 from services.shared.http.ops_routes import routes
@@ -23,15 +24,18 @@ from services.shared.store import Damaged, OpenStore
 Row = TypeVar("Row", bound=Struct)
 
 
-def create_app(service: Service[Row], open_store: OpenStore = open_json_store) -> FastAPI:
-    """The ASGI application of a service. Settings, store and broker are touched when it starts, not before."""
+def create_app(service: Service[Row], open_store: OpenStore = open_json_store, bus: type[Bus] = Bus) -> FastAPI:
+    """The ASGI application of a service. Settings, store and broker are touched when it starts, not before.
+
+    Tests hand in another store, and the drill parts that break a promise.
+    """
 
     @contextlib.asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         try:
             settings = read_settings()
             configure_logs(service.domain.name, settings.log)
-            runtime = Runtime(service, settings, open_store)
+            runtime = Runtime(service, settings, open_store, bus)
             app.state.runtime = runtime
             await runtime.start()
             app.state.drain = GracefulShutdown(settings.drain_seconds)

@@ -11,9 +11,9 @@ from fastapi.openapi.docs import get_swagger_ui_html
 from fastapi.responses import JSONResponse, StreamingResponse
 
 from broker.services import Service
+from services.shared.http.bodies import runtime_of
 from services.shared.http.openapi import OPERATORS, Vista, problems
 from services.shared.http.problems import Operator
-from services.shared.http.responses import runtime_of
 from services.shared.runtime import Runtime
 
 # So much of the journal is read at a time for whoever asks for its records.

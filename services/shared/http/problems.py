@@ -5,21 +5,19 @@ from __future__ import annotations
 import hmac
 from collections.abc import Mapping
 from http.client import responses
-from typing import Annotated, Any, TypeVar
+from typing import Annotated, Any
 
 import msgspec
 import structlog
 from fastapi import Depends, Request, Response
 from fastapi.exceptions import RequestValidationError
 from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
-from pydantic import BaseModel, ValidationError
 from starlette.exceptions import HTTPException
 
 log = structlog.get_logger()
 
 BUG = "a bug in the service: its log has the details"
 MEDIA_TYPE = "application/problem+json"
-Body = TypeVar("Body", bound=BaseModel)
 
 
 class Problem(Exception):
@@ -52,18 +50,6 @@ class Problem(Exception):
 def unavailable(detail: str, retry_seconds: int = 1) -> Problem:
     """Nothing is wrong with the request: try the same again after so many seconds."""
     return Problem(503, detail, headers={"Retry-After": str(retry_seconds)})
-
-
-async def read_body(request: Request, model: type[Body]) -> Body:
-    """The request's JSON body, read in one go. Raises Problem (415, 422)."""
-    kind = request.headers.get("content-type", "").split(";")[0].strip().lower()
-    if kind != "application/json":
-        sent = f"{kind} cannot be read" if kind else "the content type is missing"
-        raise Problem(415, f"{sent}: add the header 'Content-Type: application/json'")
-    try:
-        return model.model_validate_json(await request.body())
-    except ValidationError as error:
-        raise invalid(error.errors(include_url=False, include_input=False)) from error
 
 
 def invalid(errors: Any) -> Problem:

@@ -46,7 +46,7 @@ NEVER: Final = 1 << 62
 
 
 @dataclass(slots=True)
-class _Batch(Generic[Row]):
+class Batch(Generic[Row]):
     """Decisions that are not on the disk yet, and that nobody can see."""
 
     first: int
@@ -134,7 +134,7 @@ class JsonStore(Writer[Row]):
             # Whoever was replaced meanwhile only thinks that its book ends where it stopped.
             self._check_epoch()
             raise
-        pending: _Batch[Row] = _Batch(self.seq + 1, max(self.now(), self.time))
+        pending: Batch[Row] = Batch(self.seq + 1, max(self.now(), self.time))
         pending.heard = written(known.items())
         answers = [self._decide(message, pending) for message in batch]
         try:
@@ -159,7 +159,7 @@ class JsonStore(Writer[Row]):
                 await self._rotate()
         return answers
 
-    def _decide(self, message: Message, pending: _Batch[Row]) -> Answer:
+    def _decide(self, message: Message, pending: Batch[Row]) -> Answer:
         name = dedup_key(message.subject)
         known = pending.dedup.get(name) or self._dedup.get(name, 0)
         if known & BIT[message.type]:
@@ -181,7 +181,7 @@ class JsonStore(Writer[Row]):
             pending.words[dedup_key(word.subject)] = word
         return Answer(decision.messages)
 
-    def _last_words(self, name: int, known: int, pending: _Batch[Row]) -> tuple[Message, ...]:
+    def _last_words(self, name: int, known: int, pending: Batch[Row]) -> tuple[Message, ...]:
         if name in pending.dedup:
             return (pending.words[name],) if name in pending.words else ()
         if not (at := last_word_of(known)) or "type" not in (word := self.word(at)):
@@ -196,7 +196,7 @@ class JsonStore(Writer[Row]):
         old: Row | None,
         new: Row | None,
         messages: Sequence[Message],
-        pending: _Batch[Row],
+        pending: Batch[Row],
     ) -> Entry[Row]:
         """Write the line of a decision, and say where everything will stand in it."""
         change = self._change(old, new)
@@ -227,7 +227,7 @@ class JsonStore(Writer[Row]):
         whole = new is not None and change is not None and self.domain.finished(new)
         return Entry(message.subject, message.type, key, new, change_at, whole, words)
 
-    def _origin(self, message: Message, pending: _Batch[Row]) -> bytes:
+    def _origin(self, message: Message, pending: Batch[Row]) -> bytes:
         """Whose record the message came from, and what of it nobody else keeps; in the first record of a batch, what is
         known of all books now."""
         known = sender(origin := message.heights.partition(" ")[0]) is not None
@@ -250,7 +250,7 @@ class JsonStore(Writer[Row]):
         return change or None
 
 
-class _Measured(LocalDisk):
+class MeasuredDisk(LocalDisk):
     """A disk whose syncs are timed."""
 
     def __init__(self, folder: Path, metrics: Metrics) -> None:
@@ -263,11 +263,17 @@ class _Measured(LocalDisk):
 
 
 def open_json_store(
-    domain: Domain[Row], settings: Settings, metrics: Metrics, now: Callable[[], str]
-) -> JsonStore[Row]:
+    domain: Domain[Any],
+    settings: Settings,
+    metrics: Metrics,
+    now: Callable[[], str],
+    *,
+    on: type[MeasuredDisk] = MeasuredDisk,
+    kind: type[JsonStore[Any]] = JsonStore,
+) -> JsonStore[Any]:
     """The store of a running service: in ZOCO_DATA, with its readable file. Raises OSError."""
-    disk = _Measured(settings.data or ROOT / ".zoco" / domain.name, metrics)
-    store = JsonStore(disk, domain, now, snapshot_bytes=settings.snapshot_bytes)
+    disk = on(settings.data or ROOT / ".zoco" / domain.name, metrics)
+    store = kind(disk, domain, now, snapshot_bytes=settings.snapshot_bytes)
     store.view = view_of(store, disk.folder / f"{domain.name}.json")
     metrics.torn.set_function(lambda: store.torn_bytes)
     return store

@@ -1,4 +1,4 @@
-"""Answers: JSON encoded in one go, and lists that come in pages."""
+"""Bodies: JSON, read or encoded in one go, and lists that come in pages."""
 
 from __future__ import annotations
 
@@ -8,7 +8,11 @@ from urllib.parse import urlencode
 
 import msgspec
 from fastapi import Query, Request, Response
+from pydantic import BaseModel, ValidationError
 
+from services.shared.http.problems import Problem, invalid
+
+Body = TypeVar("Body", bound=BaseModel)
 Line = TypeVar("Line")
 # How many rows of a list somebody wants to see.
 Limite = Annotated[int | None, Query(ge=1, le=10_000, description="The first so many by id; unless told, all")]
@@ -17,6 +21,18 @@ Limite = Annotated[int | None, Query(ge=1, le=10_000, description="The first so 
 def runtime_of(request: Request) -> Any:
     """The running service that answers this request."""
     return request.app.state.runtime
+
+
+async def read_body(request: Request, model: type[Body]) -> Body:
+    """The request's JSON body, read in one go. Raises Problem (415, 422)."""
+    kind = request.headers.get("content-type", "").split(";")[0].strip().lower()
+    if kind != "application/json":
+        sent = f"{kind} cannot be read" if kind else "the content type is missing"
+        raise Problem(415, f"{sent}: add the header 'Content-Type: application/json'")
+    try:
+        return model.model_validate_json(await request.body())
+    except ValidationError as error:
+        raise invalid(error.errors(include_url=False, include_input=False)) from error
 
 
 def page(

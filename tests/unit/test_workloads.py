@@ -8,50 +8,50 @@ import pytest
 
 from loadgen.drill import faults
 from loadgen.drill.faults import SCENARIOS
-from loadgen.load.mixes import MIXES, NOBODY, asks
+from loadgen.load.workloads import NOBODY, WORKLOADS, requests
 
 COUNT = 2_000
 
 
-@pytest.mark.parametrize("mix", MIXES)
+@pytest.mark.parametrize("mix", WORKLOADS)
 def test_a_seed_always_gives_the_same_requests_and_another_seed_gives_others(mix: str) -> None:
-    stock = MIXES[mix].stock(COUNT)
-    first = list(asks(mix, stock, 7, COUNT))
+    fixture = WORKLOADS[mix].fixture(COUNT)
+    first = list(requests(mix, fixture, 7, COUNT))
     assert len(first) == COUNT
-    assert list(asks(mix, stock, 7, COUNT)) == first
-    assert list(asks(mix, stock, 8, COUNT)) != first
+    assert list(requests(mix, fixture, 7, COUNT)) == first
+    assert list(requests(mix, fixture, 8, COUNT)) != first
 
 
-@pytest.mark.parametrize("mix", MIXES)
+@pytest.mark.parametrize("mix", WORKLOADS)
 def test_requests_are_for_the_buyers_and_tokens_of_the_stock_wherever_their_ids_begin(mix: str) -> None:
-    stock = MIXES[mix].stock(COUNT).behind(5_000, 70_000)
-    for ask in asks(mix, stock, 1, COUNT):
-        assert ask.token in stock.tokens
-        assert ask.usuario in stock.buyers or ask.usuario >= NOBODY
+    fixture = WORKLOADS[mix].fixture(COUNT).behind(5_000, 70_000)
+    for ask in requests(mix, fixture, 1, COUNT):
+        assert ask.token in fixture.tokens
+        assert ask.usuario in fixture.buyers or ask.usuario >= NOBODY
 
 
 def test_normal_buyers_want_much_and_meet_now_and_then() -> None:
-    stock = MIXES["normal"].stock(COUNT)
-    wanted = Counter(ask.token for ask in asks("normal", stock, 1, COUNT))
-    assert len(wanted) > 0.9 * len(stock.tokens)
+    fixture = WORKLOADS["normal"].fixture(COUNT)
+    wanted = Counter(ask.token for ask in requests("normal", fixture, 1, COUNT))
+    assert len(wanted) > 0.9 * len(fixture.tokens)
     assert sum(count > 1 for count in wanted.values()) > 100
 
 
 def test_a_flood_is_thousands_of_buyers_on_one_token() -> None:
-    found = list(asks("flood", MIXES["flood"].stock(COUNT), 1, COUNT))
+    found = list(requests("flood", WORKLOADS["flood"].fixture(COUNT), 1, COUNT))
     assert {ask.token for ask in found} == {1}
     assert len({ask.usuario for ask in found}) == COUNT
 
 
 def test_the_broke_want_more_than_they_can_pay() -> None:
-    stock = MIXES["broke"].stock(COUNT)
-    wanted = Counter(ask.usuario for ask in asks("broke", stock, 1, COUNT))
-    assert sum(count * stock.precio > stock.saldo for count in wanted.values()) > 0.9 * len(stock.buyers)
+    fixture = WORKLOADS["broke"].fixture(COUNT)
+    wanted = Counter(ask.usuario for ask in requests("broke", fixture, 1, COUNT))
+    assert sum(count * fixture.precio > fixture.saldo for count in wanted.values()) > 0.9 * len(fixture.buyers)
 
 
 def test_retries_repeat_keys_sometimes_with_another_body() -> None:
     bodies: dict[str, set[tuple[int, int | None]]] = {}
-    found = list(asks("retry", MIXES["retry"].stock(COUNT), 1, COUNT))
+    found = list(requests("retry", WORKLOADS["retry"].fixture(COUNT), 1, COUNT))
     for ask in found:
         bodies.setdefault(ask.key, set()).add((ask.token, ask.precio_maximo))
     assert len(bodies) < COUNT * 2 // 3
@@ -59,7 +59,7 @@ def test_retries_repeat_keys_sometimes_with_another_body() -> None:
 
 
 def test_abuse_has_bad_requests_of_every_kind_between_good_ones() -> None:
-    found = list(asks("abuse", MIXES["abuse"].stock(COUNT), 1, COUNT))
+    found = list(requests("abuse", WORKLOADS["abuse"].fixture(COUNT), 1, COUNT))
     assert [bool(ask.bad) for ask in found] == [False, True] * (COUNT // 2)
     assert len({ask.bad.wrong for ask in found if ask.bad}) == 18
 

@@ -20,8 +20,8 @@ from loadgen.drill.footprint import Footprint
 from loadgen.load.latency import quantiles
 from loadgen.load.load import PATIENCE_SECONDS
 from loadgen.load.meter import Meter
-from loadgen.load.mixes import MIXES
 from loadgen.load.rows import Row, measured, row, spread, time
+from loadgen.load.workloads import WORKLOADS
 from ops.i18n import Text, say
 
 # Exit codes: a promise was broken, or nothing was proved; without a guarantee, that it was not missed as it should be.
@@ -31,7 +31,7 @@ NOT_MISSED: Final = 3
 
 @dataclass(frozen=True, slots=True)
 class Judged:
-    """What a judge beside the audit found: rows of the certificate, reasons to fail, and the same for a program."""
+    """What a judge beside the audit found: rows of the drill's report, reasons to fail, and the same for a program."""
 
     name: str
     rows: Sequence[Row]
@@ -40,7 +40,7 @@ class Judged:
 
 
 @dataclass(frozen=True)
-class Certificate:
+class DrillReport:
     """One drill. `left` says what was still on its way when the drill gave up waiting; None: all was quiet.
 
     `unread` says why the books could not be audited; None: they were.
@@ -62,7 +62,7 @@ class Certificate:
 
     @cached_property
     def met(self) -> list[Met]:
-        return exposure.meetings(self.faults, self.meter, by_sales=MIXES[self.mix].sells)
+        return exposure.meetings(self.faults, self.meter, by_sales=WORKLOADS[self.mix].sells)
 
     @cached_property
     def exposed(self) -> Exposed:
@@ -109,7 +109,7 @@ class Certificate:
 
     @property
     def _awaited(self) -> str:
-        return Text("nothing was sold after it" if MIXES[self.mix].sells else "no purchase ended after it")
+        return Text("nothing was sold after it" if WORKLOADS[self.mix].sells else "no purchase ended after it")
 
     @property
     def holds(self) -> bool:

@@ -26,7 +26,7 @@ class Bad:
 
 
 @dataclass(frozen=True, slots=True)
-class Ask:
+class BuyRequest:
     """One request to buy, or a bad one. The same key is the same purchase."""
 
     key: str
@@ -37,7 +37,7 @@ class Ask:
 
 
 @dataclass(frozen=True, slots=True)
-class Stock:
+class Fixture:
     """What must be there before: buyers with so much money, tokens at such a price."""
 
     buyers: range
@@ -46,78 +46,78 @@ class Stock:
     precio: int = PRECIO
 
     @classmethod
-    def of(cls, buyers: int, tokens: int, saldo: int) -> Stock:
+    def of(cls, buyers: int, tokens: int, saldo: int) -> Fixture:
         return cls(range(1, buyers + 1), range(1, tokens + 1), saldo)
 
-    def behind(self, user: int, token: int) -> Stock:
+    def behind(self, user: int, token: int) -> Fixture:
         """The same with ids above these."""
         buyers = range(self.buyers.start + user, self.buyers.stop + user)
         return replace(self, buyers=buyers, tokens=range(self.tokens.start + token, self.tokens.stop + token))
 
 
 @dataclass(frozen=True, slots=True)
-class Mix:
+class Workload:
     """A kind of load: what it needs for so many requests, and the requests."""
 
     says: str
-    stock: Callable[[int], Stock]
-    asks: Callable[[Stock, Random], Iterator[Ask]]
+    fixture: Callable[[int], Fixture]
+    requests: Callable[[Fixture, Random], Iterator[BuyRequest]]
     # Whether there is something to sell until the last request: by the next sale one sees that the shop is back.
     sells: bool = True
 
 
-def asks(mix: str, stock: Stock, seed: int, count: int | None = None) -> Iterator[Ask]:
+def requests(mix: str, fixture: Fixture, seed: int, count: int | None = None) -> Iterator[BuyRequest]:
     """The requests of a mix, so many, or without end. The same arguments give the same requests."""
-    return islice(MIXES[mix].asks(stock, Random(f"{mix} {seed}")), count)
+    return islice(WORKLOADS[mix].requests(fixture, Random(f"{mix} {seed}")), count)
 
 
 def _key(random: Random) -> str:
     return f"{random.getrandbits(96):024x}"
 
 
-def _normal(stock: Stock, random: Random) -> Iterator[Ask]:
+def _normal(fixture: Fixture, random: Random) -> Iterator[BuyRequest]:
     """Most ask for a token that nobody wanted before; some want what others want, pay less, or are nobody."""
-    fresh = iter(stock.tokens)
+    fresh = iter(fixture.tokens)
     recent: list[int] = []
     while True:
         token = next(fresh, None) if random.random() < 0.7 or not recent else random.choice(recent)
-        token = random.choice(stock.tokens) if token is None else token
+        token = random.choice(fixture.tokens) if token is None else token
         recent = [*recent[-RECENT + 1 :], token]
-        usuario = random.choice(stock.buyers) if random.random() < 0.99 else NOBODY + random.randrange(1000)
-        yield Ask(_key(random), usuario, token, stock.precio - 1 if random.random() < 0.02 else None)
+        usuario = random.choice(fixture.buyers) if random.random() < 0.99 else NOBODY + random.randrange(1000)
+        yield BuyRequest(_key(random), usuario, token, fixture.precio - 1 if random.random() < 0.02 else None)
 
 
-def _flood(stock: Stock, random: Random) -> Iterator[Ask]:
+def _flood(fixture: Fixture, random: Random) -> Iterator[BuyRequest]:
     """Everybody wants the same."""
     while True:
-        for usuario in random.sample(stock.buyers, len(stock.buyers)):
-            yield Ask(_key(random), usuario, random.choice(stock.tokens))
+        for usuario in random.sample(fixture.buyers, len(fixture.buyers)):
+            yield BuyRequest(_key(random), usuario, random.choice(fixture.tokens))
 
 
-def _broke(stock: Stock, random: Random) -> Iterator[Ask]:
+def _broke(fixture: Fixture, random: Random) -> Iterator[BuyRequest]:
     """Each buyer asks for far more than they can pay; who waits behind one gets the token."""
     while True:
-        for token in stock.tokens:
-            for usuario in random.choices(stock.buyers, k=2):
-                yield Ask(_key(random), usuario, token)
+        for token in fixture.tokens:
+            for usuario in random.choices(fixture.buyers, k=2):
+                yield BuyRequest(_key(random), usuario, token)
 
 
-def _retry(stock: Stock, random: Random) -> Iterator[Ask]:
+def _retry(fixture: Fixture, random: Random) -> Iterator[BuyRequest]:
     """Keys are sent again, at once or later, and sometimes with another body."""
-    sent: list[Ask] = []
-    for ask in _normal(stock, random):
+    sent: list[BuyRequest] = []
+    for ask in _normal(fixture, random):
         sent = [*sent[-RECENT + 1 :], ask]
         yield ask
         for _ in range(random.choice((0, 0, 1, 1, 2, 5))):
             again = random.choice(sent)
             if random.random() < 0.2:
-                again = replace(again, token=random.choice(stock.tokens), precio_maximo=random.choice((None, 1)))
+                again = replace(again, token=random.choice(fixture.tokens), precio_maximo=random.choice((None, 1)))
             yield again
 
 
-def _abuse(stock: Stock, random: Random) -> Iterator[Ask]:
+def _abuse(fixture: Fixture, random: Random) -> Iterator[BuyRequest]:
     """Every other request is one that must be refused; the good ones between them must not suffer."""
-    for ask in _normal(stock, random):
+    for ask in _normal(fixture, random):
         yield ask
         yield replace(ask, key=_key(random), bad=_bad(random))
 
@@ -152,29 +152,29 @@ def _bad(random: Random) -> Bad:
     return random.choice([*bodies, *others])
 
 
-MIXES: Final[dict[str, Mix]] = {
-    "normal": Mix(
+WORKLOADS: Final[dict[str, Workload]] = {
+    "normal": Workload(
         "most buy, some want what others want",
-        lambda count: Stock.of(100, max(1, count * 7 // 10), PRECIO * count),
+        lambda count: Fixture.of(100, max(1, count * 7 // 10), PRECIO * count),
         _normal,
     ),
-    "flood": Mix(
-        "thousands of buyers on one token", lambda count: Stock.of(min(count, 5000), 1, PRECIO), _flood, sells=False
+    "flood": Workload(
+        "thousands of buyers on one token", lambda count: Fixture.of(min(count, 5000), 1, PRECIO), _flood, sells=False
     ),
-    "broke": Mix(
+    "broke": Workload(
         "buyers who cannot pay all that they ask for",
-        lambda count: Stock.of(max(1, count // 10), max(1, count // 2), 2 * PRECIO),
+        lambda count: Fixture.of(max(1, count // 10), max(1, count // 2), 2 * PRECIO),
         _broke,
         sells=False,
     ),
-    "retry": Mix(
+    "retry": Workload(
         "keys sent again, and with changed bodies",
-        lambda count: Stock.of(100, max(1, count // 3), PRECIO * count),
+        lambda count: Fixture.of(100, max(1, count // 3), PRECIO * count),
         _retry,
     ),
-    "abuse": Mix(
+    "abuse": Workload(
         "bad input among the good",
-        lambda count: Stock.of(100, max(1, count * 35 // 100), PRECIO * count),
+        lambda count: Fixture.of(100, max(1, count * 35 // 100), PRECIO * count),
         _abuse,
     ),
 }

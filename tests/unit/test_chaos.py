@@ -14,21 +14,21 @@ from aiohttp import web
 from aiohttp.test_utils import TestServer
 
 from broker.account import Account
-from services.compras.chaos import knock_down, place_of
-from services.compras.chaos_cluster import ClusterPlace
+from services.compras.chaos import chaos_of, knock_down
+from services.compras.chaos_cluster import ClusterChaos
 from services.shared.http.problems import Problem
 from services.shared.settings import WrongSetting
 
 
 async def test_it_is_off_unless_a_setting_says_where() -> None:
     with pytest.raises(Problem, match="ZOCO_KNOCK_DOWN") as caught:
-        await knock_down(place_of(None), "tokens", 1)
+        await knock_down(chaos_of(None), "tokens", 1)
     assert caught.value.status == 403
 
 
 async def test_where_nothing_runs_it_says_so(tmp_path: Path) -> None:
     with pytest.raises(Problem, match="make up") as caught:
-        await knock_down(place_of(f"local:{tmp_path}"), "tokens", 1)
+        await knock_down(chaos_of(f"local:{tmp_path}"), "tokens", 1)
     assert caught.value.status == 503
 
 
@@ -64,7 +64,7 @@ async def test_in_a_cluster_every_pod_of_the_service_is_deleted_and_its_own_is_t
         account,
         asked,
     ):
-        told = await knock_down(ClusterPlace(account, own_pod="a"), "compras", 1)
+        told = await knock_down(ClusterChaos(account, own_pod="a"), "compras", 1)
     assert told["quien"] == "b, c, a"
     assert [f"{request.method} {request.path}" for request in asked] == [
         "GET /api/v1/namespaces/ns/pods",
@@ -86,10 +86,10 @@ async def test_in_a_cluster_every_pod_of_the_service_is_deleted_and_its_own_is_t
 async def test_what_kubernetes_does_not_do_is_said(answer: web.Response, says: str, tmp_path: Path) -> None:
     async with api_server(tmp_path, answer) as (account, _):
         with pytest.raises(Problem, match=says) as caught:
-            await knock_down(ClusterPlace(account), "tokens", 1)
+            await knock_down(ClusterChaos(account), "tokens", 1)
     assert caught.value.status == 503
 
 
 def test_outside_a_cluster_there_is_no_cluster_to_knock_down() -> None:
     with pytest.raises(WrongSetting, match="k8s/components/knock-down"):
-        place_of("cluster")
+        chaos_of("cluster")

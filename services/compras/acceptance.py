@@ -1,0 +1,162 @@
+"""What a buyer or an operator asks for becomes a row of the journal, and whoever waits is told of its end."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections import defaultdict, deque
+from collections.abc import Iterable
+from datetime import UTC, datetime
+from typing import Final
+
+from prometheus_client import Counter, Histogram
+
+from broker.messages import AltaMessage, CompraSolicitada, Message
+from services.compras.clock import MonotonicClock
+from services.compras.domain import ETAPAS, Alta, Asunto, Compra, finished, pregunta
+from services.shared.heights import Doubted
+from services.shared.http.problems import Problem, unavailable
+from services.shared.metrics import SECONDS
+from services.shared.runtime import Runtime, utc_now
+from services.shared.store import Answer, Change
+
+# How long a buyer is kept waiting for a writer, or for the disk, before they are told to come again.
+PATIENCE_SECONDS: Final = 5.0
+# How often is looked for who waits too long.
+LOOK_SECONDS: Final = 0.1
+
+
+class Acceptance:
+    """The purchases and entries that are accepted here, their dates, and who waits for them."""
+
+    def __init__(self, runtime: Runtime[Asunto]) -> None:
+        self._runtime = runtime
+        self._store = runtime.store
+        self._waiting: dict[str, list[asyncio.Future[None]]] = defaultdict(list)
+        # Who waits for the disk, and until when, in their order.
+        self._asked: deque[tuple[float, asyncio.Future[Answer]]] = deque()
+        self._entry_clock = MonotonicClock(utc_now)
+        registry = runtime.metrics.registry
+        self._accepted = Counter(
+            "zoco_purchases_accepted", "Purchases answered 202 for the first time", registry=registry
+        )
+        self._finished = Counter(
+            "zoco_purchases_finished", "Purchases that reached their end, by result", ["result"], registry=registry
+        )
+        self._seconds = Histogram(
+            "zoco_purchase_seconds", "Seconds from the POST to the end", buckets=SECONDS, registry=registry
+        )
+
+    def now(self) -> str:
+        """What the journal's records are dated: never before an entry in it, so that a later start knows of those."""
+        return max(utc_now(), self._entry_clock.last)
+
+    def fecha(self) -> str:
+        """Now, and never earlier than what is in the journal, whatever the clock does."""
+        return max(utc_now(), self._store.time)
+
+    def fecha_alta(self, whose: str) -> str:
+        """For two entries about the same user or token never the same: the later one is in force."""
+        self._entry_clock.last = max(self._entry_clock.last, self._store.time)
+        return self._entry_clock.next(whose)
+
+    async def accept(self, message: CompraSolicitada | AltaMessage) -> Asunto:
+        """Store what was asked for, unless it is there already. Raises Problem (422, 503)."""
+        row = await self._store.row(message.subject)
+        if (doubt := self._runtime.doubt) is not None:
+            raise unavailable(doubt.says, 60)
+        if row is None:
+            limit = self._runtime.settings.backlog_limit
+            if isinstance(message, CompraSolicitada) and self._store.unfinished >= limit:
+                raise unavailable(f"{self._store.unfinished} purchases are on their way already: try again later", 5)
+            row, repeated = await self._stored(message)
+            if not repeated:
+                return row
+        if not _asks_the_same(row, message):
+            raise Problem(
+                422, "this Idempotency-Key was used for something else: nothing was done; use another key for this"
+            )
+        return row
+
+    async def _stored(self, message: Message) -> tuple[Asunto, bool]:
+        """What is there of it now, and whether it was there before."""
+        loop = self._runtime.processor
+        assert loop is not None
+        try:
+            if not self._runtime.writing.is_set():
+                await asyncio.wait_for(self._runtime.writing.wait(), PATIENCE_SECONDS)
+            stored = loop.submit(message)
+            self._asked.append((time.monotonic() + PATIENCE_SECONDS, stored))
+            answer = await stored
+        except Doubted as doubted:
+            raise unavailable(str(doubted), 60) from None
+        except TimeoutError:
+            if (doubt := self._runtime.doubt) is not None:
+                raise unavailable(doubt.says, 60) from None
+            why = "the disk is full" if self._store.full else "the disk does not keep up"
+            raise unavailable(f"{why}: send the same request, with the same Idempotency-Key, again") from None
+        if answer.failure:
+            raise Problem(500, f"this could not be decided: {answer.failure}")
+        row = await self._store.row(message.subject)
+        assert row is not None, f"{message.subject} was stored and is not there"
+        if isinstance(message, CompraSolicitada) and not answer.repeated:
+            self._accepted.inc()
+        return row, answer.repeated
+
+    async def send_away(self) -> None:
+        """Tell who waits too long for the disk. One look at all of them costs less than a timer for each."""
+        while True:
+            await asyncio.sleep(LOOK_SECONDS)
+            while self._asked and (self._asked[0][1].done() or self._asked[0][0] < time.monotonic()):
+                _, stored = self._asked.popleft()
+                if not stored.done():
+                    stored.set_exception(TimeoutError())
+
+    async def finish(self, subject: str, seconds: float) -> None:
+        """Return when this purchase or entry has reached its end, or after so many seconds."""
+        waiter = asyncio.get_running_loop().create_future()
+        self._waiting[subject].append(waiter)
+        try:
+            # Looked at after the waiter is there: an end that comes meanwhile wakes it.
+            row = await self._store.row(subject)
+            if row is not None and not finished(row):
+                async with asyncio.timeout(seconds):
+                    await waiter
+        except TimeoutError:
+            pass
+        finally:
+            waiters = self._waiting.get(subject, [])
+            if waiter in waiters:
+                waiters.remove(waiter)
+            if not waiters:
+                self._waiting.pop(subject, None)
+
+    def heard(self, change: Change[Asunto]) -> None:
+        """Something is on the disk, here or written by the replica that this one follows."""
+        row = change.row
+        if isinstance(row, Alta):
+            self._entry_clock.last = max(self._entry_clock.last, row.fecha)
+        if row is None or not finished(row):
+            return
+        _release(self._waiting.pop(change.subject, ()))
+        if isinstance(row, Compra) and self._runtime.writing.is_set() and change.type == ETAPAS[row.estado].llega.type:
+            result = row.motivo if row.estado == "rechazada" and row.motivo else row.estado
+            self._finished.labels(result).inc()
+            asked = datetime.fromisoformat(row.fecha)
+            self._seconds.observe(max(0.0, (datetime.now(UTC) - asked).total_seconds()))
+
+    def stop(self) -> None:
+        """Tell those who wait for an end how their purchase stands: the process is to stop."""
+        for waiters in self._waiting.values():
+            _release(waiters)
+
+
+def _release(waiters: Iterable[asyncio.Future[None]]) -> None:
+    for waiter in waiters:
+        if not waiter.done():
+            waiter.set_result(None)
+
+
+def _asks_the_same(row: Asunto, message: Message) -> bool:
+    asked = pregunta(row)
+    return asked.model_copy(update={"fecha": message.fecha}) == message

@@ -1,0 +1,92 @@
+"""The front door: what compras does beside hearing the others, its parts put together."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Sequence
+from collections.abc import Set as AbstractSet
+from dataclasses import dataclass
+
+import structlog
+from prometheus_client import Gauge
+
+from broker.amqp.bus import Bus, BusError
+from broker.messages import Message
+from broker.services import SERVICES, Service
+from services.compras.acceptance import Acceptance
+from services.compras.chaos import chaos_of
+from services.compras.domain import Asunto
+from services.compras.forwarding import Forwarding
+from services.compras.resend import Resender
+from services.compras.streams import Events
+from services.shared.runtime import Runtime
+from services.shared.store import Change
+
+log = structlog.get_logger()
+
+
+class FrontDoor:
+    """The extension of compras. It lives as long as the process."""
+
+    def __init__(self, runtime: Runtime[Asunto], resender: type[Resender] = Resender) -> None:
+        store, settings, registry = runtime.store, runtime.settings, runtime.metrics.registry
+        self.acceptance = Acceptance(runtime)
+        self.forwarding = Forwarding(runtime)
+        self.events = Events(store)
+        self.chaos = chaos_of(settings.knock_down)
+        self.resender: Resender | None = None
+        if runtime.bus:
+            outbound = BusOutbound(runtime, runtime.bus)
+            self.resender = resender(store, outbound, time.monotonic, first_seconds=settings.nudge_seconds)
+        unfinished = Gauge("zoco_purchases_unfinished", "Purchases and entries on their way", registry=registry)
+        unfinished.set_function(lambda: store.unfinished)
+        listeners = Gauge("zoco_event_listeners", "Open streams of events", registry=registry)
+        listeners.set_function(lambda: self.events.listeners)
+        nudges = Gauge("zoco_nudges_sent", "Questions asked again since the start", registry=registry)
+        nudges.set_function(lambda: self.resender.sent if self.resender else 0)
+
+    def now(self) -> str:
+        return self.acceptance.now()
+
+    def heard(self, change: Change[Asunto]) -> None:
+        self.events.heard()
+        if self.resender:
+            self.resender.heard(change)
+        self.acceptance.heard(change)
+
+    async def run(self) -> None:
+        """All the while that this process leads: ask again for what does not get on, send away who waits too long."""
+        assert self.resender is not None
+        async with asyncio.TaskGroup() as tasks:
+            tasks.create_task(self.resender.run())
+            tasks.create_task(self.acceptance.send_away())
+
+    def stop(self) -> None:
+        self.events.stop()
+        self.acceptance.stop()
+
+    async def close(self) -> None:
+        await self.forwarding.close()
+
+
+@dataclass(frozen=True, slots=True)
+class BusOutbound:
+    """The bus, as the resender sees it."""
+
+    runtime: Runtime[Asunto]
+    bus: Bus
+
+    async def publish(self, messages: Sequence[Message]) -> None:
+        await self.bus.publish(messages)
+        self.runtime.metrics.published(messages)
+        log.info("asked again for what does not get on", purchases=len(messages))
+
+    async def busy(self) -> AbstractSet[Service] | None:
+        if self.runtime.doubt is not None:
+            return None
+        try:
+            depths = await self.bus.depths()
+        except BusError:
+            return None
+        return {name for name in SERVICES if depths[name].messages}
