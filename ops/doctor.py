@@ -96,7 +96,7 @@ async def _service(name: str, url: str) -> Finding:
     except (aiohttp.ClientError, TimeoutError, OSError):
         return _bad(name, "does not answer at {url}: the lines of `zoco up` say why", url)
     if state["diskFull"]:
-        return _bad(name, "its disk is full, and a batch waits for room")
+        return _bad(name, "its disk is full, or may only be read: what is to be written waits")
     broker: dict[str, Any] = state["broker"] or {}
     if trouble := broker.get("trouble"):
         return _bad(name, "the broker: {trouble}", trouble)

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import errno
 import fcntl
 import os
 from collections import OrderedDict
@@ -29,6 +30,9 @@ class Disk(Protocol):
         """All files, sorted."""
 
     def exists(self, name: str) -> bool: ...
+
+    def is_ours(self, name: str) -> bool:
+        """Whether the file of this name still is the one that this process writes: not deleted, not another one."""
 
     def size(self, name: str) -> int:
         """Bytes. Raises FileNotFoundError."""
@@ -93,7 +97,19 @@ class LocalDisk:
         return sorted(os.listdir(self.folder))  # noqa: PTH208 - names, many times a second
 
     def exists(self, name: str) -> bool:
-        return os.path.exists(f"{self.folder}/{name}")  # noqa: PTH110 - asked once per batch
+        # Not `os.path.exists`: it is False on any error, and a fence is not open because nobody can see it.
+        try:
+            os.stat(f"{self.folder}/{name}")  # noqa: PTH116 - asked once per batch
+        except FileNotFoundError:
+            return False
+        return True
+
+    def is_ours(self, name: str) -> bool:
+        try:
+            there = os.stat(f"{self.folder}/{name}")  # noqa: PTH116 - asked once per batch
+        except FileNotFoundError:
+            return False
+        return os.path.samestat(there, os.fstat(self._writing[name]))
 
     def size(self, name: str) -> int:
         return (self.folder / name).stat().st_size
@@ -154,11 +170,22 @@ class LocalDisk:
         (self.folder / name).unlink()
 
     def lock(self) -> bool:
-        handle = os.open(self.folder / LOCK, os.O_RDWR | os.O_CREAT, 0o644)
+        try:
+            handle, unwritable = self._opened(LOCK), None
+        except OSError as error:
+            if error.errno != errno.EROFS:
+                raise
+            try:
+                handle, unwritable = os.open(self.folder / LOCK, os.O_RDONLY), error
+            except FileNotFoundError:
+                raise error from None
         try:
             fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             os.close(handle)
+            if unwritable:
+                # Somebody else can write here: this process has been given the volume in the wrong way.
+                raise unwritable from None
             return False
         self._lock = handle
         return True

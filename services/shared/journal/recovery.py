@@ -13,7 +13,7 @@ from services.shared.journal.disk import Disk
 from services.shared.journal.rows import Entry, Recorded
 from services.shared.journal.segments import Line, Segment
 from services.shared.journal.snapshot import read_snapshots
-from services.shared.store import Damaged
+from services.shared.store import Damaged, StoreBroken
 
 Row = TypeVar("Row", bound=msgspec.Struct)
 # What stands before the two parts of a record that are found again by their place.
@@ -60,9 +60,10 @@ class Follower(Recorded[Row]):
     def follow(self, *, to_the_end: bool = False) -> None:
         """Take in what was written since. `to_the_end`: also what may not be synced, up to a torn end.
 
-        Raises Damaged. Starts over by itself when what it has read turns out to be a fenced writer's.
+        Raises Damaged, StoreBroken. Starts over by itself when what it has read turns out to be a fenced writer's.
         """
         names = journal.segment_names(self.disk)
+        self._expect_first(names)
         if names != self._names:
             chain = journal.chain(self.disk, self.domain.name)
             if not self._continues(chain):
@@ -79,6 +80,11 @@ class Follower(Recorded[Row]):
         if self._segments:
             last = self._segments[-1].name
             self._take_in(None if to_the_end else max(journal.synced(self.disk, last), self._end))
+
+    def _expect_first(self, names: list[str]) -> None:
+        """An emptied folder is not taken for one that nothing was written in yet. Raises StoreBroken."""
+        if self._segments and self._segments[0].name not in names:
+            raise StoreBroken(f"{self._segments[0].name} was deleted while it was followed")
 
     def _continues(self, chain: list[Segment]) -> bool:
         known = len(self._segments)

@@ -25,7 +25,7 @@ from services.shared.journal.json_file import View, keep_shown, view_of
 from services.shared.journal.position import dedup_key, last_word_of
 from services.shared.journal.recovery import CHANGE, WORDS
 from services.shared.journal.rows import Entry
-from services.shared.journal.writer import Writer
+from services.shared.journal.writer import FULL_SECONDS, Writer
 from services.shared.metrics import Metrics
 from services.shared.settings import ROOT, Settings
 from services.shared.store import Answer, Fenced
@@ -59,6 +59,8 @@ class JsonStore(Writer[Row]):
 
     # The readable file beside the journal, where the domain says that there is one.
     view: View | None = None
+    # Where this process answers, once it leads.
+    _url = ""
 
     async def row(self, key: str) -> Row | None:
         return self.find(key)
@@ -84,10 +86,15 @@ class JsonStore(Writer[Row]):
         log.info("journal read", records=self.seq, rows=len(self.rows))
 
     async def until_leading(self, url: str) -> None:
+        waits = False
         while not await self.lead():
-            await asyncio.sleep(FOLLOW_SECONDS * random.uniform(0.5, 1))
+            if self.full and not waits:
+                log.error("the disk is full, or may only be read: this process waits, and answers what is only read")
+            waits = self.full
+            await asyncio.sleep(FULL_SECONDS if waits else FOLLOW_SECONDS * random.uniform(0.5, 1))
             self.follow()
-        await self.disk.replace(WRITER, url.encode())
+        self._url = url
+        await self._say_where()
         log.info("this process writes", segment=self.segment, torn_bytes=self.torn_bytes)
 
     async def tend(self) -> None:
@@ -97,6 +104,13 @@ class JsonStore(Writer[Row]):
             while True:
                 await asyncio.sleep(CHECK_SECONDS)
                 self.check()
+                await self._say_where()
+
+    async def _say_where(self) -> None:
+        """Again whenever somebody else has: who was fenced may have noted its own address after us."""
+        if self.leader_url() != self._url:
+            with contextlib.suppress(OSError):
+                await self.disk.replace(WRITER, self._url.encode())
 
     def leader_url(self) -> str | None:
         try:

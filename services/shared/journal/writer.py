@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import errno
 from collections.abc import Awaitable, Callable
 from dataclasses import replace
@@ -40,7 +41,7 @@ class Writer(Follower[Row]):
         sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
     ) -> None:
         self.leads = False
-        # The disk is full, and a batch waits for room.
+        # The disk is full, and a batch waits for room, or the whole process does.
         self.full = False
         # Bytes of torn ends that were cut off and kept aside by this process.
         self.torn_bytes = 0
@@ -55,30 +56,49 @@ class Writer(Follower[Row]):
         return self._segments[-1].name if self._segments else None
 
     async def lead(self) -> bool:
-        """Become the writer, if nobody else is: fence whoever was, then read to the end. Raises Damaged."""
+        """Become the writer, if nobody else is: fence whoever was, then read to the end.
+
+        False, too, while there is no room to begin (`full`): nothing is left behind then. Raises Damaged, StoreBroken.
+        """
         if not self.disk.lock():
+            self.full = False
             return False
-        epoch = max((int(name[8:16]) for name in journal.segment_names(self.disk)), default=0) + 1
+        names = journal.segment_names(self.disk)
+        epoch = max((int(name[8:16]) for name in names), default=0) + 1
         name = journal.segment_name(epoch, 1)
         try:
+            self._expect_first(names)
             self.disk.create(name)
-        except FileExistsError:
+        except (OSError, StoreBroken) as error:
             self.disk.unlock()
-            return False
-        # Whoever wrote before sees the new file before it publishes: what it has said is all there to be read.
-        self._names = []
+            return not isinstance(error, FileExistsError) and self._waits(error)
         try:
+            # Whoever wrote before sees the new file before it publishes: what it has said is all there to be read.
+            self._names = []
             self.follow(to_the_end=True)
-        except Damaged:
-            # A journal that is refused stays as it was.
-            self.disk.remove(name)
+            await self._write_again()
+            await self._keep_torn_end()
+            await self._begin(epoch, 1)
+        except (OSError, Damaged) as error:
+            # A journal that is refused, or finds no room, stays as it was.
+            self._give_up(name)
             self.disk.unlock()
-            raise
-        await self._write_again()
-        await self._keep_torn_end()
-        await self._begin(epoch, 1)
-        self.leads = True
+            return self._waits(error)
+        self.leads, self.full = True, False
         return True
+
+    def _waits(self, error: Exception) -> bool:
+        """Not leading: for want of room, or on a volume that may only be read, until that is mended. Raises others."""
+        if not isinstance(error, OSError) or error.errno not in (*NO_ROOM, errno.EROFS):
+            raise error
+        self.full = True
+        return False
+
+    def _give_up(self, name: str) -> None:
+        """Take back a segment that nobody has written a record in."""
+        for mine in (journal.mark_name(name), name):
+            with contextlib.suppress(OSError):
+                self.disk.remove(mine)
 
     async def _write_again(self) -> None:
         """Make sure of what the writer before did not see synced; from here on its words are repeated.
@@ -91,9 +111,14 @@ class Writer(Follower[Row]):
         start = min(journal.synced(self.disk, name), self._end)
         try:
             self.disk.rewrite(name, start, self.disk.read(name, start, self._end - start))
+        except OSError as error:
+            if error.errno in NO_ROOM:
+                raise
+            raise StoreBroken(f"cannot write {name} again: {error}") from error
+        try:
             await self.disk.sync(name)
         except OSError as error:
-            raise StoreBroken(f"cannot write {name} again: {error}") from error
+            raise StoreBroken(f"cannot sync {name} again: {error}") from error
 
     def check(self) -> None:
         """Raises Fenced if somebody else has become the writer. For whoever has not written for a while."""
@@ -123,12 +148,23 @@ class Writer(Follower[Row]):
                 raise StoreBroken(f"cannot sync {name}: {error}") from error
 
     def _check_epoch(self) -> None:
-        if self.disk.exists(journal.segment_name(self._segments[-1].epoch + 1, 1)):
+        """Raises Fenced, and StoreBroken if what is written here is not what the next start will read."""
+        last = self._segments[-1]
+        try:
+            replaced = self.disk.exists(journal.segment_name(last.epoch + 1, 1))
+            ours = self.disk.is_ours(last.name)
+        except OSError as error:
             self.leads = False
-            raise Fenced(f"another process has begun epoch {self._segments[-1].epoch + 1} of this journal")
+            raise StoreBroken(f"cannot see whether {last.name} is still written here: {error}") from error
+        if replaced:
+            self.leads = False
+            raise Fenced(f"another process has begun epoch {last.epoch + 1} of this journal")
+        if not ours:
+            self.leads = False
+            raise StoreBroken(f"{last.name} was deleted or replaced while it was written: nothing more is sold from it")
 
     async def _begin(self, epoch: int, part: int) -> None:
-        """Write the header of a segment that was just created, and go on in it."""
+        """Write the header of a segment that was just created, and go on in it. Without room raises OSError."""
         previous = self._segments[-1].name if self._segments else None
         time = max(self._now(), self.time)
         segment = Segment(journal.segment_name(epoch, part), self.seq + 1, previous, self._end, 0, time)
@@ -138,6 +174,8 @@ class Writer(Follower[Row]):
             await self.disk.sync(segment.name)
             self.disk.note(journal.mark_name(segment.name), journal.mark(len(line)))
         except OSError as error:
+            if error.errno in NO_ROOM:
+                raise
             raise StoreBroken(f"cannot begin {segment.name}: {error}") from error
         if previous:
             self.disk.release(previous)
@@ -151,8 +189,8 @@ class Writer(Follower[Row]):
         name = self._segments[-1].name
         torn = self.disk.read(name, self._end)
         if torn:
-            self.torn_bytes += len(torn)
             await self.disk.replace(name.removesuffix(".jsonl") + ".torn", torn)
+            self.torn_bytes += len(torn)
 
     async def _rotate(self) -> None:
         """Go on in a new segment, and write down, beside it, what all before it comes to."""
@@ -161,11 +199,12 @@ class Writer(Follower[Row]):
         name = journal.segment_name(last.epoch, part)
         try:
             self.disk.create(name)
+            await self._begin(last.epoch, part)
         except OSError as error:
+            self._give_up(name)
             if error.errno in NO_ROOM:
                 return
             raise StoreBroken(f"cannot create {name}: {error}") from error
-        await self._begin(last.epoch, part)
         try:
             await write_snapshot(
                 self.disk,
