@@ -21,7 +21,7 @@ from urllib.parse import quote
 import aiohttp
 
 from ops.errors import UserError
-from ops.process import POLL_SECONDS, Process, free_port, is_free, is_ours
+from ops.process import POLL_SECONDS, Process, free_port, is_free, is_ours, make_private
 
 HOMES: Final = (
     "/usr/lib/rabbitmq/bin",  # Debian, Ubuntu. Not /usr/sbin: that wrapper changes the user.
@@ -208,7 +208,7 @@ class Node:
                 raise NodeError("RabbitMQ cannot start: port {port} is taken. Stop what listens there.", port)
 
     def _configure(self) -> None:
-        self.folder.mkdir(parents=True, exist_ok=True)
+        make_private(self.folder)
         (self.folder / "enabled_plugins").write_text(PLUGINS)
         (self.folder / "rabbitmq.conf").write_text(
             f"listeners.tcp.1 = 127.0.0.1:{self.amqp_port}\n"
@@ -279,7 +279,7 @@ def _accepts(port: int) -> bool:
 
 def secret(file: Path) -> str:
     """Read a password that only we may read; make it when it is not there yet."""
-    file.parent.mkdir(parents=True, exist_ok=True)
+    make_private(file.parent)
     with suppress(FileExistsError):
         handle = os.open(file, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
         with os.fdopen(handle, "w") as fresh:

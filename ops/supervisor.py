@@ -23,7 +23,7 @@ from rich.panel import Panel
 from broker.services import SERVICES
 from ops.console import Speaker
 from ops.i18n import say
-from ops.process import Process, free_port, is_free
+from ops.process import Process, free_port, is_free, make_private
 from ops.rabbitmq import Node, NodeError, secret
 from ops.running import BROKER, HOLDS, LOCK, POLL_SECONDS, STATE, LocalError, Running, said_where
 
@@ -127,7 +127,7 @@ class Local:
 
     def _hold_folder(self) -> None:
         try:
-            self.data.mkdir(parents=True, exist_ok=True)
+            make_private(self.data)
             lock = (self.data / LOCK).open("a+", encoding="utf-8")
         except OSError as error:
             says = "cannot write in {data} ({error}): take another folder with --data"

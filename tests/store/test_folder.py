@@ -5,16 +5,33 @@ from __future__ import annotations
 import errno
 import os
 import shutil
+import stat
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
-from store_builders import FIRST, Clock, contents, copied, disk_on, reader, recarga, usuario, writer
+from store_builders import (
+    FIRST,
+    Clock,
+    confirmada,
+    contents,
+    copied,
+    disk_on,
+    reader,
+    recarga,
+    solicitada,
+    usuario,
+    writer,
+)
 
+from broker.messages import Message
+from services.shared.decision import Domain
 from services.shared.journal.disk import LocalDisk
+from services.shared.journal.json_file import view_of
 from services.shared.journal.store import JsonStore
 from services.shared.store import StoreBroken
+from services.transacciones.domain import DOMAIN as TRANSACCIONES
 from services.usuarios.domain import DOMAIN as USUARIOS
 
 # Under a running service
@@ -82,6 +99,41 @@ async def test_who_follows_does_not_take_an_emptied_folder_for_a_shop_that_begin
                 await follower.lead()
             assert saldo(follower) == 100
             assert not list((tmp_path / "usuarios").glob("*.jsonl"))
+
+
+# Who else may look
+
+
+@pytest.mark.parametrize("domain", [USUARIOS, TRANSACCIONES], ids=lambda domain: domain.name)
+async def test_nobody_else_may_look_into_the_folder_or_any_of_its_files(tmp_path: Path, domain: Domain[Any]) -> None:
+    old = os.umask(0)
+    try:
+        folder = tmp_path / domain.name
+        for _ in range(2):
+            async with writer(folder, domain, snapshot_bytes=500) as store:
+                view = view_of(store, folder / f"{domain.name}.json")
+                assert view is not None
+                for number in range(1, 6):
+                    await store.process_batch([usuario(number)] if domain is USUARIOS else [sale(number)])
+                    await view.write()
+            with (folder / store.segment).open("ab") as torn:  # type: ignore[operator]
+                torn.write(b'{"seq":')
+    finally:
+        os.umask(old)
+    modes = {path.name: stat.S_IMODE(path.stat().st_mode) for path in folder.iterdir()}
+    assert {Path(name).suffix for name in modes} == {"", ".jsonl", ".mark", ".snapshot", ".torn", ".json"}
+    assert set(modes.values()) == {0o600}, modes
+    assert stat.S_IMODE(folder.stat().st_mode) == 0o700
+
+
+def test_a_folder_that_anybody_could_look_into_is_closed(tmp_path: Path) -> None:
+    tmp_path.chmod(0o755)
+    with disk_on(tmp_path):
+        assert stat.S_IMODE(tmp_path.stat().st_mode) == 0o700
+
+
+def sale(number: int) -> Message:
+    return confirmada(solicitada(number))
 
 
 # On a volume that may only be read

@@ -10,12 +10,15 @@ import contextlib
 import errno
 import fcntl
 import os
+import stat
 from collections import OrderedDict
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Protocol
 
 LOCK = "lock"
+# What is in the books is nobody else's business; all replicas are the same user.
+MODE = 0o600
 # Old segments are read for old words, one at a time: a few handles serve them all.
 MAX_READING = 8
 # So long everything else waits for a sync. A fast disk takes a tenth of it; the way back from a thread, which has to
@@ -77,7 +80,11 @@ class LocalDisk:
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
-        folder.mkdir(parents=True, exist_ok=True)
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        found = folder.stat()
+        # Whoever may read the file `lock` can hold it. A cluster's volume is root's, and is shared by its group.
+        if found.st_uid == os.getuid() and found.st_mode & 0o077:
+            folder.chmod(stat.S_IMODE(found.st_mode) & 0o7700)
         self._writing: dict[str, int] = {}
         self._reading: OrderedDict[str, int] = OrderedDict()
         self._lock: int | None = None
@@ -196,7 +203,7 @@ class LocalDisk:
             self._lock = None
 
     def _opened(self, name: str, flags: int = 0) -> int:
-        return os.open(self.folder / name, os.O_RDWR | os.O_CREAT | flags, 0o644)
+        return os.open(self.folder / name, os.O_RDWR | os.O_CREAT | flags, MODE)
 
     def _reader(self, name: str) -> int:
         """A handle for reading, kept for the files read last. It sees a file that was replaced as it is now."""
@@ -213,7 +220,7 @@ class LocalDisk:
     def _replace(self, name: str, data: bytes) -> None:
         new = self.folder / f".{name}.{os.getpid()}"
         try:
-            with new.open("wb") as file:
+            with open(new, "wb", opener=private) as file:
                 file.write(data)
                 file.flush()
                 _sync(file.fileno())
@@ -230,6 +237,11 @@ class LocalDisk:
             os.fsync(handle)
         finally:
             os.close(handle)
+
+
+def private(path: str, flags: int) -> int:
+    """What `open` makes a file with that nobody else may read."""
+    return os.open(path, flags, MODE)
 
 
 def _sync(handle: int) -> None:

@@ -14,6 +14,7 @@ import msgspec
 import pydantic_core
 import structlog
 
+from services.shared.journal.disk import private
 from services.shared.journal.public_list import BETWEEN, END
 from services.shared.journal.rows import Recorded
 
@@ -60,7 +61,7 @@ class PublicListFile:
             return
         seq, body = self._rows.seq, self._rows.public_rows.body()
         new = self._file.with_name(f".{self._file.name}.new")
-        async with aiofiles.open(new, "wb") as file:
+        async with aiofiles.open(new, "wb", opener=private) as file:
             await file.write(body)
         os.replace(new, self._file)  # noqa: PTH105
         self._written = seq
@@ -102,6 +103,6 @@ class ListingFile:
                     return int(last)
             except (ValueError, KeyError, TypeError):
                 pass
-        async with aiofiles.open(self._file, "wb") as file:
+        async with aiofiles.open(self._file, "wb", opener=private) as file:
             await file.write(b"[" + END)
         return 0
