@@ -926,6 +926,28 @@ async def test_the_journal_is_read_on_from_any_record(tmp_path: Path) -> None:
             assert seqs == list(range(after + 1, store.seq + 1))
 
 
+@pytest.mark.parametrize("size", [1, 2_000, 10**6])
+async def test_around_a_damaged_record_all_others_are_read(tmp_path: Path, size: int) -> None:
+    await bought(tmp_path)
+    with reader(tmp_path, COMPRAS) as store:
+        whole = list(all_records(store))
+        for seq in range(1, store.seq + 1, 7):
+            file = next(path for path in sorted(tmp_path.glob("*.jsonl")) if b'{"seq":%d,' % seq in path.read_bytes())
+            good = file.read_bytes()
+            file.write_bytes(good.replace(b'{"seq":%d,' % seq, b'{"seq":%d,' % (seq + 1), 1))
+            seen: list[bytes] = []
+            while len(seen) < seq - 1:
+                seen += store.some_records(len(seen), size)
+            assert seen == whole[: seq - 1]
+            with pytest.raises(Damaged, match=file.name):
+                store.some_records(seq - 1, size)
+            seen = []
+            while seq + len(seen) < store.seq:
+                seen += store.some_records(seq + len(seen), size)
+            assert seen == whole[seq:]
+            file.write_bytes(good)
+
+
 @pytest.mark.parametrize("size", [1, 300, 2_000, 10**6])
 async def test_some_records_are_no_more_than_asked_for_and_never_none_before_the_end(tmp_path: Path, size: int) -> None:
     await bought(tmp_path)

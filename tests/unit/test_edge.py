@@ -20,6 +20,7 @@ from services.shared.http.edge import BODY_BYTES
 from services.shared.http.problems import Problem, read_body, unavailable
 from services.shared.metrics import Metrics
 from services.shared.runtime import Service
+from services.shared.store import Damaged
 from services.tokens.domain import DOMAIN
 
 JSON = [(b"content-type", b"application/json")]
@@ -175,6 +176,14 @@ async def test_whatever_an_endpoint_raises_is_the_same_problem(
     assert headers.items() <= asked.headers.items()
     assert asked.counted == [({"method": "POST", "status": str(status)}, 1.0)]
     assert asked.logs == []
+
+
+async def test_what_is_damaged_on_the_disk_is_named_in_the_answer_and_in_the_log(app: FastAPI) -> None:
+    app.state.raises = Damaged("journal-1 is damaged at byte 7")
+    asked = await ask_both(app, GOOD)
+    assert (asked.status, asked.problem["status"]) == (500, 500)
+    assert asked.problem["detail"] == "the books cannot be read here: journal-1 is damaged at byte 7"
+    assert [line["error"] for line in asked.logs] == ["journal-1 is damaged at byte 7"]
 
 
 @pytest.mark.parametrize("raised", [RuntimeError("a secret"), AssertionError(), KeyError("x"), OSError(5, "disk")])

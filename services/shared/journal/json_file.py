@@ -17,6 +17,7 @@ import structlog
 from services.shared.journal.disk import private
 from services.shared.journal.public_list import BETWEEN, END
 from services.shared.journal.rows import Recorded
+from services.shared.store import Damaged
 
 log = structlog.get_logger()
 # So much of the journal is read for new lines at a time: the others wait for some milliseconds meanwhile.
@@ -39,12 +40,16 @@ def view_of(rows: Recorded[Any], file: Path) -> View | None:
 
 async def keep_shown(view: View) -> None:
     """Write it again and again."""
+    said = ""
     while True:
         started = time.monotonic()
         try:
             await view.write()
-        except OSError as error:
-            log.warning("the readable view cannot be written", error=str(error))
+            said = ""
+        except (OSError, Damaged) as error:
+            if str(error) != said:
+                log.warning("the readable view cannot be written", error=str(error))
+            said = str(error)
         # A view of many rows is written less often, so that it never takes more than a twentieth of the time.
         await asyncio.sleep(max(VIEW_SECONDS, 20 * (time.monotonic() - started)))
 

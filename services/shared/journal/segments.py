@@ -7,6 +7,7 @@ belongs to it.
 
 from __future__ import annotations
 
+import itertools
 import re
 import zlib
 from collections.abc import Iterator
@@ -168,27 +169,37 @@ def lines(disk: Disk, name: str, start: int, end: int | None, seq: int) -> Itera
 
 
 def place_of(disk: Disk, name: str, start: int, end: int, seq: int) -> int:
-    """Where record `seq` begins between these bytes, or the first after it: by halving, as records stand in order."""
+    """Where record `seq` begins between these bytes, or the first after it: by halving, as records stand in order.
+
+    One that is damaged is passed over, so that those around it are found.
+    """
     while start < end:
-        begin, after = line_around(disk, name, (start + end) // 2)
-        if pydantic_core.from_json(disk.read(name, begin, after - begin))["seq"] < seq:
-            start = after
+        begin, after = _bounds(disk, name, (start + end) // 2)
+        at, behind = begin, after
+        while not has_checksum(raw := disk.read(name, at, behind - at)) and behind < end:
+            at, behind = _bounds(disk, name, behind)
+        found = pydantic_core.from_json(raw)["seq"] if has_checksum(raw) else None
+        if found == seq:
+            return at
+        if found is not None and found < seq:
+            start = behind
         else:
             end = begin
     return start
 
 
 def whole_lines(disk: Disk, name: str, start: int, end: int, size: int) -> list[bytes]:
-    """The lines from `start` on that end within `size` bytes, or the first one; none at the `end`. Raises Damaged."""
+    """The lines from `start` on that end within `size` bytes, or the first one; none at the `end`. A damaged one is
+    the last to be reached. Raises Damaged when it is the first."""
     data = disk.read(name, start, min(size, end - start))
     found = data[: data.rfind(b"\n") + 1].splitlines(keepends=True)
     if not found and start < end:
-        begin, after = line_around(disk, name, start)
+        begin, after = _bounds(disk, name, start)
         found = [disk.read(name, begin, after - begin)]
-    for raw in found:
-        if not has_checksum(raw):
-            raise Damaged(_damage(name, start))
-    return found
+    whole = list(itertools.takewhile(has_checksum, found))
+    if found and not whole:
+        raise Damaged(_damage(name, start))
+    return whole
 
 
 def mark_name(name: str) -> str:
@@ -216,6 +227,13 @@ def _first_line(data: bytes) -> bytes:
 
 def line_around(disk: Disk, name: str, at: int) -> tuple[int, int]:
     """Where the line begins and ends that has this byte in it. Raises Damaged when it is not as it was written."""
+    start, end = _bounds(disk, name, at)
+    if not has_checksum(disk.read(name, start, end - start)):
+        raise Damaged(_damage(name, start))
+    return start, end
+
+
+def _bounds(disk: Disk, name: str, at: int) -> tuple[int, int]:
     reach = 2048
     while True:
         start = max(0, at - reach)
@@ -224,9 +242,7 @@ def line_around(disk: Disk, name: str, at: int) -> tuple[int, int]:
         if (begin or not start) and (end or len(data) < at - start + reach):
             break
         reach *= 8
-    if not has_checksum(data[begin:end]):
-        raise Damaged(_damage(name, start + begin))
-    return start + begin, start + end
+    return start + begin, start + (end or len(data))
 
 
 def _good_lines(data: bytes) -> Iterator[bytes]:

@@ -28,7 +28,7 @@ from services.shared.journal.rows import Entry
 from services.shared.journal.writer import FULL_SECONDS, Writer
 from services.shared.metrics import Metrics
 from services.shared.settings import ROOT, Settings
-from services.shared.store import Answer, Fenced
+from services.shared.store import Answer, Damaged, Fenced, StoreBroken
 
 log = structlog.get_logger()
 Row = TypeVar("Row", bound=msgspec.Struct)
@@ -120,7 +120,7 @@ class JsonStore(Writer[Row]):
 
     async def close(self) -> None:
         if self.leads and self.view:
-            with contextlib.suppress(OSError):
+            with contextlib.suppress(OSError, Damaged):
                 await self.view.write()
         self.disk.close()
 
@@ -155,7 +155,12 @@ class JsonStore(Writer[Row]):
         name = dedup_key(message.subject)
         known = pending.dedup.get(name) or self._dedup.get(name, 0)
         if known & BIT[message.type]:
-            return Answer(self._last_words(name, known, pending), repeated=True)
+            try:
+                return Answer(self._last_words(name, known, pending), repeated=True)
+            except (Damaged, StoreBroken, OSError) as error:
+                # Where a start that has a snapshot does not look. It costs those who ask for this word.
+                log.error("what was said cannot be read again", message=message.id, error=str(error))
+                return Answer(failure=f"{type(error).__name__}: {error}", repeated=True)
         try:
             key = self.domain.key(message)
             old = pending.rows[key] if key in pending.rows else self.find(key)
