@@ -239,9 +239,9 @@ def usuarios(user: Row | None, message: Message) -> Effect:
     if kind == "usuario.registrado":
         return registered(user, message)
     if user is None or user["nombre"] is None:
-        waiting = [*(user["esperan"] if user else ()), _top_up(message)]
+        waiting = [_top_up(message)]
         if user is not None:
-            return {"esperan": waiting}, []
+            return {"esperan": _line(0, waiting) if user["esperan"] else waiting}, []
         return {"id": message["usuarioId"], "nombre": None, "saldo": 0, "registrado": "", "esperan": waiting}, []
     return {"saldo": user["saldo"] + message["monto"]}, [applied(message)]
 

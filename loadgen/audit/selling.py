@@ -184,6 +184,11 @@ class Selling(Findings):
             # All of a row that leaves memory; an older version wrote no more of it than had changed.
             whole = {**row, "cola": EMPTY_LINE, **change}
             change = change if got == change else whole
+        if service == "usuarios" and row is not None and isinstance(got.get("esperan"), list) and row["esperan"]:
+            # An older version wrote all who wait again.
+            joined = change.get("esperan")
+            if isinstance(joined, dict):
+                change = {**change, "esperan": [*row["esperan"], *joined["joined"]]}
         if got == change and record.words == words:
             self.right(change, words)
         else:
@@ -255,7 +260,11 @@ class Selling(Findings):
             self.tokens[key] = row
 
     def _user_is(self, key: str, got: Row, place: int) -> None:
-        user = self.users[key] = {**self.users.get(key, {}), **got}
+        before = self.users.get(key, {})
+        user = self.users[key] = {**before, **got}
+        if isinstance(moved := user.get("esperan"), dict):
+            user["esperan"] = before.get("esperan", [])
+            user["esperan"] += moved["joined"]
         if user["saldo"] < 0:
             why = "the balance is below zero"
             self.breach(2, Text("user {user}", key), why, "usuarios", place, "change.saldo", user["saldo"])

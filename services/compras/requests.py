@@ -64,7 +64,7 @@ class FrontDoor:
         self.events = Events(self._store)
         settings, registry = runtime.settings, runtime.metrics.registry
         self.place = place_of(settings.knock_down)
-        self._backlog_limit = settings.backlog_limit
+        self._limit = settings.backlog_limit
         self._urls = {
             "usuarios": settings.usuarios_url,
             "tokens": settings.tokens_url,
@@ -141,8 +141,9 @@ class FrontDoor:
         """Store what was asked for, unless it is there already. Raises Problem (422, 503)."""
         row = await self._store.row(message.subject)
         if row is None:
-            if isinstance(message, CompraSolicitada) and self._store.unfinished >= self._backlog_limit:
-                raise unavailable(f"{self._store.unfinished} purchases are on their way already: try again later", 5)
+            # Entries are none of them: they may wait for ever for a user who is not registered.
+            if isinstance(message, CompraSolicitada) and (many := self._store.unfinished_of(Compra)) >= self._limit:
+                raise unavailable(f"{many} purchases are on their way already: try again later", 5)
             row, repeated = await self._stored(message)
             if not repeated:
                 return row

@@ -81,6 +81,9 @@ class RowReader(RecordReader, Protocol[Row_co]):
     def unfinished(self) -> int:
         """How many rows are not finished, as far as this process has heard."""
 
+    def unfinished_of(self, kind: type[Struct]) -> int:
+        """How many of them are of this class. Asked for with every purchase."""
+
     async def row(self, key: str) -> Row_co | None: ...
 
     async def unfinished_rows(self) -> Mapping[str, Row_co]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any, Final, TypeAlias
 
-from msgspec import Struct
+from msgspec import Struct, field
 from msgspec.structs import replace
 
 from broker.messages import (
@@ -18,7 +18,7 @@ from broker.messages import (
     UsuarioRegistrado,
     moment,
 )
-from services.shared.decision import Decision, Domain
+from services.shared.decision import Decision, Domain, Lista
 
 
 class Recarga(Struct, frozen=True):
@@ -39,7 +39,7 @@ class Usuario(Struct, frozen=True):
     nombre: str | None = None
     saldo: int = 0
     registrado: str = ""
-    esperan: tuple[Recarga, ...] = ()
+    esperan: Lista[Recarga] = field(default_factory=Lista)
 
 
 UsuarioDecision: TypeAlias = Decision[Usuario]
@@ -81,7 +81,7 @@ def registrar(usuario: Usuario | None, alta: UsuarioRegistrado) -> UsuarioDecisi
     if usuario.nombre is None:
         esperan = usuario.esperan
         saldo = (alta.saldo or 0) + sum(recarga.monto for recarga in esperan)
-        nuevo = Usuario(usuario.id, alta.nombre, saldo, registrado=alta.fecha)
+        nuevo = Usuario(usuario.id, alta.nombre, saldo, alta.fecha, esperan.left(len(esperan)))
         counted = (AltaAplicada(alta_id=recarga.alta_id, fecha=recarga.fecha) for recarga in esperan)
         return Decision(nuevo, (aplicada, *counted))
     if moment(alta.fecha) > moment(usuario.registrado):
@@ -95,7 +95,7 @@ def recargar(usuario: Usuario | None, recarga: SaldoRecargado) -> UsuarioDecisio
         usuario = Usuario(recarga.usuario_id)
     if usuario.nombre is None:
         espera = Recarga(recarga.alta_id, recarga.fecha, recarga.monto)
-        return Decision(replace(usuario, esperan=(*usuario.esperan, espera)))
+        return Decision(replace(usuario, esperan=usuario.esperan.joined(espera)))
     aplicada = AltaAplicada(alta_id=recarga.alta_id, fecha=recarga.fecha)
     return Decision(replace(usuario, saldo=usuario.saldo + recarga.monto), (aplicada,))
 

@@ -21,7 +21,7 @@ from unit_builders import (
 )
 
 from broker.messages import Message
-from services.shared.decision import Decision
+from services.shared.decision import Decision, Lista
 from services.usuarios.domain import DOMAIN, Recarga, Usuario, decide
 
 RICA = Usuario(ANA, "Ana", 100, registrado=FECHA)
@@ -159,7 +159,7 @@ def test_what_was_topped_up_can_be_spent() -> None:
 
 def test_a_top_up_for_a_user_who_is_not_registered_waits_without_an_answer() -> None:
     decision = decide(None, saldo_recargado(LUIS, monto=25, alta="r1", fecha=fecha(2)))
-    assert decision == Decision(Usuario(LUIS, esperan=(Recarga("r1", fecha(2), 25),)), ())
+    assert decision == Decision(Usuario(LUIS, esperan=Lista.of([Recarga("r1", fecha(2), 25)])), ())
 
 
 def test_top_ups_that_waited_count_once_and_are_answered_when_the_user_is_registered() -> None:
@@ -213,4 +213,4 @@ def test_a_decision_leaves_the_user_it_was_given_as_they_were() -> None:
         decide(RICA, message)
         decide(awaited, message)
     assert Usuario(ANA, "Ana", 100, registrado=FECHA) == RICA
-    assert awaited == Usuario(ANA, esperan=(Recarga("alta:r", FECHA, 25),))
+    assert awaited == Usuario(ANA, esperan=Lista.of([Recarga("alta:r", FECHA, 25)]))

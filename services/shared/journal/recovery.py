@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from typing import Final, TypeVar
 
 import msgspec
@@ -49,6 +50,7 @@ class Follower(Recorded[Row]):
             self.book = snapshot.book
             self.public_rows = snapshot.public_rows
             self.rows = {key: self._codec.changed(None, row) for key, row in snapshot.rows.items()}
+            self._kinds = Counter(map(type, self.rows.values()))
             self._segments = segments[: snapshot.segments]
             self.seq = segments[snapshot.segments - 1].first - 1
             self._end = segments[snapshot.segments - 1].header_bytes
