@@ -81,6 +81,8 @@ class ListingFile:
         self._rows, self._file, self._public = rows, file, public
         # How many lines the file has, and the record that the last of them is in.
         self._lines, self._seq = -1, 0
+        # How long it is: what stands behind that is of a write that found no room for all of it.
+        self._size = 0
 
     async def write(self) -> None:
         if self._lines < 0:
@@ -90,9 +92,12 @@ class ListingFile:
             words = (word for record in records for word in msgspec.json.decode(record)["words"])
             added = [msgspec.json.encode(self._public(word)) for word in words if self._rows.line_of(word)]
             if added:
+                new = (BETWEEN if self._lines else b"") + BETWEEN.join(added) + END
                 async with aiofiles.open(self._file, "r+b") as file:
-                    await file.seek(-len(END), os.SEEK_END)
-                    await file.write((BETWEEN if self._lines else b"") + BETWEEN.join(added) + END)
+                    await file.seek(self._size - len(END))
+                    await file.write(new)
+                    await file.truncate()
+                self._size += len(new) - len(END)
             self._lines, self._seq = self._lines + len(added), self._seq + len(records)
 
     async def _resume(self) -> int:
@@ -105,9 +110,11 @@ class ListingFile:
             try:
                 last = pydantic_core.from_json(b"[" + tail[tail.rindex(b"{") :])[0]["id"] if b"{" in tail else 0
                 if tail.endswith(END) and 0 < last <= len(self._rows.book):
+                    self._size = size
                     return int(last)
             except (ValueError, KeyError, TypeError):
                 pass
         async with aiofiles.open(self._file, "wb", opener=private) as file:
             await file.write(b"[" + END)
+        self._size = len(b"[" + END)
         return 0
