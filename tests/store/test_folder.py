@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
 import errno
+import json
 import os
+import re
 import shutil
 import stat
 from collections.abc import Callable
@@ -22,17 +25,22 @@ from store_builders import (
     recarga,
     solicitada,
     usuario,
+    without_marks,
     writer,
 )
 
 from broker.messages import Message
 from services.shared.decision import Domain
+from services.shared.journal import segments
 from services.shared.journal.disk import LocalDisk
 from services.shared.journal.json_file import view_of
 from services.shared.journal.store import JsonStore
-from services.shared.store import StoreBroken
+from services.shared.settings import WrongSetting, read_settings
+from services.shared.store import Damaged, StoreBroken
+from services.tokens.main import seed as tokens_seed
 from services.transacciones.domain import DOMAIN as TRANSACCIONES
 from services.usuarios.domain import DOMAIN as USUARIOS
+from services.usuarios.main import seed as usuarios_seed
 
 # Under a running service
 
@@ -168,6 +176,101 @@ async def test_who_may_only_read_where_another_writes_was_given_the_wrong_volume
             store.load()
             with pytest.raises(OSError, match="Read-only file system"):
                 await store.lead()
+
+
+# At the limits
+
+
+async def until_ended(folder: Path, says: str) -> int:
+    """Top-ups until the store ends with this. Returns how many were answered."""
+    async with writer(folder, USUARIOS, snapshot_bytes=600) as store:
+        await store.process_batch([usuario()])
+        for number in range(100):
+            try:
+                await store.process_batch([recarga(number)])
+            except StoreBroken as error:
+                assert re.search(says, str(error)), error
+                return number
+    raise AssertionError("it went on past the limit")
+
+
+@pytest.mark.parametrize(
+    ("limit", "most", "says"),
+    [
+        ("segments.MAX_PART", 3, "journal-00000001-000003.jsonl was the last part"),
+        ("writer.MAX_SEGMENT_BYTES", 900, "has no place left"),
+    ],
+)
+async def test_a_segment_past_a_limit_is_never_written_and_the_next_start_goes_on(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, limit: str, most: int, says: str
+) -> None:
+    monkeypatch.setattr(f"services.shared.journal.{limit}", most)
+    if limit.startswith("writer"):
+        monkeypatch.setattr("services.shared.journal.writer.Writer._rotate", lambda self: asyncio.sleep(0))
+    answered = await until_ended(tmp_path, says)
+    assert answered > 1
+    monkeypatch.undo()
+    async with writer(tmp_path, USUARIOS) as store:
+        assert saldo(store) in (100 + answered, 101 + answered)
+        await store.process_batch([recarga(number) for number in range(answered + 5)])
+        assert saldo(store) == 105 + answered
+    assert all(path.stat().st_size < 2_000 for path in tmp_path.glob("*.jsonl"))
+
+
+@pytest.mark.parametrize(("limit", "most"), [("segments.MAX_EPOCH", 2), ("writer.MAX_SEGMENTS", 2)])
+async def test_a_start_past_a_limit_says_so_and_leaves_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, limit: str, most: int
+) -> None:
+    for number in range(2):
+        async with writer(tmp_path, USUARIOS) as store:
+            await store.process_batch([usuario(number + 1)])
+    before = contents(tmp_path)
+    monkeypatch.setattr(f"services.shared.journal.{limit}", most)
+    for _ in range(2):
+        with pytest.raises(StoreBroken, match=r"last one|can be told apart"):
+            async with writer(tmp_path, USUARIOS):
+                pass
+        assert contents(tmp_path) == before
+
+
+async def test_a_record_of_a_type_that_only_a_newer_version_knows_is_named(tmp_path: Path) -> None:
+    async with writer(tmp_path, USUARIOS) as store:
+        await store.process_batch([usuario()])
+    raw = (tmp_path / FIRST).read_bytes()
+    head, record = raw.splitlines(keepends=True)
+    newer = segments.with_checksum(record[: -segments.SEAL_BYTES].replace(b"usuario.registrado", b"usuario.bloqueado"))
+    (tmp_path / FIRST).write_bytes(head + newer)
+    without_marks(tmp_path)
+    with pytest.raises(Damaged, match=rf"byte {len(head)} is of the type usuario.bloqueado.*use the version"):
+        async with writer(tmp_path, USUARIOS):
+            pass
+
+
+async def test_what_a_killed_process_left_half_written_is_removed_at_the_next_start(tmp_path: Path) -> None:
+    left = [".journal-00000001-000002.snapshot.4711", ".writer.12", ".usuarios.json.new"]
+    async with writer(tmp_path, USUARIOS) as store:
+        await store.process_batch([usuario()])
+    for name in (*left, ".gitkeep", "notes.7"):
+        (tmp_path / name).touch()
+    async with writer(tmp_path, USUARIOS):
+        pass
+    there = {path.name for path in tmp_path.iterdir()}
+    assert there.isdisjoint(left) and {".gitkeep", "notes.7"} < there
+
+
+def test_an_id_twice_in_a_seed_is_named() -> None:
+    token = {"id": 101, "nombre": "Gato", "imagen": "gato.jpg", "precio": 5, "vendido": False}
+    user = {"id": 7, "nombre": "Ana", "saldo": 1}
+    with pytest.raises(ValueError, match="id 101 is there twice"):
+        tokens_seed(json.dumps([token, {**token, "precio": 6}]).encode())
+    with pytest.raises(ValueError, match="id 7 is there twice"):
+        usuarios_seed(json.dumps([user, user]).encode())
+
+
+def test_more_bytes_between_snapshots_than_a_place_has_room_for_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("ZOCO_SNAPSHOT_BYTES", str(2**32))
+    with pytest.raises(WrongSetting, match="ZOCO_SNAPSHOT_BYTES is wrong"):
+        read_settings()
 
 
 def saldo(store: JsonStore[Any]) -> int:

@@ -7,7 +7,7 @@ from typing import Final, TypeVar
 
 import msgspec
 
-from broker.messages import subject_of
+from broker.messages import BIT, subject_of
 from services.shared.decision import Domain
 from services.shared.journal import segments as journal
 from services.shared.journal.disk import Disk
@@ -101,6 +101,11 @@ class Follower(Recorded[Row]):
                 entry = self._entry(line)
             except (ValueError, KeyError, TypeError) as error:
                 raise Damaged(f"{segment.name}: the record at byte {line.offset} makes no sense: {error}") from error
+            if entry.type not in BIT:
+                raise Damaged(
+                    f"{segment.name}: the record at byte {line.offset} is of the type {entry.type}, which this version "
+                    "does not know: use the version that wrote it"
+                )
             self._since_snapshot += len(line.raw)
             self._remember(entry, number, self._dedup)
             self._apply(entry, number)

@@ -22,6 +22,9 @@ from services.shared.store import Damaged
 
 FORMAT: Final = 1
 SEGMENT: Final = re.compile(r"journal-(\d{8})-(\d{6})\.jsonl")
+# What the digits of a name have room for.
+MAX_EPOCH: Final = 99_999_999
+MAX_PART: Final = 999_999
 SEAL_BYTES: Final = len(b',"crc":"00000000"}\n')
 MARK_BYTES: Final = 29
 # How a record begins.

@@ -28,7 +28,7 @@ from services.shared.journal.rows import Entry
 from services.shared.journal.writer import FULL_SECONDS, Writer
 from services.shared.metrics import Metrics
 from services.shared.settings import ROOT, Settings
-from services.shared.store import Answer, Damaged, Fenced, StoreBroken
+from services.shared.store import Answer, Damaged, Fenced
 
 log = structlog.get_logger()
 Row = TypeVar("Row", bound=msgspec.Struct)
@@ -157,7 +157,7 @@ class JsonStore(Writer[Row]):
         if known & BIT[message.type]:
             try:
                 return Answer(self._last_words(name, known, pending), repeated=True)
-            except (Damaged, StoreBroken, OSError) as error:
+            except Exception as error:
                 # Where a start that has a snapshot does not look. It costs those who ask for this word.
                 log.error("what was said cannot be read again", message=message.id, error=str(error))
                 return Answer(failure=f"{type(error).__name__}: {error}", repeated=True)

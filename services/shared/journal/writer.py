@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import errno
+import re
 from collections.abc import Awaitable, Callable
 from dataclasses import replace
 from typing import Final, TypeVar
@@ -14,6 +15,7 @@ import msgspec
 from services.shared.decision import Domain
 from services.shared.journal import segments as journal
 from services.shared.journal.disk import Disk
+from services.shared.journal.position import MAX_SEGMENT_BYTES, MAX_SEGMENTS
 from services.shared.journal.recovery import Follower
 from services.shared.journal.segments import Segment
 from services.shared.journal.snapshot import write_snapshot
@@ -25,6 +27,8 @@ SNAPSHOT_BYTES: Final = 32 * 1024 * 1024
 # How long to wait for room on a full disk before the next try.
 FULL_SECONDS: Final = 0.5
 # No room on the disk, in the quota, or under the limit that was set for one file (`prlimit --fsize`).
+# A file that is written anew has such a name until it is whole.
+UNFINISHED: Final = re.compile(r"\..+\.(?:\d+|new)")
 NO_ROOM: Final = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
@@ -68,6 +72,8 @@ class Writer(Follower[Row]):
         name = journal.segment_name(epoch, 1)
         try:
             self._expect_first(names)
+            if epoch > journal.MAX_EPOCH:
+                raise StoreBroken(f"epoch {journal.MAX_EPOCH:,} was the last one that a segment can be named after")
             self.disk.create(name)
         except (OSError, StoreBroken) as error:
             self.disk.unlock()
@@ -79,13 +85,21 @@ class Writer(Follower[Row]):
             await self._write_again()
             await self._keep_torn_end()
             await self._begin(epoch, 1)
-        except (OSError, Damaged) as error:
+        except (OSError, Damaged, StoreBroken) as error:
             # A journal that is refused, or finds no room, stays as it was.
             self._give_up(name)
             self.disk.unlock()
             return self._waits(error)
         self.leads, self.full = True, False
+        self._sweep()
         return True
+
+    def _sweep(self) -> None:
+        """Remove what a process left that died while it wrote a file anew."""
+        for name in self.disk.names():
+            if UNFINISHED.fullmatch(name):
+                with contextlib.suppress(OSError):
+                    self.disk.remove(name)
 
     def _waits(self, error: Exception) -> bool:
         """Not leading: for want of room, or on a volume that may only be read, until that is mended. Raises others."""
@@ -128,6 +142,8 @@ class Writer(Follower[Row]):
     async def _write(self, data: bytes) -> None:
         """Append and sync. A full disk is waited for; any other failure means that nothing can be believed."""
         name, whole = self._segments[-1].name, data
+        if self._end + len(data) > MAX_SEGMENT_BYTES:
+            raise StoreBroken(f"{name} has no place left that can be pointed at: the next start begins a segment")
         while data:
             try:
                 self.disk.append(name, data)
@@ -165,6 +181,10 @@ class Writer(Follower[Row]):
 
     async def _begin(self, epoch: int, part: int) -> None:
         """Write the header of a segment that was just created, and go on in it. Without room raises OSError."""
+        if len(self._segments) >= MAX_SEGMENTS:
+            raise StoreBroken(
+                f"no more than {MAX_SEGMENTS:,} segments can be told apart: set ZOCO_SNAPSHOT_BYTES higher"
+            )
         previous = self._segments[-1].name if self._segments else None
         time = max(self._now(), self.time)
         segment = Segment(journal.segment_name(epoch, part), self.seq + 1, previous, self._end, 0, time)
@@ -196,6 +216,10 @@ class Writer(Follower[Row]):
         """Go on in a new segment, and write down, beside it, what all before it comes to."""
         last = self._segments[-1]
         part = int(last.name[17:23]) + 1
+        if part > journal.MAX_PART:
+            raise StoreBroken(
+                f"{last.name} was the last part that this epoch has a name for: the next start begins one"
+            )
         name = journal.segment_name(last.epoch, part)
         try:
             self.disk.create(name)
