@@ -15,7 +15,7 @@ from typing import Final
 
 from loadgen.audit import model
 from loadgen.audit.books import Journal, Record
-from loadgen.audit.compare import EMPTY_LINE
+from loadgen.audit.compare import as_written
 from loadgen.audit.findings import BITS, NONSENSE, SEED, Findings, Message, Row, said, said_ever, subject
 from loadgen.audit.model import CONSUMERS, Impossible
 from loadgen.audit.text import Text
@@ -180,15 +180,7 @@ class Selling(Findings):
         except Impossible as error:
             self.impossible(service, record, place, error)
             return
-        if service == "tokens" and change and row is not None and (change.get("vendido") or row["vendido"]):
-            # All of a row that leaves memory; an older version wrote no more of it than had changed.
-            whole = {**row, "cola": EMPTY_LINE, **change}
-            change = change if got == change else whole
-        if service == "usuarios" and row is not None and isinstance(got.get("esperan"), list) and row["esperan"]:
-            # An older version wrote all who wait again.
-            joined = change.get("esperan")
-            if isinstance(joined, dict):
-                change = {**change, "esperan": [*row["esperan"], *joined["joined"]]}
+        change = as_written(service, row, got, change)
         if got == change and record.words == words:
             self.right(change, words)
         else:

@@ -141,7 +141,6 @@ class FrontDoor:
         """Store what was asked for, unless it is there already. Raises Problem (422, 503)."""
         row = await self._store.row(message.subject)
         if row is None:
-            # Entries are none of them: they may wait for ever for a user who is not registered.
             if isinstance(message, CompraSolicitada) and (many := self._store.unfinished_of(Compra)) >= self._limit:
                 raise unavailable(f"{many} purchases are on their way already: try again later", 5)
             row, repeated = await self._stored(message)

@@ -178,6 +178,60 @@ async def test_who_may_only_read_where_another_writes_was_given_the_wrong_volume
                 await store.lead()
 
 
+# Copied and put back
+
+
+@pytest.mark.parametrize("marks_first", [True, False])
+async def test_a_copy_that_is_made_while_it_is_written_opens_if_marks_come_first_and_else_says_so(
+    tmp_path: Path, marks_first: bool
+) -> None:
+    folder, copy = tmp_path / "usuarios", tmp_path / "copy"
+    copy.mkdir()
+    async with writer(folder, USUARIOS) as store:
+        await store.process_batch([usuario()])
+        for suffix in (".mark", ".jsonl") if marks_first else (".jsonl", ".mark"):
+            for file in sorted(folder.glob(f"*{suffix}")):
+                shutil.copy(file, copy)
+            await store.process_batch([recarga(len(suffix))])
+    if marks_first:
+        async with writer(copy, USUARIOS) as copied_store:
+            assert saldo(copied_store) == 101
+    else:
+        with pytest.raises(Damaged, match=r"copied while its service wrote, copy it again, the \.mark files first"):
+            async with writer(copy, USUARIOS):
+                pass
+
+
+async def test_whatever_is_lost_the_advice_is_never_to_put_back_one_file(tmp_path: Path) -> None:
+    """An older book beside three newer ones is worse than one that does not start."""
+    whole = tmp_path / "whole"
+    async with writer(whole, USUARIOS, snapshot_bytes=600) as store:
+        await store.process_batch([usuario()])
+        for number in range(12):
+            await store.process_batch([recarga(number)])
+    files = sorted(whole.glob("*.jsonl"))
+    said = []
+    for file in files:
+        for spoil in (lambda path: path.unlink(), lambda path: flip(path, 100), lambda path: os.truncate(path, 400)):
+            folder = copied(whole, tmp_path / "spoilt")
+            for snapshot in folder.glob("*.snapshot"):
+                snapshot.unlink()
+            spoil(folder / file.name)
+            with pytest.raises(Damaged) as refused:
+                async with writer(folder, USUARIOS):
+                    pass
+            said.append(str(refused.value))
+    assert len(said) == 3 * len(files) and len(files) > 3
+    assert all("folders of all four services" in one and "`zoco rebuild SERVICE`" in one for one in said)
+    assert not any(re.search("restore (it|the file)", one) for one in said)
+
+
+def flip(file: Path, at: int) -> None:
+    raw = bytearray(file.read_bytes())
+    raw[at] ^= 1
+    file.write_bytes(raw)
+
+
 # At the limits
 
 

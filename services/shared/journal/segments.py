@@ -27,6 +27,12 @@ MAX_EPOCH: Final = 99_999_999
 MAX_PART: Final = 999_999
 SEAL_BYTES: Final = len(b',"crc":"00000000"}\n')
 MARK_BYTES: Final = 29
+# What helps when something of a journal is lost. Not to put back one file or one folder alone: an older book beside
+# three newer ones sells again what it has sold.
+CURE: Final = (
+    "put back the folders of all four services from one backup, "
+    "or have this one written again from the other three: `zoco rebuild SERVICE`"
+)
 # How a record begins.
 RECORD: Final = b'{"seq":'
 
@@ -98,21 +104,19 @@ def chain(disk: Disk, service: str) -> list[Segment]:
     names = segment_names(disk)
     for stray in disk.names():
         if stray.endswith(".mark") and not disk.exists(lost := stray.removesuffix(".mark") + ".jsonl"):
-            raise Damaged(f"{lost} is missing, and {stray} says that it was written: restore it from a backup")
+            raise Damaged(f"{lost} is missing, and {stray} says that it was written: {CURE}")
     newest = next((segment for name in reversed(names) if (segment := read_header(disk, service, name))), None)
     found: list[Segment] = [newest] if newest else []
     while found and (previous := found[-1].previous):
         if previous not in names:
-            raise Damaged(
-                f"{previous} is missing, and {found[-1].name} goes on where it ended: restore it from a backup"
-            )
+            raise Damaged(f"{previous} is missing, and {found[-1].name} goes on where it ended: {CURE}")
         older = read_header(disk, service, previous)
         if older is None:
             raise Damaged(_damage(previous, 0))
         if disk.size(previous) < found[-1].previous_end:
             raise Damaged(
                 f"{previous} ends at byte {disk.size(previous)}, and {found[-1].name} goes on at "
-                f"{found[-1].previous_end}: restore it from a backup"
+                f"{found[-1].previous_end}: {CURE}"
             )
         found.append(older)
     return found[::-1]
@@ -140,7 +144,7 @@ def read_header(disk: Disk, service: str, name: str) -> Segment | None:
             f"{name} is the journal of {read['service']}, not of {service}: point ZOCO_DATA at another folder"
         )
     if read["segment"] != name:
-        raise Damaged(f"{name} is {read['segment']} under another name: restore the folder from a backup")
+        raise Damaged(f"{name} is {read['segment']} under another name: {CURE}")
     return Segment(name, read["seq"] + 1, read["previous"], read["end"], len(raw), read["time"])
 
 
@@ -167,7 +171,8 @@ def lines(disk: Disk, name: str, start: int, end: int | None, seq: int) -> Itera
         position, seq = after, seq + 1
     if start + position < mark:
         raise Damaged(
-            f"{name} ends at byte {start + position}, and {mark} bytes of it were on the disk: restore it from a backup"
+            f"{name} ends at byte {start + position}, and {mark} bytes of it were on the disk. If this folder was "
+            f"copied while its service wrote, copy it again, the .mark files first; else {CURE}"
         )
 
 
@@ -265,6 +270,6 @@ def _later_batch(data: bytes, seq: int) -> bool:
 
 def _damage(name: str, offset: int) -> str:
     return (
-        f"{name} is damaged at byte {offset}: this is not a torn end, so nothing was changed; "
-        "restore the file from a backup"
+        f"{name} is damaged at byte {offset}: this is not a torn end, so nothing was changed. One file put back is "
+        f"no cure: {CURE}"
     )

@@ -87,19 +87,12 @@ class Writer(Follower[Row]):
             await self._begin(epoch, 1)
         except (OSError, Damaged, StoreBroken) as error:
             # A journal that is refused, or finds no room, stays as it was.
-            self._give_up(name)
+            _give_up(self.disk, name)
             self.disk.unlock()
             return self._waits(error)
         self.leads, self.full = True, False
-        self._sweep()
+        _sweep(self.disk)
         return True
-
-    def _sweep(self) -> None:
-        """Remove what a process left that died while it wrote a file anew."""
-        for name in self.disk.names():
-            if UNFINISHED.fullmatch(name):
-                with contextlib.suppress(OSError):
-                    self.disk.remove(name)
 
     def _waits(self, error: Exception) -> bool:
         """Not leading: for want of room, or on a volume that may only be read, until that is mended. Raises others."""
@@ -108,31 +101,9 @@ class Writer(Follower[Row]):
         self.full = True
         return False
 
-    def _give_up(self, name: str) -> None:
-        """Take back a segment that nobody has written a record in."""
-        for mine in (journal.mark_name(name), name):
-            with contextlib.suppress(OSError):
-                self.disk.remove(mine)
-
     async def _write_again(self) -> None:
-        """Make sure of what the writer before did not see synced; from here on its words are repeated.
-
-        It may be in the page cache only, and once a sync has failed no later one writes it to the disk.
-        """
-        if not self._segments:
-            return
-        name = self._segments[-1].name
-        start = min(journal.synced(self.disk, name), self._end)
-        try:
-            self.disk.rewrite(name, start, self.disk.read(name, start, self._end - start))
-        except OSError as error:
-            if error.errno in NO_ROOM:
-                raise
-            raise StoreBroken(f"cannot write {name} again: {error}") from error
-        try:
-            await self.disk.sync(name)
-        except OSError as error:
-            raise StoreBroken(f"cannot sync {name} again: {error}") from error
+        if self._segments:
+            await _made_sure_of(self.disk, self._segments[-1].name, self._end)
 
     def check(self) -> None:
         """Raises Fenced if somebody else has become the writer. For whoever has not written for a while."""
@@ -225,7 +196,7 @@ class Writer(Follower[Row]):
             self.disk.create(name)
             await self._begin(last.epoch, part)
         except OSError as error:
-            self._give_up(name)
+            _give_up(self.disk, name)
             if error.errno in NO_ROOM:
                 return
             raise StoreBroken(f"cannot create {name}: {error}") from error
@@ -246,3 +217,36 @@ class Writer(Follower[Row]):
         self._snapshot, self._book_in_snapshot = name, len(self.book)
         self._touched, self._since_snapshot = {}, 0
         self.public_rows.saved()
+
+
+async def _made_sure_of(disk: Disk, name: str, end: int) -> None:
+    """Make sure of what the writer before did not see synced; from here on its words are repeated.
+
+    It may be in the page cache only, and once a sync has failed no later one writes it to the disk.
+    """
+    start = min(journal.synced(disk, name), end)
+    try:
+        disk.rewrite(name, start, disk.read(name, start, end - start))
+    except OSError as error:
+        if error.errno in NO_ROOM:
+            raise
+        raise StoreBroken(f"cannot write {name} again: {error}") from error
+    try:
+        await disk.sync(name)
+    except OSError as error:
+        raise StoreBroken(f"cannot sync {name} again: {error}") from error
+
+
+def _sweep(disk: Disk) -> None:
+    """Remove what a process left that died while it wrote a file anew."""
+    for name in disk.names():
+        if UNFINISHED.fullmatch(name):
+            with contextlib.suppress(OSError):
+                disk.remove(name)
+
+
+def _give_up(disk: Disk, name: str) -> None:
+    """Take back a segment that nobody has written a record in."""
+    for mine in (journal.mark_name(name), name):
+        with contextlib.suppress(OSError):
+            disk.remove(mine)
