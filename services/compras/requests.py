@@ -25,6 +25,7 @@ from services.compras.clock import MonotonicClock
 from services.compras.domain import ETAPAS, Alta, Asunto, Compra, finished, pregunta
 from services.compras.resend import Resender
 from services.compras.streams import Events
+from services.shared.clock import dated
 from services.shared.http.problems import Problem, unavailable
 from services.shared.metrics import SECONDS
 from services.shared.runtime import Runtime, utc_now
@@ -114,7 +115,7 @@ class FrontDoor:
         if self.resender:
             self.resender.heard(change)
         if isinstance(row, Alta):
-            self.entry_clock.last = max(self.entry_clock.last, row.fecha)
+            self.entry_clock.seen(row.fecha)
         if row is None or not finished(row):
             return
         _release(self._waiting.pop(change.subject, ()))
@@ -125,17 +126,21 @@ class FrontDoor:
             self.seconds.observe(max(0.0, (datetime.now(UTC) - asked).total_seconds()))
 
     def now(self) -> str:
-        """What the journal's records are dated: never before an entry in it, so that a later start knows of those."""
-        return max(utc_now(), self.entry_clock.last)
+        """What the journal's records are dated by."""
+        return utc_now()
 
     def fecha(self) -> str:
-        """Now, and never earlier than what is in the journal, whatever the clock does."""
-        return max(utc_now(), self._store.time)
+        """Now, and never a little earlier than what is in the journal."""
+        return dated(utc_now(), self._store.time)
 
     def fecha_alta(self, whose: str) -> str:
-        """For two entries about the same user or token never the same: the later one is in force."""
-        self.entry_clock.last = max(self.entry_clock.last, self._store.time)
-        return self.entry_clock.next(whose)
+        """For two entries about the same user or token that are under way at once never the same."""
+        return self.entry_clock.next(whose, self._store.time)
+
+    def orden(self) -> int | None:
+        """Of two entries about the same user or token the later one is in force, whatever clocks say: it was entered
+        when more records were there. An entry's own record comes behind all these."""
+        return self._store.seq or None
 
     async def accept(self, message: CompraSolicitada | AltaMessage) -> Asunto:
         """Store what was asked for, unless it is there already. Raises Problem (422, 503)."""
@@ -321,5 +326,6 @@ async def _copied(answer: aiohttp.ClientResponse) -> Response:
 
 
 def _asks_the_same(row: Asunto, message: Message) -> bool:
-    asked = pregunta(row)
-    return asked.model_copy(update={"fecha": message.fecha}) == message
+    # What the front door adds.
+    ours: dict[str, Any] = {name: getattr(message, name) for name in ("fecha", "orden") if hasattr(message, name)}
+    return pregunta(row).model_copy(update=ours) == message

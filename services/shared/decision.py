@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import Any, Generic, Self, TypeVar
+from typing import Annotated, Any, Generic, Self, TypeVar
 
-from msgspec import Struct
+from msgspec import Meta, Struct
 from pydantic.alias_generators import to_camel
 
 from broker.messages import Message
@@ -114,6 +114,10 @@ class Fila(Generic[Item]):
         gone = self._base + self._start - older._base - older._start
         first_new = older._base + older._end - self._base
         return gone, self._items[max(first_new, self._start) : self._end]
+
+
+# A field that a later version brought: a row that has nothing in it is written as it was before.
+Since = Annotated[int, Meta(extra={"since": 2})]
 
 
 class Lista(Fila[Item]):

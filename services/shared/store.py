@@ -71,7 +71,7 @@ class RowReader(RecordReader, Protocol[Row_co]):
 
     @property
     def time(self) -> str:
-        """When the last record was written, as its writer's clock had it."""
+        """When the last record was written, as its writer's clock had it: "" before there is one."""
 
     @property
     def full(self) -> bool:

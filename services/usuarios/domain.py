@@ -18,7 +18,7 @@ from broker.messages import (
     UsuarioRegistrado,
     moment,
 )
-from services.shared.decision import Decision, Domain, Lista
+from services.shared.decision import Decision, Domain, Lista, Since
 
 
 class Recarga(Struct, frozen=True):
@@ -32,7 +32,7 @@ class Recarga(Struct, frozen=True):
 class Usuario(Struct, frozen=True):
     """A buyer. Without a `nombre`, nobody is registered yet and top-ups wait in `esperan`.
 
-    `registrado` is the `fecha` of the entry that gave the name.
+    `registrado` and `orden` are those of the entry that gave the name: of two, the one entered later is in force.
     """
 
     id: int
@@ -40,6 +40,7 @@ class Usuario(Struct, frozen=True):
     saldo: int = 0
     registrado: str = ""
     esperan: Lista[Recarga] = field(default_factory=Lista)
+    orden: Since = 0
 
 
 UsuarioDecision: TypeAlias = Decision[Usuario]
@@ -81,11 +82,12 @@ def registrar(usuario: Usuario | None, alta: UsuarioRegistrado) -> UsuarioDecisi
     if usuario.nombre is None:
         esperan = usuario.esperan
         saldo = (alta.saldo or 0) + sum(recarga.monto for recarga in esperan)
-        nuevo = Usuario(usuario.id, alta.nombre, saldo, alta.fecha, esperan.left(len(esperan)))
+        nuevo = Usuario(usuario.id, alta.nombre, saldo, alta.fecha, esperan.left(len(esperan)), alta.orden or 0)
         counted = (AltaAplicada(alta_id=recarga.alta_id, fecha=recarga.fecha) for recarga in esperan)
         return Decision(nuevo, (aplicada, *counted))
-    if moment(alta.fecha) > moment(usuario.registrado):
-        usuario = replace(usuario, nombre=alta.nombre, registrado=alta.fecha)
+    orden = alta.orden or 0
+    if (orden, moment(alta.fecha)) > (usuario.orden, moment(usuario.registrado)):
+        usuario = replace(usuario, nombre=alta.nombre, registrado=alta.fecha, orden=orden)
     return Decision(usuario, (aplicada,))
 
 

@@ -67,6 +67,21 @@ def test_books_that_are_read_and_written_again_are_the_same_to_the_byte(books: d
             assert (tmp_path / story / file.relative_to(folder)).read_bytes() == file.read_bytes(), file
 
 
+@pytest.mark.parametrize("service", SERVICES)
+def test_a_batch_that_a_clock_far_ahead_dated_holds_and_what_comes_after_it(
+    books: dict[str, Path], tmp_path: Path, service: str
+) -> None:
+    edited = Edited(books["ordinary"])
+    records = edited.book(service).records
+    batch = records[len(records) // 2]["batch"]
+    for record in records:
+        if record["batch"] == batch:
+            record["time"] = "2099-01-01T00:00:00.000Z"
+    edited.write(tmp_path)
+    verdict = judged(tmp_path, "ordinary")
+    assert verdict.holds, verdict.breaches
+
+
 def test_top_ups_that_an_older_version_wrote_again_with_each_one_that_came_hold(
     books: dict[str, Path], tmp_path: Path
 ) -> None:

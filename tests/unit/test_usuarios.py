@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+
 import pytest
 from msgspec.structs import replace
 from unit_builders import (
@@ -121,6 +123,17 @@ def test_three_names_come_to_the_same_in_any_order() -> None:
     one, two, three = (usuario_registrado(nombre=f"{n}", saldo=5, fecha=fecha(n)) for n in (1, 2, 3))
     for order in ((one, two, three), (three, two, one), (two, three, one)):
         assert after(*order) == Usuario(ANA, "3", 5, registrado=fecha(3))
+
+
+def test_what_was_entered_later_is_in_force_whatever_the_clock_says() -> None:
+    one = usuario_registrado(nombre="1", saldo=5, fecha="2099-01-01T00:00:00.000Z")
+    two, three = (
+        usuario_registrado(nombre=nombre, saldo=5, fecha=fecha(1)).model_copy(update={"orden": n})
+        for nombre, n in (("7", 7), ("8", 8))
+    )
+    for order in itertools.permutations((one, two, three)):
+        usuario = after(*order)
+        assert (usuario.nombre, usuario.orden, usuario.registrado) == ("8", 8, fecha(1))
 
 
 def test_a_later_name_is_later_however_many_digits_its_fraction_has() -> None:

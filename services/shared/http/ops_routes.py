@@ -41,6 +41,8 @@ class ServiceState(Vista):
     role: Literal["writer", "follower"]
     records: int
     disk_full: bool
+    # What the books say of this clock, if it is wrong.
+    clock: str | None
     host: str
     pid: int
     broker: BrokerState | None

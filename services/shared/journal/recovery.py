@@ -75,7 +75,7 @@ class Follower(Recorded[Row]):
                 if self._segments:
                     self._take_in(segment.previous_end)
                 self._segments.append(segment)
-                self.time = max(self.time, segment.time)
+                self.time = segment.time
                 self._end = segment.header_bytes
             # A segment without a header yet is looked at again.
             self._names = names if not names or (chain and chain[-1].name == names[-1]) else []

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, Generic, TypeVar, get_args, get_origin
+from typing import Annotated, Any, Generic, TypeVar, get_args, get_origin
 
 from msgspec import Struct, convert
 from msgspec.structs import fields, replace
@@ -27,6 +27,9 @@ class RowCodec(Generic[Row]):
         if old is None:
             shape = self._shapes[type(new)]
             values = {name: getattr(new, name) for name in shape.hints}
+            for name, nothing in shape.later.items():
+                if values[name] == nothing:
+                    del values[name]
             for name in shape.lines:
                 waiting = list(values[name])
                 values[name] = waiting if isinstance(values[name], Lista) else _line(0, waiting)
@@ -63,6 +66,8 @@ class _Shape:
     def __init__(self, cls: type[Struct]) -> None:
         self.hints = {field.name: field.type for field in fields(cls)}
         self.required = {field.name for field in fields(cls) if field.required}
+        # Written only where there is something in them.
+        self.later = {field.name: field.default for field in fields(cls) if get_origin(field.type) is Annotated}
         self.lines = {
             name: (get_origin(hint), get_args(hint)[0])
             for name, hint in self.hints.items()

@@ -128,7 +128,7 @@ class JsonStore(Writer[Row]):
         """See BatchStore."""
         if not self.leads:
             raise Fenced("only the writer decides, and somebody else has become it")
-        pending: _Batch[Row] = _Batch(self.seq + 1, max(self._now(), self.time))
+        pending: _Batch[Row] = _Batch(self.seq + 1, self._date())
         answers = [self._decide(message, pending) for message in batch]
         try:
             await self._write(b"".join(pending.lines))

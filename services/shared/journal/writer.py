@@ -11,7 +11,9 @@ from dataclasses import replace
 from typing import Final, TypeVar
 
 import msgspec
+import structlog
 
+from services.shared.clock import dated
 from services.shared.decision import Domain
 from services.shared.journal import segments as journal
 from services.shared.journal.disk import Disk
@@ -21,6 +23,7 @@ from services.shared.journal.segments import Segment
 from services.shared.journal.snapshot import write_snapshot
 from services.shared.store import Damaged, Fenced, StoreBroken
 
+log = structlog.get_logger()
 Row = TypeVar("Row", bound=msgspec.Struct)
 # After so much journal a snapshot shortens the next start to the reading of at most as much again.
 SNAPSHOT_BYTES: Final = 32 * 1024 * 1024
@@ -105,6 +108,13 @@ class Writer(Follower[Row]):
         if self._segments:
             await _made_sure_of(self.disk, self._segments[-1].name, self._end)
 
+    def _date(self) -> str:
+        """When a record or a segment that is written now is dated."""
+        now = self._now()
+        if (time := dated(now, self.time)) < self.time:
+            log.error("a clock was far ahead: what it dated stays as it is", last_record=self.time, now=now)
+        return time
+
     def check(self) -> None:
         """Raises Fenced if somebody else has become the writer. For whoever has not written for a while."""
         if self.leads:
@@ -157,7 +167,7 @@ class Writer(Follower[Row]):
                 f"no more than {MAX_SEGMENTS:,} segments can be told apart: set ZOCO_SNAPSHOT_BYTES higher"
             )
         previous = self._segments[-1].name if self._segments else None
-        time = max(self._now(), self.time)
+        time = self._date()
         segment = Segment(journal.segment_name(epoch, part), self.seq + 1, previous, self._end, 0, time)
         line = journal.header(self.domain.name, segment)
         try:
