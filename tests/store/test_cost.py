@@ -20,6 +20,7 @@ from store_builders import (
     reader,
     recarga,
     solicitada,
+    state,
     usuario,
     without_marks,
     writer,
@@ -165,6 +166,37 @@ async def test_the_journal_itself_is_not_kept_in_memory(tmp_path: Path) -> None:
         print(f"{bytes_each:.0f} bytes of memory for {written:.0f} bytes of journal")
         # A table that doubles may do so in these thousand.
         assert bytes_each < 4 * MAX_BYTES < written
+
+
+@pytest.mark.parametrize("domain", [COMPRAS, TOKENS], ids=lambda domain: domain.name)
+async def test_who_follows_holds_no_more_than_two_segments_worth_for_its_next_snapshot(
+    tmp_path: Path, domain: Domain[Any]
+) -> None:
+    """And when it leads, its own snapshots hold all that the writer's do not."""
+
+    def messages(number: int) -> Sequence[Message]:
+        if domain is COMPRAS:
+            return life(solicitada(number), number)
+        return [publicado(number), solicitada(number, token=number), pagado(solicitada(number, token=number))]
+
+    with reader(tmp_path, domain) as follower:
+        async with writer(tmp_path, domain, snapshot_bytes=8_000) as store:
+            for number in range(1, 301):
+                await store.process_batch(messages(number))
+                follower.follow()
+            assert len(follower._touched) + len(follower._touched_before) < 60
+            assert len(follower.public_rows._fresh) + len(follower.public_rows._fresh_before) < 60
+        assert await follower.lead()
+        follower._snapshot_bytes = 8_000
+        for number in range(301, 340):
+            await follower.process_batch(messages(number))
+        now = state(follower)
+    with reader(tmp_path, domain) as quick:
+        assert state(quick) == now and quick._snapshot == follower._snapshot
+    for snapshot in tmp_path.glob("*.snapshot"):
+        snapshot.unlink()
+    with reader(tmp_path, domain) as slow:
+        assert state(slow) == now
 
 
 async def test_a_top_up_that_waits_costs_the_same_however_many_wait_before_it(tmp_path: Path) -> None:

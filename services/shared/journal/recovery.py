@@ -13,7 +13,7 @@ from services.shared.journal import segments as journal
 from services.shared.journal.disk import Disk
 from services.shared.journal.rows import Entry, Recorded
 from services.shared.journal.segments import Line, Segment
-from services.shared.journal.snapshot import read_snapshots
+from services.shared.journal.snapshot import read_snapshots, rests_on
 from services.shared.store import Damaged, StoreBroken
 
 Row = TypeVar("Row", bound=msgspec.Struct)
@@ -31,6 +31,8 @@ class Follower(Recorded[Row]):
         self._names: list[str] = []
         self._snapshot: str | None = None
         self._book_in_snapshot = 0
+        # How long the list was when this segment began.
+        self._book_before = 0
         super().__init__(disk, domain)
 
     def _forget(self) -> None:
@@ -39,6 +41,7 @@ class Follower(Recorded[Row]):
         self._names = []
         self._snapshot = None
         self._book_in_snapshot = 0
+        self._book_before = 0
 
     def load(self, *, to_the_end: bool = False) -> None:
         """Read the journal as far as it is surely on the disk (or `to_the_end`, see `follow`). Raises Damaged."""
@@ -56,7 +59,7 @@ class Follower(Recorded[Row]):
             self._end = segments[snapshot.segments - 1].header_bytes
             self.time = segments[snapshot.segments - 1].time
             self._snapshot = segments[snapshot.segments - 1].name
-            self._book_in_snapshot = len(self.book)
+            self._book_in_snapshot = self._book_before = len(self.book)
         self.follow(to_the_end=to_the_end)
 
     def follow(self, *, to_the_end: bool = False) -> None:
@@ -74,6 +77,7 @@ class Follower(Recorded[Row]):
             for segment in chain[len(self._segments) :]:
                 if self._segments:
                     self._take_in(segment.previous_end)
+                    self._segment_ends()
                 self._segments.append(segment)
                 self.time = segment.time
                 self._end = segment.header_bytes
@@ -82,6 +86,16 @@ class Follower(Recorded[Row]):
         if self._segments:
             last = self._segments[-1].name
             self._take_in(None if to_the_end else max(journal.synced(self.disk, last), self._end))
+
+    def _segment_ends(self) -> None:
+        """Whoever writes has made a snapshot as of its beginning, perhaps: then what was before need not be in ours."""
+        last = self._segments[-1]
+        saved = last.name != self._snapshot and rests_on(self.disk, last, self._snapshot)
+        if saved:
+            self._snapshot, self._book_in_snapshot = last.name, self._book_before
+        self._touched, self._touched_before = {}, self._touched if saved else self._touched_before | self._touched
+        self.public_rows.segment_ends(saved=saved)
+        self._book_before = len(self.book)
 
     def _expect_first(self, names: list[str]) -> None:
         """An emptied folder is not taken for one that nothing was written in yet. Raises StoreBroken."""

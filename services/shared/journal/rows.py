@@ -67,8 +67,9 @@ class Recorded(Generic[Row]):
         self.seq = 0
         self.time = ""
         self._dedup: dict[int, int] = {}
-        # What was touched since the last snapshot, for the next one.
+        # What was touched since the last snapshot, for the next one: in this segment, and before it.
         self._touched: dict[int, int] = {}
+        self._touched_before: dict[int, int] = {}
         self._segments: list[Segment] = []
         # Where the last record ends, in bytes of the last segment.
         self._end = 0

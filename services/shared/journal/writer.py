@@ -216,7 +216,7 @@ class Writer(Follower[Row]):
                 self._segments[-1],
                 self._snapshot,
                 {key: self._codec.change(None, row) for key, row in self.rows.items()},
-                self._touched,
+                self._touched_before | self._touched,
                 self.book.since(self._book_in_snapshot),
                 self.public_rows.changes(),
             )
@@ -225,7 +225,7 @@ class Writer(Follower[Row]):
             self._since_snapshot = 0
             return
         self._snapshot, self._book_in_snapshot = name, len(self.book)
-        self._touched, self._since_snapshot = {}, 0
+        self._touched, self._touched_before, self._since_snapshot = {}, {}, 0
         self.public_rows.saved()
 
 
