@@ -30,6 +30,8 @@ MAX_MONEY: Final = 10**12
 
 Id = Annotated[int, Field(strict=True, ge=1, le=MAX_ID)]
 Money = Annotated[int, Field(strict=True, ge=0, le=MAX_MONEY)]
+# Of two entries the one with the higher number is in force, then the one with the later `fecha`. A seed's have none.
+Orden = Annotated[int, Field(strict=True, ge=1, le=MAX_ID)] | None
 Amount = Annotated[int, Field(strict=True, ge=1, le=MAX_MONEY)]
 
 
@@ -204,6 +206,7 @@ class UsuarioRegistrado(AltaMessage):
     usuario_id: Id
     nombre: Nombre
     saldo: Money | None = None
+    orden: Orden = None
 
 
 class SaldoRecargado(AltaMessage):
@@ -222,6 +225,7 @@ class TokenPublicado(AltaMessage):
     nombre: Nombre
     imagen: Imagen
     precio: Money
+    orden: Orden = None
 
 
 class AltaAplicada(AltaMessage):

@@ -17,7 +17,7 @@ from broker.amqp.connect import Address, connect
 from broker.services import SERVICES
 from broker.topology import BINDINGS, QUEUES
 from ops.i18n import Text
-from ops.process import is_free
+from ops.process import is_free, is_ours, lock_holder
 from ops.rabbitmq import NodeError, find_rabbitmq
 from ops.routes import compare
 from ops.running import FIRST_PORT, LocalError, Running
@@ -26,6 +26,10 @@ from ops.supervisor import PORTS
 # Less room than this fills up in an hour of heavy buying.
 ROOM_BYTES: Final = 500 * 1024 * 1024
 CALL_SECONDS: Final = 5
+# A takeover takes under a second: who only follows is asked again for a while.
+TAKEOVER_TRIES: Final = 10
+# The file in a service's folder that its writer holds.
+LOCK: Final = "lock"
 # RabbitMQ's statistics are made every 5 s.
 STATISTICS_SECONDS: Final = 6
 # What a service says of itself.
@@ -56,7 +60,7 @@ async def examine(data: Path) -> list[Finding]:
         running = Running.read(data)
     except LocalError as error:
         return [*findings, _ports(), _bad("zoco up", str(error))]
-    findings += await asyncio.gather(*(_service(name, running.urls[name]) for name in SERVICES))
+    findings += await asyncio.gather(*(_service(name, running.urls[name], data / name / LOCK) for name in SERVICES))
     return [*findings, *await _broker(running)]
 
 
@@ -89,22 +93,39 @@ def _ports() -> Finding:
     return _well("ports", "{first} to {last} are free", FIRST_PORT, FIRST_PORT + len(PORTS) - 1)
 
 
-async def _service(name: str, url: str) -> Finding:
+async def _service(name: str, url: str, lock: Path) -> Finding:
     try:
         timeout = aiohttp.ClientTimeout(total=CALL_SECONDS)
-        async with aiohttp.ClientSession(timeout=timeout) as http, http.get(f"{url}/readyz") as answer:
-            state = await answer.json(content_type=None)
+        async with aiohttp.ClientSession(timeout=timeout) as http:
+            for _ in range(TAKEOVER_TRIES):
+                async with http.get(f"{url}/readyz") as answer:
+                    state = await answer.json(content_type=None)
+                if state["role"] == "writer" or state["diskFull"]:
+                    break
+                await asyncio.sleep(CALL_SECONDS / 2 / TAKEOVER_TRIES)
     except (aiohttp.ClientError, TimeoutError, OSError):
         return _bad(name, "does not answer at {url}: the lines of `zoco up` say why", url)
     if state["diskFull"]:
-        return _bad(name, "its disk is full, and a batch waits for room")
+        return _bad(name, "its disk is full, or may only be read: what is to be written waits")
     if doubt := state.get("doubt"):
         return Finding(name, False, doubt)
+    if state["role"] == "follower" and (nobody := _nobody_writes(name, lock)):
+        return nobody
     broker: dict[str, Any] = state["broker"] or {}
     if trouble := broker.get("trouble"):
         return _bad(name, "the broker: {trouble}", trouble)
     role = ROLES.get(state["role"], state["role"])
     return Finding(name, bool(state["ready"]), Text("{role}, {records} records", role, state["records"]))
+
+
+def _nobody_writes(name: str, lock: Path) -> Finding | None:
+    """What keeps a service from writing; None where another process of its kind does."""
+    holder = lock_holder(lock)
+    if holder is None:
+        return _bad(name, "nobody writes its books: the lines of `zoco up` say why")
+    if is_ours(holder, f"services.{name}.main"):
+        return None
+    return _bad(name, "nobody writes its books: process {pid} holds {lock}; end that process", holder, lock)
 
 
 async def _broker(running: Running) -> list[Finding]:

@@ -137,3 +137,21 @@ def free_port(first: int = 0) -> int:
     port = next(port for port in candidates if (first or port not in _given) and is_free(port))
     _given.add(port)
     return port
+
+
+def make_private(folder: Path) -> None:
+    """Make a folder that nobody else looks into; one that is there and is ours becomes one. Raises OSError."""
+    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    if folder.stat().st_uid == os.getuid():
+        folder.chmod(0o700)
+
+
+def lock_holder(file: Path) -> int | None:
+    """The process that holds this file by flock. None: nobody, or one that cannot be seen from here (or on macOS)."""
+    try:
+        held, locks = file.stat(), Path("/proc/locks").read_text(encoding="ascii")
+    except OSError:
+        return None
+    place = f"{os.major(held.st_dev):02x}:{os.minor(held.st_dev):02x}:{held.st_ino}"
+    pids = [int(line.split()[4]) for line in locks.splitlines() if line.split()[1] == "FLOCK" and place in line.split()]
+    return next((pid for pid in pids if pid > 0), None)

@@ -18,7 +18,7 @@ from typing import Final
 from urllib.parse import quote
 
 from ops.errors import UserError
-from ops.process import POLL_SECONDS, Process, free_port, is_free, is_ours
+from ops.process import POLL_SECONDS, Process, free_port, is_free, is_ours, make_private
 from ops.rabbitmq_user import lets_in, make_user, put
 from ops.secret import new_cookie, secret
 
@@ -210,8 +210,7 @@ class Node:
                 raise NodeError("RabbitMQ cannot start: port {port} is taken. Stop what listens there.", port)
 
     def _configure(self) -> None:
-        self.folder.mkdir(parents=True, exist_ok=True)
-        self.folder.chmod(0o700)
+        make_private(self.folder)
         new_cookie(self.folder)
         (self.folder / "enabled_plugins").write_text(PLUGINS)
         (self.folder / "rabbitmq.conf").write_text(

@@ -22,7 +22,7 @@ import aiohttp
 from broker.lines import Lines
 from broker.services import SERVICES
 from ops.console import Speaker
-from ops.process import Process, free_port, is_free
+from ops.process import Process, free_port, is_free, make_private
 from ops.rabbitmq import Node, NodeError
 from ops.running import BROKER, HOLDS, LOCK, POLL_SECONDS, STATE, LocalError, Running
 from ops.secret import secret
@@ -137,7 +137,7 @@ class Local:
 
     def _hold_folder(self) -> None:
         try:
-            self.data.mkdir(parents=True, exist_ok=True)
+            make_private(self.data)
             lock = (self.data / LOCK).open("a+", encoding="utf-8")
         except OSError as error:
             says = "cannot write in {data} ({error}): take another folder with --data"

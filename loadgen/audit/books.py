@@ -20,6 +20,7 @@ from typing import IO, Any, Final, NoReturn
 import aiohttp
 import msgspec
 
+from loadgen.audit.clocks import earlier
 from loadgen.audit.text import NotAShop, Text, Unreadable
 
 SERVICES: Final = ("compras", "tokens", "usuarios", "transacciones")
@@ -129,7 +130,7 @@ class Journal:
         seq, batch, time = 0, 0, ""
         for number, piece in enumerate(self._pieces):
             place = number << OFFSET_BITS
-            if piece.seq != seq or (piece.time < time and piece.time):
+            if piece.seq != seq or (piece.time and earlier(piece.time, time)):
                 _refuse("{file} goes on behind record {seq} of {time}, and the journal before it ends with record "
                         "{last} of {last_time}", piece.name, piece.seq, piece.time, seq, time)  # fmt: skip
             for offset, raw in self._lines(number, piece):
@@ -144,7 +145,7 @@ class Journal:
                     _refuse("{where} is record {seq}, and record {due} is due", where, record.seq, seq)
                 # A batch is what was written with one sync: it has one time, and the number of its first record.
                 if record.batch != batch:
-                    if record.batch != seq or record.time < time or not TIME.fullmatch(record.time):
+                    if record.batch != seq or not TIME.fullmatch(record.time) or earlier(record.time, time):
                         _refuse("{where} is of batch {batch} and {time}, and follows batch {last} of {last_time}",
                                 self.where(place | offset), record.batch, record.time, batch, time)  # fmt: skip
                     batch, time = record.batch, record.time

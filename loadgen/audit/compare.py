@@ -44,6 +44,19 @@ EMPTY_LINE: Final = {"left": 0, "joined": []}
 Difference = tuple[int, str, Any, Any]
 
 
+def as_written(service: str, row: Row | None, got: Row, change: dict[str, Any]) -> dict[str, Any]:
+    """What a decision changes of its row, in the form in which it stands in the journal, by this version or by one
+    before it."""
+    if service == "tokens" and change and row is not None and (change.get("vendido") or row["vendido"]):
+        # All of a row that leaves memory; an older version wrote no more of it than had changed.
+        return change if got == change else {**row, "cola": EMPTY_LINE, **change}
+    grown = change.get("esperan") if service == "usuarios" and row is not None else None
+    if isinstance(grown, dict) and isinstance(got.get("esperan"), list):
+        # An older version wrote all top-ups that wait, with each one that came.
+        return {**change, "esperan": [*(row or {})["esperan"], *grown["joined"]]}
+    return change
+
+
 def differences(
     service: str, got: Row, want: Row, got_words: list[dict[str, Any]], want_words: list[dict[str, Any]]
 ) -> Iterator[Difference]:

@@ -11,6 +11,8 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final, TypeAlias
 
+from loadgen.audit.clocks import entered, moment, number
+
 Row: TypeAlias = Mapping[str, Any]
 Message: TypeAlias = Mapping[str, Any]
 Words: TypeAlias = list[dict[str, Any]]
@@ -50,11 +52,11 @@ REQUESTS: Final = ("compra.solicitada", "usuario.registrado", "saldo.recargado",
 # What each of them carries, beside `fecha`; a purchase need not say the most that it would pay, nor an entry an amount.
 ASKED: Final = {
     "compra.solicitada": ("compraId", "usuarioId", "tokenId", "precioMaximo"),
-    "usuario.registrado": ("altaId", "usuarioId", "nombre", "saldo"),
+    "usuario.registrado": ("altaId", "usuarioId", "nombre", "saldo", "orden"),
     "saldo.recargado": ("altaId", "usuarioId", "monto"),
-    "token.publicado": ("altaId", "tokenId", "nombre", "imagen", "precio"),
+    "token.publicado": ("altaId", "tokenId", "nombre", "imagen", "precio", "orden"),
 }
-OPTIONAL: Final = ("precioMaximo", "saldo")
+OPTIONAL: Final = ("precioMaximo", "saldo", "orden")
 # The fields of each kind of row, as a row's first record has them.
 COMPRA: Final = (
     *("id", "usuario_id", "token_id", "fecha", "precio_maximo", "estado", "historia", "motivo", "precio"),
@@ -88,11 +90,6 @@ def key(service: str, message: Message) -> str:
     if service == "tokens":
         return str(message["tokenId"])
     return str(message["usuarioId"]) if service == "usuarios" else "libro"
-
-
-def moment(fecha: str) -> str:
-    """What two dates are compared by: with its Z, a whole second would come after its own fractions."""
-    return fecha.removesuffix("Z")
 
 
 def answer(message: Message, kind: str, **more: Any) -> dict[str, Any]:
@@ -138,12 +135,13 @@ def tokens(line: int = LINE) -> Rule:
 def published(token: Row | None, entry: Message) -> Effect:
     """Only what is shown, never who holds it or who waits; and never by an older entry than the one shown."""
     shown = {name: entry[name] for name in ("nombre", "imagen", "precio")} | {"publicado": entry["fecha"]}
+    shown |= number(entry)
     if token is None:
         new = {"id": entry["tokenId"], "vendido": False, "reserva": None, "cola": _line(0, []), **shown}
-        return {name: new[name] for name in TOKEN}, [applied(entry)]
-    if moment(entry["fecha"]) <= moment(token["publicado"]):
+        return {name: new[name] for name in (*TOKEN, "orden") if name in new}, [applied(entry)]
+    if entered(entry) <= (token.get("orden", 0), moment(token["publicado"])):
         return {}, [applied(entry)]
-    return {name: value for name, value in shown.items() if value != token[name]}, [applied(entry)]
+    return {name: value for name, value in shown.items() if value != token.get(name)}, [applied(entry)]
 
 
 def asked(token: Row | None, compra: Message, line: int) -> Effect:
@@ -229,9 +227,9 @@ def usuarios(user: Row | None, message: Message) -> Effect:
     if kind == "usuario.registrado":
         return registered(user, message)
     if user is None or user["nombre"] is None:
-        waiting = [*(user["esperan"] if user else ()), _top_up(message)]
+        waiting = [_top_up(message)]
         if user is not None:
-            return {"esperan": waiting}, []
+            return {"esperan": _line(0, waiting) if user["esperan"] else waiting}, []
         return {"id": message["usuarioId"], "nombre": None, "saldo": 0, "registrado": "", "esperan": waiting}, []
     return {"saldo": user["saldo"] + message["monto"]}, [applied(message)]
 
@@ -251,14 +249,15 @@ def registered(user: Row | None, entry: Message) -> Effect:
         waiting = list(user["esperan"]) if user else []
         saldo = (entry.get("saldo") or 0) + sum(top_up["monto"] for top_up in waiting)
         new = {"nombre": entry["nombre"], "saldo": saldo, "registrado": entry["fecha"], "esperan": []}
+        new |= number(entry)
         words = [applied(entry), *({"type": "alta.aplicada", **_of_entry(top_up)} for top_up in waiting)]
         if user is None:
             return {"id": entry["usuarioId"], **new}, words
-        return {name: value for name, value in new.items() if value != list_or_value(user[name])}, words
-    if moment(entry["fecha"]) <= moment(user["registrado"]):
+        return {name: value for name, value in new.items() if value != list_or_value(user.get(name))}, words
+    if entered(entry) <= (user.get("orden", 0), moment(user["registrado"])):
         return {}, [applied(entry)]
-    new = {"nombre": entry["nombre"], "registrado": entry["fecha"]}
-    return {name: value for name, value in new.items() if value != user[name]}, [applied(entry)]
+    new = {"nombre": entry["nombre"], "registrado": entry["fecha"], **number(entry)}
+    return {name: value for name, value in new.items() if value != user.get(name)}, [applied(entry)]
 
 
 def list_or_value(value: Any) -> Any:
@@ -322,7 +321,7 @@ def sound(name: str, value: Any) -> bool:
     """Whether a field of a request can be what was asked for: whole numbers, money that is not less than nothing."""
     if name in OPTIONAL and value is None:
         return True
-    if name in ("usuarioId", "tokenId", "monto"):
+    if name in ("usuarioId", "tokenId", "monto", "orden"):
         return type(value) is int and value >= 1
     if name in ("precio", "precioMaximo", "saldo"):
         return type(value) is int and value >= 0

@@ -15,7 +15,7 @@ from typing import Final
 
 from loadgen.audit import model
 from loadgen.audit.books import Journal, Record
-from loadgen.audit.compare import EMPTY_LINE
+from loadgen.audit.compare import as_written
 from loadgen.audit.findings import BITS, NONSENSE, SEED, Findings, Message, Row, said, said_ever, subject
 from loadgen.audit.model import CONSUMERS, Impossible
 from loadgen.audit.text import Text
@@ -180,10 +180,7 @@ class Selling(Findings):
         except Impossible as error:
             self.impossible(service, record, place, error)
             return
-        if service == "tokens" and change and row is not None and (change.get("vendido") or row["vendido"]):
-            # All of a row that leaves memory; an older version wrote no more of it than had changed.
-            whole = {**row, "cola": EMPTY_LINE, **change}
-            change = change if got == change else whole
+        change = as_written(service, row, got, change)
         if got == change and record.words == words:
             self.right(change, words)
         else:
@@ -255,7 +252,11 @@ class Selling(Findings):
             self.tokens[key] = row
 
     def _user_is(self, key: str, got: Row, place: int) -> None:
-        user = self.users[key] = {**self.users.get(key, {}), **got}
+        before = self.users.get(key, {})
+        user = self.users[key] = {**before, **got}
+        if isinstance(moved := user.get("esperan"), dict):
+            user["esperan"] = before.get("esperan", [])
+            user["esperan"] += moved["joined"]
         if user["saldo"] < 0:
             why = "the balance is below zero"
             self.breach(2, Text("user {user}", key), why, "usuarios", place, "change.saldo", user["saldo"])

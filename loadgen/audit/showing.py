@@ -252,10 +252,10 @@ class Showing(Findings):
         return str(fecha)
 
     def _next_batch(self, time: str) -> None:
-        """Records are dated by a clock, but never before one another: one that is set back stands still in them."""
+        """Records are dated by a clock: one that is set back a little stands still in them."""
         times = self._times
         if times and time[:13] != times[-1][:13]:
-            self._was_set |= datetime.fromisoformat(time) - datetime.fromisoformat(times[-1]) > CLOCK
+            self._was_set |= abs(datetime.fromisoformat(time) - datetime.fromisoformat(times[-1])) > CLOCK
         self._was_set |= len(times) > 1 and time == times[-1] == times[-2]
         times.append(time)
 

@@ -7,13 +7,14 @@ import time
 from collections import defaultdict, deque
 from collections.abc import Iterable
 from datetime import UTC, datetime
-from typing import Final
+from typing import Any, Final
 
 from prometheus_client import Counter, Histogram
 
 from broker.messages import AltaMessage, CompraSolicitada, Message
 from services.compras.clock import MonotonicClock
 from services.compras.domain import ETAPAS, Alta, Asunto, Compra, finished, pregunta
+from services.shared.clock import dated
 from services.shared.heights import Doubted
 from services.shared.http.problems import Problem, unavailable
 from services.shared.metrics import SECONDS
@@ -24,6 +25,8 @@ from services.shared.store import Answer, Change
 PATIENCE_SECONDS: Final = 5.0
 # How often is looked for who waits too long.
 LOOK_SECONDS: Final = 0.1
+# More than any book has; times a few generations it still is an exact JSON number.
+RECORDS_OF_A_GENERATION: Final = 1 << 40
 
 
 class Acceptance:
@@ -48,17 +51,23 @@ class Acceptance:
         )
 
     def now(self) -> str:
-        """What the journal's records are dated: never before an entry in it, so that a later start knows of those."""
-        return max(utc_now(), self._entry_clock.last)
+        """What the journal's records are dated by."""
+        return utc_now()
 
     def fecha(self) -> str:
-        """Now, and never earlier than what is in the journal, whatever the clock does."""
-        return max(utc_now(), self._store.time)
+        """Now, and never a little earlier than what is in the journal."""
+        return dated(utc_now(), self._store.time)
 
     def fecha_alta(self, whose: str) -> str:
-        """For two entries about the same user or token never the same: the later one is in force."""
-        self._entry_clock.last = max(self._entry_clock.last, self._store.time)
-        return self._entry_clock.next(whose)
+        """For two entries about the same user or token that are under way at once never the same."""
+        return self._entry_clock.next(whose, self._store.time)
+
+    def orden(self) -> int | None:
+        """Of two entries about the same user or token the later one is in force, whatever clocks say: it was entered
+        when more records were there. An entry's own record comes behind all these; a book that was written again counts
+        on above all that it ever counted."""
+        generations = max(self._store.heights.generation - 1, 0)
+        return generations * RECORDS_OF_A_GENERATION + self._store.seq or None
 
     async def accept(self, message: CompraSolicitada | AltaMessage) -> Asunto:
         """Store what was asked for, unless it is there already. Raises Problem (422, 503)."""
@@ -67,8 +76,8 @@ class Acceptance:
             raise unavailable(doubt.says, 60)
         if row is None:
             limit = self._runtime.settings.backlog_limit
-            if isinstance(message, CompraSolicitada) and self._store.unfinished >= limit:
-                raise unavailable(f"{self._store.unfinished} purchases are on their way already: try again later", 5)
+            if isinstance(message, CompraSolicitada) and (many := self._store.unfinished_of(Compra)) >= limit:
+                raise unavailable(f"{many} purchases are on their way already: try again later", 5)
             row, repeated = await self._stored(message)
             if not repeated:
                 return row
@@ -135,7 +144,7 @@ class Acceptance:
         """Something is on the disk, here or written by the replica that this one follows."""
         row = change.row
         if isinstance(row, Alta):
-            self._entry_clock.last = max(self._entry_clock.last, row.fecha)
+            self._entry_clock.seen(row.fecha)
         if row is None or not finished(row):
             return
         _release(self._waiting.pop(change.subject, ()))
@@ -158,5 +167,6 @@ def _release(waiters: Iterable[asyncio.Future[None]]) -> None:
 
 
 def _asks_the_same(row: Asunto, message: Message) -> bool:
-    asked = pregunta(row)
-    return asked.model_copy(update={"fecha": message.fecha}) == message
+    # What the front door adds.
+    ours: dict[str, Any] = {name: getattr(message, name) for name in ("fecha", "orden") if hasattr(message, name)}
+    return pregunta(row).model_copy(update=ours) == message

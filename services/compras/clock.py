@@ -1,13 +1,16 @@
-"""The dates of operator's entries, of which the later one is in force."""
+"""The dates of operator's entries."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from datetime import datetime, timedelta
 
+from services.shared.clock import dated
+
 
 class MonotonicClock:
-    """Dates that never go back, and are never the same twice for the same user or token.
+    """Dates that never go back, and are never the same twice for the same user or token: but for those of a clock that
+    was far ahead.
 
     `last` is the latest that is known, whoever gave it. Many may share it: a thousand entries in a moment would
     otherwise be a second ahead of the clock, and all that comes behind them, too.
@@ -20,8 +23,14 @@ class MonotonicClock:
         self._given = ""
         self._whose: set[str] = set()
 
-    def next(self, whose: str) -> str:
-        fecha = max(self._now(), self.last)
+    def seen(self, fecha: str) -> None:
+        """Somebody else gave this date."""
+        self.last = max(self.last, fecha)
+
+    def next(self, whose: str, seen: str = "") -> str:
+        now = self._now()
+        self.last = max(one if dated(now, one) == one else "" for one in (self.last, seen))
+        fecha = max(now, self.last)
         if fecha == self.last and (fecha != self._given or whose in self._whose):
             later = datetime.fromisoformat(fecha) + timedelta(milliseconds=1)
             fecha = later.strftime("%Y-%m-%dT%H:%M:%S.%f")[:-3] + "Z"

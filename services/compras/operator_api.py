@@ -159,5 +159,8 @@ async def _entered(
     request: Request, key: str, name: str, whose: str, model: type[AltaMessage], **fields: Any
 ) -> Response:
     """One entry, which has its id by `name`, about the user or token with the path `whose`."""
-    fecha = door_of(request).acceptance.fecha_alta(whose)
+    acceptance = door_of(request).acceptance
+    fecha = acceptance.fecha_alta(whose)
+    if model is not SaldoRecargado:
+        fields["orden"] = acceptance.orden()
     return await accepted(request, model(alta_id=str(uuid5(NAMESPACE, name)), fecha=fecha, **fields), "altas", key)

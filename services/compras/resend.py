@@ -71,19 +71,19 @@ class Resender:
             self._waiting[change.subject] = _Waiting(self._seconds() + self._first_seconds, self._first_seconds)
 
     async def run(self) -> None:
-        # What the writer before may have stored and not published. Whoever has heard it will answer again.
-        rows = await self._store.unfinished_rows()
-        await self._ask([row for row in rows.values() if row.estado == "solicitada"])
-        for subject, row in rows.items():
+        for subject, row in (await self._store.unfinished_rows()).items():
             if subject not in self._waiting:
                 self.heard(Change("", subject, row))
+            if row.estado == "solicitada":
+                # The writer before may have stored it and not published it: it is due, by the same rule as all else.
+                self._waiting[subject] = _Waiting(self._seconds(), self._first_seconds / 2)
         while True:
-            await self._sleep(ROUND_SECONDS)
             now = self._seconds()
             due = [subject for subject, waiting in self._waiting.items() if waiting.due_seconds <= now]
             busy = await self._voice.busy() if due else None
             if busy is not None:
                 await self._again(due, busy)
+            await self._sleep(ROUND_SECONDS)
 
     async def _again(self, due: Sequence[str], busy: AbstractSet[Service]) -> None:
         rows: list[Asunto] = []

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import Any, Generic, TypeVar
+from typing import Annotated, Any, Generic, Self, TypeVar
 
-from msgspec import Struct
+from msgspec import Meta, Struct
 from pydantic.alias_generators import to_camel
 
 from broker.messages import Message
@@ -76,7 +76,7 @@ class Fila(Generic[Item]):
     _base: int = 0
 
     @classmethod
-    def of(cls, items: Iterable[Item]) -> Fila[Item]:
+    def of(cls, items: Iterable[Item]) -> Self:
         """A line with these in it, in this order."""
         return cls().joined(*items)
 
@@ -98,21 +98,32 @@ class Fila(Generic[Item]):
             raise IndexError("nobody waits in this line")
         return self._items[self._start]
 
-    def joined(self, *items: Item) -> Fila[Item]:
+    def joined(self, *items: Item) -> Self:
         """The line with these at its end."""
         line = self._items if self._end == len(self._items) else self._items[: self._end]
         line.extend(items)
-        return Fila(line, self._start, len(line), self._base)
+        return type(self)(line, self._start, len(line), self._base)
 
-    def left(self, count: int = 1) -> Fila[Item]:
+    def left(self, count: int = 1) -> Self:
         """The line without its first `count`."""
         start = min(self._start + count, self._end)
         if start <= len(self._items) // 2:
-            return Fila(self._items, start, self._end, self._base)
-        return Fila(self._items[start : self._end], 0, self._end - start, self._base + start)
+            return type(self)(self._items, start, self._end, self._base)
+        return type(self)(self._items[start : self._end], 0, self._end - start, self._base + start)
 
     def since(self, older: Fila[Item]) -> tuple[int, list[Item]]:
         """How many left at the front and who joined at the end since `older`, of which this line was made."""
         gone = self._base + self._start - older._base - older._start
         first_new = older._base + older._end - self._base
         return gone, self._items[max(first_new, self._start) : self._end]
+
+
+# A field that a later version brought: a row that has nothing in it is written as it was before.
+Since = Annotated[int, Meta(extra={"since": 2})]
+
+
+class Lista(Fila[Item]):
+    """Those who wait for one and the same thing, and all go when it comes: in a journal a plain list, until more
+    join it."""
+
+    __slots__ = ()

@@ -23,6 +23,7 @@ from pydantic import ValidationError
 
 from broker.amqp.bus import Bus, BusOptions, BusRefused
 from broker.messages import Message
+from services.shared.clock import AHEAD_SECONDS, ahead_seconds
 from services.shared.decision import Domain
 from services.shared.heights import Doubt, Doubted
 from services.shared.http.edge import Endpoint
@@ -141,11 +142,19 @@ class Runtime(Generic[Row]):
             "book": {"heights": store.heights.said(store.seq), "formerly": store.heights.formerly},
             "doubt": self.doubt.says if self.doubt else None,
             "doubtOf": self.doubt.of if self.doubt else None,
+            "clock": self._clock(),
             # Which of the replicas answers: its host (in a cluster, its pod) and its process there.
             "host": socket.gethostname(),
             "pid": os.getpid(),
             "broker": {"connected": bus.connected, "consuming": bus.consuming, "trouble": bus.trouble} if bus else None,
         }
+
+    def _clock(self) -> str | None:
+        """What is wrong with it, as far as the books can tell."""
+        seconds = ahead_seconds(self.store.time, now := utc_now())
+        if seconds <= AHEAD_SECONDS:
+            return None
+        return f"the last record is of {self.store.time}, {seconds:.0f} s ahead of this clock ({now}): one was wrong"
 
     async def start(self) -> None:
         """Read the books; everything else goes on behind. Raises Damaged, OSError."""

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections import Counter
+from collections.abc import Iterable
 from typing import Final
 
 # Older than any operator's entry: a seed never changes what lives.
@@ -10,3 +12,10 @@ SEED_FECHA: Final = "1970-01-01T00:00:00Z"
 
 def seed_id(entry: int) -> str:
     return f"semilla:{entry}"
+
+
+def each_once(ids: Iterable[int]) -> None:
+    """Raises ValueError: of two entries with one id only the first would count, and nobody would be told."""
+    twice = [entry for entry, times in Counter(ids).items() if times > 1]
+    if twice:
+        raise ValueError(f"id {twice[0]} is there twice")

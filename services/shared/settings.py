@@ -80,7 +80,10 @@ class Settings(BaseSettings):
         description="Deliveries that the broker sends ahead of their acks (quorum queues: at most 2,000).",
     )
     batch: int = Field(500, ge=1, description="The most messages that are written with one sync.")
-    snapshot_bytes: int = Field(32 * 1024 * 1024, ge=1024, description="Journal bytes between two snapshots.")
+    # A place in a segment has 32 bits, and the last batch comes on top.
+    snapshot_bytes: int = Field(
+        32 * 1024 * 1024, ge=1024, le=1024**3, description="Journal bytes between two snapshots."
+    )
     drain_seconds: float = Field(
         0.0, ge=0, description="After SIGTERM requests are answered for so long: until nobody sends any more."
     )

@@ -77,7 +77,7 @@ class RowReader(RecordReader, Protocol[Row_co]):
 
     @property
     def time(self) -> str:
-        """When the last record was written, as its writer's clock had it."""
+        """When the last record was written, as its writer's clock had it: "" before there is one."""
 
     @property
     def full(self) -> bool:
@@ -86,6 +86,9 @@ class RowReader(RecordReader, Protocol[Row_co]):
     @property
     def unfinished(self) -> int:
         """How many rows are not finished, as far as this process has heard."""
+
+    def unfinished_of(self, kind: type[Struct]) -> int:
+        """How many of them are of this class. Asked for with every purchase."""
 
     async def row(self, key: str) -> Row_co | None: ...
 

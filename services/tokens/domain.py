@@ -21,7 +21,7 @@ from broker.messages import (
     TokenReservado,
     moment,
 )
-from services.shared.decision import Decision, Domain, Fila
+from services.shared.decision import Decision, Domain, Fila, Since
 
 # More than this many never wait for one token: the next is refused with `token-disputado`.
 MAX_COLA: Final = 10_000
@@ -46,7 +46,8 @@ class Espera(Struct, frozen=True):
 
 
 class Token(Struct, frozen=True):
-    """A one-of-a-kind token. `publicado` is the `fecha` of the entry that it shows."""
+    """A one-of-a-kind token. `publicado` and `orden` are those of the entry that it shows: of two, the one entered
+    later."""
 
     id: int
     nombre: str
@@ -56,6 +57,7 @@ class Token(Struct, frozen=True):
     vendido: bool = False
     reserva: Reserva | None = None
     cola: Fila[Espera] = field(default_factory=Fila)
+    orden: Since = 0
 
 
 TokenDecision: TypeAlias = Decision[Token]
@@ -127,10 +129,11 @@ def liberar(token: Token | None, rechazo: SaldoRechazado) -> TokenDecision:
 def publicar(token: Token | None, alta: TokenPublicado) -> TokenDecision:
     """Put a token up for sale, or change what is shown of it; an entry older than the one shown changes nothing."""
     aplicada = AltaAplicada(alta_id=alta.alta_id, fecha=alta.fecha)
+    shown = Token(alta.token_id, alta.nombre, alta.imagen, alta.precio, alta.fecha, orden=alta.orden or 0)
     if token is None:
-        token = Token(alta.token_id, alta.nombre, alta.imagen, alta.precio, publicado=alta.fecha)
-    elif moment(alta.fecha) > moment(token.publicado):
-        token = replace(token, nombre=alta.nombre, imagen=alta.imagen, precio=alta.precio, publicado=alta.fecha)
+        token = shown
+    elif (shown.orden, moment(shown.publicado)) > (token.orden, moment(token.publicado)):
+        token = replace(shown, vendido=token.vendido, reserva=token.reserva, cola=token.cola)
     return Decision(token, (aplicada,))
 
 

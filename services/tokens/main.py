@@ -17,7 +17,7 @@ from services.shared.http.bodies import Limite, json_bytes, runtime_of
 from services.shared.http.openapi import problems
 from services.shared.http.problems import Problem
 from services.shared.runtime import Runtime, Service
-from services.shared.seed import SEED_FECHA, seed_id
+from services.shared.seed import SEED_FECHA, each_once, seed_id
 from services.shared.views import PICTURE, TokenEntero, TokenVisto
 from services.tokens.domain import DOMAIN, Token, public
 
@@ -37,7 +37,9 @@ class SeedToken(BaseModel):
 
 
 def seed(raw: bytes) -> Sequence[Message]:
-    """Raises ValidationError."""
+    """Raises ValidationError, ValueError."""
+    entries = TypeAdapter(list[SeedToken]).validate_json(raw)
+    each_once(entry.id for entry in entries)
     return [
         TokenPublicado(
             alta_id=seed_id(entry.id),
@@ -47,7 +49,7 @@ def seed(raw: bytes) -> Sequence[Message]:
             imagen=entry.imagen,
             precio=entry.precio,
         )
-        for entry in TypeAdapter(list[SeedToken]).validate_json(raw)
+        for entry in entries
     ]
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any, Final, TypeAlias
 
-from msgspec import Struct
+from msgspec import Struct, field
 from msgspec.structs import replace
 
 from broker.messages import (
@@ -18,7 +18,7 @@ from broker.messages import (
     UsuarioRegistrado,
     moment,
 )
-from services.shared.decision import Decision, Domain
+from services.shared.decision import Decision, Domain, Lista, Since
 
 
 class Recarga(Struct, frozen=True):
@@ -32,14 +32,15 @@ class Recarga(Struct, frozen=True):
 class Usuario(Struct, frozen=True):
     """A buyer. Without a `nombre`, nobody is registered yet and top-ups wait in `esperan`.
 
-    `registrado` is the `fecha` of the entry that gave the name.
+    `registrado` and `orden` are those of the entry that gave the name: of two, the one entered later is in force.
     """
 
     id: int
     nombre: str | None = None
     saldo: int = 0
     registrado: str = ""
-    esperan: tuple[Recarga, ...] = ()
+    esperan: Lista[Recarga] = field(default_factory=Lista)
+    orden: Since = 0
 
 
 UsuarioDecision: TypeAlias = Decision[Usuario]
@@ -81,11 +82,12 @@ def registrar(usuario: Usuario | None, alta: UsuarioRegistrado) -> UsuarioDecisi
     if usuario.nombre is None:
         esperan = usuario.esperan
         saldo = (alta.saldo or 0) + sum(recarga.monto for recarga in esperan)
-        nuevo = Usuario(usuario.id, alta.nombre, saldo, registrado=alta.fecha)
+        nuevo = Usuario(usuario.id, alta.nombre, saldo, alta.fecha, esperan.left(len(esperan)), alta.orden or 0)
         counted = (AltaAplicada(alta_id=recarga.alta_id, fecha=recarga.fecha) for recarga in esperan)
         return Decision(nuevo, (aplicada, *counted))
-    if moment(alta.fecha) > moment(usuario.registrado):
-        usuario = replace(usuario, nombre=alta.nombre, registrado=alta.fecha)
+    orden = alta.orden or 0
+    if (orden, moment(alta.fecha)) > (usuario.orden, moment(usuario.registrado)):
+        usuario = replace(usuario, nombre=alta.nombre, registrado=alta.fecha, orden=orden)
     return Decision(usuario, (aplicada,))
 
 
@@ -95,7 +97,7 @@ def recargar(usuario: Usuario | None, recarga: SaldoRecargado) -> UsuarioDecisio
         usuario = Usuario(recarga.usuario_id)
     if usuario.nombre is None:
         espera = Recarga(recarga.alta_id, recarga.fecha, recarga.monto)
-        return Decision(replace(usuario, esperan=(*usuario.esperan, espera)))
+        return Decision(replace(usuario, esperan=usuario.esperan.joined(espera)))
     aplicada = AltaAplicada(alta_id=recarga.alta_id, fecha=recarga.fecha)
     return Decision(replace(usuario, saldo=usuario.saldo + recarga.monto), (aplicada,))
 

@@ -14,7 +14,7 @@ from services.shared.http.bodies import Limite, json_bytes, runtime_of
 from services.shared.http.openapi import problems
 from services.shared.http.problems import Problem
 from services.shared.runtime import Runtime, Service
-from services.shared.seed import SEED_FECHA, seed_id
+from services.shared.seed import SEED_FECHA, each_once, seed_id
 from services.shared.views import UsuarioVisto
 from services.usuarios.domain import DOMAIN, Usuario, public
 
@@ -30,7 +30,9 @@ class SeedUsuario(BaseModel):
 
 
 def seed(raw: bytes) -> Sequence[Message]:
-    """Raises ValidationError."""
+    """Raises ValidationError, ValueError."""
+    entries = TypeAdapter(list[SeedUsuario]).validate_json(raw)
+    each_once(entry.id for entry in entries)
     return [
         UsuarioRegistrado(
             alta_id=seed_id(entry.id),
@@ -39,7 +41,7 @@ def seed(raw: bytes) -> Sequence[Message]:
             nombre=entry.nombre,
             saldo=entry.saldo,
         )
-        for entry in TypeAdapter(list[SeedUsuario]).validate_json(raw)
+        for entry in entries
     ]
 
 

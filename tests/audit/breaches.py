@@ -1252,8 +1252,8 @@ def _(books: Edited) -> None:
 
 @breach("top-ups wait in another order than they came in", "topped up", 7)
 def _(books: Edited) -> None:
-    record = books.usuarios.find(with_field("esperan"), of("51"), skip=1)
-    record["change"]["esperan"].reverse()
+    first, second = (books.usuarios.find(with_field("esperan"), of("51"), skip=skip) for skip in (0, 1))
+    second["change"]["esperan"] = [*second["change"]["esperan"]["joined"], *first["change"]["esperan"]]
 
 
 for _service, _type in {

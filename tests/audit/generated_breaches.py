@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterator, Mapping
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any, Final
 
@@ -95,6 +96,7 @@ PROMISES_OF: Final[dict[str, dict[str, set[int]]]] = {
 # What is not in the catalogue, since a shop that keeps every promise could have written it.
 LEFT_OUT: Final = {
     "a record's `time` that is still in order": "only that service's clock knew it",
+    "a `time` that is more than a minute before the one before it": "the clock may have been ahead until then",
     "a header's `time` that is later than it was": "clocks may be put back, and a header is no record",
     "a `batch` that is split, or two that are one": "only that process knew what one sync carried",
     "a state's `fecha` in the record that brings it, but for solicitada's": "only the front door's clock knew it",
@@ -487,6 +489,11 @@ def _header(service: str, number: int, field: str, new: Any) -> Callable[[Edited
     return edit
 
 
+def before(time: str, *, seconds: int) -> str:
+    then = datetime.fromisoformat(time) - timedelta(seconds=seconds)
+    return then.strftime("%Y-%m-%dT%H:%M:%S.%f")[:-3] + "Z"
+
+
 def _other_headers(field: str, value: Any, follows: bool) -> Iterator[tuple[str, Any]]:
     if isinstance(value, int):
         yield "one more", value + 1
@@ -499,7 +506,7 @@ def _other_headers(field: str, value: Any, follows: bool) -> Iterator[tuple[str,
     if field == "time":
         yield "no time", "ayer"
         if follows:
-            yield "before the record before it", "2001-01-01T00:00:00.000Z"
+            yield "before the record before it", before(value, seconds=30)
     yield "gone", GONE
 
 
@@ -518,7 +525,7 @@ def _other_records(records: list[Record]) -> Iterator[tuple[str, Callable[[list[
         some[0]["seq"], some[1]["seq"] = some[1]["seq"], some[0]["seq"]
 
     def back(some: list[Record]) -> None:
-        some[-1]["time"] = "2001-01-01T00:00:00.000Z"
+        some[-1]["time"] = before(some[-2]["time"], seconds=1)
 
     yield "seq jumps", jump
     if len(records) > middle + 1:

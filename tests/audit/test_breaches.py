@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import shutil
+from collections import defaultdict
 from pathlib import Path
 from random import Random
 
@@ -13,7 +14,7 @@ from breach_table import DOCUMENT, stands, table, written
 from breaches import BY_HAND, Breach
 from edited_books import SERVICES, Edited
 from generated_breaches import generated
-from judged import found, whole
+from judged import found, judged, whole
 
 # A seed's books are written and audited in a third of a second.
 SEEDS, MANY_SEEDS = range(1, 5), range(100, 200)
@@ -64,6 +65,36 @@ def test_books_that_are_read_and_written_again_are_the_same_to_the_byte(books: d
         edited.write(tmp_path / story)
         for file in (path for path in folder.rglob("journal-*") if path.suffix != ".snapshot"):
             assert (tmp_path / story / file.relative_to(folder)).read_bytes() == file.read_bytes(), file
+
+
+@pytest.mark.parametrize("service", SERVICES)
+def test_a_batch_that_a_clock_far_ahead_dated_holds_and_what_comes_after_it(
+    books: dict[str, Path], tmp_path: Path, service: str
+) -> None:
+    edited = Edited(books["ordinary"])
+    records = edited.book(service).records
+    batch = records[len(records) // 2]["batch"]
+    for record in records:
+        if record["batch"] == batch:
+            record["time"] = "2099-01-01T00:00:00.000Z"
+    edited.write(tmp_path)
+    verdict = judged(tmp_path, "ordinary")
+    assert verdict.holds, verdict.breaches
+
+
+def test_top_ups_that_an_older_version_wrote_again_with_each_one_that_came_hold(
+    books: dict[str, Path], tmp_path: Path
+) -> None:
+    edited, waiting, older = Edited(books["topped up"]), defaultdict(list), 0
+    for record in edited.usuarios.records:
+        if (moved := (record["change"] or {}).get("esperan")) is not None:
+            older += isinstance(moved, dict)
+            line = waiting[record["row"]]
+            line[:] = [*line, *moved["joined"]] if isinstance(moved, dict) else moved
+            record["change"]["esperan"] = [*line]
+    assert older
+    edited.write(tmp_path)
+    assert judged(tmp_path, "topped up").holds
 
 
 @pytest.mark.parametrize("breach", [one for one in BY_HAND if one.story in QUICK], ids=lambda one: one.name)

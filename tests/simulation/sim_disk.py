@@ -126,6 +126,9 @@ class SimDisk:
     def exists(self, name: str) -> bool:
         return name in self.folder.files
 
+    def is_ours(self, name: str) -> bool:
+        return name in self.folder.files
+
     def size(self, name: str) -> int:
         return len(self._file(name).data)
 

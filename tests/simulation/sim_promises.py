@@ -327,6 +327,10 @@ def line(books: Books) -> None:
                 require(motivo in own, "13", f"{other} asked before {compra} and was told {motivo}")
 
 
+def entered(word: Any) -> tuple[int, str]:
+    return word.get("orden") or 0, word["fecha"].removesuffix("Z")
+
+
 def entries(books: Books) -> None:
     """What is shown of a token is its newest entry; a user's name too."""
     newest: dict[str, Any] = {}
@@ -334,13 +338,13 @@ def entries(books: Books) -> None:
     for word in every:
         if word["type"] == "token.publicado":
             key = str(word["tokenId"])
-            if key not in newest or word["fecha"].removesuffix("Z") > newest[key]["fecha"].removesuffix("Z"):
+            if key not in newest or entered(word) > entered(newest[key]):
                 newest[key] = word
     for key, word in newest.items():
         row = books.tokens.rows.get(key)
         require(row and row["precio"] == word["precio"] and row["nombre"] == word["nombre"], "entries", f"token {key}")
     entries = books.compras.words("token.publicado", "usuario.registrado", "saldo.recargado")
-    dated = [(w["fecha"], w.get("tokenId"), w.get("usuarioId")) for w in entries]
+    dated = [(w.get("orden"), w["fecha"], w.get("tokenId"), w.get("usuarioId")) for w in entries]
     require(len(set(dated)) == len(dated), "entries", "two entries about the same have one fecha")
 
 

@@ -166,8 +166,12 @@ class Pod(Process):
     async def answer(self, make: Any, entry: bool) -> tuple[int, dict[str, Any]]:
         """What an HTTP client is told."""
         try:
-            fecha = self.door.acceptance.fecha_alta(whose(make(SEED_FECHA))) if entry else self.door.acceptance.fecha()
-            row = await self.door.acceptance.accept(make(fecha))
+            acceptance = self.door.acceptance
+            fecha = acceptance.fecha_alta(whose(make(SEED_FECHA))) if entry else acceptance.fecha()
+            asked = make(fecha)
+            if "orden" in type(asked).model_fields:
+                asked = asked.model_copy(update={"orden": acceptance.orden()})
+            row = await acceptance.accept(asked)
         except Problem as problem:
             return problem.status, {"detail": problem.detail}
         return 200 if compras.finished(row) else 202, vista(row)

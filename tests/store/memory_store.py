@@ -57,6 +57,10 @@ class MemoryStore:
     def unfinished(self) -> int:
         return sum(not self.domain.finished(row) for row in self._kept.rows.values())
 
+    def unfinished_of(self, kind: type[Any]) -> int:
+        rows = self._kept.rows.values()
+        return sum(isinstance(row, kind) and not self.domain.finished(row) for row in rows)
+
     async def row(self, key: str) -> Any:
         return self._kept.rows.get(key)
 

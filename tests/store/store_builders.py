@@ -125,7 +125,8 @@ def all_records(store: JsonStore[Any], after: int = 0) -> Iterator[bytes]:
 
 def state(store: JsonStore[Any]) -> tuple[Any, ...]:
     """All that a store knows, fit for ==."""
-    return dict(store.rows), dict(store._dedup), store.book.parts(), json.loads(store.public_rows.body()), store.seq
+    lists = store.book.parts(), json.loads(store.public_rows.body())
+    return dict(store.rows), +store._kinds, dict(store._dedup), *lists, store.seq
 
 
 def contents(folder: Path) -> dict[str, bytes]:

@@ -10,7 +10,21 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from store_builders import confirmada, life, pagado, publicado, reader, solicitada, writer
+from store_builders import (
+    FIRST,
+    all_records,
+    confirmada,
+    life,
+    pagado,
+    publicado,
+    reader,
+    recarga,
+    solicitada,
+    state,
+    usuario,
+    without_marks,
+    writer,
+)
 
 from broker.messages import Message
 from services.compras.domain import DOMAIN as COMPRAS
@@ -18,6 +32,7 @@ from services.shared.decision import Domain
 from services.shared.journal import segments as journal
 from services.tokens.domain import DOMAIN as TOKENS
 from services.transacciones.domain import DOMAIN as TRANSACCIONES
+from services.usuarios.domain import DOMAIN as USUARIOS
 
 PURCHASES = 100_000
 BATCH = 5_000
@@ -151,3 +166,68 @@ async def test_the_journal_itself_is_not_kept_in_memory(tmp_path: Path) -> None:
         print(f"{bytes_each:.0f} bytes of memory for {written:.0f} bytes of journal")
         # A table that doubles may do so in these thousand.
         assert bytes_each < 4 * MAX_BYTES < written
+
+
+@pytest.mark.parametrize("domain", [COMPRAS, TOKENS], ids=lambda domain: domain.name)
+async def test_who_follows_holds_no_more_than_two_segments_worth_for_its_next_snapshot(
+    tmp_path: Path, domain: Domain[Any]
+) -> None:
+    """And when it leads, its own snapshots hold all that the writer's do not."""
+
+    def messages(number: int) -> Sequence[Message]:
+        if domain is COMPRAS:
+            return life(solicitada(number), number)
+        return [publicado(number), solicitada(number, token=number), pagado(solicitada(number, token=number))]
+
+    with reader(tmp_path, domain) as follower:
+        async with writer(tmp_path, domain, snapshot_bytes=8_000) as store:
+            for number in range(1, 301):
+                await store.process_batch(messages(number))
+                follower.follow()
+            assert len(follower._touched) + len(follower._touched_before) < 60
+            assert len(follower.public_rows._fresh) + len(follower.public_rows._fresh_before) < 60
+        assert await follower.lead()
+        follower._snapshot_bytes = 8_000
+        for number in range(301, 340):
+            await follower.process_batch(messages(number))
+        now = state(follower)
+    with reader(tmp_path, domain) as quick:
+        assert state(quick) == now and quick._snapshot == follower._snapshot
+    for snapshot in tmp_path.glob("*.snapshot"):
+        snapshot.unlink()
+    with reader(tmp_path, domain) as slow:
+        assert state(slow) == now
+
+
+async def test_a_top_up_that_waits_costs_the_same_however_many_wait_before_it(tmp_path: Path) -> None:
+    async with writer(tmp_path, USUARIOS, snapshot_bytes=100_000) as store:
+        for first in range(0, 4_000, 500):
+            await store.process_batch([recarga(number, monto=2) for number in range(first, first + 500)])
+        waiting = store.rows["1"]
+        sizes = [len(raw) for raw in all_records(store)]
+        assert max(sizes) < min(sizes) + 60
+    async with writer(tmp_path, USUARIOS) as store:
+        assert store.rows["1"] == waiting
+        (answer,) = await store.process_batch([usuario(saldo=7)])
+        assert store.rows["1"].saldo == 8_007 and len(answer.messages) == 4_001
+        assert list(all_records(store))[-1].count(b'"esperan":[]') == 1
+
+
+async def test_the_whole_line_that_an_older_version_wrote_with_each_top_up_is_read(tmp_path: Path) -> None:
+    async with writer(tmp_path, USUARIOS) as store:
+        await store.process_batch([recarga(1), recarga(2), recarga(3)])
+        now = store.rows["1"]
+    without_marks(tmp_path)
+    file = tmp_path / FIRST
+    lines, waiting = [], []
+    for raw in file.read_bytes().splitlines():
+        line = json.loads(raw)
+        if (moved := line.get("change", {}).get("esperan")) is not None:
+            waiting += moved["joined"] if isinstance(moved, dict) else moved
+            line["change"]["esperan"] = [*waiting]
+        line.pop("crc")
+        lines.append(journal.with_checksum(json.dumps(line, separators=(",", ":")).encode()[:-1]))
+    file.write_bytes(b"".join(lines))
+    assert file.read_bytes().count(b"alta_id") == 6
+    with reader(tmp_path, USUARIOS, to_the_end=True) as old:
+        assert old.rows["1"] == now

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from store_builders import life, reader, recarga, solicitada, vendida, writer
+from store_builders import FIRST, life, reader, recarga, solicitada, vendida, writer
 
 from services.compras.domain import DOMAIN as COMPRAS
 from services.compras.streams import CHUNK_BYTES, Events
@@ -63,6 +63,18 @@ async def test_whoever_was_away_gets_just_the_rest_here_on_a_follower_and_after_
                 assert read(rest) == read(whole)[after:]
     async with writer(tmp_path, COMPRAS, snapshot_bytes=4_000) as again:
         assert read(await sent(Events(again).all(20), store.seq)) == read(whole)[20:]
+
+
+async def test_a_damaged_record_is_the_only_one_that_listeners_do_not_hear_of(tmp_path: Path) -> None:
+    async with writer(tmp_path, COMPRAS) as store:
+        await bought(store, 12)
+        whole = read(await sent(Events(store).all(0), store.seq))
+        file = tmp_path / FIRST
+        raw = file.read_bytes()
+        # The second state of the fifth purchase: how it ended is read elsewhere.
+        file.write_bytes(raw.replace(b'{"seq":18,', b'{"seq":19,', 1))
+        heard = read(await asyncio.wait_for(sent(Events(store).all(3), store.seq), WAIT_SECONDS))
+        assert heard == [event for event in whole if event[0] > 3 and event[0] != 18]
 
 
 async def test_an_event_says_how_the_purchase_stood_then_and_not_how_it_stands_now(tmp_path: Path) -> None:

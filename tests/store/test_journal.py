@@ -683,36 +683,55 @@ async def test_on_a_full_disk_nothing_is_answered_until_there_is_room(full: tupl
 
 
 @pytest.mark.parametrize("pages", [0, 1, 2, 3])
-async def test_a_disk_that_is_full_when_a_segment_is_begun_ends_it_and_nothing_is_lost(
+async def test_a_writer_that_is_killed_on_a_full_disk_waits_for_room_at_its_next_starts_and_is_read(
     small_disk: tuple[Path, type[LocalDisk]], pages: int
 ) -> None:
+    """Wherever the last byte of room is: in a record, before a segment, in its header."""
     folder, kind = small_disk
-    async with writer(folder, USUARIOS, kind=kind, snapshot_bytes=600) as store:
+    tries = asyncio.Semaphore(0)
+
+    async def sleep(seconds: float) -> None:
+        tries.release()
+        await asyncio.sleep(0.001)
+
+    answered = 0
+
+    async def work() -> None:
+        nonlocal answered
+        for number in range(1000):
+            await store.process_batch([recarga(number)])
+            answered += 1
+
+    async with writer(folder, USUARIOS, kind=kind, snapshot_bytes=600, sleep=sleep) as store:
         await store.process_batch([usuario()])
         fill(folder, kind, pages)
-        answered = 0
-        with pytest.raises(StoreBroken, match="cannot begin"):
-            for number in range(100):
-                await store.process_batch([recarga(number)])
-                answered += 1
-    with reader(folder, USUARIOS) as follower:
-        assert not any([await starts(follower), await starts(follower)])
+        working = asyncio.ensure_future(work())
+        for _ in range(3):
+            await asyncio.wait_for(tries.acquire(), PATIENCE_SECONDS)
+        working.cancel()
+        await asyncio.wait([working])
+    before = journal_files(folder)
+    for _ in range(3):
+        with disk_on(folder, kind) as disk:
+            store = JsonStore(disk, USUARIOS, Clock())
+            store.load()
+            assert not any([await store.lead(), await store.lead()])
+            assert store.full and not store.leads
+            assert saldo(store) >= 100 + answered
+            store.follow()
+        assert journal_files(folder) == before
     (folder / "ballast").unlink()
 
     async with writer(folder, USUARIOS, kind=kind) as store:
+        assert not store.full
         answers = await store.process_batch([recarga(number) for number in range(answered)])
         assert all(answer.repeated for answer in answers)
         assert store.seq in (answered + 1, answered + 2)
         assert saldo(store) == 100 + store.seq - 1
 
 
-async def starts(store: JsonStore[Any]) -> bool:
-    """Whether there is room to become the writer."""
-    try:
-        return await store.lead()
-    except StoreBroken:
-        store.disk.unlock()
-        return False
+def journal_files(folder: Path) -> dict[str, bytes]:
+    return {path.name: path.read_bytes() for path in folder.glob("journal-*")}
 
 
 async def test_a_writer_that_waits_for_room_still_learns_that_it_was_replaced(tmp_path: Path) -> None:
@@ -905,6 +924,28 @@ async def test_the_journal_is_read_on_from_any_record(tmp_path: Path) -> None:
         for after in range(store.seq + 1):
             seqs = [json.loads(raw)["seq"] for raw in all_records(store, after)]
             assert seqs == list(range(after + 1, store.seq + 1))
+
+
+@pytest.mark.parametrize("size", [1, 2_000, 10**6])
+async def test_around_a_damaged_record_all_others_are_read(tmp_path: Path, size: int) -> None:
+    await bought(tmp_path)
+    with reader(tmp_path, COMPRAS) as store:
+        whole = list(all_records(store))
+        for seq in range(1, store.seq + 1, 7):
+            file = next(path for path in sorted(tmp_path.glob("*.jsonl")) if b'{"seq":%d,' % seq in path.read_bytes())
+            good = file.read_bytes()
+            file.write_bytes(good.replace(b'{"seq":%d,' % seq, b'{"seq":%d,' % (seq + 1), 1))
+            seen: list[bytes] = []
+            while len(seen) < seq - 1:
+                seen += store.some_records(len(seen), size)
+            assert seen == whole[: seq - 1]
+            with pytest.raises(Damaged, match=file.name):
+                store.some_records(seq - 1, size)
+            seen = []
+            while seq + len(seen) < store.seq:
+                seen += store.some_records(seq + len(seen), size)
+            assert seen == whole[seq:]
+            file.write_bytes(good)
 
 
 @pytest.mark.parametrize("size", [1, 300, 2_000, 10**6])

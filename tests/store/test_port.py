@@ -13,6 +13,7 @@ from typing import Any, Protocol
 import pytest
 from memory_store import Kept, MemoryStore
 from store_builders import (
+    FECHA,
     GATO,
     Clock,
     HeldDisk,
@@ -32,6 +33,7 @@ from store_builders import (
 
 from broker.messages import AltaAplicada, CompraRechazada, SaldoReservado, TokenReservado, TransaccionRegistrada
 from services.compras.domain import DOMAIN as COMPRAS
+from services.compras.domain import Alta, Compra
 from services.shared.decision import Domain
 from services.shared.heights import Doubted
 from services.shared.journal.store import JsonStore
@@ -375,6 +377,17 @@ async def test_the_unfinished_rows_are_those_that_have_not_ended_oldest_first(st
 
     async with stores.open(COMPRAS) as store:
         assert await store.unfinished_rows() == rows
+
+
+async def test_the_unfinished_of_a_class_are_counted_through_a_restart(stores: Stores) -> None:
+    bought = [solicitada(number) for number in (1, 2, 3)]
+    async with stores.open(COMPRAS) as store:
+        await store.process_batch([*bought, *(recarga(number) for number in range(5))])
+        await store.process_batch(life(bought[1], 1)[1:])
+        await store.process_batch([AltaAplicada(alta_id="r:2", fecha=FECHA)])
+        assert (store.unfinished_of(Compra), store.unfinished_of(Alta)) == (2, 4)
+    async with stores.open(COMPRAS) as store:
+        assert (store.unfinished_of(Compra), store.unfinished_of(Alta), store.unfinished) == (2, 4, 6)
 
 
 async def test_who_watches_hears_each_record_once_it_is_durable_and_no_repeat(stores: Stores) -> None:

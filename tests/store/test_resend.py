@@ -6,12 +6,12 @@ import asyncio
 from collections.abc import Sequence
 from pathlib import Path
 
-from store_builders import confirmada, life, solicitada, writer
+from store_builders import confirmada, life, reservado, solicitada, writer
 
 from broker.messages import Message
 from broker.services import SERVICES, Service
 from services.compras.domain import DOMAIN
-from services.compras.resend import LONGEST_SECONDS, Resender
+from services.compras.resend import LONGEST_SECONDS, ROUND_LIMIT, Resender
 from services.shared.journal.store import JsonStore
 
 
@@ -47,22 +47,20 @@ class Rounds:
 
 
 async def nudged(store: JsonStore[object], voice: Outbound, rounds: int) -> list[str]:
-    """What is asked for in so many seconds, after what is asked for at the start."""
+    """What is asked for in so many seconds from the start on."""
     clock = Rounds(rounds)
     nudge = Resender(store, voice, clock, sleep=clock.sleep)  # type: ignore[arg-type]
-    at_once = [row.id for row in store.rows.values() if row.estado == "solicitada"]  # type: ignore[attr-defined]
     task = asyncio.create_task(nudge.run())
     await asyncio.wait([task])
-    assert voice.asked[: len(at_once)] == at_once
-    return voice.asked[len(at_once) :]
+    return voice.asked
 
 
 async def test_what_stands_still_is_asked_for_ever_more_seldom(tmp_path: Path) -> None:
     async with writer(tmp_path, DOMAIN) as store:
         await store.process_batch([solicitada(1)])
         asked = await nudged(store, Outbound(), 1_000)
-        # After 5, 15, 35, 75, 155, and then every 120 seconds.
-        assert len(asked) == 5 + (1_000 - 155) // int(LONGEST_SECONDS)
+        # At once, after 5, 15, 35, 75, 155, and then every 120 seconds.
+        assert len(asked) == 6 + (1_000 - 155) // int(LONGEST_SECONDS)
 
 
 async def test_nothing_is_asked_while_it_is_not_known_what_waits(tmp_path: Path) -> None:
@@ -82,6 +80,25 @@ async def test_while_a_queue_holds_something_what_may_be_in_it_is_not_asked_for(
             # With transacciones down and a backlog, what is lost before the sale is found all the same.
             wanted = {solicitada(1).subject} if name == "transacciones" else set()
             assert set(await nudged(store, voice, 20)) == wanted
+
+
+async def test_a_start_asks_at_once_for_what_may_not_have_been_said_and_later_for_the_rest(tmp_path: Path) -> None:
+    said, heard = solicitada(1), solicitada(2)
+    async with writer(tmp_path, DOMAIN) as store:
+        await store.process_batch([said, heard, reservado(heard).received(heard.fecha)])
+        assert await nudged(store, Outbound(), 0) == [said.subject]
+        assert await nudged(store, Outbound(), 5) == [said.subject, said.subject, heard.subject]
+
+
+async def test_what_waits_in_a_queue_is_not_asked_for_at_each_start(tmp_path: Path) -> None:
+    async with writer(tmp_path, DOMAIN) as store:
+        await store.process_batch([solicitada(number) for number in range(1, 2_001)])
+        voice = Outbound()
+        voice.waiting = {"tokens"}
+        for _ in range(3):
+            assert await nudged(store, voice, 3) == []
+        voice.waiting = set()
+        assert len(await nudged(store, voice, 0)) == ROUND_LIMIT
 
 
 async def test_what_is_finished_is_not_asked_for(tmp_path: Path) -> None:

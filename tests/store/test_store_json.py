@@ -6,6 +6,7 @@ import asyncio
 import errno
 import os
 import random
+import re
 import shutil
 import signal
 import subprocess
@@ -203,9 +204,37 @@ async def test_a_changed_word_in_an_old_segment_is_never_said_again(tmp_path: Pa
     at = raw.index(b'"precio":50', raw.index(b'"token.reservado"'))
     (tmp_path / FIRST).write_bytes(raw[:at] + b'"precio":51' + raw[at + 11 :])
 
-    with pytest.raises((Damaged, StoreBroken), match=FIRST):
-        async with writer(tmp_path, TOKENS) as store:
-            await store.process_batch([solicitada(1)])
+    async with writer(tmp_path, TOKENS) as store:
+        await told_alone(store, solicitada(1))
+
+
+async def test_a_token_that_was_sold_and_cannot_be_read_costs_only_those_who_ask_for_it(tmp_path: Path) -> None:
+    """It is not in memory any more: a message that is new has nothing to be decided on."""
+    async with writer(tmp_path, TOKENS, snapshot_bytes=2000) as store:
+        await store.process_batch([publicado(), publicado(102), solicitada(1), pagado(solicitada(1))])
+        await store.process_batch([publicado(token) for token in range(200, 230)])
+    flip(tmp_path / FIRST, b'"vendido":true')
+
+    async with writer(tmp_path, TOKENS) as store:
+        assert "101" not in store.rows
+        await told_alone(store, solicitada(2))
+
+
+async def told_alone(store: JsonStore[Any], asked: Message) -> None:
+    """The batch that holds it is decided, and it alone fails, each time, and says where the damage is."""
+    for number in (1, 2):
+        other = solicitada(7, token=102 if number == 1 else 205, key=str(number))
+        before, failed, behind = await store.process_batch([publicado(300 + number), asked, other])
+        assert (failed.messages, before.failure, behind.failure) == ((), None, None)
+        assert re.search(rf"{FIRST} is damaged at byte \d+", failed.failure or "")
+        assert before.messages and behind.messages
+
+
+def flip(file: Path, where: bytes) -> None:
+    """Change one bit of the first place where this stands."""
+    raw = bytearray(file.read_bytes())
+    raw[raw.index(where)] ^= 1
+    file.write_bytes(raw)
 
 
 async def test_an_old_segment_that_was_cut_is_refused_at_the_start(tmp_path: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import resource
 from pathlib import Path
 from typing import Any
 
@@ -59,6 +60,36 @@ async def test_a_view_that_a_crash_left_unfinished_is_begun_anew(tmp_path: Path,
         (tmp_path / "transacciones.json").write_bytes(left)
         await view_of(store, tmp_path).write()
         assert shown(tmp_path) == expected(5)
+
+
+@pytest.mark.parametrize("restart", [False, True])
+@pytest.mark.parametrize("room", [0, 1, 40, 200])
+async def test_a_view_for_which_there_was_no_room_is_whole_again_when_there_is(
+    tmp_path: Path, room: int, restart: bool
+) -> None:
+    file = tmp_path / "transacciones.json"
+    async with writer(tmp_path, DOMAIN) as store:
+        await sell(store, 1, 5)
+        view = view_of(store, tmp_path)
+        await view.write()
+        await sell(store, 6, 9)
+        soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+        resource.setrlimit(resource.RLIMIT_FSIZE, (file.stat().st_size + room, hard))
+        try:
+            for _ in range(2):
+                with pytest.raises(OSError, match="File too large"):
+                    await view.write()
+        finally:
+            resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+        await sell(store, 10, 12)
+        if restart:
+            view = view_of(store, tmp_path)
+        await view.write()
+        assert shown(tmp_path) == expected(12)
+        # And it is gone on with, not only begun anew.
+        await sell(store, 13, 14)
+        await view.write()
+        assert shown(tmp_path) == expected(14)
 
 
 async def test_a_view_of_a_large_book_is_written_piece_by_piece(

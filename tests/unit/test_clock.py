@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from services.compras.clock import MonotonicClock
+from services.shared.clock import dated
 
 
 def at(milliseconds: int) -> str:
@@ -25,6 +27,28 @@ def test_a_date_that_somebody_else_gave_may_be_anybodys() -> None:
     assert fechas.next("/tokens/1") == at(6)
     fechas.last = at(9)
     assert [fechas.next("/tokens/1"), fechas.next("/tokens/2")] == [at(10), at(10)]
+
+
+def test_after_a_clock_that_was_far_ahead_dates_are_true_again() -> None:
+    now = "2099-01-01T00:00:00.000Z"
+    fechas = MonotonicClock(lambda: now)
+    assert fechas.next("/tokens/1") == now
+    now = at(5)
+    assert fechas.next("/tokens/1", "2099-01-01T00:00:00.000Z") == at(5)
+    assert fechas.next("/tokens/1", "2099-01-01T00:00:00.000Z") == at(6)
+
+
+@pytest.mark.parametrize(
+    ("last", "is_dated"), [("", at(5)), (at(4), at(5)), (at(5), at(5)), (at(9), at(9)), (at(59_000), at(59_000))]
+)
+def test_a_clock_that_is_a_little_behind_stands_still_until_it_is_not(last: str, is_dated: str) -> None:
+    assert dated(at(5), last) == is_dated
+
+
+def test_what_a_clock_far_ahead_dated_is_not_waited_for() -> None:
+    assert dated("2026-01-01T00:00:00.000Z", "2026-01-01T00:01:00.000Z") == "2026-01-01T00:01:00.000Z"
+    assert dated("2026-01-01T00:00:00.000Z", "2026-01-01T00:01:00.001Z") == "2026-01-01T00:00:00.000Z"
+    assert dated("2026-01-01T00:00:00.000Z", "2099-01-01T00:00:00.000Z") == "2026-01-01T00:00:00.000Z"
 
 
 @given(st.lists(st.tuples(st.integers(0, 50), st.sampled_from("abc"), st.integers(0, 50) | st.none())))

@@ -20,7 +20,9 @@ from services.shared.http.bodies import read_body
 from services.shared.http.edge import BODY_BYTES
 from services.shared.http.problems import Problem, unavailable
 from services.shared.metrics import Metrics
-from services.shared.runtime import Service
+from services.shared.runtime import Runtime, Service, utc_now
+from services.shared.settings import Settings
+from services.shared.store import Damaged
 from services.tokens.domain import DOMAIN
 
 JSON = [(b"content-type", b"application/json")]
@@ -176,6 +178,24 @@ async def test_whatever_an_endpoint_raises_is_the_same_problem(
     assert headers.items() <= asked.headers.items()
     assert asked.counted == [({"method": "POST", "status": str(status)}, 1.0)]
     assert asked.logs == []
+
+
+@pytest.mark.parametrize(("time", "named"), [("", False), (utc_now(), False), ("2099-01-01T00:00:00.000Z", True)])
+def test_a_clock_that_the_books_contradict_is_named(tmp_path: Path, time: str, named: bool) -> None:
+    """For `/readyz`, and so for `/estado` and whoever asks that."""
+    store: Any = SimpleNamespace(time=time, leads=True, seq=1, full=False)
+    service = Service(domain=DOMAIN, routes=APIRouter(), seed=lambda raw: [], seed_file=tmp_path / "none.json")
+    said = Runtime(service, Settings(data=tmp_path), lambda *_: store).state()["clock"]
+    assert (said is not None) == named
+    assert not named or f"the last record is of {time}, " in said
+
+
+async def test_what_is_damaged_on_the_disk_is_named_in_the_answer_and_in_the_log(app: FastAPI) -> None:
+    app.state.raises = Damaged("journal-1 is damaged at byte 7")
+    asked = await ask_both(app, GOOD)
+    assert (asked.status, asked.problem["status"]) == (500, 500)
+    assert asked.problem["detail"] == "the books cannot be read here: journal-1 is damaged at byte 7"
+    assert [line["error"] for line in asked.logs] == ["journal-1 is damaged at byte 7"]
 
 
 @pytest.mark.parametrize("raised", [RuntimeError("a secret"), AssertionError(), KeyError("x"), OSError(5, "disk")])

@@ -19,9 +19,11 @@ from aiohttp import web
 from aiohttp.test_utils import TestServer
 from patience import PATIENCE_SECONDS
 
+from broker.services import SERVICES
 from loadgen.drill.faults import Fault, carry_out
 from loadgen.drill.target import LocalTarget
 from ops import supervisor as local
+from ops.doctor import examine
 from ops.process import RANGE, Process, free_port, is_free, is_ours
 from ops.running import HOLDS, STATE, LocalError, Running, kill_process, reset
 from ops.supervisor import Local
@@ -155,6 +157,47 @@ async def test_who_is_still_starting_is_killed_once_it_works(tmp_path: Path, up:
         running(tmp_path, up, {"tokens": str(server.make_url(""))}, tokens=service.pid)
         (killed,) = await carry_out([Fault(0, "kill", "tokens")], LocalTarget(tmp_path))
     assert (killed.trouble, asked, await service.wait()) == (None, 4, -signal.SIGKILL)
+
+
+async def test_the_doctor_says_that_nobody_writes_and_who_holds_the_lock(
+    tmp_path: Path, up: Process, service: Process
+) -> None:
+    """tokens: a stranger holds it. usuarios: a process of its own kind does. compras: nobody. transacciones: writes."""
+
+    async def readyz(request: web.Request) -> web.Response:
+        role = "writer" if request.path.startswith("/transacciones") else "follower"
+        return web.json_response({"role": role, "ready": True, "records": 3, "diskFull": False, "broker": None})
+
+    app = web.Application()
+    app.router.add_get("/{name}/readyz", readyz)
+    for name in SERVICES:
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "lock").touch()
+    strangers = [held(tmp_path / "tokens" / "lock"), held(tmp_path / "usuarios" / "lock", "services.usuarios.main")]
+    try:
+        async with TestServer(app) as server:
+            running(tmp_path, up, {name: str(server.make_url(f"/{name}")) for name in SERVICES})
+            found = {finding.what: finding for finding in await examine(tmp_path)}
+    finally:
+        for stranger in strangers:
+            stranger.kill()
+            assert stranger.output
+            stranger.output.close()
+    assert {name: found[name].well for name in SERVICES} == {
+        "compras": False, "tokens": False, "usuarios": True, "transacciones": True,
+    }  # fmt: skip
+    assert f"process {strangers[0].pid} holds {tmp_path / 'tokens' / 'lock'}" in found["tokens"].says
+
+
+def held(lock: Path, *words: str) -> Process:
+    """A process that holds this file, as anybody may who can read it."""
+    program = f"import fcntl, time; lock = open({str(lock)!r}); fcntl.flock(lock, fcntl.LOCK_SH)"
+    process = Process(
+        [sys.executable, "-c", f"{program}; print(flush=True); time.sleep(60)", *words], os.environ, subprocess.PIPE
+    )
+    assert process.output
+    process.output.readline()
+    return process
 
 
 def test_a_state_file_of_an_up_that_is_gone_is_not_believed(tmp_path: Path, up: Process) -> None:

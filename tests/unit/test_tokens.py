@@ -318,6 +318,14 @@ def test_a_sold_token_stays_sold_and_its_buyers_whatever_is_published() -> None:
     assert after(alta, token=sold) == replace(sold, nombre="Otro", imagen="o.jpg", precio=1, publicado=fecha(9))
 
 
+def test_what_was_entered_later_is_shown_whatever_the_clock_says() -> None:
+    one = token_publicado(precio=1, fecha="2099-01-01T00:00:00.000Z")
+    two, three = (token_publicado(precio=n).model_copy(update={"orden": n}) for n in (7, 8))
+    for order in ((one, two, three), (three, two, one), (two, three, one), (three, one, two)):
+        token = after(*order, token=None)
+        assert token is not None and (token.precio, token.orden, token.publicado) == (8, 8, FECHA)
+
+
 @pytest.mark.parametrize(
     ("older", "newer"),
     [

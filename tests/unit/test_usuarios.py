@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+
 import pytest
 from msgspec.structs import replace
 from unit_builders import (
@@ -21,7 +23,7 @@ from unit_builders import (
 )
 
 from broker.messages import Message
-from services.shared.decision import Decision
+from services.shared.decision import Decision, Lista
 from services.usuarios.domain import DOMAIN, Recarga, Usuario, decide
 
 RICA = Usuario(ANA, "Ana", 100, registrado=FECHA)
@@ -123,6 +125,17 @@ def test_three_names_come_to_the_same_in_any_order() -> None:
         assert after(*order) == Usuario(ANA, "3", 5, registrado=fecha(3))
 
 
+def test_what_was_entered_later_is_in_force_whatever_the_clock_says() -> None:
+    one = usuario_registrado(nombre="1", saldo=5, fecha="2099-01-01T00:00:00.000Z")
+    two, three = (
+        usuario_registrado(nombre=nombre, saldo=5, fecha=fecha(1)).model_copy(update={"orden": n})
+        for nombre, n in (("7", 7), ("8", 8))
+    )
+    for order in itertools.permutations((one, two, three)):
+        usuario = after(*order)
+        assert (usuario.nombre, usuario.orden, usuario.registrado) == ("8", 8, fecha(1))
+
+
 def test_a_later_name_is_later_however_many_digits_its_fraction_has() -> None:
     usuario = after(
         usuario_registrado(nombre="Vieja", fecha="2025-09-10T17:00:00Z"),
@@ -159,7 +172,7 @@ def test_what_was_topped_up_can_be_spent() -> None:
 
 def test_a_top_up_for_a_user_who_is_not_registered_waits_without_an_answer() -> None:
     decision = decide(None, saldo_recargado(LUIS, monto=25, alta="r1", fecha=fecha(2)))
-    assert decision == Decision(Usuario(LUIS, esperan=(Recarga("r1", fecha(2), 25),)), ())
+    assert decision == Decision(Usuario(LUIS, esperan=Lista.of([Recarga("r1", fecha(2), 25)])), ())
 
 
 def test_top_ups_that_waited_count_once_and_are_answered_when_the_user_is_registered() -> None:
@@ -213,4 +226,4 @@ def test_a_decision_leaves_the_user_it_was_given_as_they_were() -> None:
         decide(RICA, message)
         decide(awaited, message)
     assert Usuario(ANA, "Ana", 100, registrado=FECHA) == RICA
-    assert awaited == Usuario(ANA, esperan=(Recarga("alta:r", FECHA, 25),))
+    assert awaited == Usuario(ANA, esperan=Lista.of([Recarga("alta:r", FECHA, 25)]))

@@ -231,7 +231,7 @@ class Chain:
             row = self.usuarios.rows[str(usuario_id)]
             assert row.saldo + paid == saldo + topped_up, f"money of {usuario_id} was made or lost"
             assert row.saldo >= 0, f"{usuario_id} owes money"
-            assert row.esperan == (), f"a top-up of {usuario_id} still waits"
+            assert not row.esperan, f"a top-up of {usuario_id} still waits"
 
     def _check_buyers(self) -> None:
         """Promise 3, and what sold means. A token has one buyer, and whoever is told so is that buyer."""

@@ -54,6 +54,8 @@ class ServiceState(Vista):
     doubt: str | None
     # Whose book that is.
     doubt_of: Service | None
+    # What the books say of this clock, if it is wrong.
+    clock: str | None
     host: str
     pid: int
     broker: BrokerState | None
@@ -114,14 +116,17 @@ async def docs(request: Request) -> Response:
     },
 )
 async def diario(request: Request, _: Operator, desde: int = 0) -> StreamingResponse:
-    """Every record whose `seq` is above `desde`, as it stands in the journal: JSON lines."""
+    """Every record whose `seq` is above `desde`, as it stands in the journal: JSON lines. One that is damaged ends
+    them; asked for first, it is named."""
     runtime: Runtime[Any] = runtime_of(request)
+    first = await runtime.store.records(desde, DIARIO_BYTES)
 
     async def chunks() -> AsyncIterator[bytes]:
-        after = desde
-        while some := await runtime.store.records(after, DIARIO_BYTES):
+        after, some = desde, first
+        while some:
             yield b"".join(some)
             after += len(some)
             await asyncio.sleep(0)
+            some = await runtime.store.records(after, DIARIO_BYTES)
 
     return StreamingResponse(chunks(), media_type="application/x-ndjson")

@@ -14,6 +14,8 @@ from fastapi.exceptions import RequestValidationError
 from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
 from starlette.exceptions import HTTPException
 
+from services.shared.store import Damaged, StoreBroken
+
 log = structlog.get_logger()
 
 BUG = "a bug in the service: its log has the details"
@@ -90,6 +92,9 @@ def as_problem(error: Exception, method: str, path: str) -> Problem:
             return invalid(error.errors())
         case HTTPException():
             return Problem(error.status_code, _detail(error, method, path), headers=error.headers)
+        case Damaged() | StoreBroken():
+            log.error("the books cannot be read here", method=method, path=path, error=str(error))
+            return Problem(500, f"the books cannot be read here: {error}")
     log.error("a bug in the service", method=method, path=path, exc_info=error)
     return Problem(500, BUG)
 

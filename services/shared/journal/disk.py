@@ -7,14 +7,18 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import errno
 import fcntl
 import os
+import stat
 from collections import OrderedDict
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Protocol
 
 LOCK = "lock"
+# What is in the books is nobody else's business; all replicas are the same user.
+MODE = 0o600
 # Old segments are read for old words, one at a time: a few handles serve them all.
 MAX_READING = 8
 # So long everything else waits for a sync. A fast disk takes a tenth of it; the way back from a thread, which has to
@@ -29,6 +33,9 @@ class Disk(Protocol):
         """All files, sorted."""
 
     def exists(self, name: str) -> bool: ...
+
+    def is_ours(self, name: str) -> bool:
+        """Whether the file of this name still is the one that this process writes: not deleted, not another one."""
 
     def size(self, name: str) -> int:
         """Bytes. Raises FileNotFoundError."""
@@ -76,7 +83,11 @@ class LocalDisk:
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
-        folder.mkdir(parents=True, exist_ok=True)
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        found = folder.stat()
+        # Whoever may read the file `lock` can hold it. A cluster's volume is root's, and is shared by its group.
+        if found.st_uid == os.getuid() and found.st_mode & 0o077:
+            folder.chmod(stat.S_IMODE(found.st_mode) & 0o7700)
         self._writing: dict[str, int] = {}
         self._reading: OrderedDict[str, int] = OrderedDict()
         self._lock: int | None = None
@@ -96,7 +107,19 @@ class LocalDisk:
         return sorted(os.listdir(self.folder))  # noqa: PTH208 - names, many times a second
 
     def exists(self, name: str) -> bool:
-        return os.path.exists(f"{self.folder}/{name}")  # noqa: PTH110 - asked once per batch
+        # Not `os.path.exists`: it is False on any error, and a fence is not open because nobody can see it.
+        try:
+            os.stat(f"{self.folder}/{name}")  # noqa: PTH116 - asked once per batch
+        except FileNotFoundError:
+            return False
+        return True
+
+    def is_ours(self, name: str) -> bool:
+        try:
+            there = os.stat(f"{self.folder}/{name}")  # noqa: PTH116 - asked once per batch
+        except FileNotFoundError:
+            return False
+        return os.path.samestat(there, os.fstat(self._writing[name]))
 
     def size(self, name: str) -> int:
         return (self.folder / name).stat().st_size
@@ -162,11 +185,22 @@ class LocalDisk:
         self.remove(name)
 
     def lock(self) -> bool:
-        handle = os.open(self.folder / LOCK, os.O_RDWR | os.O_CREAT, 0o644)
+        try:
+            handle, unwritable = self._opened(LOCK), None
+        except OSError as error:
+            if error.errno != errno.EROFS:
+                raise
+            try:
+                handle, unwritable = os.open(self.folder / LOCK, os.O_RDONLY), error
+            except FileNotFoundError:
+                raise error from None
         try:
             fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             os.close(handle)
+            if unwritable:
+                # Somebody else can write here: this process has been given the volume in the wrong way.
+                raise unwritable from None
             return False
         self._lock = handle
         return True
@@ -177,7 +211,7 @@ class LocalDisk:
             self._lock = None
 
     def _opened(self, name: str, flags: int = 0) -> int:
-        return os.open(self.folder / name, os.O_RDWR | os.O_CREAT | flags, 0o644)
+        return os.open(self.folder / name, os.O_RDWR | os.O_CREAT | flags, MODE)
 
     def _reader(self, name: str) -> int:
         """A handle for reading, kept for the files read last. It sees a file that was replaced as it is now."""
@@ -194,7 +228,7 @@ class LocalDisk:
     def _replace(self, name: str, data: bytes) -> None:
         new = self.folder / f".{name}.{os.getpid()}"
         try:
-            with new.open("wb") as file:
+            with open(new, "wb", opener=private) as file:
                 file.write(data)
                 file.flush()
                 _sync(file.fileno())
@@ -211,6 +245,11 @@ class LocalDisk:
             os.fsync(handle)
         finally:
             os.close(handle)
+
+
+def private(path: str, flags: int) -> int:
+    """What `open` makes a file with that nobody else may read."""
+    return os.open(path, flags, MODE)
 
 
 def _sync(handle: int) -> None:

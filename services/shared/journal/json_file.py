@@ -14,8 +14,10 @@ import msgspec
 import pydantic_core
 import structlog
 
+from services.shared.journal.disk import private
 from services.shared.journal.public_list import BETWEEN, END
 from services.shared.journal.rows import Recorded
+from services.shared.store import Damaged
 
 log = structlog.get_logger()
 # So much of the journal is read for new lines at a time: the others wait for some milliseconds meanwhile.
@@ -38,12 +40,16 @@ def view_of(rows: Recorded[Any], file: Path) -> View | None:
 
 async def keep_shown(view: View) -> None:
     """Write it again and again."""
+    said = ""
     while True:
         started = time.monotonic()
         try:
             await view.write()
-        except OSError as error:
-            log.warning("the readable view cannot be written", error=str(error))
+            said = ""
+        except (OSError, Damaged) as error:
+            if str(error) != said:
+                log.warning("the readable view cannot be written", error=str(error))
+            said = str(error)
         # A view of many rows is written less often, so that it never takes more than a twentieth of the time.
         await asyncio.sleep(max(VIEW_SECONDS, 20 * (time.monotonic() - started)))
 
@@ -60,7 +66,7 @@ class PublicListFile:
             return
         seq, body = self._rows.seq, self._rows.public_rows.body()
         new = self._file.with_name(f".{self._file.name}.new")
-        async with aiofiles.open(new, "wb") as file:
+        async with aiofiles.open(new, "wb", opener=private) as file:
             await file.write(body)
         os.replace(new, self._file)  # noqa: PTH105
         self._written = seq
@@ -75,6 +81,8 @@ class ListingFile:
         self._rows, self._file, self._public = rows, file, public
         # How many lines the file has, and the record that the last of them is in.
         self._lines, self._seq = -1, 0
+        # How long it is: what stands behind that is of a write that found no room for all of it.
+        self._size = 0
 
     async def write(self) -> None:
         if self._lines < 0:
@@ -84,9 +92,12 @@ class ListingFile:
             words = (word for record in records for word in msgspec.json.decode(record)["words"])
             added = [msgspec.json.encode(self._public(word)) for word in words if self._rows.line_of(word)]
             if added:
+                new = (BETWEEN if self._lines else b"") + BETWEEN.join(added) + END
                 async with aiofiles.open(self._file, "r+b") as file:
-                    await file.seek(-len(END), os.SEEK_END)
-                    await file.write((BETWEEN if self._lines else b"") + BETWEEN.join(added) + END)
+                    await file.seek(self._size - len(END))
+                    await file.write(new)
+                    await file.truncate()
+                self._size += len(new) - len(END)
             self._lines, self._seq = self._lines + len(added), self._seq + len(records)
 
     async def _resume(self) -> int:
@@ -99,9 +110,11 @@ class ListingFile:
             try:
                 last = pydantic_core.from_json(b"[" + tail[tail.rindex(b"{") :])[0]["id"] if b"{" in tail else 0
                 if tail.endswith(END) and 0 < last <= len(self._rows.book):
+                    self._size = size
                     return int(last)
             except (ValueError, KeyError, TypeError):
                 pass
-        async with aiofiles.open(self._file, "wb") as file:
+        async with aiofiles.open(self._file, "wb", opener=private) as file:
             await file.write(b"[" + END)
+        self._size = len(b"[" + END)
         return 0

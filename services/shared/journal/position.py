@@ -17,6 +17,9 @@ NOWHERE: Final = Position(0)
 OFFSET_BITS: Final = 32
 SEEN_BITS: Final = 11
 SEEN: Final = (1 << SEEN_BITS) - 1
+# What the 64 bits of an entry have room for. A segment is ended, and a start refused, before one of them is passed.
+MAX_SEGMENT_BYTES: Final = 1 << OFFSET_BITS
+MAX_SEGMENTS: Final = 1 << (64 - SEEN_BITS - OFFSET_BITS)
 UUID: Final = re.compile(r"[0-9a-f]{8}-(?:[0-9a-f]{4}-){3}[0-9a-f]{12}")
 
 

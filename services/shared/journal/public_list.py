@@ -26,6 +26,7 @@ class PublicList:
         self._numbers, self._starts, self._places = array("Q"), array("Q"), array("Q")
         # Whose line is not in a snapshot yet.
         self._fresh: dict[int, None] = {}
+        self._fresh_before: dict[int, None] = {}
 
     def __len__(self) -> int:
         return len(self._numbers)
@@ -63,13 +64,18 @@ class PublicList:
 
     def changes(self) -> tuple[bytes, bytes, bytes]:
         """What `extend` needs to know of all since `saved`: numbers and places, 8 bytes each, and lines."""
-        found = [bisect_left(self._numbers, number) for number in self._fresh]
+        fresh = self._fresh_before | self._fresh
+        found = [bisect_left(self._numbers, number) for number in fresh]
         places = array("Q", (self._places[at] for at in found))
-        return array("Q", self._fresh).tobytes(), places.tobytes(), b"\n".join(map(self._line, found))
+        return array("Q", fresh).tobytes(), places.tobytes(), b"\n".join(map(self._line, found))
 
     def saved(self) -> None:
         """What `changes` told is in a snapshot now."""
-        self._fresh = {}
+        self._fresh, self._fresh_before = {}, {}
+
+    def segment_ends(self, *, saved: bool) -> None:
+        """`saved`: all that was told before the segment that ends is in a snapshot."""
+        self._fresh, self._fresh_before = {}, self._fresh if saved else self._fresh_before | self._fresh
 
     def extend(self, numbers: bytes, places: bytes, lines: bytes) -> None:
         """Take in what `changes` told, which is in a snapshot. Raises ValueError when it does not fit together."""

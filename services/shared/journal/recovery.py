@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from typing import Final, TypeVar
 
 import msgspec
 
-from broker.messages import subject_of
+from broker.messages import BIT, subject_of
 from services.shared.decision import Domain
 from services.shared.journal import segments as journal
 from services.shared.journal.disk import Disk
 from services.shared.journal.rows import Entry, Recorded
 from services.shared.journal.segments import Line, Segment
-from services.shared.journal.snapshot import read_snapshots
-from services.shared.store import Damaged
+from services.shared.journal.snapshot import read_snapshots, rests_on
+from services.shared.store import Damaged, StoreBroken
 
 Row = TypeVar("Row", bound=msgspec.Struct)
 # What stands before the two parts of a record that are found again by their place.
@@ -30,6 +31,8 @@ class Follower(Recorded[Row]):
         self._names: list[str] = []
         self._snapshot: str | None = None
         self._book_in_snapshot = 0
+        # How long the list was when this segment began.
+        self._book_before = 0
         super().__init__(disk, domain)
 
     def _forget(self) -> None:
@@ -38,6 +41,7 @@ class Follower(Recorded[Row]):
         self._names = []
         self._snapshot = None
         self._book_in_snapshot = 0
+        self._book_before = 0
 
     def load(self, *, to_the_end: bool = False) -> None:
         """Read the journal as far as it is surely on the disk (or `to_the_end`, see `follow`). Raises Damaged."""
@@ -49,6 +53,7 @@ class Follower(Recorded[Row]):
             self.book = snapshot.book
             self.public_rows = snapshot.public_rows
             self.rows = {key: self._codec.changed(None, row) for key, row in snapshot.rows.items()}
+            self._kinds = Counter(map(type, self.rows.values()))
             self._segments = segments[: snapshot.segments]
             self.seq = segments[snapshot.segments - 1].first - 1
             self._end = segments[snapshot.segments - 1].header_bytes
@@ -56,15 +61,16 @@ class Follower(Recorded[Row]):
             for segment in self._segments:
                 self._know(segment)
             self._snapshot = segments[snapshot.segments - 1].name
-            self._book_in_snapshot = len(self.book)
+            self._book_in_snapshot = self._book_before = len(self.book)
         self.follow(to_the_end=to_the_end)
 
     def follow(self, *, to_the_end: bool = False) -> None:
         """Take in what was written since. `to_the_end`: also what may not be synced, up to a torn end.
 
-        Raises Damaged. Starts over by itself when what it has read turns out to be a fenced writer's.
+        Raises Damaged, StoreBroken. Starts over by itself when what it has read turns out to be a fenced writer's.
         """
         names = journal.segment_names(self.disk)
+        self._expect_first(names)
         if names != self._names:
             chain = journal.chain(self.disk, self.domain.name)
             if not self._continues(chain):
@@ -73,9 +79,10 @@ class Follower(Recorded[Row]):
             for segment in chain[len(self._segments) :]:
                 if self._segments:
                     self._take_in(segment.previous_end)
+                    self._segment_ends()
                 self._segments.append(segment)
                 self._know(segment)
-                self.time = max(self.time, segment.time)
+                self.time = segment.time
                 self._end = segment.header_bytes
             # A segment without a header yet is looked at again.
             self._names = names if not names or (chain and chain[-1].name == names[-1]) else []
@@ -90,6 +97,21 @@ class Follower(Recorded[Row]):
             self.heights.formerly = list(segment.formerly)
         self.heights.read("", segment.heard)
 
+    def _segment_ends(self) -> None:
+        """Whoever writes has made a snapshot as of its beginning, perhaps: then what was before need not be in ours."""
+        last = self._segments[-1]
+        saved = last.name != self._snapshot and rests_on(self.disk, last, self._snapshot)
+        if saved:
+            self._snapshot, self._book_in_snapshot = last.name, self._book_before
+        self._touched, self._touched_before = {}, self._touched if saved else self._touched_before | self._touched
+        self.public_rows.segment_ends(saved=saved)
+        self._book_before = len(self.book)
+
+    def _expect_first(self, names: list[str]) -> None:
+        """An emptied folder is not taken for one that nothing was written in yet. Raises StoreBroken."""
+        if self._segments and self._segments[0].name not in names:
+            raise StoreBroken(f"{self._segments[0].name} was deleted while it was followed")
+
     def _continues(self, chain: list[Segment]) -> bool:
         known = len(self._segments)
         if [segment.name for segment in chain[:known]] != [segment.name for segment in self._segments]:
@@ -103,6 +125,11 @@ class Follower(Recorded[Row]):
                 entry = self._entry(line)
             except (ValueError, KeyError, TypeError) as error:
                 raise Damaged(f"{segment.name}: the record at byte {line.offset} makes no sense: {error}") from error
+            if entry.type not in BIT:
+                raise Damaged(
+                    f"{segment.name}: the record at byte {line.offset} is of the type {entry.type}, which this version "
+                    "does not know: use the version that wrote it"
+                )
             self._since_snapshot += len(line.raw)
             self._remember(entry, number, self._dedup)
             self._apply(entry, number)

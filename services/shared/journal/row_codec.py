@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Any, Generic, TypeVar, get_args, get_origin
+from typing import Annotated, Any, Generic, TypeVar, get_args, get_origin
 
 from msgspec import Struct, convert
 from msgspec.structs import fields, replace
 
-from services.shared.decision import Fila
+from services.shared.decision import Fila, Lista
 
 Row = TypeVar("Row", bound=Struct)
 
@@ -15,7 +15,8 @@ Row = TypeVar("Row", bound=Struct)
 class RowCodec(Generic[Row]):
     """For rows of these frozen structs. A change is a dict of the fields that have a new value.
 
-    A line (`Fila`) changes by `{"left": how many left at its front, "joined": who joined at its end}`.
+    A line (`Fila`) changes by `{"left": how many left at its front, "joined": who joined at its end}`; a `Lista` does
+    so while it only grows, and is a plain list otherwise.
     """
 
     def __init__(self, classes: tuple[type[Row], ...]) -> None:
@@ -26,8 +27,12 @@ class RowCodec(Generic[Row]):
         if old is None:
             shape = self._shapes[type(new)]
             values = {name: getattr(new, name) for name in shape.hints}
+            for name, nothing in shape.later.items():
+                if values[name] == nothing:
+                    del values[name]
             for name in shape.lines:
-                values[name] = _line(0, list(values[name]))
+                waiting = list(values[name])
+                values[name] = waiting if isinstance(values[name], Lista) else _line(0, waiting)
             return values
         changed: dict[str, Any] = {}
         for name in self._shapes[type(new)].hints:
@@ -38,7 +43,8 @@ class RowCodec(Generic[Row]):
                 if after != before:
                     changed[name] = after
             elif (moved := after.since(before)) != (0, []):
-                changed[name] = _line(*moved)
+                whole = isinstance(after, Lista) and (moved[0] or not before)
+                changed[name] = list(after) if whole else _line(*moved)
         return changed
 
     def whole(self, change: dict[str, Any]) -> bool:
@@ -60,13 +66,22 @@ class _Shape:
     def __init__(self, cls: type[Struct]) -> None:
         self.hints = {field.name: field.type for field in fields(cls)}
         self.required = {field.name for field in fields(cls) if field.required}
-        self.lines = {name: get_args(hint)[0] for name, hint in self.hints.items() if get_origin(hint) is Fila}
+        # Written only where there is something in them.
+        self.later = {field.name: field.default for field in fields(cls) if get_origin(field.type) is Annotated}
+        self.lines = {
+            name: (get_origin(hint), get_args(hint)[0])
+            for name, hint in self.hints.items()
+            if get_origin(hint) in (Fila, Lista)
+        }
 
     def read(self, name: str, value: Any, old: Any) -> Any:
         if name not in self.lines:
             return convert(value, self.hints[name])
-        line: Fila[Any] = Fila() if old is None else getattr(old, name)
-        return line.left(value["left"]).joined(*convert(value["joined"], list[self.lines[name]]))  # type: ignore[name-defined]
+        kind, item = self.lines[name]
+        line: Fila[Any] = kind() if old is None else getattr(old, name)
+        if isinstance(value, list):
+            value = _line(len(line), value)
+        return line.left(value["left"]).joined(*convert(value["joined"], list[item]))  # type: ignore[valid-type]
 
 
 def _line(left: int, joined: list[Any]) -> dict[str, Any]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from bisect import bisect_right
+from collections import Counter
 from collections.abc import Callable, Mapping
 from typing import Any, Final, Generic, TypeVar
 
@@ -60,14 +61,17 @@ class Recorded(Generic[Row]):
 
     def _forget(self) -> None:
         self.rows: dict[str, Row] = {}
+        # How many of them are of each class.
+        self._kinds: Counter[type[Any]] = Counter()
         self.book = ListIndex()
         self.public_rows = PublicList()
         self.seq = 0
         self.time = ""
         self.heights = BookHeights(self.domain.name)
         self._dedup: dict[int, int] = {}
-        # What was touched since the last snapshot, for the next one.
+        # What was touched since the last snapshot, for the next one: in this segment, and before it.
         self._touched: dict[int, int] = {}
+        self._touched_before: dict[int, int] = {}
         self._segments: list[Segment] = []
         # Where the last record ends, in bytes of the last segment.
         self._end = 0
@@ -80,6 +84,9 @@ class Recorded(Generic[Row]):
     @property
     def unfinished(self) -> int:
         return len(self.rows)
+
+    def unfinished_of(self, kind: type[msgspec.Struct]) -> int:
+        return self._kinds[kind]
 
     def find(self, key: str) -> Row | None:
         """The row as it is on the disk now. Raises StoreBroken, Damaged."""
@@ -154,10 +161,10 @@ class Recorded(Generic[Row]):
     def _apply(self, entry: Entry[Row], segment: int) -> None:
         """Let everybody see what a record did, now that it is on the disk."""
         if entry.row is not None and entry.change_at is not None:
-            if entry.whole:
-                self.rows.pop(entry.key, None)
-            else:
+            self._kinds[type(self.rows.pop(entry.key, None) if entry.whole else self.rows.get(entry.key))] -= 1
+            if not entry.whole:
                 self.rows[entry.key] = entry.row
+                self._kinds[type(entry.row)] += 1
             if (shown := self.domain.shown(entry.row)) is not None:
                 at = position(segment, entry.change_at) if entry.whole else NOWHERE
                 self.public_rows.put(int(entry.key), msgspec.json.encode(shown), at)

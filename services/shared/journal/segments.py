@@ -7,6 +7,7 @@ belongs to it.
 
 from __future__ import annotations
 
+import itertools
 import re
 import zlib
 from collections.abc import Iterator
@@ -21,8 +22,17 @@ from services.shared.store import Damaged
 
 FORMAT: Final = 1
 SEGMENT: Final = re.compile(r"journal-(\d{8})-(\d{6})\.jsonl")
+# What the digits of a name have room for.
+MAX_EPOCH: Final = 99_999_999
+MAX_PART: Final = 999_999
 SEAL_BYTES: Final = len(b',"crc":"00000000"}\n')
 MARK_BYTES: Final = 29
+# What helps when something of a journal is lost. Not to put back one file or one folder alone: an older book beside
+# three newer ones sells again what it has sold.
+CURE: Final = (
+    "put back the folders of all four services from one backup, "
+    "or have this one written again from the other three: `zoco rebuild SERVICE`"
+)
 # How a record begins.
 RECORD: Final = b'{"seq":'
 
@@ -106,21 +116,19 @@ def chain(disk: Disk, service: str) -> list[Segment]:
     names = segment_names(disk)
     for stray in disk.names():
         if stray.endswith(".mark") and not disk.exists(lost := stray.removesuffix(".mark") + ".jsonl"):
-            raise Damaged(f"{lost} is missing, and {stray} says that it was written: restore it from a backup")
+            raise Damaged(f"{lost} is missing, and {stray} says that it was written: {CURE}")
     newest = next((segment for name in reversed(names) if (segment := read_header(disk, service, name))), None)
     found: list[Segment] = [newest] if newest else []
     while found and (previous := found[-1].previous):
         if previous not in names:
-            raise Damaged(
-                f"{previous} is missing, and {found[-1].name} goes on where it ended: restore it from a backup"
-            )
+            raise Damaged(f"{previous} is missing, and {found[-1].name} goes on where it ended: {CURE}")
         older = read_header(disk, service, previous)
         if older is None:
             raise Damaged(_damage(previous, 0))
         if disk.size(previous) < found[-1].previous_end:
             raise Damaged(
                 f"{previous} ends at byte {disk.size(previous)}, and {found[-1].name} goes on at "
-                f"{found[-1].previous_end}: restore it from a backup"
+                f"{found[-1].previous_end}: {CURE}"
             )
         found.append(older)
     return found[::-1]
@@ -148,7 +156,7 @@ def read_header(disk: Disk, service: str, name: str) -> Segment | None:
             f"{name} is the journal of {read['service']}, not of {service}: point ZOCO_DATA at another folder"
         )
     if read["segment"] != name:
-        raise Damaged(f"{name} is {read['segment']} under another name: restore the folder from a backup")
+        raise Damaged(f"{name} is {read['segment']} under another name: {CURE}")
     book = read.get("book", ""), read.get("generation", 0), read.get("heard", ""), tuple(read.get("formerly", ()))
     return Segment(name, read["seq"] + 1, read["previous"], read["end"], len(raw), read["time"], *book)
 
@@ -176,32 +184,43 @@ def lines(disk: Disk, name: str, start: int, end: int | None, seq: int) -> Itera
         position, seq = after, seq + 1
     if start + position < mark:
         raise Damaged(
-            f"{name} ends at byte {start + position}, and {mark} bytes of it were on the disk: restore it from a backup"
+            f"{name} ends at byte {start + position}, and {mark} bytes of it were on the disk. If this folder was "
+            f"copied while its service wrote, copy it again, the .mark files first; else {CURE}"
         )
 
 
 def place_of(disk: Disk, name: str, start: int, end: int, seq: int) -> int:
-    """Where record `seq` begins between these bytes, or the first after it: by halving, as records stand in order."""
+    """Where record `seq` begins between these bytes, or the first after it: by halving, as records stand in order.
+
+    One that is damaged is passed over, so that those around it are found.
+    """
     while start < end:
-        begin, after = line_around(disk, name, (start + end) // 2)
-        if pydantic_core.from_json(disk.read(name, begin, after - begin))["seq"] < seq:
-            start = after
+        begin, after = _bounds(disk, name, (start + end) // 2)
+        at, behind = begin, after
+        while not has_checksum(raw := disk.read(name, at, behind - at)) and behind < end:
+            at, behind = _bounds(disk, name, behind)
+        found = pydantic_core.from_json(raw)["seq"] if has_checksum(raw) else None
+        if found == seq:
+            return at
+        if found is not None and found < seq:
+            start = behind
         else:
             end = begin
     return start
 
 
 def whole_lines(disk: Disk, name: str, start: int, end: int, size: int) -> list[bytes]:
-    """The lines from `start` on that end within `size` bytes, or the first one; none at the `end`. Raises Damaged."""
+    """The lines from `start` on that end within `size` bytes, or the first one; none at the `end`. A damaged one is
+    the last to be reached. Raises Damaged when it is the first."""
     data = disk.read(name, start, min(size, end - start))
     found = data[: data.rfind(b"\n") + 1].splitlines(keepends=True)
     if not found and start < end:
-        begin, after = line_around(disk, name, start)
+        begin, after = _bounds(disk, name, start)
         found = [disk.read(name, begin, after - begin)]
-    for raw in found:
-        if not has_checksum(raw):
-            raise Damaged(_damage(name, start))
-    return found
+    whole = list(itertools.takewhile(has_checksum, found))
+    if found and not whole:
+        raise Damaged(_damage(name, start))
+    return whole
 
 
 def mark_name(name: str) -> str:
@@ -229,6 +248,13 @@ def _first_line(data: bytes) -> bytes:
 
 def line_around(disk: Disk, name: str, at: int) -> tuple[int, int]:
     """Where the line begins and ends that has this byte in it. Raises Damaged when it is not as it was written."""
+    start, end = _bounds(disk, name, at)
+    if not has_checksum(disk.read(name, start, end - start)):
+        raise Damaged(_damage(name, start))
+    return start, end
+
+
+def _bounds(disk: Disk, name: str, at: int) -> tuple[int, int]:
     reach = 2048
     while True:
         start = max(0, at - reach)
@@ -237,9 +263,7 @@ def line_around(disk: Disk, name: str, at: int) -> tuple[int, int]:
         if (begin or not start) and (end or len(data) < at - start + reach):
             break
         reach *= 8
-    if not has_checksum(data[begin:end]):
-        raise Damaged(_damage(name, start + begin))
-    return start + begin, start + end
+    return start + begin, start + (end or len(data))
 
 
 def _good_lines(data: bytes) -> Iterator[bytes]:
@@ -259,6 +283,6 @@ def _later_batch(data: bytes, seq: int) -> bool:
 
 def _damage(name: str, offset: int) -> str:
     return (
-        f"{name} is damaged at byte {offset}: this is not a torn end, so nothing was changed; "
-        "restore the file from a backup"
+        f"{name} is damaged at byte {offset}: this is not a torn end, so nothing was changed. One file put back is "
+        f"no cure: {CURE}"
     )

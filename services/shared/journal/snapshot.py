@@ -107,6 +107,14 @@ def read_snapshots(disk: Disk, segments: Sequence[Segment]) -> Snapshot | None:
     return Snapshot(pydantic_core.from_json(files[0].rows), dedup, book, public_rows, numbers[names[-1]])
 
 
+def rests_on(disk: Disk, segment: Segment, previous: str | None) -> bool:
+    """Whether there is a whole snapshot of all before this segment that rests on that one (None: on no other)."""
+    if not disk.exists(snapshot_name(segment.name)):
+        return False
+    file = _read(disk, segment)
+    return file is not None and file.previous == previous
+
+
 def _read(disk: Disk, segment: Segment) -> _File | None:
     """One file; None if it is damaged or was written by another version or kind of machine."""
     try:

@@ -28,10 +28,10 @@ from services.shared.journal.json_file import View, keep_shown, view_of
 from services.shared.journal.position import dedup_key, last_word_of
 from services.shared.journal.recovery import CHANGE, WORDS
 from services.shared.journal.rows import Entry
-from services.shared.journal.writer import Writer
+from services.shared.journal.writer import FULL_SECONDS, Writer
 from services.shared.metrics import Metrics
 from services.shared.settings import ROOT, Settings
-from services.shared.store import Answer, Fenced
+from services.shared.store import Answer, Damaged, Fenced
 
 log = structlog.get_logger()
 Row = TypeVar("Row", bound=msgspec.Struct)
@@ -68,6 +68,8 @@ class JsonStore(Writer[Row]):
     view: View | None = None
     # This book is being written again, as this generation of it: its records say so.
     rewriting = 0
+    # Where this process answers, once it leads.
+    _url = ""
 
     async def row(self, key: str) -> Row | None:
         return self.find(key)
@@ -93,10 +95,15 @@ class JsonStore(Writer[Row]):
         log.info("journal read", records=self.seq, rows=len(self.rows))
 
     async def until_leading(self, url: str) -> None:
+        waits = False
         while not await self.lead():
-            await asyncio.sleep(FOLLOW_SECONDS * random.uniform(0.5, 1))
+            if self.full and not waits:
+                log.error("the disk is full, or may only be read: this process waits, and answers what is only read")
+            waits = self.full
+            await asyncio.sleep(FULL_SECONDS if waits else FOLLOW_SECONDS * random.uniform(0.5, 1))
             self.follow()
-        await self.disk.replace(WRITER, url.encode())
+        self._url = url
+        await self._say_where()
         log.info("this process writes", segment=self.segment, torn_bytes=self.torn_bytes)
 
     async def tend(self) -> None:
@@ -106,6 +113,13 @@ class JsonStore(Writer[Row]):
             while True:
                 await asyncio.sleep(CHECK_SECONDS)
                 self.check()
+                await self._say_where()
+
+    async def _say_where(self) -> None:
+        """Again whenever somebody else has: who was fenced may have noted its own address after us."""
+        if self.leader_url() != self._url:
+            with contextlib.suppress(OSError):
+                await self.disk.replace(WRITER, self._url.encode())
 
     def leader_url(self) -> str | None:
         try:
@@ -115,7 +129,7 @@ class JsonStore(Writer[Row]):
 
     async def close(self) -> None:
         if self.leads and self.view:
-            with contextlib.suppress(OSError):
+            with contextlib.suppress(OSError, Damaged):
                 await self.view.write()
         self.disk.close()
 
@@ -134,7 +148,7 @@ class JsonStore(Writer[Row]):
             # Whoever was replaced meanwhile only thinks that its book ends where it stopped.
             self._check_epoch()
             raise
-        pending: Batch[Row] = Batch(self.seq + 1, max(self.now(), self.time))
+        pending: Batch[Row] = Batch(self.seq + 1, self._date())
         pending.heard = written(known.items())
         answers = [self._decide(message, pending) for message in batch]
         try:
@@ -163,7 +177,12 @@ class JsonStore(Writer[Row]):
         name = dedup_key(message.subject)
         known = pending.dedup.get(name) or self._dedup.get(name, 0)
         if known & BIT[message.type]:
-            return Answer(self._last_words(name, known, pending), repeated=True)
+            try:
+                return Answer(self._last_words(name, known, pending), repeated=True)
+            except Exception as error:
+                # Where a start that has a snapshot does not look. It costs those who ask for this word.
+                log.error("what was said cannot be read again", message=message.id, error=str(error))
+                return Answer(failure=f"{type(error).__name__}: {error}", repeated=True)
         if self.heights.stale(message.heights):
             return Answer()
         try:

@@ -3,28 +3,36 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import errno
+import re
 import secrets
 from collections.abc import Awaitable, Callable
 from dataclasses import replace
 from typing import Final, TypeVar
 
 import msgspec
+import structlog
 
+from services.shared.clock import dated
 from services.shared.decision import Domain
 from services.shared.journal import segments as journal
 from services.shared.journal.disk import Disk
+from services.shared.journal.position import MAX_SEGMENT_BYTES, MAX_SEGMENTS
 from services.shared.journal.recovery import Follower
 from services.shared.journal.segments import Segment
 from services.shared.journal.snapshot import write_snapshot
 from services.shared.store import Damaged, Fenced, StoreBroken
 
+log = structlog.get_logger()
 Row = TypeVar("Row", bound=msgspec.Struct)
 # After so much journal a snapshot shortens the next start to the reading of at most as much again.
 SNAPSHOT_BYTES: Final = 32 * 1024 * 1024
 # How long to wait for room on a full disk before the next try.
 FULL_SECONDS: Final = 0.5
 # No room on the disk, in the quota, or under the limit that was set for one file (`prlimit --fsize`).
+# A file that is written anew has such a name until it is whole.
+UNFINISHED: Final = re.compile(r"\..+\.(?:\d+|new)")
 NO_ROOM: Final = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
@@ -42,7 +50,7 @@ class Writer(Follower[Row]):
         new_identity: Callable[[], str] = lambda: secrets.token_hex(4),
     ) -> None:
         self.leads = False
-        # The disk is full, and a batch waits for room.
+        # The disk is full, and a batch waits for room, or the whole process does.
         self.full = False
         # Bytes of torn ends that were cut off and kept aside by this process.
         self.torn_bytes = 0
@@ -58,44 +66,57 @@ class Writer(Follower[Row]):
         return self._segments[-1].name if self._segments else None
 
     async def lead(self) -> bool:
-        """Become the writer, if nobody else is: fence whoever was, then read to the end. Raises Damaged."""
+        """Become the writer, if nobody else is: fence whoever was, then read to the end.
+
+        False, too, while there is no room to begin (`full`): nothing is left behind then. Raises Damaged, StoreBroken.
+        """
         if not self.disk.lock():
+            self.full = False
             return False
+        names = journal.segment_names(self.disk)
         epoch = journal.latest_epoch(self.disk) + 1
         name = journal.segment_name(epoch, 1)
         try:
+            self._expect_first(names)
+            if epoch > journal.MAX_EPOCH:
+                raise StoreBroken(f"epoch {journal.MAX_EPOCH:,} was the last one that a segment can be named after")
             self.disk.create(name)
-        except FileExistsError:
+        except (OSError, StoreBroken) as error:
             self.disk.unlock()
-            return False
-        # Whoever wrote before sees the new file before it publishes: what it has said is all there to be read.
-        self._names = []
+            return not isinstance(error, FileExistsError) and self._waits(error)
         try:
+            # Whoever wrote before sees the new file before it publishes: what it has said is all there to be read.
+            self._names = []
             self.follow(to_the_end=True)
-        except Damaged:
-            # A journal that is refused stays as it was.
-            self.disk.remove(name)
+            await self._write_again()
+            await self._keep_torn_end()
+            await self.begin(name)
+        except (OSError, Damaged, StoreBroken) as error:
+            # A journal that is refused, or finds no room, stays as it was.
+            _give_up(self.disk, name)
             self.disk.unlock()
-            raise
-        await self._write_again()
-        await self._keep_torn_end()
-        await self.begin(name)
+            return self._waits(error)
+        self.full = False
+        _sweep(self.disk)
         return True
 
-    async def _write_again(self) -> None:
-        """Make sure of what the writer before did not see synced; from here on its words are repeated.
+    def _waits(self, error: Exception) -> bool:
+        """Not leading: for want of room, or on a volume that may only be read, until that is mended. Raises others."""
+        if not isinstance(error, OSError) or error.errno not in (*NO_ROOM, errno.EROFS):
+            raise error
+        self.full = True
+        return False
 
-        It may be in the page cache only, and once a sync has failed no later one writes it to the disk.
-        """
-        if not self._segments:
-            return
-        name = self._segments[-1].name
-        start = min(journal.synced(self.disk, name), self._end)
-        try:
-            self.disk.rewrite(name, start, self.disk.read(name, start, self._end - start))
-            await self.disk.sync(name)
-        except OSError as error:
-            raise StoreBroken(f"cannot write {name} again: {error}") from error
+    async def _write_again(self) -> None:
+        if self._segments:
+            await _made_sure_of(self.disk, self._segments[-1].name, self._end)
+
+    def _date(self) -> str:
+        """When a record or a segment that is written now is dated."""
+        now = self.now()
+        if (time := dated(now, self.time)) < self.time:
+            log.error("a clock was far ahead: what it dated stays as it is", last_record=self.time, now=now)
+        return time
 
     def check(self) -> None:
         """Raises Fenced if somebody else has become the writer. For whoever has not written for a while."""
@@ -105,6 +126,8 @@ class Writer(Follower[Row]):
     async def _write(self, data: bytes) -> None:
         """Append and sync. A full disk is waited for; any other failure means that nothing can be believed."""
         name, whole = self._segments[-1].name, data
+        if self._end + len(data) > MAX_SEGMENT_BYTES:
+            raise StoreBroken(f"{name} has no place left that can be pointed at: the next start begins a segment")
         while data:
             try:
                 self.disk.append(name, data)
@@ -125,16 +148,31 @@ class Writer(Follower[Row]):
                 raise StoreBroken(f"cannot sync {name}: {error}") from error
 
     def _check_epoch(self) -> None:
-        if self.disk.exists(journal.segment_name(self._segments[-1].epoch + 1, 1)):
+        """Raises Fenced, and StoreBroken if what is written here is not what the next start will read."""
+        last = self._segments[-1]
+        try:
+            replaced = self.disk.exists(journal.segment_name(last.epoch + 1, 1))
+            ours = self.disk.is_ours(last.name)
+        except OSError as error:
             self.leads = False
-            raise Fenced(f"another process has begun epoch {self._segments[-1].epoch + 1} of this journal")
+            raise StoreBroken(f"cannot see whether {last.name} is still written here: {error}") from error
+        if replaced:
+            self.leads = False
+            raise Fenced(f"another process has begun epoch {last.epoch + 1} of this journal")
+        if not ours:
+            self.leads = False
+            raise StoreBroken(f"{last.name} was deleted or replaced while it was written: nothing more is sold from it")
 
     async def begin(self, name: str, file: str | None = None) -> None:
         """Write the header of a segment that was just created (as `file`, where it gets its name later), and go on in
-        it."""
+        it. Without room raises OSError."""
+        if len(self._segments) >= MAX_SEGMENTS:
+            raise StoreBroken(
+                f"no more than {MAX_SEGMENTS:,} segments can be told apart: set ZOCO_SNAPSHOT_BYTES higher"
+            )
         file = file or name
         previous = self._segments[-1].name if self._segments else None
-        time = max(self.now(), self.time)
+        time = self._date()
         heights = self.heights
         if not heights.book:
             heights.book, heights.generation = self._new_identity(), 1
@@ -146,6 +184,8 @@ class Writer(Follower[Row]):
             await self.disk.sync(file)
             self.disk.note(journal.mark_name(file), journal.mark(len(line)))
         except OSError as error:
+            if error.errno in NO_ROOM:
+                raise
             raise StoreBroken(f"cannot begin {file}: {error}") from error
         if previous:
             self.disk.release(previous)
@@ -160,28 +200,33 @@ class Writer(Follower[Row]):
         name = self._segments[-1].name
         torn = self.disk.read(name, self._end)
         if torn:
-            self.torn_bytes += len(torn)
             await self.disk.replace(name.removesuffix(".jsonl") + ".torn", torn)
+            self.torn_bytes += len(torn)
 
     async def _rotate(self) -> None:
         """Go on in a new segment, and write down, beside it, what all before it comes to."""
         last = self._segments[-1]
         part = int(last.name[17:23]) + 1
+        if part > journal.MAX_PART:
+            raise StoreBroken(
+                f"{last.name} was the last part that this epoch has a name for: the next start begins one"
+            )
         name = journal.segment_name(last.epoch, part)
         try:
             self.disk.create(name)
+            await self.begin(name)
         except OSError as error:
+            _give_up(self.disk, name)
             if error.errno in NO_ROOM:
                 return
             raise StoreBroken(f"cannot create {name}: {error}") from error
-        await self.begin(name)
         try:
             await write_snapshot(
                 self.disk,
                 self._segments[-1],
                 self._snapshot,
                 {key: self._codec.change(None, row) for key, row in self.rows.items()},
-                self._touched,
+                self._touched_before | self._touched,
                 self.book.since(self._book_in_snapshot),
                 self.public_rows.changes(),
             )
@@ -190,5 +235,38 @@ class Writer(Follower[Row]):
             self._since_snapshot = 0
             return
         self._snapshot, self._book_in_snapshot = name, len(self.book)
-        self._touched, self._since_snapshot = {}, 0
+        self._touched, self._touched_before, self._since_snapshot = {}, {}, 0
         self.public_rows.saved()
+
+
+async def _made_sure_of(disk: Disk, name: str, end: int) -> None:
+    """Make sure of what the writer before did not see synced; from here on its words are repeated.
+
+    It may be in the page cache only, and once a sync has failed no later one writes it to the disk.
+    """
+    start = min(journal.synced(disk, name), end)
+    try:
+        disk.rewrite(name, start, disk.read(name, start, end - start))
+    except OSError as error:
+        if error.errno in NO_ROOM:
+            raise
+        raise StoreBroken(f"cannot write {name} again: {error}") from error
+    try:
+        await disk.sync(name)
+    except OSError as error:
+        raise StoreBroken(f"cannot sync {name} again: {error}") from error
+
+
+def _sweep(disk: Disk) -> None:
+    """Remove what a process left that died while it wrote a file anew."""
+    for name in disk.names():
+        if UNFINISHED.fullmatch(name):
+            with contextlib.suppress(OSError):
+                disk.remove(name)
+
+
+def _give_up(disk: Disk, name: str) -> None:
+    """Take back a segment that nobody has written a record in."""
+    for mine in (journal.mark_name(name), name):
+        with contextlib.suppress(OSError):
+            disk.remove(mine)

@@ -1,0 +1,108 @@
+"""What the front door takes in, on a real store and loop."""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+import json
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+from prometheus_client import CollectorRegistry
+from store_builders import all_records, disk_on, publicado, recarga, solicitada, writer
+
+from broker.messages import CompraSolicitada, compra_id
+from services.compras.domain import DOMAIN as COMPRAS
+from services.compras.requests import FrontDoor
+from services.shared.http.problems import Problem
+from services.shared.journal.store import JsonStore
+from services.shared.processor import Processor
+from services.tokens.domain import publicar
+
+
+class NoBroker:
+    """Nothing comes, and whatever is said is taken."""
+
+    async def receive(self, limit: int) -> Any:
+        await asyncio.Event().wait()
+
+    async def publish(self, messages: object) -> None: ...
+
+    async def settle(self, batch: object, reasons: object) -> None: ...
+
+
+def door_on(store: JsonStore[Any], backlog_limit: int) -> tuple[FrontDoor, Processor]:
+    nobody: Any = SimpleNamespace(decided=lambda *_: None, poisoned=lambda _: None, published=lambda _: None)
+    loop = Processor(store, NoBroker(), nobody)
+    writing = asyncio.Event()
+    writing.set()
+    settings = SimpleNamespace(
+        backlog_limit=backlog_limit, nudge_seconds=1.0, knock_down=None,
+        usuarios_url="", tokens_url="", transacciones_url="",
+    )  # fmt: skip
+    runtime: Any = SimpleNamespace(
+        store=store, settings=settings, bus=None, processor=loop, writing=writing,
+        metrics=SimpleNamespace(registry=CollectorRegistry()),
+    )  # fmt: skip
+    return FrontDoor(runtime), loop
+
+
+TRUE, WRONG, LATER = "2026-03-01T10:00:00.000Z", "2099-01-01T00:00:00.000Z", "2026-03-01T11:00:00.000Z"
+
+
+@pytest.mark.parametrize("restart", [False, True])
+async def test_what_a_wrong_clock_dated_stays_and_what_comes_after_it_is_true_again_and_in_force(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, restart: bool
+) -> None:
+    """The clock is at 2099 for one purchase and two prices."""
+    now = [TRUE]
+    monkeypatch.setattr("services.compras.requests.utc_now", lambda: now[0])
+    fechas, prices = [], []
+
+    async def enter(store: JsonStore[Any], number: int) -> None:
+        door, loop = door_on(store, backlog_limit=100)
+        working = asyncio.ensure_future(loop.run())
+        compra = CompraSolicitada(compra_id=compra_id(number, "k"), usuario_id=number, token_id=101, fecha=door.fecha())
+        fechas.append((await door.accept(compra)).fecha)
+        for precio in (number * 10, number * 10 + 1):
+            asked = {"alta_id": f"a:{precio}", "fecha": door.fecha_alta("/tokens/101"), "orden": door.orden()}
+            prices.append(publicado(precio=precio).model_copy(update=asked))
+            await door.accept(prices[-1])
+        working.cancel()
+        await asyncio.wait([working])
+
+    steps = [(1, TRUE), (2, WRONG), (3, LATER)]
+    for part in [[step] for step in steps] if restart else [steps]:
+        with disk_on(tmp_path) as disk:
+            store = JsonStore(disk, COMPRAS, lambda: now[0])
+            store.load()
+            now[0] = part[0][1]
+            assert await store.lead()
+            for number, now[0] in part:
+                await enter(store, number)
+            times = [json.loads(raw)["time"] for raw in all_records(store)]
+    assert fechas == [TRUE, WRONG, LATER]
+    assert [time[:4] for time in times] == ["2026"] * 3 + ["2099"] * 3 + ["2026"] * 3
+    assert [entry.fecha[:4] for entry in prices] == ["2026"] * 2 + ["2099"] * 2 + ["2026"] * 2
+    for order in itertools.permutations(prices):
+        token = None
+        for entry in order:
+            token = publicar(token, entry).row
+        assert token.precio == 31
+
+
+async def test_entries_that_wait_for_a_user_take_no_purchases_place(tmp_path: Path) -> None:
+    async with writer(tmp_path, COMPRAS) as store:
+        door, loop = door_on(store, backlog_limit=2)
+        working = asyncio.ensure_future(loop.run())
+        for number in range(4):
+            await door.accept(recarga(number))
+        await door.accept(solicitada(1))
+        await door.accept(solicitada(2))
+        with pytest.raises(Problem, match="2 purchases are on their way") as refused:
+            await door.accept(solicitada(3))
+        assert refused.value.status == 503
+        working.cancel()
+        await asyncio.wait([working])
