@@ -19,7 +19,7 @@ from broker.topology import QUEUES
 from ops.i18n import Text
 from ops.process import is_free
 from ops.rabbitmq import NodeError, find_rabbitmq
-from ops.running import FIRST_PORT, LocalError, Running
+from ops.running import FIRST_PORT, LocalError, Running, typed
 from ops.supervisor import PORTS
 
 # Less room than this fills up in an hour of heavy buying.
@@ -95,6 +95,11 @@ async def _service(name: str, url: str) -> Finding:
             state = await answer.json(content_type=None)
     except (aiohttp.ClientError, TimeoutError, OSError):
         return _bad(name, "does not answer at {url}: the lines of `zoco up` say why", url)
+    return _of_itself(name, state)
+
+
+def _of_itself(name: str, state: dict[str, Any]) -> Finding:
+    """By what a service that answers says."""
     if state["diskFull"]:
         return _bad(name, "its disk is full, and a batch waits for room")
     broker: dict[str, Any] = state["broker"] or {}
@@ -104,12 +109,31 @@ async def _service(name: str, url: str) -> Finding:
     return Finding(name, bool(state["ready"]), Text("{role}, {records} records", role, state["records"]))
 
 
+def examined(state: dict[str, Any]) -> list[Finding]:
+    """By what a front door anywhere tells of its shop at /estado."""
+    findings = [
+        _of_itself(name, told) if told.get("role") else _bad(name, "does not answer the front door")
+        for name, told in state["servicios"].items()
+    ]
+    if state["colas"] is None:
+        return [*findings, _bad("broker", "it does not answer the front door: {trouble}", state["broker"]["problema"])]
+    findings.append(_well("broker", "it answers the front door"))
+    for name in SERVICES:
+        if not state["colas"][name]["consumers"]:
+            findings.append(_bad(_queue(name), "nobody consumes it: see `zoco queues`"))
+        if dead := state["colas"][f"{name}.muertos"]["messages"]:
+            findings.append(_bad(_queue(f"{name}.muertos"), "{count} dead letters: see `zoco dead-letters`", dead))
+    if not any(finding.what.startswith("queue") for finding in findings):
+        findings.append(_well("queues", "each has its consumer, and there are no dead letters"))
+    return findings
+
+
 async def _broker(running: Running) -> list[Finding]:
     """An alarm blocks publishing everywhere; a zombie is one queue that neither takes nor delivers anything."""
     try:
         connection = await aio_pika.connect(running.broker_url, timeout=CALL_SECONDS)
     except UNKNOWN as error:
-        return [_bad("broker", "no connection ({error}): `zoco kill rabbitmq` starts it anew", error)]
+        return [_bad("broker", "no connection ({error}): `{kill}` starts it anew", error, _kill(running))]
     findings = [await _alarms(running)]
     zombies = await _stateless(running)
     try:
@@ -129,6 +153,10 @@ async def _broker(running: Running) -> list[Finding]:
     if all(finding.well for finding in findings):
         findings.append(_well("queues", "all {count} answer", len(QUEUES)))
     return findings
+
+
+def _kill(running: Running) -> str:
+    return typed("kill rabbitmq", running.data)
 
 
 def _zombie(running: Running, name: str) -> Finding:
@@ -177,7 +205,7 @@ async def _alarms(running: Running) -> Finding:
         return _well("alarms", "not looked at: the broker is not Zoco's own")
     nodes = await _ask(running, "/api/nodes")
     if not nodes:
-        return _bad("alarms", "the management API does not answer: `zoco kill rabbitmq` starts it anew")
+        return _bad("alarms", "the management API does not answer: `{kill}` starts it anew", _kill(running))
     node = nodes[0]
     if node.get("mem_alarm"):
         return _bad("alarms", "memory alarm: nobody may publish. Give the broker memory, or let queues drain")

@@ -18,19 +18,19 @@ from pathlib import Path
 from typing import IO, Any, Final
 
 import aiohttp
-from rich.panel import Panel
 
 from broker.services import SERVICES
 from ops.console import Speaker
-from ops.i18n import say
 from ops.process import Process, free_port, is_free
 from ops.rabbitmq import Node, NodeError, secret
-from ops.running import BROKER, HOLDS, LOCK, POLL_SECONDS, STATE, LocalError, Running, said_where
+from ops.running import BROKER, HOLDS, LOCK, POLL_SECONDS, STATE, LocalError, Running
+from ops.welcome import welcome
 
 # The front door first: the others are seldom called by hand.
 PORTS: Final = {"compras": 0, "usuarios": 1, "tokens": 2, "transacciones": 3}
 AMQP_PORT: Final = 5672
 MANAGEMENT_PORT: Final = 15672
+METRICS_PORT: Final = 15692
 COLOURS: Final = {"compras": 36, "usuarios": 33, "tokens": 35, "transacciones": 32, BROKER: 34}
 
 FIRST_PAUSE_SECONDS: Final = 0.2
@@ -107,7 +107,7 @@ class Local:
         try:
             await self._until_stopped(self._start(watchers))
             if not self._stop.is_set():
-                self._welcome()
+                welcome(Running.read(self.data), self._console)
                 await self._stop.wait()
         finally:
             for watcher in watchers:
@@ -163,8 +163,10 @@ class Local:
         ports = self._ports()
         if self._broker_url is None:
             self._say("starting RabbitMQ and the services ...")
-            management = free_port(MANAGEMENT_PORT if self._first_port else 0)
-            self._node = Node(self.data / BROKER, free_port(AMQP_PORT if self._first_port else 0), management)
+            ports_of_broker = (AMQP_PORT, MANAGEMENT_PORT, METRICS_PORT)
+            self._node = Node(
+                self.data / BROKER, *(free_port(port if self._first_port else 0) for port in ports_of_broker)
+            )
             self._broker_url = self._node.url()
         urls = {name: f"http://127.0.0.1:{port}" for name, port in ports.items()}
         for name in PORTS:
@@ -329,48 +331,13 @@ class Local:
             "management_url": node.management_url if node else None,
             "management_user": node.user if node else None,
             "management_password": node.password if node else None,
+            "broker_metrics_url": node.metrics_url if node else None,
             "operator_token": self.token,
         }
         new = self.data / f".{STATE}"
         new.touch(mode=0o600)
         new.write_text(json.dumps(state, indent=1), encoding="utf-8")
         new.replace(self.data / STATE)
-
-    def _welcome(self) -> None:
-        running = Running.read(self.data)
-        front = running.urls["compras"]
-        lines = [
-            say("the page       {url}", front),
-            say("   as operator {url}/#operador={token}", front, running.operator_token),
-            say("the API        {url}/docs", front),
-            *(f"{name:<14} {running.urls[name]}" for name in PORTS if name != "compras"),
-        ]
-        if running.management_url:
-            says = "management UI  {url}   user {user}, password {password}"
-            lines.append(say(says, running.management_url, running.management_user, running.management_password))
-        lines += [
-            say("operator       token {token}", self.token),
-            "",
-            say("Try, in another terminal:"),
-            f"  curl -s {front}/compras -H 'Content-Type: application/json' -H 'Prefer: wait=5' "
-            '-d \'{"usuarioId": 1, "tokenId": 101}\'',
-            f"  .venv/bin/zoco kill transacciones --for 20{said_where(self.data)}",
-            f"  .venv/bin/zoco queues --watch{said_where(self.data)}",
-        ]
-        for line in lines:
-            self._console.print(line, markup=False)
-        self._console.print(
-            Panel(
-                say(
-                    "This is for one machine: everything listens on 127.0.0.1 only.\n"
-                    "Buyers are not authenticated yet: whoever reaches the front door buys in anybody's name.\n"
-                    "Ctrl-C stops it all; what was bought stays."
-                ),
-                title="Zoco",
-                expand=False,
-            ),
-            soft_wrap=False,
-        )
 
     def _say(self, text: str) -> None:
         self._print("zoco", text)
