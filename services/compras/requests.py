@@ -70,8 +70,9 @@ class FrontDoor:
             "tokens": settings.tokens_url,
             "transacciones": settings.transacciones_url,
         }
+        nudges = Counter("zoco_nudges_sent", "Purchases and entries that were asked for again", registry=registry)
         self.resender = (
-            Resender(self._store, Outbound(runtime), time.monotonic, first_seconds=settings.nudge_seconds)
+            Resender(self._store, Outbound(runtime, nudges), time.monotonic, first_seconds=settings.nudge_seconds)
             if runtime.bus
             else None
         )
@@ -88,8 +89,6 @@ class FrontDoor:
         unfinished.set_function(lambda: self._store.unfinished)
         listeners = Gauge("zoco_event_listeners", "Open streams of events", registry=registry)
         listeners.set_function(lambda: self.events.listeners)
-        nudges = Gauge("zoco_nudges_sent", "Questions asked again since the start", registry=registry)
-        nudges.set_function(lambda: self.resender.sent if self.resender else 0)
 
     @property
     def http(self) -> aiohttp.ClientSession:
@@ -293,11 +292,13 @@ class Outbound:
     """The bus, as the resender sees it."""
 
     runtime: Runtime[Asunto]
+    nudges: Counter
 
     async def publish(self, messages: Any) -> None:
         assert self.runtime.bus is not None
         await self.runtime.bus.publish(messages)
         self.runtime.metrics.published(messages)
+        self.nudges.inc(len(messages))
         log.info("asked again for what does not get on", purchases=len(messages))
 
     async def busy(self) -> AbstractSet[Service] | None:

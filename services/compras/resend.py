@@ -55,7 +55,6 @@ class Resender:
         first_seconds: float = FIRST_SECONDS,
         sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
     ) -> None:
-        self.sent = 0
         self._store = store
         self._voice = voice
         self._seconds = seconds
@@ -104,7 +103,6 @@ class Resender:
     async def _ask(self, rows: Sequence[Asunto]) -> None:
         if rows:
             await self._voice.publish([pregunta(row) for row in rows])
-            self.sent += len(rows)
 
 
 def _on_the_way(row: Asunto) -> AbstractSet[Service]:

@@ -15,6 +15,7 @@ from services.shared.http.ops_routes import routes
 from services.shared.http.shutdown import GracefulShutdown
 from services.shared.journal.store import open_json_store
 from services.shared.logs import configure_logs
+from services.shared.metrics import VERSION
 from services.shared.runtime import EX_CONFIG, Runtime, Service, end, sentence, unwritable
 from services.shared.settings import WrongSetting, read_settings
 from services.shared.store import Damaged, OpenStore
@@ -44,6 +45,7 @@ def create_app(service: Service[Row], open_store: OpenStore = open_json_store) -
     app = EdgeApp(
         service.straight,
         title=f"Zoco: {service.domain.name}",
+        version=VERSION,
         lifespan=lifespan,
         docs_url=None,
         redoc_url=None,
