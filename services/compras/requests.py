@@ -93,7 +93,9 @@ class FrontDoor:
     @property
     def http(self) -> aiohttp.ClientSession:
         if self._http is None:
-            self._http = aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=PATIENCE_SECONDS))
+            timeout = aiohttp.ClientTimeout(total=PATIENCE_SECONDS)
+            # What is passed on is compressed once, on its way out.
+            self._http = aiohttp.ClientSession(timeout=timeout, headers={"Accept-Encoding": "identity"})
         return self._http
 
     def stop(self) -> None:

@@ -17,6 +17,7 @@ from starlette.datastructures import State
 from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from services.shared.http.gzipped import Gzipped
 from services.shared.http.openapi import completed
 from services.shared.http.problems import Problem, as_problem
 from services.shared.http.shutdown import CLOSE
@@ -46,7 +47,7 @@ class EdgeApp(FastAPI):
         return completed(super().openapi())
 
     def build_middleware_stack(self) -> ASGIApp:
-        return AsyncExitStackMiddleware(self.router)
+        return Gzipped(AsyncExitStackMiddleware(self.router))
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
