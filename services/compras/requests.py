@@ -34,6 +34,8 @@ log = structlog.get_logger()
 
 # How long a buyer is kept waiting for a writer, or for the disk, before they are told to come again.
 PATIENCE_SECONDS: Final = 5.0
+# What is passed on is compressed once, on its way out.
+PLAIN: Final = {"Accept-Encoding": "identity"}
 RETRY_SECONDS: Final = 0.1
 # The longest that `Prefer: wait` holds a request.
 WAIT_LIMIT_SECONDS: Final = 60
@@ -93,9 +95,7 @@ class FrontDoor:
     @property
     def http(self) -> aiohttp.ClientSession:
         if self._http is None:
-            timeout = aiohttp.ClientTimeout(total=PATIENCE_SECONDS)
-            # What is passed on is compressed once, on its way out.
-            self._http = aiohttp.ClientSession(timeout=timeout, headers={"Accept-Encoding": "identity"})
+            self._http = aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=PATIENCE_SECONDS), headers=PLAIN)
         return self._http
 
     def stop(self) -> None:

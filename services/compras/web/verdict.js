@@ -170,7 +170,7 @@ async function unknown() {
 export function draw() {
   const lost = result?.lost || answers.lost;
   const doubled = result?.doubled ?? 0;
-  const broken = lost > 0 || doubled > 0;
+  const broken = lost > 0 || doubled > 0 || Object.values(result?.broken ?? {}).some((count) => count > 0);
   const waiting = state?.sinTerminar ?? 0;
   // Before the first look nothing is known, and nothing is claimed; nor of now, while nobody tells how things stand.
   const current = result !== null && state !== null && waiting === 0;

@@ -9,7 +9,7 @@ import re
 from typing import Final
 
 from starlette.datastructures import Headers, MutableHeaders
-from starlette.types import ASGIApp, Message, Receive, Scope, Send
+from starlette.types import Message, Scope, Send
 
 KINDS: Final = frozenset(
     {"text/html", "text/css", "text/javascript", "text/plain", "image/svg+xml", "application/json"}
@@ -22,17 +22,10 @@ QUICK_BYTES: Final = 32 * 1024
 LEVEL: Final = 5
 
 
-class Gzipped:
-    """An application whose answers are compressed where that is of use."""
-
-    def __init__(self, app: ASGIApp) -> None:
-        self._app = app
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] != "http" or not takes_gzip(Headers(scope=scope).get("accept-encoding", "")):
-            await self._app(scope, receive, send)
-        else:
-            await self._app(scope, receive, _Answer(send).send)
+def gzipped(scope: Scope, send: Send) -> Send:
+    """What sends the answer to this request, in fewer bytes if it asks for that."""
+    asked = scope["method"] == "GET" and takes_gzip(Headers(scope=scope).get("accept-encoding", ""))
+    return _Answer(send).send if asked else send
 
 
 class _Answer:
@@ -82,5 +75,5 @@ def _kind(head: Message) -> str:
 
 def takes_gzip(accepted: str) -> bool:
     """Whether an Accept-Encoding names it, and not as what is unwelcome (RFC 9110, section 12.5.3)."""
-    weights = dict(re.findall(r"([\w*-]+)(?:\s*;\s*q=([\d.]+))?", accepted.lower()))
+    weights = dict(re.findall(r"([\w*-]+)(?:\s*;\s*q=([01](?:\.\d{0,3})?))?", accepted.lower()))
     return float(weights.get("gzip", weights.get("*", "0")) or 1) > 0
