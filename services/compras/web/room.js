@@ -192,7 +192,7 @@ function chart(element, name) {
 function drawRecords() {
   const shown = [...records.values()].sort((a, b) => b.id - a.id).slice(0, RECORDS);
   // In a crowd the names would be gone before they are read.
-  if (perSecond(counts.asked) <= RATE_SECONDS) for (const { usuarioId } of shown) meet(usuarioId).then((met) => met && draw());
+  if (perSecond(counts.asked) <= RATE_SECONDS) for (const one of shown) meet(one.usuarioId, one.tokenId).then((met) => met && draw());
   const body = $("#records");
   while (body.rows.length < shown.length) body.append(make("tr", {}, make("td"), make("td"), make("td"), make("td")));
   while (body.rows.length > shown.length) body.deleteRow(-1);

@@ -35,21 +35,26 @@ let said = null;
 
 // Those of the load have ids by the clock (load.js).
 const TEST_TOKENS = 10 ** 12;
-const strangers = new Map(); // buyers that there is no room for here -> their names, once they are known
-const unknown = (id) => `n.º ${id}`;
-export const tokenName = (id) => tokens.get(id)?.nombre ?? (id < TEST_TOKENS ? unknown(id) : testName(id % 100_000));
-export const buyerName = (id) => users.get(id)?.nombre ?? strangers.get(id) ?? (isTester(id) ? testName(id - TEST_IDS + 1) : unknown(id));
+const strangers = new Map(); // addresses of what there is no room for here -> names, once they are known
 const isTester = (id) => id >= TEST_IDS && id < TEST_IDS + TEST_BUYERS;
 const testName = (n) => t("prueba", { n });
+const named = (path, id) => strangers.get(`/${path}/${id}`) ?? `n.º ${id}`;
+export const tokenName = (id) => tokens.get(id)?.nombre ?? (id < TEST_TOKENS ? named("tokens", id) : testName(id % 100_000));
+export const buyerName = (id) => users.get(id)?.nombre ?? (isTester(id) ? testName(id - TEST_IDS + 1) : named("usuarios", id));
 
-// Whose name is to be shown, and not known yet; whether it is now.
-export async function meet(id) {
-  if (users.has(id) || strangers.has(id) || isTester(id)) return false;
-  strangers.set(id, undefined);
-  const row = await ask(`/usuarios/${id}`).catch(() => null);
-  if (row) strangers.set(id, row.nombre);
-  else strangers.delete(id);
-  return row !== null;
+// Ask for the names that are to be shown and are not known; whether one is now.
+export async function meet(buyerId, tokenId) {
+  const paths = [];
+  if (buyerId && !users.has(buyerId) && !isTester(buyerId)) paths.push(`/usuarios/${buyerId}`);
+  if (tokenId && !tokens.has(tokenId) && tokenId < TEST_TOKENS) paths.push(`/tokens/${tokenId}`);
+  const met = await Promise.all(paths.filter((path) => !strangers.has(path)).map(async (path) => {
+    strangers.set(path, undefined);
+    const row = await ask(path).catch(() => null);
+    if (row) strangers.set(path, row.nombre);
+    else strangers.delete(path);
+    return row !== null;
+  }));
+  return met.some(Boolean);
 }
 export const picture = (id) => (tokens.has(id) ? `/imagenes/${tokens.get(id).imagen}` : "");
 
@@ -230,6 +235,7 @@ function fill(element, token) {
   if (element.dataset.state !== state) element.dataset.state = state;
   const badge = $(".badge", element);
   show(badge, state !== "free");
+  if (token.owner) meet(token.owner).then((met) => met && draw());
   write(badge, state === "held" ? t("apartado") : token.owner ? t("vendidoA", { quien: buyerName(token.owner) }) : t("vendido"));
   const button = $("button", element);
   off(button, token.vendido || asking || !buyer);

@@ -11,7 +11,7 @@ from msgspec import Struct
 from starlette.staticfiles import StaticFiles
 
 from services.shared.http.edge import EdgeApp
-from services.shared.http.ops_routes import routes
+from services.shared.http.ops_routes import COMMON, routes
 from services.shared.http.shutdown import GracefulShutdown
 from services.shared.journal.store import open_json_store
 from services.shared.logs import configure_logs
@@ -46,12 +46,18 @@ def create_app(service: Service[Row], open_store: OpenStore = open_json_store) -
         service.straight,
         title=f"Zoco: {service.domain.name}",
         version=VERSION,
+        description="Of Zoco, a shop of one-of-a-kind tokens: the business speaks Spanish, errors are RFC 9457.",
+        servers=[{"url": "/", "description": "Where this was read"}],
+        openapi_tags=[
+            {"name": service.domain.name, "description": "What this service is for"},
+            {"name": COMMON, "description": "Whether it lives, what it counts, its journal"},
+        ],
         lifespan=lifespan,
         docs_url=None,
         redoc_url=None,
         openapi_url="/openapi.json",
     )
-    app.include_router(service.routes)
+    app.include_router(service.routes, tags=[service.domain.name])
     app.include_router(routes)
     app.mount("/swagger", StaticFiles(packages=[("fastapi_swagger", "resources")]), name="swagger")
     return app
