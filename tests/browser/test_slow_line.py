@@ -77,7 +77,9 @@ async def test_all_that_the_page_needs_first_is_asked_for_at_once_once_and_small
     document = (WEB / "index.html").read_text(encoding="utf-8")
     named = set(re.findall(r'(?:href|src)="(/[^"#]+)', document))
     assert {f"/web/{module.name}" for module in WEB.glob("*.js")} < named
-    others = {path for path in first if path not in named and not path.startswith("/transacciones?desde")}
+    # The last records come later, and so do the names that the badges need.
+    later = re.compile(r"/transacciones\?desde|/(tokens|usuarios)/\d+")
+    others = {path for path in first if path not in named and not later.match(path)}
     assert others <= {"/", "/estado", "/eventos"}
     for path in ("/tokens?limite=49", "/usuarios?limite=49"):
         assert first.count(path) == 1, asked
