@@ -89,8 +89,8 @@ def of_tokens(folder: Path) -> list[int]:
 
 
 def pasted(command: str, folder: Path) -> subprocess.CompletedProcess[str]:
-    """In another terminal, which stands in another folder. What watches for ever is left after a while."""
-    watched = f"timeout 5 {command}" if "--watch" in command else command
+    """In another terminal, which stands in another folder. What watches for ever is left after its first table."""
+    watched = f"{command} | head -n 8" if "--watch" in command else command
     return subprocess.run(watched, shell=True, cwd=folder, capture_output=True, text=True, check=False)
 
 
