@@ -10,6 +10,7 @@ import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import IO, Final
+from urllib.parse import quote
 
 from broker.services import SERVICES
 from ops.errors import UserError
@@ -18,6 +19,7 @@ from ops.i18n import Text
 NAMESPACE: Final = "zoco"
 BROKER: Final = "rabbitmq"
 PORT: Final = 8000
+AMQP_PORT: Final = 5672
 # Where the one who writes a folder's books says how it is reached.
 WRITER: Final = "/data/writer"
 
@@ -25,6 +27,12 @@ WRITER: Final = "/data/writer"
 PODS: Final = "jsonpath={range .items[*]}{.metadata.name} {.status.podIP}{'\\n'}{end}"
 # What kubectl logs beside what it says.
 KLOG: Final = re.compile(r"[IWEF]\d{4} ")
+# How it says that nobody is there to be asked.
+NOBODY: Final = re.compile(
+    r"did you specify the right host|Unable to connect|dial tcp|error loading config|context .* (does not|not) exist"
+    r"|^error: EOF|must be logged in",
+    re.IGNORECASE,
+)
 
 
 class KubeError(UserError):
@@ -40,17 +48,32 @@ class Cluster:
     def kubectl(self, *arguments: str) -> str:
         """What kubectl prints."""
         try:
-            done = subprocess.run(self.command(*arguments), capture_output=True, text=True, check=False)
+            # It asks for a password where it has none, and would wait for it.
+            done = subprocess.run(
+                self.command(*arguments), stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False
+            )
         except FileNotFoundError:
             raise KubeError("kubectl is missing: install it, https://kubernetes.io/docs/tasks/tools/") from None
         if done.returncode:
             said = " ".join(line for line in done.stderr.strip().splitlines() if not KLOG.match(line))
+            if NOBODY.search(said):
+                says = "no cluster answers kubectl ({said}): start one, or choose it with `kubectl config use-context`"
+                raise KubeError(says, said.removeprefix("error: "))
             raise KubeError("{said} (is Zoco there? `make deploy`; elsewhere? --namespace)", said)
         return done.stdout
 
     def operator_token(self) -> str:
-        path = "jsonpath={.data.ZOCO_OPERATOR_TOKEN}"
-        return base64.b64decode(self.kubectl("get", "secret", "operator-token", "--output", path)).decode()
+        return self._secret("operator-token", "ZOCO_OPERATOR_TOKEN")
+
+    def _secret(self, name: str, key: str) -> str:
+        return base64.b64decode(self.kubectl("get", "secret", name, "--output", f"jsonpath={{.data.{key}}}")).decode()
+
+    @contextlib.contextmanager
+    def broker(self) -> Iterator[str]:
+        """The broker's URL from here, for its operator."""
+        user, password = (quote(self._secret("rabbitmq-operator", key), safe="") for key in ("username", "password"))
+        with self.forwarded(BROKER, AMQP_PORT) as url:
+            yield url.replace("http://", f"amqp://{user}:{password}@") + "/"
 
     @contextlib.contextmanager
     def forwarded(self, service: str, port: int = PORT, *, pod: str | None = None) -> Iterator[str]:

@@ -20,7 +20,7 @@ from ops.i18n import Text
 from ops.process import is_free, is_ours, lock_holder
 from ops.rabbitmq import NodeError, find_rabbitmq
 from ops.routes import compare
-from ops.running import FIRST_PORT, LocalError, Running
+from ops.running import FIRST_PORT, LocalError, Running, typed
 from ops.supervisor import PORTS
 
 # Less room than this fills up in an hour of heavy buying.
@@ -105,12 +105,17 @@ async def _service(name: str, url: str, lock: Path) -> Finding:
                 await asyncio.sleep(CALL_SECONDS / 2 / TAKEOVER_TRIES)
     except (aiohttp.ClientError, TimeoutError, OSError):
         return _bad(name, "does not answer at {url}: the lines of `zoco up` say why", url)
+    if state["role"] == "follower" and not state["diskFull"] and (nobody := _nobody_writes(name, lock)):
+        return nobody
+    return _of_itself(name, state)
+
+
+def _of_itself(name: str, state: dict[str, Any]) -> Finding:
+    """By what a service that answers says."""
     if state["diskFull"]:
         return _bad(name, "its disk is full, or may only be read: what is to be written waits")
     if doubt := state.get("doubt"):
         return Finding(name, False, doubt)
-    if state["role"] == "follower" and (nobody := _nobody_writes(name, lock)):
-        return nobody
     broker: dict[str, Any] = state["broker"] or {}
     if trouble := broker.get("trouble"):
         return _bad(name, "the broker: {trouble}", trouble)
@@ -128,12 +133,31 @@ def _nobody_writes(name: str, lock: Path) -> Finding | None:
     return _bad(name, "nobody writes its books: process {pid} holds {lock}; end that process", holder, lock)
 
 
+def examined(state: dict[str, Any]) -> list[Finding]:
+    """By what a front door anywhere tells of its shop at /estado."""
+    findings = [
+        _of_itself(name, told) if told.get("role") else _bad(name, "does not answer the front door")
+        for name, told in state["servicios"].items()
+    ]
+    if state["colas"] is None:
+        return [*findings, _bad("broker", "it does not answer the front door: {trouble}", state["broker"]["problema"])]
+    findings.append(_well("broker", "it answers the front door"))
+    for name in SERVICES:
+        if not state["colas"][name]["consumers"]:
+            findings.append(_bad(_queue(name), "nobody consumes it: see `zoco queues`"))
+        if dead := state["colas"][f"{name}.muertos"]["messages"]:
+            findings.append(_bad(_queue(f"{name}.muertos"), "{count} dead letters: see `zoco dead-letters`", dead))
+    if not any(finding.what.startswith("queue") for finding in findings):
+        findings.append(_well("queues", "each has its consumer, and there are no dead letters"))
+    return findings
+
+
 async def _broker(running: Running) -> list[Finding]:
     """An alarm blocks publishing everywhere; a zombie is one queue that neither takes nor delivers anything."""
     try:
         connection = await connect(Address.read(running.broker_url), "zoco-doctor", seconds=CALL_SECONDS)
     except UNKNOWN as error:
-        return [_bad("broker", "no connection ({error}): `zoco kill rabbitmq` starts it anew", error)]
+        return [_bad("broker", "no connection ({error}): `{kill}` starts it anew", error, _kill(running))]
     findings = [await _alarms(running)]
     zombies = await _stateless(running)
     try:
@@ -161,10 +185,14 @@ async def _routes(running: Running) -> list[Finding]:
         return [_well("routes", "not looked at: the broker is not Zoco's own")]
     bindings, queues = await _ask(running, "/api/bindings/%2F"), await _ask(running, "/api/queues/%2F")
     if bindings is None or queues is None:
-        return [_bad("routes", "the management API does not answer: `zoco kill rabbitmq` starts it anew")]
+        return [_bad("routes", "the management API does not answer: `{command}` starts it anew", _kill(running))]
     return [Finding("routes", False, says) for says in compare(bindings, queues)] or [
         _well("routes", "all {count} as they should be", len(BINDINGS))
     ]
+
+
+def _kill(running: Running) -> str:
+    return typed("kill rabbitmq", running.data)
 
 
 def _zombie(running: Running, name: str) -> Finding:
@@ -213,7 +241,7 @@ async def _alarms(running: Running) -> Finding:
         return _well("alarms", "not looked at: the broker is not Zoco's own")
     nodes = await _ask(running, "/api/nodes")
     if not nodes:
-        return _bad("alarms", "the management API does not answer: `zoco kill rabbitmq` starts it anew")
+        return _bad("alarms", "the management API does not answer: `{kill}` starts it anew", _kill(running))
     node = nodes[0]
     if node.get("mem_alarm"):
         return _bad("alarms", "memory alarm: nobody may publish. Give the broker memory, or let queues drain")

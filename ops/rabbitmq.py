@@ -94,6 +94,11 @@ class Node:
     def management_url(self) -> str:
         return f"http://127.0.0.1:{self.management_port}"
 
+    @property
+    def metrics_url(self) -> str:
+        """Where Prometheus reads them."""
+        return f"http://127.0.0.1:{self.prometheus_port}/metrics"
+
     def url(self, vhost: str = "/") -> str:
         """The AMQP URL of a virtual host, with user and password."""
         return f"amqp://{self.user}:{self.password}@127.0.0.1:{self.amqp_port}/{quote(vhost, safe='')}"

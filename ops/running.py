@@ -8,6 +8,7 @@ import os
 import shlex
 import shutil
 import signal
+import sys
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -26,6 +27,8 @@ BROKER: Final = "rabbitmq"
 # Where a shop is kept unless told.
 DATA: Final = Path(".zoco")
 POLL_SECONDS: Final = 0.05
+# How one is started: a wheel has no Makefile.
+START: Final = "make up" if Path(__file__).parents[1].joinpath("Makefile").exists() else "zoco up"
 
 
 class LocalError(UserError):
@@ -45,6 +48,7 @@ class Running:
     management_user: str | None
     management_password: str | None
     operator_token: str
+    broker_metrics_url: str | None = None
 
     @classmethod
     def read(cls, data: Path) -> Running:
@@ -54,11 +58,11 @@ class Running:
             state = json.loads((data / STATE).read_text(encoding="utf-8"))
         except (OSError, ValueError):
             raise LocalError(
-                "nothing runs in {data}: start it with `make up`, or name its folder with --data", data
+                "nothing runs in {data}: start it with `{start}`, or name its folder with --data", data, START
             ) from None
         if not is_ours(state["pid"], "zoco"):
-            says = "`zoco up` in {data} is gone (it was pid {pid}): start it again with `make up`"
-            raise LocalError(says, data, state["pid"])
+            says = "`zoco up` in {data} is gone (it was pid {pid}): start it again with `{start}`"
+            raise LocalError(says, data, state["pid"], START)
         return cls(data, **state)
 
     def lives(self, name: str) -> bool:
@@ -67,9 +71,14 @@ class Running:
         return name in self.pids and is_ours(self.pids[name], mark)
 
 
-def said_where(data: Path) -> str:
-    """What a pasted command needs to find this shop, and no other."""
-    return "" if data == DATA.resolve() else f" --data {shlex.quote(str(data))}"
+def typed(words: str, data: Path) -> str:
+    """`zoco` with these words, as another terminal needs it: where the command is, and where this shop is."""
+    program = Path(sys.executable).with_name("zoco")
+    here = Path.cwd()
+    if program.is_relative_to(here) and data == DATA.resolve():
+        # Whoever stands in this folder, as the command's own path needs it, means this shop.
+        return f"{program.relative_to(here)} {words}"
+    return f"{shlex.quote(str(program))} {words} --data {shlex.quote(str(data))}"
 
 
 def kill_process(running: Running, name: str, seconds: float | None) -> int:

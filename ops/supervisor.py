@@ -32,6 +32,7 @@ from ops.welcome import welcome
 PORTS: Final = {"compras": 0, "usuarios": 1, "tokens": 2, "transacciones": 3}
 AMQP_PORT: Final = 5672
 MANAGEMENT_PORT: Final = 15672
+METRICS_PORT: Final = 15692
 COLOURS: Final = {"compras": 36, "usuarios": 33, "tokens": 35, "transacciones": 32, BROKER: 34}
 
 FIRST_PAUSE_SECONDS: Final = 0.2
@@ -117,7 +118,7 @@ class Local:
         try:
             await self._until_stopped(self._start(watchers))
             if not self._stop.is_set():
-                welcome(self._console, Running.read(self.data))
+                welcome(Running.read(self.data), self._console)
                 await self._stop.wait()
         finally:
             for watcher in watchers:
@@ -173,8 +174,10 @@ class Local:
         ports = self._ports()
         if self._broker_url is None:
             self._say("starting RabbitMQ and the services ...")
-            management = free_port(MANAGEMENT_PORT if self._first_port else 0)
-            self._node = Node(self.data / BROKER, free_port(AMQP_PORT if self._first_port else 0), management)
+            ports_of_broker = (AMQP_PORT, MANAGEMENT_PORT, METRICS_PORT)
+            self._node = Node(
+                self.data / BROKER, *(free_port(port if self._first_port else 0) for port in ports_of_broker)
+            )
             self._broker_url = self._node.url()
         urls = {name: f"http://127.0.0.1:{port}" for name, port in ports.items()}
         for name in PORTS:
@@ -346,6 +349,7 @@ class Local:
             "management_url": node.management_url if node else None,
             "management_user": node.user if node else None,
             "management_password": node.password if node else None,
+            "broker_metrics_url": node.metrics_url if node else None,
             "operator_token": self.token,
         }
         new = self.data / f".{STATE}"

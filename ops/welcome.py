@@ -1,4 +1,4 @@
-"""What `zoco up` says when everything runs: where it is, and what to try."""
+"""What `zoco up` prints once the shop is open: its addresses, and what to try."""
 
 from __future__ import annotations
 
@@ -6,28 +6,28 @@ from rich.panel import Panel
 
 from ops.console import Speaker
 from ops.i18n import say
-from ops.running import Running, said_where
+from ops.running import Running, typed
+
+# In the order of their ports, behind the front door.
+OTHERS = ("usuarios", "tokens", "transacciones")
 
 
-def welcome(console: Speaker, running: Running) -> None:
+def welcome(running: Running, console: Speaker) -> None:
+    """A command stands alone on its line, and works as pasted in another terminal."""
     front = running.urls["compras"]
     lines = [
         say("the page       {url}", front),
         say("   as operator {url}/#operador={token}", front, running.operator_token),
         say("the API        {url}/docs", front),
-        *(f"{name:<14} {running.urls[name]}" for name in running.urls if name != "compras"),
-    ]
-    if running.management_url:
-        says = "management UI  {url}   user {user}, password {password}"
-        lines.append(say(says, running.management_url, running.management_user, running.management_password))
-    lines += [
+        *(f"{name:<14} {running.urls[name]}" for name in OTHERS),
+        *_broker(running),
         say("operator       token {token}", running.operator_token),
         "",
         say("Try, in another terminal:"),
         f"  curl -s {front}/compras -H 'Content-Type: application/json' -H 'Prefer: wait=5' "
         '-d \'{"usuarioId": 1, "tokenId": 101}\'',
-        f"  .venv/bin/zoco kill transacciones --for 20{said_where(running.data)}",
-        f"  .venv/bin/zoco queues --watch{said_where(running.data)}",
+        f"  {typed('kill transacciones --for 20', running.data)}",
+        f"  {typed('queues --watch', running.data)}",
     ]
     for line in lines:
         console.print(line, markup=False)
@@ -43,3 +43,14 @@ def welcome(console: Speaker, running: Running) -> None:
         ),
         soft_wrap=False,
     )
+
+
+def _broker(running: Running) -> list[str]:
+    """Of a RabbitMQ that is not ours nobody here knows these."""
+    if running.management_url is None:
+        return []
+    says = "management UI  {url}   user {user}, password {password}"
+    return [
+        say(says, running.management_url, running.management_user, running.management_password),
+        say("   its metrics {url}   (the services': /metrics on each)", running.broker_metrics_url),
+    ]

@@ -51,7 +51,8 @@ AS_THEY_ARE: Final = {"RabbitMQ", "Porcupine", "zoco up"}
 # What Typer says, and has no name for.
 TYPER: Final = (
     *("[OPTIONS]", "COMMAND [ARGS]...", "<int>", "<int range>", "<float>", "<float range>", "<path>", "<str>"),
-    *("Show this message and exit.", "Missing command."),
+    *("Show this message and exit.", "Missing command.", "Install completion for the current shell."),
+    "Show completion for the current shell, to copy it or customize the installation.",
     "Input should be a valid number, unable to parse string as a number",
     "Input should be a valid integer, unable to parse string as an integer",
 )

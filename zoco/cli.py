@@ -3,21 +3,17 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import json
 import logging
 import os
-import sys
 import time
-from collections.abc import Iterator
-from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Final, NoReturn
+from typing import TYPE_CHECKING, Annotated, NoReturn
 
 import typer
 
 from broker.services import SERVICES
 from ops.cluster import NAMESPACE, Cluster
-from ops.console import Speaker, plain, table
+from ops.console import plain, table
 from ops.errors import UserError
 from ops.i18n import Text, say
 from ops.running import DATA, FIRST_PORT, Running, kill_process
@@ -25,25 +21,19 @@ from ops.running import reset as delete_all
 from zoco.audit import audit
 from zoco.bench import bench
 from zoco.drill import drill
+from zoco.front_door import NoAnswer, bought, estado, front_door_of
 from zoco.letters import letters_app
 from zoco.load import load
-from zoco.options import DataOption, JsonOption, KubeOption, NamespaceOption
+from zoco.options import DataOption, JsonOption, KubeOption, NamespaceOption, UrlOption
 from zoco.rebuild import rebuild
+from zoco.saying import EX_UNREADABLE, EX_USAGE, fail, out
 from zoco.translated import in_the_readers_language
 
 if TYPE_CHECKING:
     from rich.table import Table
 
-# Usage, and whatever the user can mend.
-EX_USAGE: Final = 2
-# The books cannot be read, so nothing was judged.
-EX_UNREADABLE: Final = 3
-
-app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
+app = typer.Typer(no_args_is_help=True, pretty_exceptions_enable=False)
 app.add_typer(letters_app, name="dead-letters")
-out = Speaker()
-
-UrlOption = Annotated[str | None, typer.Option("--url", help="The front door; unless told, the one that runs here.")]
 
 
 def main() -> None:
@@ -72,12 +62,6 @@ def _fail_for(error: Exception) -> NoReturn:
     if not isinstance(error, UNKNOWN):
         raise error
     fail("the broker or a service does not answer ({why}): see `zoco doctor`", str(error) or type(error).__name__)
-
-
-def fail(sentence: str | Exception, *values: object, code: int = EX_USAGE) -> NoReturn:
-    lines = say(str(sentence), *values).split("\n")
-    sys.stderr.write("zoco: " + "\n".join(map(plain, lines)) + "\n")
-    sys.exit(code)
 
 
 def _version(asked: bool) -> None:
@@ -157,11 +141,9 @@ def buy(  # noqa: PLR0913, PLR0917 - each is an option of the command
     as_json: JsonOption = False,
 ) -> None:
     """Buy a token, and wait for the end. Exit code 1 when it is refused."""
-    from zoco.front_door import post
-
     body = {"usuarioId": usuario, "tokenId": token} | ({} if max_price is None else {"precioMaximo": max_price})
-    with front_door(data, url, namespace if kube else None) as front:
-        status, told = post(f"{front}/compras", body, key, wait)
+    with front_door_of(data, url, namespace if kube else None) as front:
+        status, told = bought(front, body, key, wait)
     if status not in (200, 202):
         fail("answered {status}: {detail}", status, told.get("detail", told))
     if as_json:
@@ -174,16 +156,6 @@ def buy(  # noqa: PLR0913, PLR0917 - each is an option of the command
         raise typer.Exit(1)
 
 
-@contextlib.contextmanager
-def front_door(data: Path, url: str | None, namespace: str | None) -> Iterator[str]:
-    """Where the front door is: where the user says, in this namespace of a cluster, or here."""
-    if namespace is not None and url is None:
-        with Cluster(namespace).forwarded("compras") as forwarded:
-            yield forwarded
-    else:
-        yield url or Running.read(data).urls["compras"]
-
-
 @app.command()
 def queues(
     data: DataOption = DATA,
@@ -194,10 +166,8 @@ def queues(
     watch: Annotated[bool, typer.Option("--watch", help="Again every second, until Ctrl-C.")] = False,
 ) -> None:
     """What waits in each queue, who consumes it, and how many dead letters there are."""
-    from zoco.front_door import NoAnswer
-
     while True:
-        with front_door(data, url, namespace if kube else None) as front:
+        with front_door_of(data, url, namespace if kube else None) as front:
             try:
                 _show_queues(front, as_json, watch)
             except NoAnswer:
@@ -209,10 +179,8 @@ def queues(
 
 
 def _show_queues(front: str, as_json: bool, watch: bool) -> None:
-    from zoco.front_door import get
-
     while True:
-        state = get(f"{front}/estado")
+        state = estado(front)
         if state["colas"] is None:
             fail("the broker does not answer: {trouble}", state["broker"]["problema"])
         if as_json:
@@ -233,11 +201,24 @@ def _queue_table(depths: dict[str, dict[str, int]]) -> Table:
 
 
 @app.command()
-def doctor(data: DataOption = DATA, as_json: JsonOption = False) -> None:
-    """Look at everything that may be wrong here, and say what to type. Exit code 1 when something is."""
-    from ops.doctor import examine
+def doctor(
+    data: DataOption = DATA,
+    url: UrlOption = None,
+    kube: KubeOption = False,
+    namespace: NamespaceOption = NAMESPACE,
+    as_json: JsonOption = False,
+) -> None:
+    """Look at everything that may be wrong here, and say what to type. Exit code 1 when something is.
 
-    findings = asyncio.run(examine(data))
+    Elsewhere (--kube, --url) it says what the front door there can see.
+    """
+    from ops.doctor import examine, examined
+
+    if kube or url:
+        with front_door_of(data, url, namespace if kube else None) as front:
+            findings = examined(estado(front))
+    else:
+        findings = asyncio.run(examine(data))
     if as_json:
         out.json([{"what": f.what, "well": f.well, "says": f.says} for f in findings])
     else:

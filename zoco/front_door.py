@@ -1,15 +1,20 @@
-"""One request to the front door, and its answer. What loads it is `loadgen`."""
+"""Where the front door is; one request to it, and its answer. What loads it is `loadgen`."""
 
 from __future__ import annotations
 
 import json
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from http.client import HTTPException
+from pathlib import Path
 from typing import Any, Final
 from urllib.error import HTTPError
 from urllib.request import ProxyHandler, Request, build_opener
 
+from ops.cluster import Cluster
 from ops.errors import UserError
+from ops.i18n import Text
+from ops.running import Running
 
 # Longer than it was asked to wait: the way there and back.
 PATIENCE_SECONDS: Final = 30
@@ -21,6 +26,16 @@ class NoAnswer(UserError):
     """Nobody answers there, or not in the front door's words."""
 
 
+@contextmanager
+def front_door_of(data: Path, url: str | None, namespace: str | None) -> Iterator[str]:
+    """Where the front door is: where the user says, in this namespace of a cluster, or here."""
+    if namespace is not None and url is None:
+        with Cluster(namespace).forwarded("compras") as forwarded:
+            yield forwarded
+    else:
+        yield url.rstrip("/") if url else Running.read(data).urls["compras"]
+
+
 def post(url: str, body: dict[str, Any], key: str | None, wait_seconds: int) -> tuple[int, dict[str, Any]]:
     """The status, and the answer's body, whatever the status. Raises NoAnswer."""
     headers = {"Content-Type": "application/json", "Prefer": f"wait={wait_seconds}"}
@@ -30,12 +45,32 @@ def post(url: str, body: dict[str, Any], key: str | None, wait_seconds: int) -> 
     return _answer(url, json.dumps(body).encode(), headers, wait_seconds)
 
 
+def bought(front: str, body: dict[str, Any], key: str | None, wait_seconds: int) -> tuple[int, dict[str, Any]]:
+    """The same for a purchase: as it stands, when it was accepted. Raises NoAnswer."""
+    status, told = post(f"{front}/compras", body, key, wait_seconds)
+    if not isinstance(told, dict) or (status in (200, 202) and not told.keys() >= {"id", "estado", "historia"}):
+        raise _no_front_door(front)
+    return status, told
+
+
 def get(url: str) -> Any:
     """The answer's body. Raises NoAnswer, also when the status is not 200."""
     status, told = _answer(url, None, {}, 0)
     if status != 200:
         raise NoAnswer("answered {status}: {detail}", status, told.get("detail", told))
     return told
+
+
+def estado(front: str) -> dict[str, Any]:
+    """What a front door tells of its shop. Raises NoAnswer."""
+    told = get(f"{front}/estado")
+    if not (isinstance(told, dict) and told.keys() >= {"servicios", "colas", "broker"}):
+        raise _no_front_door(front)
+    return told
+
+
+def _no_front_door(url: str) -> NoAnswer:
+    return NoAnswer("what answers at {url} is no front door ({error}): see --url", url, Text("another JSON"))
 
 
 def _answer(url: str, body: bytes | None, headers: dict[str, str], wait_seconds: int) -> tuple[int, Any]:

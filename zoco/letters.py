@@ -1,32 +1,42 @@
-"""`zoco dead-letters`: what no service could act on, for an operator."""
+"""The command `zoco dead-letters`."""
 
 from __future__ import annotations
 
 import asyncio
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Final
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from broker.services import SERVICES, Service
-from ops.console import Speaker, plain, strangers_row, table
+from ops.cluster import NAMESPACE, Cluster
+from ops.console import plain, strangers_row, table
 from ops.errors import UserError
 from ops.i18n import say
 from ops.running import DATA, Running
-from zoco.options import DataOption, JsonOption
+from zoco.options import DataOption, JsonOption, KubeOption, NamespaceOption
+from zoco.saying import out
 
 if TYPE_CHECKING:
     from broker.amqp.dead_letters import DeadLetterQueue
 
 letters_app = typer.Typer(no_args_is_help=True, help="What no service could act on: list, show, replay, discard.")
-out: Final = Speaker()
+
 ServiceArgument = Annotated[str, typer.Argument(help=say("One of {services}.", ", ".join(SERVICES)))]
+IdArgument = Annotated[str, typer.Argument(help="The letter's message id, as `list` shows it.")]
+OneIdOption = Annotated[str | None, typer.Option("--message-id", help="This one only; unless told, all of them.")]
 
 
 @letters_app.command("list")
-def letters_list(data: DataOption = DATA, as_json: JsonOption = False) -> None:
+def letters_list(
+    data: DataOption = DATA,
+    kube: KubeOption = False,
+    namespace: NamespaceOption = NAMESPACE,
+    as_json: JsonOption = False,
+) -> None:
     """Every dead letter, oldest first in each queue."""
-    letters = _with_letters(data, lambda desk: desk.list())
+    letters = _with_letters(_broker(data, namespace if kube else None), lambda desk: desk.list())
     if as_json:
         out.json([letter.as_json() for letter in letters])
         return
@@ -37,9 +47,11 @@ def letters_list(data: DataOption = DATA, as_json: JsonOption = False) -> None:
 
 
 @letters_app.command("show")
-def letters_show(message_id: str, data: DataOption = DATA) -> None:
+def letters_show(
+    message_id: IdArgument, data: DataOption = DATA, kube: KubeOption = False, namespace: NamespaceOption = NAMESPACE
+) -> None:
     """One dead letter, with its headers and its body."""
-    for letter in _with_letters(data, lambda desk: desk.list()):
+    for letter in _with_letters(_broker(data, namespace if kube else None), lambda desk: desk.list()):
         if message_id in (letter.id, plain(letter.id)):
             out.json(letter.as_json())
             return
@@ -47,24 +59,36 @@ def letters_show(message_id: str, data: DataOption = DATA) -> None:
 
 
 @letters_app.command("replay")
-def letters_replay(service: ServiceArgument, message_id: str | None = None, data: DataOption = DATA) -> None:
+def letters_replay(
+    service: ServiceArgument,
+    message_id: OneIdOption = None,
+    data: DataOption = DATA,
+    kube: KubeOption = False,
+    namespace: NamespaceOption = NAMESPACE,
+) -> None:
     """Give a service its dead letters again (or the one with this id), after what was wrong has been mended."""
 
     async def replay(desk: DeadLetterQueue) -> int:
         return await desk.replay(_service(service), message_id and await _as_it_came(desk, message_id))
 
-    count = _with_letters(data, replay)
+    count = _with_letters(_broker(data, namespace if kube else None), replay)
     out.say("gave {count} dead letters to {service} again", count, service)
 
 
 @letters_app.command("discard")
-def letters_discard(service: ServiceArgument, message_id: str, data: DataOption = DATA) -> None:
+def letters_discard(
+    service: ServiceArgument,
+    message_id: IdArgument,
+    data: DataOption = DATA,
+    kube: KubeOption = False,
+    namespace: NamespaceOption = NAMESPACE,
+) -> None:
     """Throw a dead letter away for good."""
 
     async def discard(desk: DeadLetterQueue) -> int:
         return await desk.discard(_service(service), await _as_it_came(desk, message_id))
 
-    count = _with_letters(data, discard)
+    count = _with_letters(_broker(data, namespace if kube else None), discard)
     out.say("discarded {count} dead letters of {service}", count, service)
 
 
@@ -75,14 +99,20 @@ async def _as_it_came(desk: DeadLetterQueue, message_id: str) -> str:
     return message_id
 
 
-def _with_letters(data: Path, work: Any) -> Any:
+def _with_letters(broker: AbstractContextManager[str], work: Any) -> Any:
     from broker.amqp.dead_letters import DeadLetterQueue
 
-    async def run() -> Any:
-        async with DeadLetterQueue(Running.read(data).broker_url) as desk:
+    async def run(url: str) -> Any:
+        async with DeadLetterQueue(url) as desk:
             return await work(desk)
 
-    return asyncio.run(run())
+    with broker as url:
+        return asyncio.run(run(url))
+
+
+def _broker(data: Path, namespace: str | None) -> AbstractContextManager[str]:
+    """The letters are the broker's: a front door does not hand them out."""
+    return nullcontext(Running.read(data).broker_url) if namespace is None else Cluster(namespace).broker()
 
 
 def _service(name: str) -> Service:

@@ -19,6 +19,7 @@ from zoco.options import (
     RateOption,
     SeedOption,
     TokensOption,
+    UrlOption,
     WorkersOption,
 )
 
@@ -31,7 +32,7 @@ def load(  # noqa: PLR0913, PLR0917 - each is an option of the command
     tokens: TokensOption = None,
     seed: SeedOption = 0,
     data: DataOption = DATA,
-    url: Annotated[str | None, typer.Option(help="The front door; unless told, the one that runs here.")] = None,
+    url: UrlOption = None,
     token: Annotated[
         str | None, typer.Option("--operator-token", envvar="ZOCO_OPERATOR_TOKEN", help="For --url: registers buyers.")
     ] = None,

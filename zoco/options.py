@@ -12,6 +12,7 @@ from ops.i18n import say
 
 DataOption = Annotated[Path, typer.Option("--data", help="The folder that `zoco up` keeps everything in.")]
 JsonOption = Annotated[bool, typer.Option("--json", help="JSON instead of a table.")]
+UrlOption = Annotated[str | None, typer.Option("--url", help="The front door; unless told, the one that runs here.")]
 KubeOption = Annotated[bool, typer.Option("--kube", help="In the cluster that kubectl points at.")]
 NamespaceOption = Annotated[str, typer.Option("--namespace", help="With --kube: where Zoco is.")]
 MixOption = Annotated[str, typer.Option(help="; ".join(f"{name}: {say(mix.says)}" for name, mix in WORKLOADS.items()))]

@@ -30,8 +30,9 @@ class LocalChaos:
         self._data = data
 
     def command(self, name: str) -> str:
-        """Also where this shop is kept: without, it would be another one's, or nobody's."""
-        return f"zoco kill {name} --for {DEFAULT_SECONDS:g} --data {shlex.quote(str(self._data))}"
+        """It works as pasted, in whatever folder: where the command is, and where this shop is kept."""
+        program = shlex.quote(str(Path(sys.executable).with_name("zoco")))
+        return f"{program} kill {name} --for {DEFAULT_SECONDS:g} --data {shlex.quote(str(self._data))}"
 
     async def kill(self, name: str, seconds: float) -> str:
         """Who was killed. The answer of a front door that kills itself is lost with it."""

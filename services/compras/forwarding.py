@@ -31,6 +31,8 @@ PASSED_ON: Final = (
 )
 # What aiohttp raises when nobody answers.
 NO_ANSWER: Final = (aiohttp.ClientError, TimeoutError, OSError)
+# What is passed on is compressed once, on its way out.
+PLAIN: Final = {"Accept-Encoding": "identity"}
 
 
 class Forwarding:
@@ -50,7 +52,7 @@ class Forwarding:
     @property
     def http(self) -> aiohttp.ClientSession:
         if self._session is None:
-            self._session = aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=PATIENCE_SECONDS))
+            self._session = aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=PATIENCE_SECONDS), headers=PLAIN)
         return self._session
 
     async def close(self) -> None:

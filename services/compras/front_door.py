@@ -9,7 +9,7 @@ from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
 
 import structlog
-from prometheus_client import Gauge
+from prometheus_client import Counter, Gauge
 
 from broker.amqp.bus import Bus, BusError
 from broker.messages import Message
@@ -36,15 +36,14 @@ class FrontDoor:
         self.events = Events(store)
         self.chaos = chaos_of(settings.knock_down)
         self.resender: Resender | None = None
+        nudges = Counter("zoco_nudges_sent", "Purchases and entries that were asked for again", registry=registry)
         if runtime.bus:
-            outbound = BusOutbound(runtime, runtime.bus)
+            outbound = BusOutbound(runtime, runtime.bus, nudges)
             self.resender = resender(store, outbound, time.monotonic, first_seconds=settings.nudge_seconds)
         unfinished = Gauge("zoco_purchases_unfinished", "Purchases and entries on their way", registry=registry)
         unfinished.set_function(lambda: store.unfinished)
         listeners = Gauge("zoco_event_listeners", "Open streams of events", registry=registry)
         listeners.set_function(lambda: self.events.listeners)
-        nudges = Gauge("zoco_nudges_sent", "Questions asked again since the start", registry=registry)
-        nudges.set_function(lambda: self.resender.sent if self.resender else 0)
 
     def now(self) -> str:
         return self.acceptance.now()
@@ -76,10 +75,12 @@ class BusOutbound:
 
     runtime: Runtime[Asunto]
     bus: Bus
+    nudges: Counter
 
     async def publish(self, messages: Sequence[Message]) -> None:
         await self.bus.publish(messages)
         self.runtime.metrics.published(messages)
+        self.nudges.inc(len(messages))
         log.info("asked again for what does not get on", purchases=len(messages))
 
     async def busy(self) -> AbstractSet[Service] | None:

@@ -55,7 +55,6 @@ class Resender:
         first_seconds: float = FIRST_SECONDS,
         sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
     ) -> None:
-        self.sent = 0
         self._store = store
         self._voice = voice
         self._seconds = seconds
@@ -106,7 +105,6 @@ class Resender:
             # It is said now, by the book as it stands now.
             heights = self._store.heights.said(self._store.seq)
             await self._voice.publish([pregunta(row).said(heights) for row in rows])
-            self.sent += len(rows)
 
 
 def _on_the_way(row: Asunto) -> AbstractSet[Service]:

@@ -4,8 +4,18 @@ from __future__ import annotations
 
 from collections import Counter as Counts
 from collections.abc import Sequence
+from platform import python_version
+from typing import Final
 
-from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, disable_created_metrics, generate_latest
+from prometheus_client import (
+    CollectorRegistry,
+    Counter,
+    Gauge,
+    Histogram,
+    ProcessCollector,
+    disable_created_metrics,
+    generate_latest,
+)
 
 from broker import messages
 from broker.amqp.bus import Delivery
@@ -17,13 +27,22 @@ SECONDS = (0.0001, 0.0003, 0.001, 0.003, 0.01, 0.03, 0.1, 0.3, 1, 3, 10, 30, 60)
 SIZES = (1, 2, 5, 10, 20, 50, 100, 200, 500)
 
 
+# As in pyproject.toml: an image holds this code, and no installed project that could be asked.
+VERSION: Final = "0.1.0"
+
+
 class Metrics:
     """One registry per process: `text` is what `/metrics` answers."""
 
-    def __init__(self) -> None:
+    def __init__(self, service: str) -> None:
         # When each series began is of no use to anybody here.
         disable_created_metrics()  # type: ignore[no-untyped-call]
         self.registry = registry = CollectorRegistry()
+        ProcessCollector(registry=registry)
+        # Not a label of each series: who scrapes knows whom, and names it `job` or `instance`.
+        says, labels = "1: which service this is, and of which version", ("service", "version", "python")
+        build = Gauge("zoco_build_info", says, labels, registry=registry)
+        build.labels(service, VERSION, python_version()).set(1)
         self.received = Counter("zoco_messages_received", "Messages decided, by type", ["type"], registry=registry)
         self.sent = Counter(
             "zoco_messages_published", "Messages confirmed by the broker, by type", ["type"], registry=registry

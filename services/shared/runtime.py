@@ -101,7 +101,7 @@ class Runtime(Generic[Row]):
         self.service = service
         self.settings = settings
         self.name = service.domain.name
-        self.metrics = Metrics()
+        self.metrics = Metrics(service.domain.name)
         self.store: Store[Row] = open_store(service.domain, settings, self.metrics, self._now)
         self.bus = self._connected(bus)
         self.processor = Processor(self.store, self.bus, self.metrics, batch_limit=settings.batch) if self.bus else None

@@ -14,7 +14,7 @@ import pytest
 from browser_builders import POOR, RICH, Opened, answered, lost_answers
 from patience import PATIENCE_SECONDS
 from playwright.async_api import Browser, expect
-from shop_builders import replica
+from shop_builders import ZOCO, replica
 
 from loadgen.load.client import Client
 from loadgen.load.load import Load
@@ -195,7 +195,7 @@ async def test_the_front_door_knocks_itself_down_and_says_so_until_it_is_back(sh
     here: Opened = await opened(operator=True)
     row, note = here.page.locator(".service[data-name=compras]"), here.page.locator("#knock-note")
     await expect(here.page.locator("#load-says")).to_contain_text("con compradores de prueba")
-    await expect(row.locator("code")).to_have_text(f"zoco kill compras --for 10 --data {shop.data}")
+    await expect(row.locator("code")).to_have_text(f"{ZOCO} kill compras --for 10 --data {shop.data}")
     await row.locator("button").click()
     await expect(note).to_contain_text("compras cayó (pid")
     await expect(row).to_have_attribute("data-state", "down")

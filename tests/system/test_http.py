@@ -230,6 +230,31 @@ async def test_a_service_that_is_down_is_a_clear_503_and_buying_goes_on(shop: Sh
         assert (await client.get(f"/compras/{told['id']}"))["estado"] == "registrada"
 
 
+async def test_a_purchase_that_the_broker_lost_is_asked_for_again_and_that_is_counted(
+    shop: Shop, numbers: Iterator[int]
+) -> None:
+    first = next(numbers)
+    before = await asked_again(shop)
+    async with shop.client() as client:
+        await client.prepare(users=[first], tokens=[first], saldo=10, precio=10)
+        await asyncio.to_thread(shop.kill, "tokens", 5)
+        told = await client.buy(first, first)
+        async with await aio_pika.connect(shop.running.broker_url) as connection:
+            queue = await (await connection.channel()).declare_queue("tokens", passive=True)
+            lost = await queue.purge()
+        await client.quiet()
+        assert (await client.get(f"/compras/{told['id']}"))["estado"] == "registrada"
+    assert lost.message_count == 1
+    assert await asked_again(shop) > before
+
+
+async def asked_again(shop: Shop) -> float:
+    async with aiohttp.ClientSession() as http, http.get(f"{shop.front}/metrics") as answer:
+        counted = re.search(r"^zoco_nudges_sent_total (.*)$", await answer.text(), re.MULTILINE)
+    assert counted
+    return float(counted[1])
+
+
 async def test_every_service_explains_itself(shop: Shop) -> None:
     async with aiohttp.ClientSession() as http:
         for name, url in shop.running.urls.items():

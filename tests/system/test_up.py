@@ -4,18 +4,20 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
 import time
 from pathlib import Path
+from urllib.request import urlopen
 
 import pytest
 from patience import END_SECONDS, PATIENCE_SECONDS, wait_until
 from shop_builders import ZOCO, Shop, processes_of, start
 
 from ops.rabbitmq import START_SECONDS
-from ops.running import Running
+from ops.running import DATA, Running, typed
 
 
 def zoco(*words: str) -> subprocess.CompletedProcess[str]:
@@ -84,6 +86,44 @@ def test_a_killed_service_goes_on_in_a_process_that_was_waiting_and_none_of_thos
 
 def of_tokens(folder: Path) -> list[int]:
     return [pid for pid, words in processes_of(folder).items() if "services.tokens.main" in words]
+
+
+def pasted(command: str, folder: Path) -> subprocess.CompletedProcess[str]:
+    """In another terminal, which stands in another folder. What watches for ever is left after its first table."""
+    watched = f"{command} | head -n 8" if "--watch" in command else command
+    return subprocess.run(watched, shell=True, cwd=folder, capture_output=True, text=True, check=False)
+
+
+def test_each_command_that_it_prints_works_as_pasted_in_another_folder(tmp_path: Path) -> None:
+    data = tmp_path / "with a space"
+    data.mkdir()
+    shop = start(data)
+    other = tmp_path / "other"
+    other.mkdir()
+    printed = shop.log.read_text(encoding="utf-8").partition("Try, in another terminal:\n")[2]
+    buy, kill, watch = (line.strip() for line in printed.splitlines() if line.startswith("  "))
+    assert '"registrada"' in pasted(buy, other).stdout
+    assert pasted(kill.replace("--for 20", "--for 1"), other).stdout.startswith("killed transacciones")
+    assert "transacciones" in pasted(watch, other).stdout
+    with urlopen(f"{shop.front}/estado") as answer:
+        buttons = json.load(answer)["tumbar"]
+    assert pasted(buttons["usuarios"], other).stdout.startswith("killed usuarios")
+    shop.stop()
+
+
+def test_in_the_folder_that_it_stands_in_a_printed_command_says_no_more_than_it_must(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.chdir(ZOCO.parents[2])
+    assert typed("queues", DATA.resolve()) == f"{ZOCO.relative_to(Path.cwd())} queues"
+    assert typed("queues", Path("/a b")).endswith("/zoco queues --data '/a b'")
+
+
+def test_rabbitmqs_metrics_are_where_it_says(shop: Shop) -> None:
+    said = re.search(r"its metrics (\S+)", shop.log.read_text(encoding="utf-8"))
+    assert said
+    with urlopen(said[1]) as answer:
+        assert b"\nrabbitmq_queue_messages " in answer.read()
 
 
 def test_a_damaged_journal_is_refused_and_nothing_is_overwritten(tmp_path: Path) -> None:

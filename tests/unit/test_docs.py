@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json
 import re
+import tomllib
 from pathlib import Path
+from platform import python_version
 
 import pytest
 from fastapi import APIRouter
@@ -16,6 +18,7 @@ from services.compras.domain import DOMAIN as COMPRAS
 from services.compras.front_door import FrontDoor
 from services.shared.journal.disk import LocalDisk
 from services.shared.journal.store import JsonStore, open_json_store
+from services.shared.metrics import Metrics
 from services.shared.runtime import Runtime, Service
 from services.shared.settings import PREFIX, Settings
 from services.tokens.domain import DOMAIN
@@ -183,8 +186,18 @@ async def test_the_documentation_has_every_metric_with_what_it_says_of_itself(tm
     FrontDoor(runtime)
     text = (ROOT / "docs" / "metrics.md").read_text(encoding="utf-8")
     rows = dict(re.findall(r"^\| `(zoco_\w+)` \| \w+ \| (.*) \|$", text, re.MULTILINE))
-    assert rows == {_exposed(one): one.documentation for one in runtime.metrics.registry.collect()}
+    exposed = {_exposed(one): one.documentation for one in runtime.metrics.registry.collect()}
+    # The library's own speak for themselves.
+    of_the_process = {name for name in exposed if name.startswith("process_")}
+    assert rows == {name: says for name, says in exposed.items() if name not in of_the_process}
+    assert set(re.findall(r"`(process_\w+)`", text)) == of_the_process
     await runtime.store.close()
+
+
+def test_a_service_says_which_version_of_what_it_is() -> None:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    labels = {"service": "tokens", "version": project["version"], "python": python_version()}
+    assert Metrics("tokens").registry.get_sample_value("zoco_build_info", labels) == 1
 
 
 def _exposed(metric: Metric) -> str:

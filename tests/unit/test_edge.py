@@ -63,7 +63,7 @@ def app() -> FastAPI:
         straight={("POST", "/here"): endpoint},
     )
     app = create_app(service)
-    app.state.runtime = SimpleNamespace(metrics=Metrics())
+    app.state.runtime = SimpleNamespace(metrics=Metrics("tokens"))
     app.state.drain = SimpleNamespace(closes=lambda: False)
     app.state.raises = None
     return app
@@ -103,7 +103,7 @@ async def ask(
     path: str = "/here",
     headers: list[tuple[bytes, bytes]] = JSON,
 ) -> Asked:
-    app.state.runtime = SimpleNamespace(metrics=Metrics())
+    app.state.runtime = SimpleNamespace(metrics=Metrics("tokens"))
     asked, waiting = Asked(), list(received)
 
     async def receive() -> dict[str, Any]:

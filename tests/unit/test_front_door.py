@@ -2,16 +2,23 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 import threading
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 from typing import Any, ClassVar
 from urllib.parse import unquote_to_bytes
 
 import pytest
+import typer
 
+from broker.services import SERVICES
+from broker.topology import QUEUES
+from ops.doctor import examined
+from zoco.cli import app
 from zoco.front_door import NoAnswer, get, post
 
 
@@ -69,6 +76,82 @@ def test_what_cannot_be_asked_is_a_sentence_and_exit_code_2(stranger: str, words
     )
     assert (done.returncode, done.stdout, done.stderr.count("\n")) == (2, "", 1)
     assert done.stderr.startswith("zoco: the front door ")
+
+
+@pytest.mark.parametrize("command", ["buy 1 2", "queues", "doctor"])
+@pytest.mark.parametrize("body", ["{}", "[1]"])
+def test_what_answers_in_another_json_is_no_front_door(stranger: str, command: str, body: str) -> None:
+    done = subprocess.run(
+        [sys.executable, "-m", "zoco", *command.split(), "--url", f"{stranger}/200/{body}"],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert (done.returncode, done.stdout, done.stderr.count("\n")) == (2, "", 1)
+    assert "is no front door" in done.stderr
+
+
+SERVICE = {"service": "", "ready": True, "role": "writer", "records": 7, "diskFull": False, "broker": None}
+QUEUE = {"messages": 0, "consumers": 1}
+FINE: dict[str, Any] = {
+    "servicios": dict.fromkeys(SERVICES, SERVICE),
+    "broker": {"conectado": True, "problema": None},
+    "colas": dict.fromkeys(QUEUES, QUEUE),
+}
+
+
+def test_a_shop_elsewhere_is_examined_by_what_its_front_door_tells() -> None:
+    assert {finding.what for finding in examined(FINE)} == {*SERVICES, "broker", "queues"}
+    assert all(finding.well for finding in examined(FINE))
+
+
+WRONG = [
+    ({"servicios": {**FINE["servicios"], "tokens": {"ready": False, "role": None, "problem": ""}}}, "tokens"),
+    ({"servicios": {**FINE["servicios"], "tokens": {**SERVICE, "ready": False}}}, "tokens"),
+    ({"servicios": {**FINE["servicios"], "tokens": {**SERVICE, "diskFull": True}}}, "tokens"),
+    ({"colas": None, "broker": {"conectado": False, "problema": "gone"}}, "broker"),
+    ({"colas": {**FINE["colas"], "tokens": {"messages": 0, "consumers": 0}}}, "queue tokens"),
+    ({"colas": {**FINE["colas"], "tokens.muertos": {"messages": 1, "consumers": 0}}}, "queue tokens.muertos"),
+]
+
+
+@pytest.mark.parametrize(("wrong", "where"), WRONG, ids=lambda one: str(one)[:60])
+def test_what_is_wrong_elsewhere_is_found(wrong: dict[str, Any], where: str) -> None:
+    assert [finding.what for finding in examined({**FINE, **wrong}) if not finding.well] == [where]
+
+
+def test_every_argument_and_option_of_every_command_says_what_it_is() -> None:
+    def silent(command: Any, name: str) -> Iterator[str]:
+        yield from (f"{name} {param.name}" for param in command.params if not param.help)
+        for inner in getattr(command, "commands", {}).values():
+            yield from silent(inner, f"{name} {inner.name}")
+
+    assert list(silent(typer.main.get_command(app), "zoco")) == []
+
+
+def test_the_shell_completes_the_commands() -> None:
+    asked = {"_ZOCO_COMPLETE": "complete_bash", "COMP_WORDS": "zoco do", "COMP_CWORD": "1"}
+    program = Path(sys.executable).with_name("zoco")
+    done = subprocess.run([program], env={**os.environ, **asked}, capture_output=True, text=True, check=False)
+    assert done.stdout.split() == ["doctor"]
+
+
+@pytest.mark.parametrize("command", ["buy 1 2", "queues", "kill tokens", "audit", "doctor", "dead-letters list"])
+@pytest.mark.parametrize("cluster", ["", "clusters: [{name: a, cluster: {server: 'https://127.0.0.1:9'}}]", "junk"])
+def test_without_a_cluster_kube_is_a_sentence_with_what_to_do_and_exit_code_2(
+    command: str, cluster: str, tmp_path: Path
+) -> None:
+    config = tmp_path / "config"
+    config.write_text(f"{cluster}\ncontexts: [{{name: a, context: {{cluster: a}}}}]\ncurrent-context: a\n")
+    done = subprocess.run(
+        [sys.executable, "-m", "zoco", *command.split(), "--kube"],
+        env={**os.environ, "KUBECONFIG": str(config)},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert (done.returncode, done.stdout, done.stderr.count("\n")) == (2, "", 1)
+    assert "no cluster answers kubectl" in done.stderr and "`kubectl config use-context`" in done.stderr
 
 
 def test_a_command_starts_without_what_it_does_not_need() -> None:

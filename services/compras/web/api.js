@@ -81,19 +81,20 @@ export function why(error) {
   return t({ 401: "dijo401", 403: "dijo403", 503: "dijo503" }[error.status] ?? "dijo", { detalle: error.message });
 }
 
-// Events, for ever: `on.event(kind, data)`, `on.state("live" | "away")`, `on.start()` when what came before is unknown.
+// Events, for ever: `on.event(kind, data, record)`, `on.state("live" | "away")`, and `on.start(record)` when what came
+// before that record of the journal is unknown.
 export function listen(on) {
   let last = null;
   const open = () => {
     const source = new EventSource(last === null ? "/eventos" : `/eventos?desde=${last}`);
     const seen = (kind) => (event) => {
       last = event.lastEventId;
-      on.event(kind, JSON.parse(event.data));
+      on.event(kind, JSON.parse(event.data), Number(last));
     };
     source.onopen = () => on.state("live");
     source.addEventListener("inicio", (event) => {
       last = event.lastEventId;
-      on.start();
+      on.start(Number(last));
     });
     source.addEventListener("compra", seen("compra"));
     source.addEventListener("alta", seen("alta"));

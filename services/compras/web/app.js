@@ -51,13 +51,14 @@ function drawAll() {
 
 function linked(state) {
   if (state === link) return;
+  const back = link === "away";
   link = state;
   clearTimeout(away);
   if (state === "away") away = setTimeout(() => show($("#away"), true), AWAY_MS);
   else show($("#away"), false);
   drawLink();
   // What the others were doing meanwhile is not told again to who only looks at balances and tokens.
-  if (state === "live") shop.refresh();
+  if (state === "live" && back) shop.refresh();
 }
 
 async function enter(token) {
@@ -119,12 +120,13 @@ async function start() {
   purchases.start(shop);
   listen({
     state: linked,
-    start: () => purchases.again(),
-    event: (kind, data) => {
-      if (kind === "alta") {
-        if (data.tipo === "usuario.registrado" || data.tipo === "saldo.recargado") verdict.entered();
-        return;
-      }
+    start: (record) => {
+      verdict.begin(record);
+      purchases.again();
+    },
+    event: (kind, data, record) => {
+      verdict.heard(kind, data, record);
+      if (kind === "alta") return;
       room.heard(data);
       purchases.heard(data);
     },

@@ -2,7 +2,7 @@
 
 import { ask, operator, Problem, why } from "./api.js";
 import { $, off, once, write } from "./dom.js";
-import { PICTURES, TEST_IDS } from "./shop.js";
+import { PICTURES, TEST_BUYERS, TEST_IDS } from "./shop.js";
 import { number, t } from "./texts.js";
 
 const TICK_MS = 100;
@@ -10,7 +10,6 @@ const TICK_MS = 100;
 const AT_ONCE = 5;
 // Tokens are published at least so many at a time, before the last ones are bought.
 const LOT = 5;
-const BUYERS = 5;
 const SALDO = 10 ** 9;
 
 let speed = 0;
@@ -41,7 +40,7 @@ async function set(perSecond) {
   draw();
   if (!perSecond || ready) return;
   try {
-    await Promise.all(Array.from({ length: BUYERS }, (_, n) =>
+    await Promise.all(Array.from({ length: TEST_BUYERS }, (_, n) =>
       ask(`/usuarios/${TEST_IDS + n}`, { method: "PUT", body: { nombre: `Prueba ${n + 1}`, saldo: SALDO }, asOperator: true })));
     ready = true;
   } catch (error) {
@@ -97,7 +96,7 @@ async function publish() {
 
 async function one(tokenId) {
   asked += 1;
-  const body = { usuarioId: TEST_IDS + (tokenId % BUYERS), tokenId };
+  const body = { usuarioId: TEST_IDS + (tokenId % TEST_BUYERS), tokenId };
   if (!await tried("/compras", { body, headers: { "Idempotency-Key": `carga-${tokenId}` } })) return;
   accepted += 1;
   times.push(Date.now());

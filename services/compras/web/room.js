@@ -3,7 +3,7 @@
 import { ask, operator, why } from "./api.js";
 import { $, make, off, once, show, write } from "./dom.js";
 import * as purchases from "./purchases.js";
-import { buyerName, tokenName } from "./shop.js";
+import { buyerName, meet, tokenName } from "./shop.js";
 import { number, t, time } from "./texts.js";
 
 const EVERY_MS = 1000;
@@ -24,6 +24,7 @@ const after = []; // who is told of each new state
 let state = null;
 let heardOf = false; // whether there was any state yet
 let booked = false;
+let management = null; // RabbitMQ's own page, as last told
 let says = "";
 let commands = null; // what a person would type instead of each button, as last told
 let fallen = null; // what was knocked down last, until it is back: { name, seen down }
@@ -190,6 +191,8 @@ function chart(element, name) {
 
 function drawRecords() {
   const shown = [...records.values()].sort((a, b) => b.id - a.id).slice(0, RECORDS);
+  // In a crowd the names would be gone before they are read.
+  if (perSecond(counts.asked) <= RATE_SECONDS) for (const one of shown) meet(one.usuarioId, one.tokenId).then((met) => met && draw());
   const body = $("#records");
   while (body.rows.length < shown.length) body.append(make("tr", {}, make("td"), make("td"), make("td"), make("td")));
   while (body.rows.length > shown.length) body.deleteRow(-1);
@@ -201,9 +204,11 @@ function drawRecords() {
 }
 
 export function links() {
+  // It is needed most while nobody is there to name it.
+  management = state?.gestion ?? management;
   const all = [["/docs", "/docs"], ["/metrics", "/metrics"], ["/estado", "/estado"]];
-  if (state?.gestion) all.push([t("gestion"), state.gestion]);
+  if (management) all.push([t("gestion"), management]);
   const box = $("#links");
-  if (box.childElementCount === all.length) return;
+  if (box.childElementCount === all.length && box.lastChild.getAttribute("href") === all.at(-1)[1]) return;
   box.replaceChildren(...all.map(([name, href]) => make("a", { href, textContent: name, rel: "noreferrer" })));
 }

@@ -9,6 +9,7 @@ const BUYER = "zoco.comprador";
 const SHOWN = 48;
 // Test buyers and test tokens have higher ids, and are not for sale by hand.
 export const TEST_IDS = 900_000;
+export const TEST_BUYERS = 5;
 const REFRESH_MS = 5000;
 const LOOK_MS = 120;
 const SAID_MS = 8000;
@@ -29,12 +30,32 @@ const users = new Map();
 const cards = new Map();
 const looks = new Set();
 let buyer = Number(localStorage.getItem(BUYER)) || null;
-let more = false; // tokens or buyers that there is no room for here
+let gone = new Set(); // what was not in its list when last looked
 let said = null;
 
-const unknown = (id) => (id < TEST_IDS ? `n.º ${id}` : t("prueba", { n: id % 100_000 }));
-export const tokenName = (id) => tokens.get(id)?.nombre ?? unknown(id);
-export const buyerName = (id) => users.get(id)?.nombre ?? unknown(id);
+// Those of the load have ids by the clock (load.js).
+const TEST_TOKENS = 10 ** 12;
+const strangers = new Map(); // addresses of what there is no room for here -> names, once they are known
+const isTester = (id) => id >= TEST_IDS && id < TEST_IDS + TEST_BUYERS;
+const testName = (n) => t("prueba", { n });
+const named = (path, id) => strangers.get(`/${path}/${id}`) ?? `n.º ${id}`;
+export const tokenName = (id) => tokens.get(id)?.nombre ?? (id < TEST_TOKENS ? named("tokens", id) : testName(id % 100_000));
+export const buyerName = (id) => users.get(id)?.nombre ?? (isTester(id) ? testName(id - TEST_IDS + 1) : named("usuarios", id));
+
+// Ask for the names that are to be shown and are not known; whether one is now.
+export async function meet(buyerId, tokenId) {
+  const paths = [];
+  if (buyerId && !users.has(buyerId) && !isTester(buyerId)) paths.push(`/usuarios/${buyerId}`);
+  if (tokenId && !tokens.has(tokenId) && tokenId < TEST_TOKENS) paths.push(`/tokens/${tokenId}`);
+  const met = await Promise.all(paths.filter((path) => !strangers.has(path)).map(async (path) => {
+    strangers.set(path, undefined);
+    const row = await ask(path).catch(() => null);
+    if (row) strangers.set(path, row.nombre);
+    else strangers.delete(path);
+    return row !== null;
+  }));
+  return met.some(Boolean);
+}
 export const picture = (id) => (tokens.has(id) ? `/imagenes/${tokens.get(id).imagen}` : "");
 
 export function start() {
@@ -44,10 +65,15 @@ export function start() {
 }
 
 export async function refresh() {
+  // These two addresses stand in index.html, too: they are on their way before this is.
   const [list, people] = await Promise.allSettled([ask(`/tokens?limite=${SHOWN + 1}`), ask(`/usuarios?limite=${SHOWN + 1}`)]);
-  const found = [list, people].map((told) => (told.value ?? []).filter((row) => row.id < TEST_IDS));
-  more ||= found.some((rows) => rows.length > SHOWN);
-  [tokens, users].forEach((known, place) => take(known, found[place].slice(0, SHOWN)));
+  const missing = new Set();
+  for (const [known, told] of [[tokens, list.value], [users, people.value]]) {
+    const rows = (told ?? []).filter((row) => row.id < TEST_IDS);
+    take(known, rows.slice(0, SHOWN));
+    if (told) leave(known, rows, missing);
+  }
+  gone = missing;
   // With the front door away nobody knows how the others are, and the page says that elsewhere.
   const failed = [list, people].find((result) => result.reason instanceof Problem);
   show($("#shop-trouble"), Boolean(failed));
@@ -55,6 +81,18 @@ export async function refresh() {
   if (!users.has(buyer)) buyer = users.keys().next().value ?? buyer;
   draw();
   purchases.draw();
+}
+
+// Only a shop that was reset has fewer than before; and a replica that is a moment behind, which is why it is asked twice.
+function leave(known, rows, missing) {
+  known.more = rows.length > SHOWN;
+  const there = new Set(rows.map((row) => row.id));
+  for (const id of known.keys()) {
+    if (there.has(id) || (known.more && id > rows[SHOWN - 1].id)) continue;
+    const name = `${known === tokens ? "token" : "user"} ${id}`;
+    if (gone.has(name)) known.delete(id);
+    else missing.add(name);
+  }
 }
 
 function take(into, rows) {
@@ -138,7 +176,12 @@ export const draw = once(() => {
       if (looks.size === 1) setTimeout(look, LOOK_MS);
     }
   }
-  show($("#more"), more);
+  for (const [id, element] of cards) {
+    if (tokens.has(id)) continue;
+    element.remove();
+    cards.delete(id);
+  }
+  show($("#more"), Boolean(tokens.more || users.more));
   write($("#more"), t("hayMas", { n: SHOWN }));
   show($("#collection"), Boolean(operator.token) && tokens.size > 0 && !COLLECTION.some(([id]) => tokens.has(id)));
 });
@@ -166,6 +209,7 @@ function drawBuyers() {
     write(add, t("recargar"));
     add.ariaLabel = t("recargarEtiqueta", { quien: user.nombre });
   }
+  for (const person of [...group.children]) if (!users.has(Number(person.dataset.id))) person.remove();
   // Who bought last time is in sight.
   if (chosen) group.scrollTop = chosen.offsetTop - group.firstChild.offsetTop;
 }
@@ -191,6 +235,7 @@ function fill(element, token) {
   if (element.dataset.state !== state) element.dataset.state = state;
   const badge = $(".badge", element);
   show(badge, state !== "free");
+  if (token.owner) meet(token.owner).then((met) => met && draw());
   write(badge, state === "held" ? t("apartado") : token.owner ? t("vendidoA", { quien: buyerName(token.owner) }) : t("vendido"));
   const button = $("button", element);
   off(button, token.vendido || asking || !buyer);

@@ -13,10 +13,11 @@ from starlette.staticfiles import StaticFiles
 from broker.amqp.bus import Bus
 from services.rebuild.routes import routes as rebuild_routes
 from services.shared.http.edge import EdgeApp
-from services.shared.http.ops_routes import routes
+from services.shared.http.ops_routes import COMMON, routes
 from services.shared.http.shutdown import GracefulShutdown
 from services.shared.journal.store import open_json_store
 from services.shared.logs import configure_logs
+from services.shared.metrics import VERSION
 from services.shared.runtime import EX_CONFIG, Runtime, Service, end, sentence, unwritable
 from services.shared.settings import WrongSetting, read_settings
 from services.shared.store import Damaged, OpenStore
@@ -49,12 +50,19 @@ def create_app(service: Service[Row], open_store: OpenStore = open_json_store, b
     app = EdgeApp(
         service.straight,
         title=f"Zoco: {service.domain.name}",
+        version=VERSION,
+        description="Of Zoco, a shop of one-of-a-kind tokens: the business speaks Spanish, errors are RFC 9457.",
+        servers=[{"url": "/", "description": "Where this was read"}],
+        openapi_tags=[
+            {"name": service.domain.name, "description": "What this service is for"},
+            {"name": COMMON, "description": "Whether it lives, what it counts, its journal"},
+        ],
         lifespan=lifespan,
         docs_url=None,
         redoc_url=None,
         openapi_url="/openapi.json",
     )
-    app.include_router(service.routes)
+    app.include_router(service.routes, tags=[service.domain.name])
     app.include_router(routes)
     app.include_router(rebuild_routes)
     app.mount("/swagger", StaticFiles(packages=[("fastapi_swagger", "resources")]), name="swagger")

@@ -17,6 +17,7 @@ from starlette.datastructures import State
 from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from services.shared.http.gzipped import gzipped
 from services.shared.http.openapi import completed
 from services.shared.http.problems import Problem, as_problem
 from services.shared.http.shutdown import CLOSE
@@ -53,6 +54,7 @@ class EdgeApp(FastAPI):
             await super().__call__(scope, receive, send)
             return
         scope["app"] = self
+        send = gzipped(scope, send)
         exchange = _Exchange(scope["method"], receive, send, self.state)
         endpoint = None if scope["query_string"] else self._straight.get((scope["method"], scope["path"]))
         try:

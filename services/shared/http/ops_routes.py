@@ -24,7 +24,8 @@ DOCS_POLICY: Final = (
     "base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
 )
 
-routes = APIRouter(tags=["every service"])
+COMMON: Final = "every service"
+routes = APIRouter(tags=[COMMON])
 
 
 class BrokerState(Vista):

@@ -1,0 +1,90 @@
+"""Answers in fewer bytes: for whom, which, and that they are the same when they are unpacked."""
+
+from __future__ import annotations
+
+import gzip
+from typing import Any
+
+import pytest
+
+from services.shared.http.gzipped import LEAST_BYTES, QUICK_BYTES, gzipped, takes_gzip
+
+TEXT = b'{"nombre": "Marta", "saldo": 10},\n' * (LEAST_BYTES // 16)
+
+
+async def answered(
+    *bodies: bytes,
+    asked: str = "gzip, deflate, br",
+    method: str = "GET",
+    kind: str = "application/json",
+    **headers: str,
+) -> tuple[dict[str, str], bytes]:
+    """What arrives of an answer in these pieces."""
+    sent: list[Any] = []
+
+    async def send(message: Any) -> None:
+        sent.append(message)
+
+    own = {"content-type": kind, "content-length": str(sum(map(len, bodies))), **headers}
+    scope = {"type": "http", "method": method, "headers": [(b"accept-encoding", asked.encode())]}
+    answer = gzipped(scope, send)
+    head = [(name.replace("_", "-").encode(), value.encode()) for name, value in own.items()]
+    await answer({"type": "http.response.start", "status": 200, "headers": head})
+    for place, body in enumerate(bodies):
+        await answer({"type": "http.response.body", "body": body, "more_body": place + 1 < len(bodies)})
+    assert [message["type"] for message in sent] == ["http.response.start"] + ["http.response.body"] * len(bodies)
+    got = {name.decode(): value.decode() for name, value in sent[0]["headers"]}
+    return got, b"".join(message["body"] for message in sent[1:])
+
+
+@pytest.mark.parametrize("text", [TEXT, TEXT * (1 + QUICK_BYTES // len(TEXT))], ids=["short", "long"])
+async def test_a_text_is_packed_and_the_same_when_it_is_unpacked(text: bytes) -> None:
+    headers, body = await answered(text, kind="text/css; charset=utf-8", etag='"7"')
+    assert len(body) < len(text) / 4
+    assert gzip.decompress(body) == text
+    assert headers["content-encoding"] == "gzip" and headers["content-length"] == str(len(body))
+    assert (headers["vary"], headers["etag"]) == ("Accept-Encoding", 'W/"7"')
+
+
+AS_IT_IS: list[dict[str, Any]] = [
+    {"asked": "identity"},
+    {"asked": ""},
+    {"method": "HEAD"},
+    {"method": "POST"},
+    {"kind": "image/jpeg"},
+    {"kind": "text/event-stream"},
+    {"kind": "application/x-ndjson"},
+    {"content_encoding": "br"},
+    {"content_range": "bytes 0-9/100"},
+]
+
+
+@pytest.mark.parametrize("how", AS_IT_IS, ids=str)
+async def test_what_is_none_of_its_business_arrives_as_it_is(how: dict[str, Any]) -> None:
+    headers, body = await answered(TEXT, **how)
+    assert body == TEXT and headers["content-length"] == str(len(TEXT))
+    assert "vary" not in headers
+
+
+@pytest.mark.parametrize("pieces", [(TEXT[: LEAST_BYTES - 1],), (TEXT, TEXT)], ids=["little", "in pieces"])
+async def test_little_and_what_comes_in_pieces_is_not_packed_and_says_that_it_might_be(pieces: tuple[bytes]) -> None:
+    headers, body = await answered(*pieces)
+    assert body == b"".join(pieces) and "content-encoding" not in headers
+    assert headers["vary"] == "Accept-Encoding"
+
+
+@pytest.mark.parametrize(
+    ("accepted", "takes"),
+    [
+        ("gzip", True),
+        ("br;q=1.0, GZIP;q=0.5", True),
+        ("*", True),
+        ("gzip;q=.", True),
+        ("gzip; q=0.000, *", False),
+        ("*;q=0", False),
+        ("br, deflate", False),
+        ("gzip;q=.", True),
+    ],
+)
+def test_who_takes_it_says_so(accepted: str, takes: bool) -> None:
+    assert takes_gzip(accepted) is takes
