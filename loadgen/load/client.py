@@ -120,8 +120,8 @@ class Client:
             with suppress(aiohttp.ClientError, TimeoutError, OSError, msgspec.DecodeError):
                 async with asyncio.timeout(SHOP_SECONDS):
                     async for line in self.lines("/diario?desde=0"):
-                        state = await self.get("/readyz")
-                        book = state["book"]["heights"].split("/")[1] if state["book"]["heights"] else ""
+                        told = (await self.get("/readyz")).get("book", {}).get("heights", "")
+                        book = told.split("/")[1] if told else ""
                         self._journal.shop(msgspec.json.decode(line, type=dict[str, Any]), book)
                         return
 

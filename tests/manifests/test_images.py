@@ -31,7 +31,7 @@ def test_an_image_is_of_one_service_and_runs_as_nobody(service: str) -> None:
     assert json.loads(command)[:2] == ["uvicorn", f"services.{service}.main:app"]
     assert "--port" in command
     copied = set(re.findall(r"^COPY (services/\S+) ", text, re.MULTILINE))
-    assert copied == {"services/__init__.py", "services/shared", f"services/{service}"}
+    assert copied == {"services/__init__.py", "services/rebuild", "services/shared", f"services/{service}"}
 
 
 @EVERY

@@ -252,7 +252,7 @@ async def until_ended(folder: Path, says: str) -> int:
     ("limit", "most", "says"),
     [
         ("segments.MAX_PART", 3, "journal-00000001-000003.jsonl was the last part"),
-        ("writer.MAX_SEGMENT_BYTES", 900, "has no place left"),
+        ("writer.MAX_SEGMENT_BYTES", 1_100, "has no place left"),
     ],
 )
 async def test_a_segment_past_a_limit_is_never_written_and_the_next_start_goes_on(

@@ -31,7 +31,11 @@ async def answering(*bodies: bytes, status: int = 202) -> AsyncIterator[str]:
         return web.Response(text=json.dumps({**FIRST, "row": "x"}) + "\n")
 
     app = web.Application()
-    app.add_routes([web.post("/compras", sell), web.get("/diario", diario)])
+
+    async def readyz(request: web.Request) -> web.Response:
+        return web.json_response({"book": {"heights": "compras/0000000b/1/9 tokens/0000000c/1/1"}})
+
+    app.add_routes([web.post("/compras", sell), web.get("/diario", diario), web.get("/readyz", readyz)])
     async with TestServer(app) as server:
         yield str(server.make_url("")).rstrip("/")
 
@@ -50,7 +54,7 @@ async def test_a_journal_says_who_asked_where_and_is_closed_by_the_number_of_its
     assert asked | {"t": 0} == {"n": 1, "t": 0, "key": "k", "asks": {"usuarioId": 1, "tokenId": 2, "precioMaximo": 3}}
     assert told | {"t": 0} == {"n": 1, "t": 0, "status": 202, "answer": {"id": "a"}}
     assert ended | {"t": 0} == {"t": 0, "ended": "a", "estado": "rechazada", "motivo": "token-vendido"}
-    assert shop == {"shop": FIRST}
+    assert shop == {"shop": {**FIRST, "book": "0000000b"}}
     assert closed | {"t": 0} == {"t": 0, "closed": True, "lines": 5}
     assert asked["t"] <= told["t"] <= ended["t"] <= closed["t"]
 

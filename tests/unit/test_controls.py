@@ -26,7 +26,7 @@ APP = "services.tokens.main:app"
 @pytest.fixture
 def disk(tmp_path: Path) -> Iterator[LocalDisk]:
     """One that writes later."""
-    disk = CONTROLS["journal"].disk(tmp_path, Metrics())
+    disk = CONTROLS["journal"].disk(tmp_path, Metrics("tokens"))
     disk.create("book")
     yield disk
     disk.close()

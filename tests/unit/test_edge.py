@@ -15,6 +15,7 @@ from fastapi.responses import StreamingResponse
 from pydantic import BaseModel
 from structlog.testing import capture_logs
 
+from services.shared.heights import BookHeights
 from services.shared.http.app import create_app
 from services.shared.http.bodies import read_body
 from services.shared.http.edge import BODY_BYTES
@@ -180,10 +181,14 @@ async def test_whatever_an_endpoint_raises_is_the_same_problem(
     assert asked.logs == []
 
 
-@pytest.mark.parametrize(("time", "named"), [("", False), (utc_now(), False), ("2099-01-01T00:00:00.000Z", True)])
+@pytest.mark.parametrize(
+    ("time", "named"),
+    [("", False), (utc_now(), False), ("2099-01-01T00:00:00.000Z", True)],
+    ids=["none", "now", "2099"],
+)
 def test_a_clock_that_the_books_contradict_is_named(tmp_path: Path, time: str, named: bool) -> None:
     """For `/readyz`, and so for `/estado` and whoever asks that."""
-    store: Any = SimpleNamespace(time=time, leads=True, seq=1, full=False)
+    store: Any = SimpleNamespace(time=time, leads=True, seq=1, full=False, heights=BookHeights("compras"))
     service = Service(domain=DOMAIN, routes=APIRouter(), seed=lambda raw: [], seed_file=tmp_path / "none.json")
     said = Runtime(service, Settings(data=tmp_path), lambda *_: store).state()["clock"]
     assert (said is not None) == named

@@ -14,8 +14,8 @@ from prometheus_client import CollectorRegistry
 from store_builders import all_records, disk_on, publicado, recarga, solicitada, writer
 
 from broker.messages import CompraSolicitada, compra_id
+from services.compras.acceptance import Acceptance
 from services.compras.domain import DOMAIN as COMPRAS
-from services.compras.requests import FrontDoor
 from services.shared.http.problems import Problem
 from services.shared.journal.store import JsonStore
 from services.shared.processor import Processor
@@ -33,7 +33,7 @@ class NoBroker:
     async def settle(self, batch: object, reasons: object) -> None: ...
 
 
-def door_on(store: JsonStore[Any], backlog_limit: int) -> tuple[FrontDoor, Processor]:
+def door_on(store: JsonStore[Any], backlog_limit: int) -> tuple[Acceptance, Processor]:
     nobody: Any = SimpleNamespace(decided=lambda *_: None, poisoned=lambda _: None, published=lambda _: None)
     loop = Processor(store, NoBroker(), nobody)
     writing = asyncio.Event()
@@ -43,10 +43,10 @@ def door_on(store: JsonStore[Any], backlog_limit: int) -> tuple[FrontDoor, Proce
         usuarios_url="", tokens_url="", transacciones_url="",
     )  # fmt: skip
     runtime: Any = SimpleNamespace(
-        store=store, settings=settings, bus=None, processor=loop, writing=writing,
+        store=store, settings=settings, bus=None, processor=loop, writing=writing, doubt=None,
         metrics=SimpleNamespace(registry=CollectorRegistry()),
     )  # fmt: skip
-    return FrontDoor(runtime), loop
+    return Acceptance(runtime), loop
 
 
 TRUE, WRONG, LATER = "2026-03-01T10:00:00.000Z", "2099-01-01T00:00:00.000Z", "2026-03-01T11:00:00.000Z"
@@ -58,7 +58,7 @@ async def test_what_a_wrong_clock_dated_stays_and_what_comes_after_it_is_true_ag
 ) -> None:
     """The clock is at 2099 for one purchase and two prices."""
     now = [TRUE]
-    monkeypatch.setattr("services.compras.requests.utc_now", lambda: now[0])
+    monkeypatch.setattr("services.compras.acceptance.utc_now", lambda: now[0])
     fechas, prices = [], []
 
     async def enter(store: JsonStore[Any], number: int) -> None:
