@@ -33,6 +33,9 @@ SEAL: Final = b',"crc":"%08x"}\n'
 SEAL_BYTES: Final = len(SEAL % 0)
 MARK: Final = re.compile(rb"(\d{19}) ([0-9a-f]{8})\n")
 TIME: Final = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z")
+BOOK: Final = re.compile(r"[0-9a-f]{8}")
+# How far a book was heard of.
+HEIGHT: Final = re.compile(rf"(?:{'|'.join(SERVICES)})/[0-9a-f]{{8}}/[1-9]\d*/\d+")
 # How a record ends that says nothing.
 SAYS_NOTHING: Final = b',"words":[]'
 SAYS_NOTHING_END: Final = -SEAL_BYTES
@@ -82,10 +85,18 @@ class Header(msgspec.Struct, gc=False, forbid_unknown_fields=True):
     end: int
     time: str
     crc: str
-    book: str = ""
-    generation: int = 0
-    heard: str = ""
+    # All three, or none of them, as of a version before this one.
+    book: str | msgspec.UnsetType = msgspec.UNSET
+    generation: int | msgspec.UnsetType = msgspec.UNSET
+    heard: str | msgspec.UnsetType = msgspec.UNSET
     formerly: tuple[str, ...] = ()
+
+    @property
+    def identity(self) -> tuple[str, int] | None:
+        """Which book it is, in which generation; None: nobody said it."""
+        if isinstance(self.book, str) and isinstance(self.generation, int):
+            return self.book, self.generation
+        return None
 
 
 _record: Final = msgspec.json.Decoder(Record).decode
@@ -107,6 +118,8 @@ class Piece:
     seq: int
     time: str = ""
     synced: int = 0
+    # In the first of a book that was written again, the generation that its records say.
+    generation: int = 0
 
 
 class Journal:
@@ -140,6 +153,9 @@ class Journal:
                     where = self.where(place | offset)
                     raise Unreadable("{where} is no record that this audit knows: {error}", where, error) from error
                 seq += 1
+                if piece.time and record.generation != piece.generation:
+                    _refuse("{where} is of generation {stands}, and its segment of {due}",
+                            self.where(place | offset), record.generation, piece.generation)  # fmt: skip
                 if record.seq != seq:
                     where = self.where(place | offset)
                     _refuse("{where} is record {seq}, and record {due} is due", where, record.seq, seq)
@@ -264,6 +280,7 @@ def from_folder(data: Path, service: str) -> Journal:
 def _chain(folder: Path, names: list[str], service: str) -> list[Piece]:
     """Which segments are the journal, and where each ends: what a fenced writer added later does not count."""
     chain: list[Piece] = []
+    identity: tuple[str, int] | None = None
     wanted: str | None = None
     end: int | None = None
     for name in reversed(names):
@@ -275,13 +292,29 @@ def _chain(folder: Path, names: list[str], service: str) -> list[Piece]:
             if wanted is None and not _synced(file):
                 continue
             raise Unreadable("{file} has no header, and the journal goes on behind it", file)
-        chain.append(Piece(str(file), file, size, end, header.seq, header.time, 0 if chain else _synced(file)))
+        synced = 0 if chain else _synced(file)
+        identity = _identity(file, header, identity)
+        again = identity[1] if identity and header.previous is None and identity[1] > 1 else 0
+        chain.append(Piece(str(file), file, size, end, header.seq, header.time, synced, again))
         wanted, end = header.previous, header.end
         if wanted is None:
             if header.seq or header.end:
                 _refuse("{file} is the first segment, and begins behind record {seq}", file, header.seq)
             return chain[::-1]
     raise Unreadable("{folder} lacks {segment}", folder, wanted or Text("a segment with a header"))
+
+
+def _identity(file: Path, header: Header, known: tuple[str, int] | None) -> tuple[str, int] | None:
+    """Which book it is, as all segments of it say that say it at all. Raises Unreadable."""
+    told = [value is not msgspec.UNSET for value in (header.book, header.generation, header.heard)]
+    found = header.identity
+    heard = [] if not isinstance(header.heard, str) or not header.heard else header.heard.split(" ")
+    whole = found is not None and BOOK.fullmatch(found[0]) and found[1] > 0 and all(map(HEIGHT.fullmatch, heard))
+    if any(told) and not (all(told) and whole):
+        _refuse("{file} does not say whole which book it is of", file)
+    if found and known and found != known:
+        _refuse("{file} is of book {book}, and the journal goes on as {other}", file, found, known)
+    return found or known
 
 
 def _head(file: Path, service: str) -> tuple[Header | None, int]:

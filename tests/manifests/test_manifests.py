@@ -228,7 +228,9 @@ def test_the_policies_name_every_pod_and_let_nothing_in_by_default() -> None:
     assert policies.keys() == {"default-deny", "dns", "kubernetes-api", "rabbitmq", *SERVICES}
     for name in ("usuarios", "tokens", "transacciones"):
         (rule,) = policies[name]["ingress"]
-        assert [peer["podSelector"]["matchLabels"]["app.kubernetes.io/name"] for peer in rule["from"]] == ["compras"]
+        # The front door reads from all, and who lost its book reads the others'.
+        services = {"app.kubernetes.io/component": "service", "app.kubernetes.io/part-of": "zoco"}
+        assert [peer["podSelector"]["matchLabels"] for peer in rule["from"]] == [services]
         assert rule["ports"] == [{"port": 8000}]
     (rule,) = policies["rabbitmq"]["ingress"]
     assert rule["ports"] == [{"port": 5672}]

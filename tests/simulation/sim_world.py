@@ -153,7 +153,7 @@ class Pod(Process):
         )  # fmt: skip
         self.door = runtime.extension = FrontDoor(runtime)
         self.store.watch(self.door.heard)
-        self.store._now = self.door.now
+        self.store.now = self.door.now
         self.door.resender = Resender(
             self.store, self.wire, self.world.loop.time, first_seconds=self.world.nudge_seconds
         )

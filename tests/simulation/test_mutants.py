@@ -256,13 +256,13 @@ def older_entry_in_force(patch: pytest.MonkeyPatch) -> None:
 
 def _always(publicar: Any) -> Any:
     def last_come(token: Any, alta: Any) -> Any:
-        return publicar(token and replace(token, publicado=""), alta)
+        return publicar(token and replace(token, publicado="", orden=0), alta)
 
     return last_come
 
 
 def one_date_for_all_of_a_moment(patch: pytest.MonkeyPatch) -> None:
-    patch.setattr(MonotonicClock, "next", lambda fechas, whose: max(fechas._now(), fechas.last))
+    patch.setattr(MonotonicClock, "next", lambda fechas, whose, seen="": max(fechas._now(), fechas.last))
 
 
 # Each, and the promises that may be the first to break.

@@ -32,7 +32,7 @@ LONG_FILES = {
     "broker/amqp/bus.py": 551,
     "broker/amqp/frames.py": 384,
     "broker/messages.py": 327,
-    "loadgen/audit/books.py": 354,
+    "loadgen/audit/books.py": 387,
     "loadgen/audit/clients.py": 325,
     "loadgen/audit/model.py": 401,
     "loadgen/audit/selling.py": 335,
@@ -50,7 +50,7 @@ LONG_CLASSES = {
     "Node": 204,
     "Selling": 272,
     "Showing": 218,
-    "Writer": 201,
+    "Writer": 205,
 }
 
 

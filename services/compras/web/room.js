@@ -146,12 +146,12 @@ function fill(element, name) {
   const service = name === BROKER ? null : state?.servicios[name];
   const up = name === BROKER ? state?.broker.conectado : name === "compras" ? Boolean(state) : service?.role != null;
   // The front door tells how the others are: without it nobody knows.
-  const standing = !heardOf ? "start" : !state && name !== "compras" ? "unknown" : !up ? "down" : service && !service.ready ? "start" : "up";
+  const standing = !heardOf ? "start" : !state && name !== "compras" ? "unknown" : !up ? "down" : service && (!service.ready || service.doubt) ? "start" : "up";
   if (element.dataset.state !== standing) element.dataset.state = standing;
   if (fallen?.name === name && standing !== "up") fallen.down = true;
   if (fallen?.name === name && standing === "up" && fallen.down) quiet();
   write($("small", element), describe(name, service, standing));
-  $("small", element).title = (name === BROKER && state?.broker.problema) || "";
+  $("small", element).title = (name === BROKER ? state?.broker.problema : service?.doubt) || "";
   if (name !== BROKER) chart(element, name);
   const button = $("button", element);
   write(button, t("tumbar"));
@@ -169,6 +169,7 @@ function describe(name, service, standing) {
     const dead = Object.entries(state.colas ?? {}).filter(([queue]) => queue.endsWith(".muertos")).reduce((sum, [, depth]) => sum + depth.messages, 0);
     return `${t("arriba")} · ${dead ? t("muertas", { n: number(dead) }) : t("sinCartas")}`;
   }
+  if (service.doubt) return t("duda", { nombre: service.doubtOf });
   const who = service.host ? `${service.host} · pid ${service.pid}` : "";
   return [standing === "start" ? t("arrancando") : t("arriba"), t(service.role), who].filter(Boolean).join(" · ");
 }

@@ -91,7 +91,11 @@ class Writer(Follower[Row]):
             await self._write_again()
             await self._keep_torn_end()
             await self.begin(name)
-        except (OSError, Damaged, StoreBroken) as error:
+        except StoreBroken:
+            # Whoever wrote before stays fenced: a sync that failed here is not told to it, and what it wrote is lost.
+            self.disk.unlock()
+            raise
+        except (OSError, Damaged) as error:
             # A journal that is refused, or finds no room, stays as it was.
             _give_up(self.disk, name)
             self.disk.unlock()
