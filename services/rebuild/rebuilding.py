@@ -12,6 +12,7 @@ from typing import Any
 
 from msgspec import Struct
 
+from broker.heights import sender
 from broker.messages import AltaMessage, Message
 from services.rebuild.evidence import LAST, Evidence, Order
 from services.shared.decision import Decision, Domain
@@ -31,21 +32,28 @@ def in_order(domain: Domain[Any], evidence: Evidence, seed: Sequence[Message]) -
     A seed was there before anybody asked, or grew later: which, nobody has written down. The first is tried first.
     """
     late: set[str] = set()
+    early: set[str] = set()
     while True:
         try:
-            return list(_Rebuilding(domain, evidence, seed, late).messages())
+            return list(_Rebuilding(domain, evidence, seed, late, early).messages())
         except NotRebuilt as failed:
-            rows = {domain.key(message) for message in seed}.intersection(failed.rows) - late
-            if not rows:
+            # Whoever asked before an operator's entry may have joined the line before it, or come after it.
+            if rows := set(failed.rows) - early:
+                early |= rows
+            elif rows := {domain.key(message) for message in seed}.intersection(failed.rows) - late:
+                late |= rows
+            else:
                 raise
-            late |= rows
 
 
 class _Rebuilding:
     """The rows as they become, and what was said to the service and is not decided yet."""
 
-    def __init__(self, domain: Domain[Any], evidence: Evidence, seed: Sequence[Message], late: set[str]) -> None:
+    def __init__(
+        self, domain: Domain[Any], evidence: Evidence, seed: Sequence[Message], late: set[str], early: set[str]
+    ) -> None:
         self._domain = domain
+        self._early = early
         self._evidence = evidence
         self._groups = list(evidence.groups())
         self._first = [message for message in seed if domain.key(message) not in late]
@@ -84,17 +92,39 @@ class _Rebuilding:
             for message in [one for subject in subjects for one in self._left.get(subject, ())]:
                 decision = self._decision(message)
                 if decision is not None and self._fits(decision, order, ids):
-                    yield self._take(message, decision)
+                    yield from self._before(message)
+                    yield self._take(message, self._decision(message) or decision)
             if len(self._said) == before:
-                yield self._help(order, subjects)
+                yield self._help(order, ids, subjects)
 
-    def _help(self, order: Order, subjects: Iterable[str]) -> Message:
+    def _before(self, entry: Message) -> Iterator[Message]:
+        """Who asked before an entry, and joins in silence."""
+        row = self._domain.key(entry)
+        if row not in self._early or not isinstance(entry, AltaMessage):
+            return
+        for message in sorted(self._on_row[row].values(), key=self._turn):
+            decision = self._decision(message)
+            if decision is None or decision.messages or self._refused(message.subject):
+                continue
+            if _number(message) < _number(entry):
+                yield self._take(message, decision)
+
+    def _help(self, order: Order, ids: Collection[str], subjects: Iterable[str]) -> Message:
         """What has to be decided before: what is about the same and says nothing, as when one joins a line; then what
         is about the same rows, and was heard by nobody, or says nothing. Raises NotRebuilt."""
         mine = [one for subject in subjects for one in self._left.get(subject, ())]
         rows = sorted({row for subject in subjects for row in self._row_of[subject]})
         others = [one for row in rows for one in sorted(self._on_row[row].values(), key=self._turn)]
-        for messages, silent in ((mine, True), (others, False), (others, True)):
+        for message in others:
+            # As when a holder cannot pay, and who waits gets the token.
+            decision = self._decision(message)
+            if decision is not None and self._fits(decision, order, ids):
+                return self._take(message, decision)
+        passes = [(mine, True), (others, False), (others, True)]
+        if any(map(self._refused, subjects)):
+            # Whoever was told that the line was full: those who wait come first.
+            passes = [(others, True), (others, False)]
+        for messages, silent in passes:
             for message in messages:
                 decision = self._decision(message)
                 if decision is None or silent is bool(decision.messages) or (silent and self._refused(message.subject)):
@@ -143,3 +173,9 @@ class _Rebuilding:
         left = self._left.get(message.subject, [])
         self._left[message.subject] = [one for one in left if one.id != message.id]
         return message
+
+
+def _number(message: Message) -> int:
+    """Of the record of who said it, among all that it said."""
+    said = sender(message.heights)
+    return said[1].seq if said else 0

@@ -66,7 +66,7 @@ class BookHeights:
                 continue
             if (doubt := self.doubt(by, name, at, seq)) is not None:
                 raise Doubted(doubt)
-            if name != self.service and ((before := known.get(name)) is None or before < at):
+            if name != self.service and ((before := known.get(name)) is None or self._is_news(before, at)):
                 known[name] = at
         return known
 
@@ -89,6 +89,10 @@ class BookHeights:
         """Whether it is a reason to decide nothing that `by` has heard of this record of `name`."""
         return self._of_own(at, seq, by) if name == self.service else self._of_peer(name, at, by)
 
+    def _is_news(self, before: Height, at: Height) -> bool:
+        """Another book, of which that one is a part now; or a later record."""
+        return (before.book != at.book and before.book in self.replaced) or (before.book == at.book and before < at)
+
     def _of_own(self, at: Height, seq: int, by: Service) -> Doubt | None:
         me, cure = self.service, f"`zoco rebuild {self.service}` writes it again from the other three"
         if self.book and at.book != self.book:
@@ -107,7 +111,7 @@ class BookHeights:
 
     def _of_peer(self, name: Service, at: Height, by: Service) -> Doubt | None:
         known = self.heard.get(name)
-        if known is None or known.book == at.book:
+        if known is None or known.book == at.book or known.book in self.replaced:
             return None
         return Doubt(
             name,

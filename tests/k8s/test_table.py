@@ -289,7 +289,9 @@ async def test_a_drill_deletes_pods_of_each_service_and_audits(shop: KubeShop, t
     assert found["load"]["accepted"] == found["load"]["arrived"] >= 900
     assert found["load"]["sold"] > 400
     assert (found["audit"]["lost"], found["audit"]["doubled"], found["audit"]["oversold"]) == (0, 0, 0)
-    shop.measured.append(f"zoco drill all --kube: longest pause {found['load']['longestPauseSeconds']:.1f} s")
+    # A client that was itself too slow claims none.
+    pause = found["load"]["longestPauseSeconds"]
+    shop.measured.append(f"zoco drill all --kube: longest pause {'not known' if pause is None else f'{pause:.1f} s'}")
     await shop.audited()
 
 
