@@ -52,6 +52,8 @@ def rest(heights: str) -> str:
     return heights[heights.find(" ") :] if " " in heights else ""
 
 
+# A message's is asked for several times.
+@lru_cache(maxsize=1024)
 def _entry(text: str) -> tuple[Service, Height] | None:
     if not (found := _ENTRY.fullmatch(text)):
         return None

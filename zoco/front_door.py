@@ -19,7 +19,7 @@ from ops.running import Running
 # Longer than it was asked to wait: the way there and back.
 PATIENCE_SECONDS: Final = 30
 # What a company's proxy knows of is not this machine's.
-_OPENER: Final = build_opener(ProxyHandler({}))
+OPENER: Final = build_opener(ProxyHandler({}))
 
 
 class NoAnswer(UserError):
@@ -76,7 +76,7 @@ def _no_front_door(url: str) -> NoAnswer:
 def _answer(url: str, body: bytes | None, headers: dict[str, str], wait_seconds: int) -> tuple[int, Any]:
     try:
         request = Request(url, body, headers)
-        with _OPENER.open(request, timeout=wait_seconds + PATIENCE_SECONDS) as answer:
+        with OPENER.open(request, timeout=wait_seconds + PATIENCE_SECONDS) as answer:
             return answer.status, json.load(answer)
     except HTTPError as answer:
         with answer, suppress(ValueError):

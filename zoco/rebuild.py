@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated, Any, Final
 from urllib.error import HTTPError, URLError
-from urllib.request import Request, urlopen
+from urllib.request import Request
 
 import typer
 
@@ -19,6 +19,7 @@ from ops.console import Speaker
 from ops.errors import UserError
 from ops.i18n import say
 from ops.running import DATA, Running
+from zoco.front_door import OPENER
 from zoco.options import DataOption, JsonOption, KubeOption, NamespaceOption
 
 # A line comes at least so often: the others are given a minute to hear what is on its way.
@@ -52,8 +53,8 @@ def rebuild(
                 out.say("{step} {more}", say(last["paso"]), more)
         if "error" in last:
             raise UserError("{why}", last["error"])
-        if last.get("hecho"):
-            _until_started(url if not kube else None, data, service, last["generacion"])
+        if last.get("hecho") and not kube:
+            _until_started(url, service, last["generacion"])
     if as_json:
         out.print_json(json.dumps(last, ensure_ascii=False))
         return
@@ -78,7 +79,7 @@ def _reached(service: str, data: Path, kube: bool, namespace: str) -> Iterator[t
 def _lines(url: str, token: str) -> Iterator[dict[str, Any]]:
     request = Request(url, b"", {"Authorization": f"Bearer {token}"})
     try:
-        with urlopen(request, timeout=LINE_SECONDS) as answer:
+        with OPENER.open(request, timeout=LINE_SECONDS) as answer:
             for line in answer:
                 yield json.loads(line)
     except HTTPError as error:
@@ -91,16 +92,15 @@ def _lines(url: str, token: str) -> Iterator[dict[str, Any]]:
         raise UserError("the service ended before it was done ({error}): ask again, it begins anew", error) from error
 
 
-def _until_started(url: str | None, data: Path, service: str, generation: int) -> None:
+def _until_started(url: str, service: str, generation: int) -> None:
     """Until it decides again, by its new book. Raises UserError."""
     deadline = time.monotonic() + START_SECONDS
-    while url is not None and time.monotonic() < deadline:
-        with contextlib.suppress(OSError, ValueError, LookupError), urlopen(f"{url}/readyz", timeout=5) as answer:
+    while time.monotonic() < deadline:
+        with contextlib.suppress(OSError, ValueError, LookupError), OPENER.open(f"{url}/readyz", timeout=5) as answer:
             state = json.load(answer)
             if state["role"] == "writer" and f"/{generation}/" in state["book"]["heights"].split(" ")[0]:
                 if state["doubt"]:
                     raise UserError("{why}", state["doubt"])
                 return
         time.sleep(POLL_SECONDS)
-    if url is not None:
-        raise UserError("{service} does not come back: the lines of `zoco up` say why", service)
+    raise UserError("{service} does not come back: the lines of `zoco up` say why", service)

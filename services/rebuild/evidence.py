@@ -39,11 +39,10 @@ LAST: Final = Order(1 << 31, 0)
 
 
 class Evidence:
-    """Of the book of `service` that others know as `book`. Give it their records, oldest first, and then its own."""
+    """Of the book of `service`. Give it the others' records, oldest first, and then its own."""
 
-    def __init__(self, service: Service, book: str) -> None:
+    def __init__(self, service: Service) -> None:
         self.service = service
-        self.book = book
         # What was said to it, by whom it is about, in the order of those who said it.
         self.inputs: defaultdict[str, list[Message]] = defaultdict(list)
         # What it said: the message's id, and when.

@@ -17,6 +17,7 @@ from broker.services import SERVICES, Service
 from services.rebuild.evidence import Evidence
 from services.rebuild.rebuilding import NotRebuilt, in_order
 from services.shared.heights import BookHeights
+from services.shared.peers import NO_ANSWER
 from services.shared.runtime import Runtime
 
 # The others must have heard what is on its way to them: their queues are empty, and their books stand still, so long.
@@ -35,7 +36,6 @@ class Rebuild:
         self._runtime = runtime
         self._store = runtime.store
         self._me: Service = runtime.name
-        self._unknown = 0
 
     async def run(self, *, check: bool) -> AsyncIterator[dict[str, Any]]:
         """A line of progress each; the last has `hecho` (whether the book was written) and a sentence. Raises
@@ -48,7 +48,7 @@ class Rebuild:
         yield {"paso": "waits until the others have heard what is on its way"}
         states = await self._until_quiet(states)
         known = self._known(states)
-        evidence = Evidence(self._me, known.book)
+        evidence = Evidence(self._me)
         for name, state in states.items():
             at = sender(state["book"]["heights"])
             if at is None:
@@ -97,13 +97,13 @@ class Rebuild:
         return found
 
     async def _state(self, name: Service) -> dict[str, Any]:
-        url = self._runtime.peers.urls[name]
+        peers = self._runtime.peers
         try:
-            timeout = aiohttp.ClientTimeout(total=ASK_SECONDS)
-            async with aiohttp.ClientSession(timeout=timeout) as http, http.get(f"{url}/readyz") as answer:
-                state: dict[str, Any] = msgspec.json.decode(await answer.read())
-        except (aiohttp.ClientError, TimeoutError, OSError, msgspec.MsgspecError) as error:
-            raise NotRebuilt(f"{name} does not answer at {url}, and its book is needed: start it") from error
+            state = await peers.state(name, ASK_SECONDS)
+        except NO_ANSWER as error:
+            raise NotRebuilt(
+                f"{name} does not answer at {peers.urls[name]}, and its book is needed: start it"
+            ) from error
         if "book" not in state:
             raise NotRebuilt(f"{name} is of a version that does not say which book it has: start it with this one")
         return state
@@ -149,7 +149,7 @@ class Rebuild:
                     raise NotRebuilt(f"{name} does not show its book ({answer.status}): one operator's token for all")
                 async for line in answer.content:
                     yield msgspec.json.decode(line)
-        except (aiohttp.ClientError, TimeoutError, OSError, ValueError) as error:
+        except NO_ANSWER as error:
             raise NotRebuilt(f"{name}'s book could not be read to its end ({error}): try again") from error
 
     async def _own(self) -> AsyncIterator[Mapping[str, Any]]:

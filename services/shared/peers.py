@@ -15,6 +15,8 @@ from services.shared.settings import Settings
 
 # So long the start waits for those who do not answer: they may be starting, too, or be gone.
 ASK_SECONDS: Final = 1.0
+# What is raised when it does not answer, or not in JSON.
+NO_ANSWER: Final = (aiohttp.ClientError, TimeoutError, OSError, ValueError)
 
 
 class Peers:
@@ -30,13 +32,18 @@ class Peers:
         said = await asyncio.gather(*(self._heights(name, heights) for name in self.urls))
         heights.heard = heights.hear(said, seq)
 
+    async def state(self, name: Service, seconds: float) -> dict[str, Any]:
+        """What it says of itself. Raises one of NO_ANSWER."""
+        timeout = aiohttp.ClientTimeout(total=seconds)
+        async with aiohttp.ClientSession(timeout=timeout) as http, http.get(f"{self.urls[name]}/readyz") as answer:
+            state: dict[str, Any] = pydantic_core.from_json(await answer.read())
+            return state
+
     async def _heights(self, name: Service, heights: BookHeights) -> str:
         try:
-            timeout = aiohttp.ClientTimeout(total=ASK_SECONDS)
-            async with aiohttp.ClientSession(timeout=timeout) as http, http.get(f"{self.urls[name]}/readyz") as answer:
-                state: dict[str, Any] = pydantic_core.from_json(await answer.read())
+            state = await self.state(name, ASK_SECONDS)
             heights.replaced.update(state["book"]["formerly"])
             said: str = state["book"]["heights"]
             return said
-        except (aiohttp.ClientError, TimeoutError, OSError, ValueError, KeyError, TypeError):
+        except (*NO_ANSWER, KeyError, TypeError):
             return ""

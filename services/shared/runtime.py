@@ -230,12 +230,7 @@ class Runtime(Generic[Row]):
                     bus.consume()
                     self.writing.set()
                     await processor.run()
-            except Doubted as doubted:
-                self._stop_deciding(doubted.doubt, asked=asked)
-            except ExceptionGroup as group:
-                doubts, others = group.split(Doubted)
-                if others is not None or doubts is None:
-                    raise
+            except* Doubted as doubts:
                 self._stop_deciding(cast(Doubted, _first_cause(doubts)).doubt, asked=asked)
             await bus.give_back()
             await asyncio.sleep(DOUBT_SECONDS)

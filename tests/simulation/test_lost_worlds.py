@@ -111,7 +111,7 @@ class LostWorld(World):
         heights = [writer.store.heights.heard for name in others if (writer := self.writer(name)) is not None]
         heights += [store.heights.heard for store in others.values()]
         height = max(heard[self.service] for heard in heights if self.service in heard)
-        evidence = Evidence(self.service, height.book)
+        evidence = Evidence(self.service)
         for name, store in others.items():
             for raw in all_of(store):
                 evidence.peer(name, store.heights.book, store.heights.generation, _json(raw))

@@ -44,7 +44,7 @@ async def rebuilt(folder: Path, service: str, seed: Sequence[Message]) -> None:
     books = {name: records(folder, name) for name in SERVICES if name != service}
     known = [store.heights.heard[service] for store, _ in books.values() if service in store.heights.heard]
     height = max(known)
-    evidence = Evidence(service, height.book)
+    evidence = Evidence(service)
     for name, (store, lines) in books.items():
         for line in lines:
             evidence.peer(name, store.heights.book, store.heights.generation, line)
