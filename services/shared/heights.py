@@ -74,7 +74,9 @@ class BookHeights:
         """Take in what the journal says was heard: whose record a message came from, and what was known of all."""
         for text in (origin, heard_then):
             for _, name, at in _entries([text] if text else ()):
-                if (before := self.heard.get(name)) is None or before < at:
+                before = self.heard.get(name)
+                # Another book stands there only since it took that one's place.
+                if before is None or before.book != at.book or before < at:
                     self.heard[name] = at
 
     def stale(self, heights: str) -> bool:
@@ -83,7 +85,8 @@ class BookHeights:
             return False
         name, at = said
         known = self.heard.get(name)
-        return at.book in self.replaced or (known is not None and at[:2] < known[:2])
+        older = known is not None and known.book == at.book and at.generation < known.generation
+        return at.book in self.replaced or older
 
     def doubt(self, by: Service, name: Service, at: Height, seq: int) -> Doubt | None:
         """Whether it is a reason to decide nothing that `by` has heard of this record of `name`."""

@@ -492,3 +492,18 @@ async def test_what_a_book_said_before_it_was_rebuilt_is_not_decided_anew(stores
         store.heights.replaced.add("0badb00c")
         (dropped,) = await store.process_batch([solicitada(3).received("", "compras/0badb00c/1/9")])
         assert (dropped.messages, store.seq) == ((), 2)
+
+
+@pytest.mark.parametrize("books", [("0000000a", "ffffffff"), ("ffffffff", "0000000a")])
+async def test_a_book_that_took_anothers_place_is_the_known_one_after_a_restart_too(
+    stores: Stores, books: tuple[str, str]
+) -> None:
+    before, now = books
+    async with stores.open(TOKENS) as store:
+        await store.process_batch([publicado(), solicitada().received("", f"compras/{before}/1/7")])
+        store.heights.replaced.add(before)
+        await store.process_batch([solicitada(2).received("", f"compras/{now}/2/3")])
+        assert store.heights.known() == f"compras/{now}/2/3"
+    async with stores.open(TOKENS) as store:
+        assert store.heights.known() == f"compras/{now}/2/3"
+        await store.process_batch([solicitada(3).received("", f"compras/{now}/2/4")])
