@@ -84,20 +84,21 @@ class Writer(Follower[Row]):
         except (OSError, StoreBroken) as error:
             self.disk.unlock()
             return not isinstance(error, FileExistsError) and self._waits(error)
+        syncing = False
         try:
             # Whoever wrote before sees the new file before it publishes: what it has said is all there to be read.
             self._names = []
             self.follow(to_the_end=True)
+            self._expect_place()
+            syncing = True
             await self._write_again()
             await self._keep_torn_end()
             await self.begin(name)
-        except StoreBroken:
-            # Whoever wrote before stays fenced: a sync that failed here is not told to it, and what it wrote is lost.
-            self.disk.unlock()
-            raise
-        except (OSError, Damaged) as error:
-            # A journal that is refused, or finds no room, stays as it was.
-            _give_up(self.disk, name)
+        except (OSError, Damaged, StoreBroken) as error:
+            # A journal that is refused, or finds no room, stays as it was. But whoever wrote before stays fenced where
+            # a sync failed here: that is not told to it, and what it wrote is lost.
+            if not (syncing and isinstance(error, StoreBroken)):
+                _give_up(self.disk, name)
             self.disk.unlock()
             return self._waits(error)
         self.full = False
@@ -110,6 +111,12 @@ class Writer(Follower[Row]):
             raise error
         self.full = True
         return False
+
+    def _expect_place(self) -> None:
+        if len(self._segments) >= MAX_SEGMENTS:
+            raise StoreBroken(
+                f"no more than {MAX_SEGMENTS:,} segments can be told apart: set ZOCO_SNAPSHOT_BYTES higher"
+            )
 
     async def _write_again(self) -> None:
         if self._segments:
@@ -170,10 +177,7 @@ class Writer(Follower[Row]):
     async def begin(self, name: str, file: str | None = None) -> None:
         """Write the header of a segment that was just created (as `file`, where it gets its name later), and go on in
         it. Without room raises OSError."""
-        if len(self._segments) >= MAX_SEGMENTS:
-            raise StoreBroken(
-                f"no more than {MAX_SEGMENTS:,} segments can be told apart: set ZOCO_SNAPSHOT_BYTES higher"
-            )
+        self._expect_place()
         file = file or name
         previous = self._segments[-1].name if self._segments else None
         time = self._date()
