@@ -31,7 +31,7 @@ FILE_LINES, CLASS_LINES, ROUTE_LINES, PAGE_LINES = 300, 200, 3000, 120
 LONG_FILES = {
     "broker/amqp/bus.py": 551,
     "broker/amqp/frames.py": 384,
-    "broker/messages.py": 327,
+    "broker/messages.py": 328,
     "loadgen/audit/books.py": 387,
     "loadgen/audit/clients.py": 325,
     "loadgen/audit/model.py": 408,
@@ -39,7 +39,7 @@ LONG_FILES = {
     "loadgen/audit/showing.py": 307,
     "loadgen/bench/sides.py": 304,
     "ops/supervisor.py": 383,
-    "services/shared/runtime.py": 315,
+    "services/shared/runtime.py": 320,
 }
 LONG_CLASSES = {
     "Bus": 437,

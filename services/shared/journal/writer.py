@@ -30,9 +30,9 @@ Row = TypeVar("Row", bound=msgspec.Struct)
 SNAPSHOT_BYTES: Final = 32 * 1024 * 1024
 # How long to wait for room on a full disk before the next try.
 FULL_SECONDS: Final = 0.5
-# No room on the disk, in the quota, or under the limit that was set for one file (`prlimit --fsize`).
 # A file that is written anew has such a name until it is whole.
 UNFINISHED: Final = re.compile(r"\..+\.(?:\d+|new)")
+# No room on the disk, in the quota, or under the limit that was set for one file (`prlimit --fsize`).
 NO_ROOM: Final = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
