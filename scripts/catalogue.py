@@ -24,6 +24,7 @@ PO: Final = ROOT / "ops/locale/es/LC_MESSAGES/zoco.po"
 
 ERRORS: Final = (
     *("UserError", "LocalError", "NodeError", "KubeError", "NoAnswer", "Unusable", "NotQuiet", "WorkerDied"),
+    "BackupFailed",
     *("Unreadable", "NotAShop", "Impossible", "FaultFailed", "NotBuilt"),
 )
 # Whoever calls one of these says what stands in these places.

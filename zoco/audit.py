@@ -29,12 +29,16 @@ SeedsOption = Annotated[
     Path | None,
     typer.Option("--seed", readable=False, help="The folder of the seed's files: what it gave is checked, too."),
 ]
+BackupArgument = Annotated[
+    Path | None, typer.Argument(readable=False, help="A file of `zoco backup`, instead of a shop.", show_default=False)
+]
 out = Speaker()
 
 ExplainOption = Annotated[bool, typer.Option("--explain", help="What was looked at, and each breach in full.")]
 
 
-def audit(
+def audit(  # noqa: PLR0913, PLR0917 - each is an option of the command
+    backup: BackupArgument = None,
     data: BooksOption = DATA,
     client: ClientOption = None,
     seeds: SeedsOption = None,
@@ -43,13 +47,15 @@ def audit(
     explain: ExplainOption = False,
     as_json: JsonOption = False,
 ) -> None:
-    """Check the thirteen promises of the design by the books.
+    """Check the thirteen promises of the design by the books: of a shop, or in a backup.
 
     Exit code 1 when one is broken, 2 when what was named is no shop's, 3 when the books cannot be read.
     """
-    from loadgen.drill.reconcile import reconcile, reconcile_cluster
+    from loadgen.drill.reconcile import reconcile, reconcile_backup, reconcile_cluster
 
-    if kube:
+    if backup is not None:
+        verdict = asyncio.run(reconcile_backup(backup, client or [], seeds))
+    elif kube:
         verdict = reconcile_cluster(Cluster(namespace), client or [], seeds)
     else:
         verdict = asyncio.run(reconcile(data, client or [], seeds))
@@ -81,6 +87,8 @@ def _print_verdict(verdict: Verdict, *, explain: bool) -> None:
     else:
         print_breaches(verdict)
     out.say("accepted {accepted}, sold {sold}, refused {refused}", verdict.accepted, verdict.sold, verdict.refused)
+    if verdict.under_way:
+        out.say("under way {count}", verdict.under_way)
     out.say("lost {lost}, doubled {doubled}, oversold {oversold}", verdict.lost, verdict.doubled, verdict.oversold)
 
 

@@ -19,6 +19,7 @@ from ops.i18n import Text, say
 from ops.running import DATA, FIRST_PORT, Running, kill_process
 from ops.running import reset as delete_all
 from zoco.audit import audit
+from zoco.backup import backup
 from zoco.bench import bench
 from zoco.drill import drill
 from zoco.front_door import NoAnswer, bought, estado, front_door_of
@@ -26,6 +27,7 @@ from zoco.letters import letters_app
 from zoco.load import load
 from zoco.options import DataOption, JsonOption, KubeOption, NamespaceOption, UrlOption
 from zoco.rebuild import rebuild
+from zoco.restore import restore
 from zoco.saying import EX_UNREADABLE, EX_USAGE, fail, out
 from zoco.translated import in_the_readers_language
 
@@ -229,5 +231,5 @@ def doctor(
         raise typer.Exit(1)
 
 
-for command in (load, drill, audit, rebuild, bench):
+for command in (load, drill, audit, backup, restore, rebuild, bench):
     app.command()(command)

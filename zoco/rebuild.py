@@ -19,8 +19,10 @@ from ops.console import Speaker
 from ops.errors import UserError
 from ops.i18n import say
 from ops.running import DATA, Running
+from zoco.backup import Reach
 from zoco.front_door import OPENER
 from zoco.options import DataOption, JsonOption, KubeOption, NamespaceOption
+from zoco.restore import adopt as adopted
 
 # A line comes at least so often: the others are given a minute to hear what is on its way.
 LINE_SECONDS: Final = 120
@@ -30,9 +32,15 @@ POLL_SECONDS: Final = 0.3
 out = Speaker()
 
 
-def rebuild(
-    service: Annotated[str, typer.Argument(help=say("Whose book: one of {services}.", ", ".join(SERVICES)))],
+def rebuild(  # noqa: PLR0913, PLR0917 - each is an option of the command
+    service: Annotated[
+        str | None, typer.Argument(help=say("Whose book: one of {services}.", ", ".join(SERVICES)), show_default=False)
+    ] = None,
     check: Annotated[bool, typer.Option("--check", help="Only say what would be done.")] = False,
+    adopt: Annotated[
+        bool, typer.Option("--adopt", help="Instead, go on with all four from where they agree; throw away the rest.")
+    ] = False,
+    yes: Annotated[bool, typer.Option("--yes", help="With --adopt: do not ask.")] = False,
     data: DataOption = DATA,
     kube: KubeOption = False,
     namespace: NamespaceOption = NAMESPACE,
@@ -41,8 +49,20 @@ def rebuild(
     """Write a lost book again from the other three, when its service says that it is in doubt.
 
     Safe to stop and to start again at any time. For compras: what was accepted while the broker was away, and was in
-    no other book, cannot come back.
+    no other book, cannot come back. With --adopt an older state is made the true one: for whoever wants that, and for
+    books that do not fit together.
     """
+    if adopt:
+        if service or check:
+            raise UserError("--adopt is about all four books: name none, and without --check it lists before it asks")
+        file, lost = adopted(Reach(data, namespace if kube else None, settings=False), yes=yes, quiet=as_json)
+        if as_json:
+            out.json({"file": str(file), "thrownAway": lost})
+        else:
+            out.say("all four books go on from where they agreed: {file}", file)
+        return
+    if service is None:
+        raise UserError("name the service whose book is lost: `zoco doctor` does; one of {known}", ", ".join(SERVICES))
     if service not in SERVICES:
         raise UserError("there is no {name}: it is one of {known}", service, ", ".join(SERVICES))
     with _reached(service, data, kube, namespace) as (url, token):

@@ -46,6 +46,8 @@ class Books:
     seeds: Mapping[str, list[dict[str, Any]]] | None = None
     # How many may wait for one token.
     line: int = model.LINE
+    # They were read while the shop went on, and cut back to where they agree: what is under way then is not lost.
+    cut: bool = False
 
 
 def audit(books: Books) -> Verdict:
@@ -87,7 +89,7 @@ def _second_half(books: Books, sender: Connection) -> None:
 
 def _selling(books: Books) -> Verdict:
     """Who got what and who paid: tokens, usuarios, transacciones, their seeds and queues."""
-    verdict = Verdict()
+    verdict = Verdict(cut=books.cut)
     with _reading(books) as journals:
         selling = Selling(journals, verdict, books.line)
         selling.run()
@@ -104,7 +106,7 @@ def _selling(books: Books) -> Verdict:
 
 def _showing(books: Books) -> Verdict:
     """What a buyer was shown: compras' book, and what clients were told."""
-    verdict = Verdict()
+    verdict = Verdict(cut=books.cut)
     with _reading(books) as journals:
         showing = Showing(journals, verdict)
         showing.run()

@@ -321,6 +321,8 @@ class Selling(Findings):
 
     def _unheard(self) -> None:
         """All journals are read to their ends: what was said is heard."""
+        if any(self._pending.values()) and self.verdict.goes_on():
+            return
         for service, pending in self._pending.items():
             for what in pending:
                 why = "this was said, and who should hear it never acted on it"
@@ -328,6 +330,10 @@ class Selling(Findings):
 
     def _money(self) -> None:
         """Promise 1, user by user, by adding up."""
+        for word, _ in self._pending["tokens"].values() if self.verdict.cut else ():
+            # Paid, and tokens has not heard of it yet.
+            if word is not None and word["type"] == "saldo.reservado":
+                self._spent[str(word["usuarioId"])] += word["precio"]
         for key in {**self.users, **self._spent}:
             has, spent, given = self.users.get(key, {}).get("saldo", 0), self._spent[key], self._given[key]
             if not isinstance(has, int) or has + spent != given:

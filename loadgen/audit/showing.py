@@ -272,6 +272,9 @@ class Showing(Findings):
             return
         verdict, estado = self.verdict, row.get("estado")
         verdict.accepted += 1
+        if estado not in ENDS and verdict.goes_on():
+            verdict.under_way += 1
+            return
         if estado not in ENDS:
             verdict.lost += 1
             self.breach(4, about, "it was accepted, and has no end", "compras", None, "estado", estado)
@@ -289,6 +292,8 @@ class Showing(Findings):
 
     def _unheard(self) -> None:
         """All is read to its end: what was said is heard, but for lost news of a purchase that is over."""
+        if self._pending and self.verdict.goes_on():
+            return
         for what in self._pending:
             about, _, kind = what.rpartition(":")
             if kind in LAST or hash(about) not in self._over:

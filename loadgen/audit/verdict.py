@@ -144,6 +144,9 @@ class Verdict:
     lost: int = 0
     doubled: int = 0
     oversold: int = 0
+    # The books are as of a moment in which the shop went on; so many purchases had no end yet.
+    cut: bool = False
+    under_way: int = 0
     work: Work = field(default_factory=Work)
     _listed: Counter[tuple[Any, ...]] = field(default_factory=Counter)
 
@@ -171,6 +174,12 @@ class Verdict:
         if reason not in self.partly.setdefault(promise, []):
             self.partly[promise].append(Text(reason))
 
+    def goes_on(self) -> bool:
+        """Whether what was said and not heard, or accepted and not ended, may be under way. Then that is not judged."""
+        if self.cut:
+            self.in_part(4, "the books are of a shop that went on: what was under way then is not judged")
+        return self.cut
+
     def take_in(self, other: Verdict) -> None:
         """What another part of the audit found."""
         self.breaches += filter(self._lists, other.breaches)
@@ -185,6 +194,7 @@ class Verdict:
         self.lost += other.lost
         self.doubled += other.doubled
         self.oversold += other.oversold
+        self.under_way += other.under_way
         self.work.take_in(other.work)
 
     def as_json(self) -> dict[str, Any]:
@@ -196,6 +206,7 @@ class Verdict:
             "lost": self.lost,
             "doubled": self.doubled,
             "oversold": self.oversold,
+            "underWay": self.under_way,
             "promises": {
                 str(number): {
                     "text": promise,

@@ -14,6 +14,7 @@ from yarl import URL
 
 from loadgen.audit import books
 from loadgen.audit.audit import Books, audit
+from loadgen.audit.backup import from_backup
 from loadgen.audit.clients import client_journal
 from loadgen.audit.text import NotAShop, Unreadable
 from loadgen.audit.verdict import Verdict
@@ -32,6 +33,11 @@ async def reconcile(data: Path, clients: Sequence[Path] = (), seeds: Path | None
         live, dead_letters = await answers(Running.read(data).urls)
     read = {name: books.from_folder(data, name) for name in books.SERVICES}
     return await _audited(read, clients, seeds, live, dead_letters)
+
+
+async def reconcile_backup(file: Path, clients: Sequence[Path] = (), seeds: Path | None = None) -> Verdict:
+    """Audit the books in a backup, as of a moment in which their shop went on. Raises Unreadable."""
+    return await _audited(from_backup(file), clients, seeds, None, None, cut=True)
 
 
 async def reconcile_running(
@@ -55,6 +61,8 @@ async def _audited(
     seeds: Path | None,
     live: dict[str, list[Any]] | None,
     dead_letters: dict[str, int] | None,
+    *,
+    cut: bool = False,
 ) -> Verdict:
     everything = Books(
         compras=read["compras"],
@@ -65,6 +73,7 @@ async def _audited(
         dead_letters=dead_letters,
         live=live,
         seeds=seeded(seeds) if seeds else None,
+        cut=cut,
     )
     return await asyncio.to_thread(audit, everything)
 

@@ -1,4 +1,4 @@
-"""How an operator asks a service to write its lost book again: `zoco rebuild` does."""
+"""How an operator asks a service to write its lost book again, or gives it one: `zoco rebuild`, `zoco restore`."""
 
 from __future__ import annotations
 
@@ -8,18 +8,21 @@ from typing import Any, Final
 
 import structlog
 from fastapi import APIRouter, Request
-from fastapi.responses import StreamingResponse
+from fastapi.responses import JSONResponse, StreamingResponse
 from msgspec.json import encode
 
 from services.rebuild.rebuilding import NotRebuilt
+from services.rebuild.restore import put_back
 from services.rebuild.run import Rebuild
 from services.shared.http.bodies import runtime_of
-from services.shared.http.openapi import OPERATORS, problems
+from services.shared.http.openapi import OPERATORS, Vista, problems
 from services.shared.http.problems import Operator, Problem, unavailable
 from services.shared.runtime import Runtime
 
 log = structlog.get_logger()
 routes = APIRouter(tags=["every service"])
+# A whole book: the edge lets it in, whatever its size.
+BOOK: Final = "/libro"
 # One at a time in a process: two would write the same file.
 _busy: Final = asyncio.Lock()
 
@@ -37,14 +40,45 @@ _busy: Final = asyncio.Lock()
 async def rebuild(request: Request, _: Operator, comprobar: bool = False) -> StreamingResponse:
     """JSON lines: what it does, and at last `hecho` and a sentence. `comprobar`: say what would be done, and change
     nothing. A process that wrote its book again ends, and is started anew."""
-    runtime: Runtime[Any] = runtime_of(request)
+    runtime = _writer_of(request)
     if runtime.bus is None:
         raise unavailable("this process only reads: start it with ZOCO_RABBITMQ_URL", 60)
+    return StreamingResponse(_lines(Rebuild(runtime), comprobar), media_type="application/x-ndjson")
+
+
+class Puesto(Vista):
+    """The book that was put in this one's place, with so many records; this one had so many."""
+
+    libro: str
+    generacion: int
+    registros: int
+    antes: int
+
+
+@routes.put(
+    BOOK,
+    summary="Put a book from a backup in the place of this service's (operator)",
+    responses={200: {"model": Puesto}, **OPERATORS, **problems(409, 422, 503, 507)},
+    openapi_extra={"requestBody": {"content": {"application/x-ndjson": {"schema": {"type": "string"}}}}},
+)
+async def put(request: Request, _: Operator) -> JSONResponse:
+    """JSON lines: `heights`, the book's own first, as it goes on and with what it has heard of the others, and
+    `formerly`; then its records, from the first on, as /diario shows them. The process ends then, and starts anew."""
+    runtime = _writer_of(request)
+    async with _busy:
+        found = await put_back(runtime, request.stream())
+    log.warning("a backup took the place of this book", **found)
+    return JSONResponse(found)
+
+
+def _writer_of(request: Request) -> Runtime[Any]:
+    """Raises Problem."""
+    runtime: Runtime[Any] = runtime_of(request)
     if not runtime.store.leads:
         raise unavailable(f"another process writes: ask it at {runtime.store.leader_url()}")
     if _busy.locked():
         raise Problem(409, "this book is being written again just now: wait for that")
-    return StreamingResponse(_lines(Rebuild(runtime), comprobar), media_type="application/x-ndjson")
+    return runtime
 
 
 async def _lines(rebuild: Rebuild, check: bool) -> AsyncIterator[bytes]:

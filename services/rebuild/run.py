@@ -16,9 +16,11 @@ from broker.messages import Message
 from broker.services import SERVICES, Service
 from services.rebuild.evidence import Evidence
 from services.rebuild.rebuilding import NotRebuilt, in_order
+from services.rebuild.restore import lines_of
 from services.shared.heights import BookHeights
 from services.shared.peers import NO_ANSWER
 from services.shared.runtime import Runtime
+from services.shared.store import Damaged
 
 # The others must have heard what is on its way to them: their queues are empty, and their books stand still, so long.
 QUIET_SECONDS: Final = 2.0
@@ -147,13 +149,11 @@ class Rebuild:
             async with aiohttp.ClientSession(timeout=timeout) as http, http.get(url, headers=headers) as answer:
                 if answer.status != 200:
                     raise NotRebuilt(f"{name} does not show its book ({answer.status}): one operator's token for all")
-                rest = b""
-                # Not by lines: aiohttp's end at half a megabyte, and a sale refuses all who wait in one record.
-                async for piece in answer.content.iter_any():
-                    *lines, rest = (rest + piece).split(b"\n")
+                # Not by its own lines: they end at half a megabyte, and a sale refuses all who wait in one record.
+                async for lines in lines_of(answer.content.iter_any()):
                     for line in lines:
                         yield msgspec.json.decode(line)
-        except NO_ANSWER as error:
+        except (*NO_ANSWER, Damaged) as error:
             raise NotRebuilt(f"{name}'s book could not be read to its end ({error}): try again") from error
 
     async def _own(self) -> AsyncIterator[Mapping[str, Any]]:

@@ -62,7 +62,7 @@ class BookHeights:
         """
         known = dict(self.heard)
         for by, name, at in _entries(all_heights):
-            if at.book in self.replaced:
+            if at.book in self.replaced or at.book in self.formerly:
                 continue
             if (doubt := self.doubt(by, name, at, seq)) is not None:
                 raise Doubted(doubt)

@@ -154,6 +154,14 @@ def _json(raw: bytes) -> Any:
     return json.loads(raw)
 
 
+def only_top_ups_wait(world: World) -> bool:
+    """For a user whom nobody has registered any more."""
+    writer = world.writer("compras")
+    return writer is not None and {getattr(row, "tipo", "") for row in writer.store.rows.values()} == {
+        "saldo.recargado"
+    }
+
+
 def simulate(seed: int) -> LostWorld:
     """Raises Broken."""
     world = LostWorld(seed)
@@ -161,14 +169,9 @@ def simulate(seed: int) -> LostWorld:
         try:
             world.run()
         except Broken:
-            left = world.writer("compras").store.rows.values() if world.writer("compras") else ()  # type: ignore[union-attr]
-            if (
-                world.service != "compras"
-                or not left
-                or {getattr(row, "tipo", "") for row in left} != {"saldo.recargado"}
-            ):
+            if world.service != "compras" or not only_top_ups_wait(world):
                 raise
-            # Top-ups wait for a user whose registration only compras' lost disk knew.
+            # Whose registration only compras' lost disk knew.
             world.waits = True
             return world
         if world.service == "compras":

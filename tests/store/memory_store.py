@@ -13,12 +13,12 @@ from typing import Any, TypeVar
 import msgspec
 import pydantic_core
 
-from broker.messages import BIT, Message, encode_word
+from broker.messages import BIT, Message, encode_word, from_word
 from services.shared.decision import Domain
 from services.shared.heights import BookHeights
 from services.shared.journal.row_codec import RowCodec
-from services.shared.journal.segments import with_checksum
-from services.shared.store import Answer, Change, Fenced
+from services.shared.journal.segments import has_checksum, with_checksum
+from services.shared.store import Answer, Change, Damaged, Fenced
 
 Row = TypeVar("Row", bound=msgspec.Struct)
 
@@ -107,6 +107,24 @@ class MemoryStore:
         self.heights = heights
         async for batch in batches:
             await self.process_batch(batch)
+
+    async def put_back(self, heights: BookHeights, records: AsyncIterator[Sequence[bytes]]) -> None:
+        kept = Kept(heights=[heights])
+        async for raw in (raw async for some in records for raw in some):
+            if not has_checksum(raw):
+                raise Damaged("this is not a record as it was written")
+            read = pydantic_core.from_json(raw)
+            subject, kind = read["id"].rsplit(":", 1)
+            if read["change"] is not None:
+                kept.rows[read["row"]] = self._codec.changed(kept.rows.get(read["row"]), read["change"])
+            kept.seen[subject] = kept.seen.get(subject, 0) | BIT[kind]
+            words = [from_word(word) for word in read["words"]]
+            kept.last |= {subject: None, **{word.subject: word for word in words}}
+            kept.lines += [one for one in words if self.domain.listing and isinstance(one, self.domain.listing.message)]
+            kept.records.append(raw)
+        self._kept.__dict__.update(kept.__dict__)
+        self._kept.go.set()
+        self.heights = heights
 
     def leader_url(self) -> str | None:
         return self._url or None

@@ -31,13 +31,14 @@ from store_builders import (
     writer,
 )
 
+from broker.heights import Height
 from broker.messages import AltaAplicada, CompraRechazada, SaldoReservado, TokenReservado, TransaccionRegistrada
 from services.compras.domain import DOMAIN as COMPRAS
 from services.compras.domain import Alta, Compra
 from services.shared.decision import Domain
-from services.shared.heights import Doubted
+from services.shared.heights import BookHeights, Doubted
 from services.shared.journal.store import JsonStore
-from services.shared.store import Change, Fenced, Store
+from services.shared.store import Change, Damaged, Fenced, Store
 from services.tokens.domain import DOMAIN as TOKENS
 from services.transacciones.domain import DOMAIN as TRANSACCIONES
 from services.usuarios.domain import DOMAIN as USUARIOS
@@ -507,3 +508,43 @@ async def test_a_book_that_took_anothers_place_is_the_known_one_after_a_restart_
     async with stores.open(TOKENS) as store:
         assert store.heights.known() == f"compras/{now}/2/3"
         await store.process_batch([solicitada(3).received("", f"compras/{now}/2/4")])
+
+
+async def given(*records: bytes) -> AsyncIterator[list[bytes]]:
+    for raw in records:
+        yield [raw]
+
+
+async def test_a_book_that_is_put_back_is_as_it_was_and_goes_on_as_a_later_generation(stores: Stores) -> None:
+    async with stores.open(TOKENS) as tokens:
+        await tokens.process_batch([publicado()])
+        await tokens.process_batch([publicado(102)])
+        held = await tokens.process_batch([solicitada(1)])
+        backup, row, list_then = await tokens.records(0, 1 << 20), await tokens.row("101"), await tokens.public_list()
+        await tokens.process_batch([solicitada(2), pagado(solicitada(1)), solicitada(3)])
+        later = BookHeights("tokens", tokens.heights.book, 2)
+        later.heard = {"compras": Height("aaaaaaaa", 2, 5)}
+        await tokens.put_back(later, given(*backup))
+    async with stores.open(TOKENS) as tokens:
+        assert tokens.seq == 3 and await tokens.records(0, 1 << 20) == backup
+        assert (await tokens.row("101"), await tokens.public_list()) == (row, list_then)
+        assert tokens.heights.said(3) == f"tokens/{later.book}/2/3 compras/aaaaaaaa/2/5"
+        (again,) = await tokens.process_batch([solicitada(1)])
+        assert again.repeated and [word.id for word in again.messages] == [word.id for word in held[0].messages]
+        # What compras said before its own book was put back is not believed.
+        (old,) = await tokens.process_batch([solicitada(2).received("", "compras/aaaaaaaa/1/9")])
+        (new,) = await tokens.process_batch([solicitada(3, token=102).received("", "compras/aaaaaaaa/2/6")])
+        assert not old.messages and [type(word) for word in new.messages] == [TokenReservado]
+    async with stores.open(TOKENS) as tokens:
+        assert tokens.seq == 4
+
+
+async def test_a_book_that_is_not_whole_is_not_put_back(stores: Stores) -> None:
+    async with stores.open(TOKENS) as tokens:
+        await tokens.process_batch([publicado(), publicado(102)])
+        first, second = await tokens.records(0, 1 << 20)
+        later = BookHeights("tokens", tokens.heights.book, 2)
+        with pytest.raises(Damaged):
+            await tokens.put_back(later, given(first, second.replace(b"102", b"103", 1)))
+    async with stores.open(TOKENS) as tokens:
+        assert (tokens.seq, tokens.heights.generation) == (2, 1)

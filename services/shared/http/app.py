@@ -11,6 +11,7 @@ from msgspec import Struct
 from starlette.staticfiles import StaticFiles
 
 from broker.amqp.bus import Bus
+from services.rebuild.routes import BOOK
 from services.rebuild.routes import routes as rebuild_routes
 from services.shared.http.edge import EdgeApp
 from services.shared.http.ops_routes import COMMON, routes
@@ -49,6 +50,7 @@ def create_app(service: Service[Row], open_store: OpenStore = open_json_store, b
 
     app = EdgeApp(
         service.straight,
+        [("PUT", BOOK)],
         title=f"Zoco: {service.domain.name}",
         version=VERSION,
         description="Of Zoco, a shop of one-of-a-kind tokens: the business speaks Spanish, errors are RFC 9457.",

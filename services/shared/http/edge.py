@@ -8,7 +8,7 @@ layer's alone, and therefore the same for both.
 from __future__ import annotations
 
 import time
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Collection, Mapping
 from typing import Any, Final, TypeAlias
 
 from fastapi import FastAPI, Request, Response
@@ -39,9 +39,12 @@ class EdgeApp(FastAPI):
     when there is a query to read.
     """
 
-    def __init__(self, straight: Mapping[tuple[str, str], Endpoint], **options: Any) -> None:
+    def __init__(
+        self, straight: Mapping[tuple[str, str], Endpoint], streamed: Collection[tuple[str, str]] = (), **options: Any
+    ) -> None:
+        """`streamed`: the methods and paths of which bodies are read as they come, whatever their size."""
         super().__init__(**options)
-        self._straight = straight
+        self._straight, self._streamed = straight, streamed
 
     def openapi(self) -> dict[str, Any]:
         return completed(super().openapi())
@@ -55,7 +58,8 @@ class EdgeApp(FastAPI):
             return
         scope["app"] = self
         send = gzipped(scope, send)
-        exchange = _Exchange(scope["method"], receive, send, self.state)
+        most = None if (scope["method"], scope["path"]) in self._streamed else BODY_BYTES
+        exchange = _Exchange(scope["method"], receive, send, self.state, most)
         endpoint = None if scope["query_string"] else self._straight.get((scope["method"], scope["path"]))
         try:
             if endpoint is None:
@@ -78,11 +82,11 @@ class EdgeApp(FastAPI):
 class _Exchange:
     """A request and its answer, as they pass the edge."""
 
-    __slots__ = ("_method", "_read", "_receive", "_send", "_started", "_state", "answering")
+    __slots__ = ("_method", "_most", "_read", "_receive", "_send", "_started", "_state", "answering")
 
-    def __init__(self, method: str, receive: Receive, send: Send, state: State) -> None:
+    def __init__(self, method: str, receive: Receive, send: Send, state: State, most: int | None) -> None:
         self._method, self._receive, self._send, self._state = method, receive, send, state
-        self._read = 0
+        self._read, self._most = 0, most
         self._started = time.perf_counter()
         self.answering = False
 
@@ -90,8 +94,8 @@ class _Exchange:
         """Raises Problem (413) before all of a body is read that is too large."""
         message = await self._receive()
         self._read += len(message.get("body", b""))
-        if self._read > BODY_BYTES:
-            raise Problem(413, f"the body is over {BODY_BYTES} bytes: a request here is a few dozen")
+        if self._most is not None and self._read > self._most:
+            raise Problem(413, f"the body is over {self._most} bytes: a request here is a few dozen")
         return message
 
     async def send(self, message: Message) -> None:

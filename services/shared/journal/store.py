@@ -23,7 +23,7 @@ from services.shared.decision import Domain
 from services.shared.heights import BookHeights, Doubted
 from services.shared.journal import segments as journal
 from services.shared.journal.disk import LocalDisk
-from services.shared.journal.generation import write_again
+from services.shared.journal.generation import put_back, write_again
 from services.shared.journal.json_file import View, keep_shown, view_of
 from services.shared.journal.position import dedup_key, last_word_of
 from services.shared.journal.recovery import CHANGE, WORDS
@@ -137,6 +137,9 @@ class JsonStore(Writer[Row]):
         book = JsonStore(self.disk, self.domain, self.now, snapshot_bytes=NEVER)
         book.rewriting = heights.generation
         await write_again(book, heights, batches)
+
+    async def put_back(self, heights: BookHeights, records: AsyncIterator[Sequence[bytes]]) -> None:
+        await put_back(self.disk, self.domain.name, heights, self.now, records)
 
     async def process_batch(self, batch: Sequence[Message]) -> list[Answer]:
         """See BatchStore."""

@@ -1,0 +1,226 @@
+"""Backups of a shop that sells all the while: each is one consistent state, and the shop goes on from it."""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+import json
+import os
+import shutil
+import signal
+import subprocess
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from random import Random
+from typing import Any
+
+import pytest
+from fault_builders import story
+from patience import PATIENCE_SECONDS, eventually
+from shop_builders import ZOCO, Shop, start
+from test_lost_books import HELD_SECONDS, back, in_doubt, is_sure, state
+
+from broker.services import SERVICES
+from loadgen.audit.verdict import Verdict
+from loadgen.drill.reconcile import reconcile
+from loadgen.load.client import Client
+from ops.rabbitmq import Node
+
+
+@pytest.fixture(scope="module")
+def shop(node: Node, tmp_path_factory: pytest.TempPathFactory, broker_url: str) -> Iterator[Shop]:
+    shop = start(tmp_path_factory.mktemp("backups"), ZOCO_RABBITMQ_URL=broker_url, ZOCO_NUDGE_SECONDS="1")
+    yield shop
+    shop.stop()
+
+
+def zoco(shop: Shop, *words: str) -> tuple[int, str]:
+    done = subprocess.run(
+        [str(ZOCO), *words, "--data", str(shop.data)],
+        capture_output=True,
+        text=True,
+        timeout=PATIENCE_SECONDS,
+        check=False,
+        stdin=subprocess.DEVNULL,
+    )
+    return done.returncode, done.stdout + done.stderr
+
+
+@asynccontextmanager
+async def crowd(client: Client, first: int, buyers: int = 4) -> AsyncIterator[None]:
+    """Several buy all the while, and are patient."""
+    tokens = range(first, first + 400)
+    await client.prepare(users=range(first, first + buyers), tokens=tokens, saldo=10_000, precio=1)
+
+    async def buy(user: int) -> None:
+        for token in itertools.cycle(tokens):
+            await client.buy(user, token)
+            await asyncio.sleep(0.01)
+
+    tasks = [asyncio.create_task(buy(user)) for user in range(first, first + buyers)]
+    yield
+    for task in tasks:
+        task.cancel()
+    await asyncio.gather(*tasks, return_exceptions=True)
+
+
+async def judged(shop: Shop) -> Verdict:
+    """By the books: what was thrown away its clients know better."""
+    async with Client(shop.front, None) as client:
+        await client.quiet()
+    verdict = await reconcile(shop.data)
+    assert verdict.holds, verdict.as_json()["breaches"]
+    return verdict
+
+
+async def is_back_and_doubts(shop: Shop) -> bool:
+    """compras, of which the backup was of the generation before."""
+    found = state(shop, "compras")
+    return found["role"] == "writer" and bool(found["doubt"]) and found["doubtOf"] != "compras"
+
+
+async def sure(shop: Shop) -> None:
+    for service in SERVICES:
+        await eventually(lambda service=service: is_sure(shop, service), f"{service} still doubts")  # type: ignore[misc]
+
+
+@pytest.mark.parametrize("count", [4, pytest.param(100, marks=pytest.mark.long)])
+async def test_each_backup_of_a_shop_that_sells_is_whole_and_the_shop_goes_on_from_it(
+    shop: Shop, numbers: Iterator[int], tmp_path: Path, count: int
+) -> None:
+    under_way = 0
+    async with shop.client() as client:
+        async with crowd(client, next(numbers)):
+            for number in range(count):
+                code, said = await asyncio.to_thread(zoco, shop, "backup", str(tmp_path / f"{number}.tar"))
+                assert code == 0 and "audited: every promise holds" in said, said
+                code, said = await asyncio.to_thread(zoco, shop, "audit", str(tmp_path / f"{number}.tar"), "--json")
+                found = json.loads(said)
+                assert code == 0 and found["lost"] == found["doubled"] == found["oversold"] == 0
+                under_way += found["underWay"]
+        await client.quiet()
+    assert under_way, "nothing was on its way in any of them: nobody bought"
+    for number in range(count) if count > 4 else (1,):
+        file = tmp_path / f"{number}.tar"
+        code, said = await asyncio.to_thread(zoco, shop, "audit", str(file), "--json")
+        accepted = json.loads(said)["accepted"]
+        # What is thrown away is listed, and nothing is done before somebody says yes.
+        code, said = await asyncio.to_thread(zoco, shop, "restore", str(file))
+        assert code == 1 and "thrown away" in said and "Aborted" in said
+        code, said = await asyncio.to_thread(zoco, shop, "restore", str(file), "--yes")
+        assert code == 0 and "all four books are back" in said.replace("\n", " "), said
+        assert (await judged(shop)).accepted == accepted
+    async with shop.client() as client:
+        await story(client, next(numbers), 2)
+    await judged(shop)
+
+
+async def test_all_four_folders_are_lost_and_come_back_from_a_backup_though_its_command_dies(
+    shop: Shop, numbers: Iterator[int], tmp_path: Path
+) -> None:
+    async with shop.client() as client, crowd(client, next(numbers)):
+        await asyncio.sleep(1)
+        code, said = await asyncio.to_thread(zoco, shop, "backup", str(tmp_path))
+        assert code == 0, said
+        await asyncio.sleep(1)
+    (file,) = tmp_path.glob("zoco-*Z.tar")
+    for service in SERVICES:
+        shop.kill(service, HELD_SECONDS)
+        shutil.rmtree(shop.data / service)
+    for service in SERVICES:
+        back(shop, service)
+    words = [str(ZOCO), "restore", str(file), "--yes", "--data", str(shop.data)]
+    with subprocess.Popen(words, stdout=subprocess.PIPE, text=True, env={**os.environ, "PYTHONUNBUFFERED": "1"}) as it:
+        assert it.stdout
+        for line in it.stdout:
+            if line.startswith("compras:"):
+                it.send_signal(signal.SIGKILL)
+                break
+    await eventually(lambda: is_back_and_doubts(shop), "compras sells, and the books of the others are lost")
+    code, said = await asyncio.to_thread(zoco, shop, "backup", str(tmp_path / "no.tar"))
+    assert code == 2 and "do not fit together" in said.replace("\n", " ")
+    code, said = await asyncio.to_thread(zoco, shop, "restore", str(file), "--yes")
+    assert code == 0, said
+    await sure(shop)
+    async with shop.client() as client:
+        await story(client, next(numbers), 2)
+    await judged(shop)
+    # And once more, onto itself: what came since is thrown away, and older words are believed by nobody.
+    code, said = await asyncio.to_thread(zoco, shop, "restore", str(file), "--yes")
+    assert code == 0, said
+    await sure(shop)
+    await judged(shop)
+
+
+async def test_an_older_state_is_made_the_true_one_where_an_operator_wants_that(
+    shop: Shop, numbers: Iterator[int], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with shop.client() as client:
+        await story(client, next(numbers), 2)
+        await client.quiet()
+        shop.kill("tokens", HELD_SECONDS)
+        shutil.copytree(shop.data / "tokens", tmp_path / "tokens")
+        back(shop, "tokens")
+        sold = [told["id"] for told in [await client.buy(next(numbers), 1)]]
+        await story(client, next(numbers), 2)
+        await client.quiet()
+    shop.kill("tokens", HELD_SECONDS)
+    shutil.rmtree(shop.data / "tokens")
+    shutil.move(tmp_path / "tokens", shop.data / "tokens")
+    back(shop, "tokens")
+    await eventually(lambda: in_doubt(shop, "tokens"), "tokens does not notice")
+    monkeypatch.chdir(tmp_path)
+    code, said = await asyncio.to_thread(zoco, shop, "rebuild", "--adopt")
+    assert code == 1 and "Aborted" in said and await in_doubt(shop, "tokens"), said
+    code, said = await asyncio.to_thread(zoco, shop, "rebuild", "--adopt", "--yes", "--json")
+    assert code == 0, said
+    found = json.loads(said)
+    assert sold[0] in found["thrownAway"]["compras"] and Path(found["file"]).exists()
+    await sure(shop)
+    async with shop.client() as client:
+        await story(client, next(numbers), 2)
+    await judged(shop)
+
+
+async def test_a_backup_that_is_cut_short_or_altered_is_refused(shop: Shop, tmp_path: Path) -> None:
+    file = tmp_path / "whole.tar"
+    code, said = await asyncio.to_thread(zoco, shop, "backup", str(file))
+    assert code == 0, said
+    whole, chance, bad = file.read_bytes(), Random(18), tmp_path / "bad.tar"
+    from ops.backup import read  # noqa: PLC0415
+    from ops.copies import BackupFailed  # noqa: PLC0415
+
+    read(file)
+    altered = [bytearray(whole) for _ in range(40)]
+    for one in altered:
+        one[chance.randrange(len(one) - 1024)] ^= 1 << chance.randrange(8)
+    refused = 0
+    for one in [*altered, *(whole[: chance.randrange(len(whole) - 11_000)] for _ in range(20)), b"", b"no tar"]:
+        bad.write_bytes(one)
+        try:
+            read(bad)
+        except BackupFailed:
+            refused += 1
+        else:
+            assert matters(whole, bytes(one)) is None, "an altered backup was read"
+    assert refused > 40
+    bad.write_bytes(whole[: len(whole) // 2])
+    code, said = await asyncio.to_thread(zoco, shop, "restore", str(bad), "--yes")
+    assert code == 2 and "bad.tar" in said
+    code, said = await asyncio.to_thread(zoco, shop, "audit", str(bad))
+    assert code == 3, said
+    code, said = await asyncio.to_thread(zoco, shop, "backup", str(file))
+    assert code == 2 and "is there already" in said.replace("\n", " ")
+
+
+def matters(whole: bytes, altered: bytes) -> Any:
+    """Where something differs that is neither padding nor what a tar says beside name and size. None: nowhere."""
+    import io  # noqa: PLC0415
+    import tarfile  # noqa: PLC0415
+
+    def members(raw: bytes) -> dict[str, bytes]:
+        with tarfile.open(fileobj=io.BytesIO(raw)) as tar:
+            return {one.name: tar.extractfile(one).read() for one in tar}  # type: ignore[union-attr]
+
+    return None if members(whole) == members(altered) else members(altered).keys()

@@ -1,0 +1,103 @@
+"""The command `zoco backup`: the four books as of one moment, in one file."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Annotated, Any, Final
+
+import msgspec
+import typer
+
+from broker.services import Service
+from ops.cluster import NAMESPACE
+from ops.console import Speaker, table
+from ops.errors import UserError
+from ops.running import DATA
+from zoco.books import Books, reached
+from zoco.options import DataOption, JsonOption, KubeOption, NamespaceOption
+
+FILE: Final = "zoco-%Y-%m-%dT%H%M%SZ.tar"
+out = Speaker()
+
+SettingsOption = Annotated[
+    bool, typer.Option("--settings", help="The shop that ZOCO_COMPRAS_URL … and ZOCO_OPERATOR_TOKEN name, as in a pod.")
+]
+
+
+@dataclass(frozen=True, slots=True)
+class Reach:
+    """Where a shop is. Called, it leads there."""
+
+    data: Path
+    kube: str | None
+    settings: bool
+
+    def __call__(self) -> AbstractContextManager[Books]:
+        return reached(self.data, self.kube, settings=self.settings)
+
+
+def backup(
+    file: Annotated[Path, typer.Argument(help="The new file; or a folder, in which it is named by the time.")],
+    keep: Annotated[int | None, typer.Option(min=1, help="In a folder: delete all but the newest so many.")] = None,
+    data: DataOption = DATA,
+    kube: KubeOption = False,
+    namespace: NamespaceOption = NAMESPACE,
+    settings: SettingsOption = False,
+    as_json: JsonOption = False,
+) -> None:
+    """Make one file of the four books, as of one moment, while the shop goes on. It is audited before it counts.
+
+    Exit code 1 when a promise is broken in it: then there is no file.
+    """
+    folder = file if file.is_dir() else None
+    if folder is not None:
+        file = folder / datetime.now(UTC).strftime(FILE)
+    elif keep is not None:
+        raise UserError("--keep deletes older files: name a folder, not a file")
+    with Reach(data, namespace if kube else None, settings)() as books:
+        if doubts := [state["doubt"] for state in books.states().values() if state["doubt"]]:
+            raise UserError("a backup of books that do not fit together is none: {why}", doubts[0])
+        made = make(books, file, quiet=as_json)
+    for old in sorted(folder.glob("zoco-*Z.tar"))[: -(keep or 1)] if folder and keep else ():
+        old.unlink()
+    if as_json:
+        out.json({"file": str(file), **msgspec.to_builtins(made)})
+        return
+    shown = table("book", "records")
+    for name, member in made["books"].items():
+        shown.add_row(name, f"{member['records']:,}")
+    out.print(shown)
+    out.say("{file}: {bytes:,} bytes, audited: every promise holds", file, file.stat().st_size)
+
+
+def make(books: Books, file: Path, *, quiet: bool) -> dict[str, Any]:
+    """Returns what it says of itself. Raises UserError, Unreadable, and typer.Exit when it does not pass the audit."""
+    from ops import backup as backups
+
+    def progress(what: str, records: Mapping[Service, int]) -> None:
+        if not quiet:
+            text = ", ".join(f"{name} {count:,}" for name, count in records.items())
+            if what == "read":
+                out.say("records read: {text}", text)
+            else:
+                out.say("records up to where all agree: {text}", text)
+
+    with backups.made(file, books.identities, books.records, progress) as whole:
+        _audit(whole)
+        return dict(msgspec.to_builtins(backups.read(whole)))
+
+
+def _audit(file: Path) -> None:
+    from loadgen.drill.reconcile import reconcile_backup
+    from zoco.audit import print_breaches
+
+    verdict = asyncio.run(reconcile_backup(file))
+    if not verdict.holds:
+        print_breaches(verdict)
+        out.say("there is no backup: these books break a promise")
+        raise typer.Exit(1)

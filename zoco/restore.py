@@ -1,0 +1,141 @@
+"""The command `zoco restore`: the four books as they are in a backup; what came since is listed, and thrown away."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Final, TypeAlias
+
+import msgspec
+import typer
+
+from broker.services import SERVICES, Service
+from ops.cluster import NAMESPACE
+from ops.console import Speaker, table
+from ops.i18n import say
+from ops.running import DATA
+from zoco.backup import FILE, Reach, SettingsOption, make
+from zoco.books import Books, identity, until_back
+from zoco.options import DataOption, JsonOption, KubeOption, NamespaceOption
+
+if TYPE_CHECKING:
+    from ops.backup import Manifest, Member
+
+# So many purchases are named one by one.
+LISTED: Final = 20
+# About which purchases and entries, by service.
+Lost: TypeAlias = dict[Service, list[str]]
+out = Speaker()
+
+
+def restore(  # noqa: PLR0913, PLR0917 - each is an option of the command
+    file: Annotated[Path, typer.Argument(help="What `zoco backup` made.")],
+    check: Annotated[bool, typer.Option("--check", help="Only say what would be thrown away.")] = False,
+    yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,
+    data: DataOption = DATA,
+    kube: KubeOption = False,
+    namespace: NamespaceOption = NAMESPACE,
+    settings: SettingsOption = False,
+    as_json: JsonOption = False,
+) -> None:
+    """Put all four books back as they are in a backup. What was bought since is thrown away: it is listed first.
+
+    The services have to run, each with any book, an empty one too. Safe to stop, and to start again: who hears from a
+    book that is back decides nothing until its own is.
+    """
+    shop = Reach(data, namespace if kube else None, settings)
+    lost = put_all_back(shop, file, check=check, yes=yes, quiet=as_json)
+    if as_json:
+        out.json({"file": str(file), "thrownAway": lost})
+    elif not check:
+        out.say("all four books are back, as of {file}", file)
+
+
+def adopt(shop: Reach, *, yes: bool, quiet: bool) -> tuple[Path, Lost]:
+    """Go on from where all four books agree now: as from a backup of that, which is kept. Raises UserError."""
+    file = Path(datetime.now(UTC).strftime(FILE))
+    with shop() as books:
+        make(books, file, quiet=quiet)
+    return file, put_all_back(shop, file, check=False, yes=yes, quiet=quiet)
+
+
+def put_all_back(shop: Reach, file: Path, *, check: bool, yes: bool, quiet: bool) -> Lost:
+    """Returns, by service, about which purchases and entries something is thrown away. Raises UserError."""
+    from ops import backup as backups
+
+    manifest = backups.read(file)
+    with shop() as books:
+        lost = {name: _thrown_away(books, file, name, manifest.books[name]) for name in SERVICES}
+        if not quiet:
+            _list(lost)
+        if check:
+            return lost
+        if any(lost.values()) and not yes:
+            typer.confirm(say("Throw this away, and go on from {file}?", file), abort=True)
+        after = _put(books, manifest, file, quiet=quiet)
+    until_back(shop, after)
+    return lost
+
+
+def _put(books: Books, manifest: Manifest, file: Path, *, quiet: bool) -> dict[Service, int]:
+    """Returns the generation as which each book goes on."""
+    from ops import backup as backups
+
+    states = {name: state["book"] for name, state in books.states().items()}
+    heads = backups.going_on(
+        manifest.books, {name: (book["heights"], book["formerly"]) for name, book in states.items()}
+    )
+    after = {}
+    # The front door first: what it accepts from then on stays.
+    for name in SERVICES:
+        head = msgspec.json.encode(heads[name]) + b"\n"
+        found = books.put(name, _together(head, backups.pieces_of(file, name)))
+        after[name] = found["generacion"]
+        if not quiet:
+            out.say("{service}: {count:,} records are back", name, found["registros"])
+    return after
+
+
+def _together(head: bytes, pieces: Iterator[bytes]) -> Iterator[bytes]:
+    yield head
+    yield from pieces
+
+
+class _Id(msgspec.Struct):
+    id: str
+
+
+_id: Final = msgspec.json.Decoder(_Id).decode
+
+
+def _thrown_away(books: Books, file: Path, service: Service, about: Member) -> list[str]:
+    """Which purchases and entries there are records of that are not in the backup."""
+    from ops import backup as backups
+
+    now = identity(books.state(service))
+    if (now.book, now.generation) == (about.book, about.generation):
+        found = {_id(line).id: None for line in _lines(books.records(service, about.records))}
+    else:
+        found = {_id(line).id: None for line in _lines(books.records(service))}
+        for line in _lines(backups.pieces_of(file, service)):
+            found.pop(_id(line).id, None)
+    return list(dict.fromkeys(one.rpartition(":")[0] for one in found))
+
+
+def _lines(pieces: Iterator[bytes]) -> Iterator[bytes]:
+    rest = b""
+    for piece in pieces:
+        *lines, rest = (rest + piece).split(b"\n")
+        yield from lines
+
+
+def _list(lost: Lost) -> None:
+    shown = table("book", "thrown away")
+    for name in SERVICES:
+        shown.add_row(name, f"{len(lost[name]):,}")
+    out.print(shown)
+    for what in lost["compras"][:LISTED]:
+        out.say("thrown away, or decided anew: {purchase}", what)
+    if (more := len(lost["compras"]) - LISTED) > 0:
+        out.say("… and {count:,} more: --json lists all", more)
