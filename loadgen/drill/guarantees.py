@@ -22,5 +22,5 @@ GUARANTEES: Final = {
     "waiting-line": Guarantee("transacciones", frozenset({4})),
     "epoch": Guarantee("transacciones", frozenset({5, 7, 8})),
     "nudge": Guarantee("wipe", frozenset({4})),
-    "heights": Guarantee("old-backup", frozenset({1, 3, 4, 5, 6, 7})),
+    "heights": Guarantee("old-backup", frozenset({1, 3, 6})),
 }
