@@ -209,7 +209,7 @@ class _Believing(BookHeights):
 
 class NoHeights(JsonStore[Any]):
     """A book that is older than others have heard of, or another one, is not noticed. Shows when a folder is put back
-    as it was: tokens has forgotten what it sold, and who paid. Breaks 1 and 6, and 3 where somebody else asks for it."""
+    as it was: tokens has forgotten what it sold, and who paid. Breaks 1 and 6, and 3 where it is asked for again."""
 
     @override
     def _forget(self) -> None:

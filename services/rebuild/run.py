@@ -142,7 +142,9 @@ class Rebuild:
     def _known(self, states: Mapping[Service, dict[str, Any]]) -> Height:
         """The book that they have heard of, up to where. Raises NotRebuilt when they know different ones."""
         said = {name: self._heard_of_me(state) for name, state in states.items()}
-        heights = {name: height for name, height in said.items() if height is not None}
+        heights: dict[str, Height] = {name: height for name, height in said.items() if height is not None}
+        if (doubt := self._runtime.doubt) and doubt.lost:
+            heights["a message"] = doubt.lost
         books = {height.book for height in heights.values()}
         if len(books) != 1:
             names = ", ".join(f"{name}: {height.book}" for name, height in heights.items()) or "nobody"
