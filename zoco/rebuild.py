@@ -53,6 +53,8 @@ def rebuild(
                 out.say("{step} {more}", say(last["paso"]), more)
         if "error" in last:
             raise UserError("{why}", last["error"])
+        if "dice" not in last:
+            raise UserError("the service ended before it was done: ask again, it begins anew")
         if last.get("hecho") and not kube:
             _until_started(url, service, last["generacion"])
     if as_json:

@@ -6,8 +6,10 @@ they said to it stands in theirs. See `rebuilding.py` for what is made of it.
 
 from __future__ import annotations
 
+from bisect import bisect_right
 from collections import defaultdict
 from collections.abc import Iterator, Mapping
+from itertools import accumulate, pairwise
 from typing import Any, Final, NamedTuple
 
 from broker.heights import Height, sender, written
@@ -28,7 +30,8 @@ BROUGHT: Final = ("precio", "motivo", "transaccion_id")
 
 
 class Order(NamedTuple):
-    """When the lost book said something: its generation and its record; a version that did not say so comes first."""
+    """When the lost book said something: its generation and its record; a version that did not say so comes first, and
+    there `time` tells. Where the number is of another generation, `time` is the place behind that record."""
 
     generation: int
     seq: int
@@ -49,6 +52,8 @@ class Evidence:
         self.said: dict[str, Order] = {}
         # What is known of a word that it said, by the message's id.
         self.content: defaultdict[str, dict[str, Any]] = defaultdict(dict)
+        # The same as others heard it, by generation: one that was rebuilt says it by the rebuilt book's numbers.
+        self._numbers: defaultdict[str, dict[int, Order]] = defaultdict(dict)
         self._requests: set[str] = set()
         # Answers to entries of which nobody said whose they were: of whom the entry was said to.
         self._somebody: dict[str, Order] = {}
@@ -58,6 +63,7 @@ class Evidence:
     def groups(self) -> Iterator[tuple[Order, list[str]]]:
         """What it said with one record, in their order."""
         together: defaultdict[Order, list[str]] = defaultdict(list)
+        self._renumber()
         for message_id, order in self._somebody.items():
             if message_id.rsplit(":", 1)[0] in self.inputs:
                 self.said.setdefault(message_id, order)
@@ -65,6 +71,26 @@ class Evidence:
             together[order].append(message_id)
         for order in sorted(together):
             yield order, together[order]
+
+    def _renumber(self) -> None:
+        """Give everything the numbers of the latest generation, in which the same was said in the same order: what is
+        known by an older number alone comes behind what it followed then."""
+        for older, newer in pairwise(sorted({one for numbers in self._numbers.values() for one in numbers if one})):
+            both = sorted((one[older], one[newer]) for one in self._numbers.values() if older in one and newer in one)
+            behind = list(accumulate((at for _, at in both), max))
+            for numbers in self._numbers.values():
+                if older not in numbers or newer in numbers:
+                    continue
+                order = numbers[older]
+                place = bisect_right(both, (order, LAST))
+                if place and both[place - 1][0] == order:
+                    numbers[newer] = both[place - 1][1]
+                else:
+                    numbers[newer] = Order(
+                        newer, behind[place - 1].seq if place else 0, f"{order.seq:012d} {order.time}"
+                    )
+        for message_id, numbers in self._numbers.items():
+            self.said[message_id] = numbers[0] if 0 in numbers else numbers[max(numbers)]
 
     def peer(self, by: Service, book: str, generation: int, record: Mapping[str, Any]) -> None:
         """Take in one record of another service's book."""
@@ -101,9 +127,8 @@ class Evidence:
                 self.unknown += 1
                 return
             self._request(request, record["time"])
-        known = self.said.get(record["id"])
-        if known is None or order < known:
-            self.said[record["id"]] = order
+        numbers = self._numbers[record["id"]]
+        numbers[order.generation] = min(order, numbers.get(order.generation, LAST))
         # compras' row has, beside the state, what the word brought; tokens says on why a buyer could not pay.
         brought = record["change"] or {} if by == "compras" else {}
         if kind == "saldo.rechazado" and by == "tokens":

@@ -19,6 +19,7 @@ from services.rebuild.rebuilding import NotRebuilt, in_order
 from services.shared.heights import BookHeights
 from services.shared.peers import NO_ANSWER
 from services.shared.runtime import Runtime
+from services.shared.store import NO_ROOM
 
 # The others must have heard what is on its way to them: each queue was empty once, and for so long nobody has heard
 # anything more of this book. What else they hear may go on.
@@ -26,6 +27,8 @@ QUIET_SECONDS: Final = 2.0
 PATIENCE_SECONDS: Final = 60.0
 ASK_SECONDS: Final = 5.0
 BATCH: Final = 500
+# A record takes less, one with another: compras' and tokens' are the longest.
+RECORD_BYTES: Final = 700
 # So often it is said how far the reading is.
 RECORDS: Final = 20_000
 
@@ -79,8 +82,21 @@ class Rebuild:
         heights.heard = {name: at[1] for name, state in states.items() if (at := sender(state["book"]["heights"]))}
         mine = self._store.heights
         heights.formerly = [*mine.formerly, *([mine.book] if mine.book != known.book else [])]
-        await self._store.begin_again(heights, _batches(messages))
+        await self._written(heights, messages)
         yield {"hecho": True, **summary, "dice": f"the book of {self._me} is written again: it starts anew now"}
+
+    async def _written(self, heights: BookHeights, messages: Sequence[Message]) -> None:
+        """Write it. Raises NotRebuilt where there is no room; what was written of it is away again then."""
+        try:
+            await self._store.begin_again(heights, _batches(messages))
+        except OSError as error:
+            if error.errno not in NO_ROOM:
+                raise
+            needed = len(messages) * RECORD_BYTES
+            raise NotRebuilt(
+                f"there is no room on the disk for {len(messages)} records ({error.strerror}), and nothing is changed: "
+                f"free {needed} bytes, and ask again"
+            ) from error
 
     async def _others(self) -> dict[Service, dict[str, Any]]:
         """What they say of themselves. Raises NotRebuilt when one does not answer, or is itself in doubt."""

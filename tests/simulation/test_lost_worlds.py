@@ -186,6 +186,7 @@ def simulate(seed: int) -> LostWorld:
             world.run()
         except Broken:
             if world.unheard and not world.noticed:
+                world.waits = True
                 return world
             left = world.writer("compras").store.rows.values() if world.writer("compras") else ()  # type: ignore[union-attr]
             if (
@@ -196,8 +197,6 @@ def simulate(seed: int) -> LostWorld:
                 raise
             # Top-ups wait for a user whose registration only compras' lost disk knew.
             world.waits = True
-            return world
-        if world.unheard and not world.noticed:
             return world
         if world.service == "compras":
             # What only its own disk knew cannot come back: under its key it, or something else, was accepted anew.
@@ -211,7 +210,12 @@ def simulate(seed: int) -> LostWorld:
                 and row.fecha == one.answer["fecha"]
             ]
             world.counts["only compras knew"] += before - len(world.told)
-        check(world)
+        try:
+            check(world)
+        except Broken:
+            world.waits = world.unheard and not world.noticed
+            if not world.waits:
+                raise
     finally:
         world.loop.close()
     return world
@@ -230,18 +234,19 @@ def test_a_lost_book_is_noticed_and_rebuilt_and_the_promises_hold(first: int, tm
         except Broken as broken:
             pytest.fail(f"seed {seed}: {broken}", pytrace=False)
         SEEN.update(world.counts)
-        if world.waits or (world.unheard and not world.noticed):
+        if world.waits:
             continue
         verdict = audited(world, tmp_path / str(seed))
         found = "\n".join(f"promise {b.promise}: {b.about}: {b.says}" for b in verdict.breaches)
-        assert verdict.holds, f"seed {seed}:\n{found}"
+        SEEN["nobody could know"] += not verdict.holds
+        assert verdict.holds or (world.unheard and not world.noticed), f"seed {seed}:\n{found}"
         shutil.rmtree(tmp_path / str(seed))
 
 
 @pytest.mark.parametrize("seed", FOUND)
 def test_a_world_that_once_found_a_bug_keeps_its_promises(seed: int, tmp_path: Path) -> None:
     world = simulate(seed)
-    if not world.waits and (world.noticed or not world.unheard):
+    if not world.waits:
         verdict = audited(world, tmp_path / "books")
         assert verdict.holds, [(breach.promise, breach.about, breach.says) for breach in verdict.breaches]
 

@@ -7,6 +7,9 @@ a fenced writer's segments do.
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import errno
+import os
 from collections.abc import AsyncIterator, Sequence
 from typing import Any, Final, Protocol
 
@@ -18,6 +21,11 @@ from services.shared.store import Fenced
 
 # How a first segment is called until it is whole, before its epoch.
 UNFINISHED: Final = "rebuilt-"
+
+
+async def no_room(_: float) -> None:
+    """How a book that is written again waits for room on a full disk: not at all. Raises OSError."""
+    raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
 
 class Book(Protocol):
@@ -36,15 +44,17 @@ async def write_again(book: Book, heights: BookHeights, batches: AsyncIterator[S
     disk, epoch = book.disk, journal.latest_epoch(book.disk) + 1
     name = journal.segment_name(epoch, 1)
     unfinished = UNFINISHED + name.removeprefix("journal-")
-    for left in disk.names():
-        if left.startswith(UNFINISHED):
-            disk.remove(left)
-    disk.create(unfinished)
+    give_up(disk)
     book.heights = heights
-    await book.begin(name, unfinished)
-    async for batch in batches:
-        await book.process_batch(batch)
-        await asyncio.sleep(0)
+    try:
+        disk.create(unfinished)
+        await book.begin(name, unfinished)
+        async for batch in batches:
+            await book.process_batch(batch)
+            await asyncio.sleep(0)
+    except OSError:
+        give_up(disk)
+        raise
     disk.release(unfinished)
     disk.release(mark := journal.mark_name(unfinished))
     if disk.exists(mark):
@@ -53,3 +63,11 @@ async def write_again(book: Book, heights: BookHeights, batches: AsyncIterator[S
         disk.publish(unfinished, name)
     except FileExistsError:
         raise Fenced(f"another process has begun epoch {epoch} of this journal") from None
+
+
+def give_up(disk: Disk) -> None:
+    """Take back what was written of a book that is not whole, and the room that it takes."""
+    for left in disk.names():
+        if left.startswith(UNFINISHED):
+            with contextlib.suppress(OSError):
+                disk.remove(left)
