@@ -27,6 +27,7 @@ from broker.services import SERVICES
 from services.rebuild.evidence import Evidence
 from services.rebuild.rebuilding import in_order
 from services.shared.heights import BookHeights, Doubted
+from services.shared.journal.segments import SEGMENT
 from services.shared.journal.store import JsonStore
 
 SEEDS = 150
@@ -77,9 +78,12 @@ class LostWorld(World):
 
     def _copy(self) -> None:
         """As of a service that is down just then: whole, and on the disk."""
-        leaders = [pod for pod in self.pods[self.service] if pod.store.leads]
+        files = self.folders[self.service].files
+        # Who was replaced and does not know it has another end than the folder.
+        stores = [pod.store for pod in self.pods[self.service] if pod.store.leads]
+        leaders = [one for one in stores if one._segments[-1].name == max(filter(SEGMENT.fullmatch, files))]
         if leaders:
-            store = leaders[0].store
+            store = leaders[0]
             self.older = self.folders[self.service].copy().files
             last = store._segments[-1].name
             del self.older[last].data[store._end :]
