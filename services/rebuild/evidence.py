@@ -52,7 +52,7 @@ class Evidence:
         self.said: dict[str, Order] = {}
         # What is known of a word that it said, by the message's id.
         self.content: defaultdict[str, dict[str, Any]] = defaultdict(dict)
-        # The same as others heard it, by generation: one that was rebuilt says it by the rebuilt book's numbers.
+        # What two others heard by the numbers of two generations: one that was rebuilt has the rebuilt book's.
         self._numbers: defaultdict[str, dict[int, Order]] = defaultdict(dict)
         self._requests: set[str] = set()
         # Answers to entries of which nobody said whose they were: of whom the entry was said to.
@@ -75,10 +75,17 @@ class Evidence:
     def _renumber(self) -> None:
         """Give everything the numbers of the latest generation, in which the same was said in the same order: what is
         known by an older number alone comes behind what it followed then."""
-        for older, newer in pairwise(sorted({one for numbers in self._numbers.values() for one in numbers if one})):
-            both = sorted((one[older], one[newer]) for one in self._numbers.values() if older in one and newer in one)
+        if not self._numbers:
+            return
+        known = {
+            message_id: self._numbers.get(message_id) or {order.generation: order}
+            for message_id, order in self.said.items()
+            if order.generation != LAST.generation
+        }
+        for older, newer in pairwise(sorted({one for numbers in known.values() for one in numbers if one})):
+            both = sorted((one[older], one[newer]) for one in known.values() if older in one and newer in one)
             behind = list(accumulate((at for _, at in both), max))
-            for numbers in self._numbers.values():
+            for numbers in known.values():
                 if older not in numbers or newer in numbers:
                     continue
                 order = numbers[older]
@@ -89,7 +96,7 @@ class Evidence:
                     numbers[newer] = Order(
                         newer, behind[place - 1].seq if place else 0, f"{order.seq:012d} {order.time}"
                     )
-        for message_id, numbers in self._numbers.items():
+        for message_id, numbers in known.items():
             self.said[message_id] = numbers[0] if 0 in numbers else numbers[max(numbers)]
 
     def peer(self, by: Service, book: str, generation: int, record: Mapping[str, Any]) -> None:
@@ -127,13 +134,19 @@ class Evidence:
                 self.unknown += 1
                 return
             self._request(request, record["time"])
-        numbers = self._numbers[record["id"]]
-        numbers[order.generation] = min(order, numbers.get(order.generation, LAST))
+        known = self.said.setdefault(record["id"], order)
+        if known.generation == order.generation:
+            self.said[record["id"]] = min(known, order)
+        else:
+            numbers = self._numbers[record["id"]]
+            for one in (known, order):
+                numbers[one.generation] = min(one, numbers.get(one.generation, LAST))
         # compras' row has, beside the state, what the word brought; tokens says on why a buyer could not pay.
         brought = record["change"] or {} if by == "compras" else {}
         if kind == "saldo.rechazado" and by == "tokens":
             brought = next(word for word in record["words"] if subject_of(word) == subject)
-        self.content[record["id"]].update({name: brought[name] for name in BROUGHT if name in brought})
+        if found := {name: brought[name] for name in BROUGHT if name in brought}:
+            self.content[record["id"]].update(found)
 
     def _request(self, request: Message, time: str) -> None:
         if request.id not in self._requests:
