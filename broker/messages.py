@@ -265,7 +265,8 @@ PRODUCERS: Final[dict[type[Message], tuple[Service, ...]]] = {
 }
 
 TYPES: Final[dict[str, type[Message]]] = {model.type: model for model in CONSUMERS}
-# A journal remembers the types it has seen of a purchase as bits: never change the order, only append.
+# A journal remembers the types it has seen of a purchase as bits: never change the order, only append,
+# and see `SEEN_BITS` in services/shared/journal/position.py: it has room for 11.
 BIT: Final[dict[str, int]] = {name: 1 << number for number, name in enumerate(TYPES)}
 
 NAMESPACE: Final = uuid5(NAMESPACE_URL, "urn:zoco:compra")

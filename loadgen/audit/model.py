@@ -92,6 +92,13 @@ def key(service: str, message: Message) -> str:
     return str(message["usuarioId"]) if service == "usuarios" else "libro"
 
 
+def keeps(service: str, message: Message) -> bool:
+    """Whether the record of this message has it whole: no row says what compras' book would be written again from."""
+    if service == "tokens":
+        return message["type"] == "token.publicado" or message.get("precioMaximo") is not None
+    return service == "usuarios" and message["type"] in {"usuario.registrado", "saldo.recargado"}
+
+
 def answer(message: Message, kind: str, **more: Any) -> dict[str, Any]:
     """What is said of a purchase: whose it is and when it was accepted never change on its way."""
     return {

@@ -174,6 +174,10 @@ class Selling(Findings):
     def _decide(self, service: str, record: Record, place: int, message: Message) -> None:
         """Decide one record again, and compare all that it did and said."""
         self.of_row(service, record, place, model.key(service, message))
+        kept = message if record.origin and model.keeps(service, message) else None
+        if record.message != kept:
+            why = "the record keeps another message than it heard"
+            self.breach(7, subject(record.id), why, service, place, "message", record.message, kept)
         row, got = self._rows[service](record.row), record.change or {}
         try:
             change, words = self._rules[service](row, message)

@@ -1,6 +1,7 @@
 """The loop, which is one sentence: receive, decide, store, publish, ack, in that order.
 
-A crash anywhere repeats the message, and the store repeats its answer. It works in batches: whatever has arrived is
+A crash anywhere repeats the message, and the store repeats its last word about that purchase; what else was to be said
+compras asks for again. It works in batches: whatever has arrived is
 decided in order and written with one sync; while that batch is published, the next one is decided.
 """
 
@@ -16,7 +17,7 @@ from broker.messages import Message
 from services.shared.heights import Doubted
 from services.shared.store import Answer, BatchStore
 
-# Larger batches save little more and delay the first of them (broker-facts: 64 to 256 confirms in flight).
+# Larger batches save little more and delay the first of them (64 to 256 confirms in flight).
 BATCH_LIMIT: Final = 500
 # Two batches begin at least so far apart: under load each carries more for the same sync and the same few writes to
 # the socket; a message that comes alone is not delayed. Measured at a third of the top rate on two cores: with 1 ms

@@ -221,7 +221,10 @@ class Runtime(Generic[Row]):
                 tasks.create_task(self.extension.run())
 
     async def _work(self, bus: Bus, processor: Processor) -> None:
-        """Decide what comes; while a book is in doubt, nothing."""
+        """Decide what comes; while a book is in doubt, nothing.
+
+        A doubt is of what the others say when they are asked, or came with a message (`asked` is False then).
+        """
         while True:
             asked = True
             try:
@@ -242,9 +245,10 @@ class Runtime(Generic[Row]):
     def _doubt_is_over(self) -> bool:
         """Whether the others, who were just asked, leave none. One of this book itself ends with the process."""
         doubt = self.doubt
+        # It is over once that other service says that its book holds all of the one that was doubted.
         if doubt is None or doubt.book in self.store.heights.replaced:
             return True
-        # What came in a message comes again.
+        # They were asked and leave none. What came in a message is doubted until then: it would come again.
         return self._doubted_when_asked and doubt.of != self.name
 
     def _stop_deciding(self, doubt: Doubt, *, asked: bool) -> None:

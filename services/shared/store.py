@@ -47,10 +47,12 @@ class BatchStore(Protocol):
     async def process_batch(self, batch: Sequence[Message]) -> Sequence[Answer]:
         """Decide each message, in order, once per message id, durably.
 
-        Returns what to publish for each, or why it failed. When this returns, all of it outlives a power cut;
-        until it returns, no reader sees any of it. Raises Doubted, with nothing decided, when the messages say that
-        this book, or one of theirs, is not what it was. Raises StoreBroken when the disk cannot be believed, Fenced
-        when somebody else decides now: in both cases end the process and publish nothing.
+        Returns what to publish for each, or why it failed: a message that was seen before changes nothing and is
+        answered with the last word about its subject; one of a book that was written again since, with nothing. Each
+        word has this book's heights. When this returns, all of it outlives a power cut; until it returns, no reader
+        sees any of it. Raises Doubted, with nothing decided, when the messages say that this book, or one of theirs, is
+        not what it was. Raises StoreBroken when the disk cannot be believed, Fenced when somebody else decides now: in
+        both cases end the process and publish nothing.
         """
 
 

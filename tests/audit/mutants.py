@@ -40,6 +40,7 @@ from random import Random
 from typing import Any, Final
 
 import libcst as cst
+import structlog
 from libcst.metadata import MetadataWrapper
 from mutmut.mutation.file_mutation import MutationVisitor
 from mutmut.mutation.mutators import mutation_operators
@@ -431,6 +432,8 @@ def main() -> None:
     parser.add_argument("--these", type=Path, help="instead of all: a JSON list of mutants, as `mutants_of` made them")
     parser.add_argument("--match", help="only those whose text or change has this")
     options = parser.parse_args()
+    # What the services log is not what this prints.
+    structlog.configure(logger_factory=structlog.PrintLoggerFactory(sys.stderr))
     # All is loaded before anything is broken.
     for name in ("mutant_stories", "sim_books"):
         importlib.import_module(name)

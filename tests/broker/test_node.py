@@ -95,7 +95,7 @@ async def test_a_killed_one_keeps_its_messages_and_its_ports(own: Node) -> None:
     connection = await aio_pika.connect(url)
     channel = await connection.channel()
     queue = await channel.declare_queue("kept", durable=True, arguments={"x-queue-type": "quorum"})
-    # broker-facts 20: a quorum queue that is a second old does not survive the broker's death.
+    # A quorum queue that is a second old does not survive the broker's death.
     await asyncio.sleep(2)
     await channel.default_exchange.publish(aio_pika.Message(b"still here"), "kept")
     await connection.close()

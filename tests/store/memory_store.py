@@ -163,6 +163,9 @@ class MemoryStore:
         if change and self.domain.finished(new):
             change = {**self._codec.change(None, new), **change}
         head = dict(zip(("seq", "batch"), seq_and_batch, strict=True))
-        origin = {"from": message.heights.partition(" ")[0]} if message.heights else {}
-        head |= {"time": self.time, "id": message.id, "row": key, **origin, "change": change}
+        head |= {"time": self.time, "id": message.id, "row": key}
+        if message.heights:
+            head |= {"from": message.heights.partition(" ")[0]}
+            head |= {"message": pydantic_core.from_json(encode_word(message))} if self.domain.keeps(message) else {}
+        head["change"] = change
         return with_checksum(msgspec.json.encode(head)[:-1] + b',"words":[' + b",".join(map(encode_word, words)) + b"]")

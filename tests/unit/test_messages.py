@@ -30,6 +30,7 @@ from broker.messages import (
 )
 from broker.services import SERVICES
 from services.compras.domain import DOMAIN as COMPRAS
+from services.shared.journal.position import SEEN_BITS
 from services.tokens.domain import DOMAIN as TOKENS
 from services.transacciones.domain import DOMAIN as TRANSACCIONES
 from services.usuarios.domain import DOMAIN as USUARIOS
@@ -453,6 +454,10 @@ def test_a_service_decides_what_it_hears_and_asserts_that_it_hears_nothing_else(
         assert known != ("does not hear" in str(error))
     else:
         assert known
+
+
+def test_the_dedup_index_has_room_for_every_type() -> None:
+    assert len(BIT) <= SEEN_BITS, "a bit more would be read as a part of a place: see CONTRIBUTING.md"
 
 
 def test_the_bits_in_the_journals_never_change() -> None:
