@@ -86,6 +86,8 @@ def drill(  # noqa: PLR0913, PLR0917
     if kube and not SCENARIOS[scenario].kube:
         able = ", ".join(name for name, found in SCENARIOS.items() if found.kube)
         raise Unusable("{scenario} cannot be done to pods: with --kube it is one of {able}", scenario, able)
+    if here and SCENARIOS[scenario].loses:
+        raise Unusable("{scenario} deletes books: it is for a shop of the drill's own, leave out --here", scenario)
     if every != 1 and scenario != "storm":
         raise Unusable("--every is for the scenario storm: {scenario} has its own times", scenario)
     if here:

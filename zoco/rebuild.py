@@ -55,11 +55,7 @@ def rebuild(  # noqa: PLR0913, PLR0917 - each is an option of the command
     if adopt:
         if service or check:
             raise UserError("--adopt is about all four books: name none, and without --check it lists before it asks")
-        file, lost = adopted(Reach(data, namespace if kube else None, settings=False), yes=yes, quiet=as_json)
-        if as_json:
-            out.json({"file": str(file), "thrownAway": lost})
-        else:
-            out.say("all four books go on from where they agreed: {file}", file)
+        _adopt(Reach(data, namespace if kube else None, settings=False), yes=yes, as_json=as_json)
         return
     if service is None:
         raise UserError("name the service whose book is lost: `zoco doctor` does; one of {known}", ", ".join(SERVICES))
@@ -73,6 +69,8 @@ def rebuild(  # noqa: PLR0913, PLR0917 - each is an option of the command
                 out.say("{step} {more}", say(last["paso"]), more)
         if "error" in last:
             raise UserError("{why}", last["error"])
+        if "dice" not in last:
+            raise UserError("the service ended before it was done: ask again, it begins anew")
         if last.get("hecho") and not kube:
             _until_started(url, service, last["generacion"])
     if as_json:
@@ -82,6 +80,14 @@ def rebuild(  # noqa: PLR0913, PLR0917 - each is an option of the command
     if last.get("desconocidos"):
         says = "{count} entries of the operator were written by a version that did not keep them: they are not there"
         out.say(says, last["desconocidos"])
+
+
+def _adopt(shop: Reach, *, yes: bool, as_json: bool) -> None:
+    file, lost = adopted(shop, yes=yes, quiet=as_json)
+    if as_json:
+        out.json({"file": str(file), "thrownAway": lost})
+    else:
+        out.say("all four books go on from where they agreed: {file}", file)
 
 
 @contextlib.contextmanager

@@ -26,6 +26,7 @@ from ops.process import Process, free_port
 from services.compras.front_door import FrontDoor
 from services.compras.resend import Resender
 from services.shared.decision import Decision, Domain
+from services.shared.heights import BookHeights, Doubt
 from services.shared.http.app import create_app
 from services.shared.journal.position import dedup_key
 from services.shared.journal.segments import segment_names
@@ -198,6 +199,24 @@ class NoEpoch(JsonStore[Any]):
         return await super().process_batch(batch)
 
 
+class _Believing(BookHeights):
+    """Whatever others have heard of, the book at hand is the right one."""
+
+    @override
+    def doubt(self, by: str, name: str, at: Any, seq: int) -> Doubt | None:
+        return None
+
+
+class NoHeights(JsonStore[Any]):
+    """A book that is older than others have heard of, or another one, is not noticed. Shows when a folder is put back
+    as it was: tokens has forgotten what it sold, and who paid. Breaks 1 and 6, and 3 where it is asked for again."""
+
+    @override
+    def _forget(self) -> None:
+        super()._forget()
+        self.heights = _Believing(self.domain.name)
+
+
 class NoNudge(Resender):
     """Nothing is ever asked for again, after a restart neither. Shows when the broker's disk is wiped with messages
     waiting, or compras is killed with the broker away: purchases under way stop. Breaks 4."""
@@ -233,6 +252,7 @@ CONTROLS: Final[Mapping[str, Parts]] = {
     "waiting-line": Parts(domain=no_waiting_line),
     "epoch": Parts(store=NoEpoch, disk=NoLock),
     "nudge": Parts(resender=NoNudge),
+    "heights": Parts(store=NoHeights),
 }
 
 

@@ -16,11 +16,13 @@ SERVICES: Final = ("compras", "tokens", "usuarios", "transacciones")
 BROKER: Final = "rabbitmq"
 POLL_SECONDS: Final = 0.05
 NETWORK: Final = "the network"
+# In this order their books are lost: whoever believes an older one of the first would sell again.
+BOOKS: Final = ("tokens", "usuarios", "transacciones", "compras")
 # How long transacciones is down around the wiping of the broker's disk.
 WIPED_SECONDS: Final = 4.0
 
 # "delete" is what kills in a cluster.
-Kind = Literal["kill", "delete", "wipe", "freeze", "disk-full", "cut", "stall"]
+Kind = Literal["kill", "delete", "wipe", "freeze", "disk-full", "cut", "stall", "lost-disk", "old-backup"]
 
 
 class FaultFailed(Exception):
@@ -64,6 +66,7 @@ class Target(Protocol):
     disk-full: no room for what this service writes: half a record, then an error.
     cut: end all connections between services and broker, and refuse new ones.
     stall: let no byte through between services and broker, and end nothing.
+    lost-disk: this service's folder is deleted; old-backup: it is put back as it was a while ago. See `lost.py`.
     """
 
     async def do(self, fault: Fault, began: Callable[[float], None]) -> None:
@@ -80,6 +83,8 @@ class Scenario:
     kube: bool = False
     # Whether the network between services and broker can be cut.
     proxied: bool = False
+    # Whether books are lost, which is for a shop of the drill's own.
+    loses: bool = False
 
 
 def plan(
@@ -148,6 +153,14 @@ SCENARIOS: Final[dict[str, Scenario]] = {
     "storm": Scenario("a random service is killed every second, RabbitMQ every tenth", _storm, kube=True),
     "disk-full": Scenario("each service finds no room on its disk for 3 s", _each("disk-full", SERVICES, 3)),
     "cut": Scenario("the network to RabbitMQ is cut, and stalls", _cuts, proxied=True),
+    "lost-disk": Scenario(
+        "each service in turn loses its folder, and writes it again", _each("lost-disk", BOOKS, 0), loses=True
+    ),
+    "old-backup": Scenario(
+        "each service in turn gets an older copy of its folder, and writes it again",
+        _each("old-backup", BOOKS, 0),
+        loses=True,
+    ),
 }
 
 

@@ -22,4 +22,5 @@ GUARANTEES: Final = {
     "waiting-line": Guarantee("transacciones", frozenset({4})),
     "epoch": Guarantee("transacciones", frozenset({5, 7, 8})),
     "nudge": Guarantee("wipe", frozenset({4})),
+    "heights": Guarantee("old-backup", frozenset({1, 3, 6})),
 }

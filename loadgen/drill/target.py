@@ -16,6 +16,7 @@ import aiohttp
 from yarl import URL
 
 from loadgen.drill.faults import BROKER, POLL_SECONDS, Fault, FaultFailed, kill_when_there
+from loadgen.drill.lost import LostBooks
 from loadgen.drill.proxy import Proxy
 from loadgen.load.clock import CLOCK
 from ops.i18n import Text
@@ -34,6 +35,7 @@ class LocalTarget:
     def __init__(self, data: Path, proxy: Proxy | None = None) -> None:
         self._data = data
         self._proxy = proxy
+        self._books = LostBooks(data, self._kill)
 
     async def do(self, fault: Fault, began: Callable[[float], None]) -> None:
         match fault.kind:
@@ -49,6 +51,8 @@ class LocalTarget:
                 await self._cut(fault.seconds, began)
             case "stall":
                 await self._stall(fault.seconds, began)
+            case "lost-disk" | "old-backup":
+                await self._books.lose(fault.victim, began, older=fault.kind == "old-backup")
 
     async def _kill(self, victim: str, seconds: float, began: Callable[[float], None]) -> None:
         """Once it works: on a busy machine a start takes longer than it is from one kill to the next, and who is killed

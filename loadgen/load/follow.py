@@ -33,12 +33,16 @@ class Follower:
         self._client = client
         self._ends = ends
         self._seq = 0
+        # Which book that is of, in which generation; None: the front door was away, and it may be another one.
+        self._book: str | None = None
+        self._last: str | None = None
         # Before this everything was read that there was.
         self._read_until = CLOCK.now()
 
     async def start_here(self) -> None:
         """Skip what is in the journal already. Raises aiohttp.ClientError."""
-        self._seq = (await self._client.get("/readyz"))["records"]
+        state = await self._client.get("/readyz")
+        self._seq, self._book = state["records"], _book(state)
 
     async def run(self) -> None:
         """Go on until cancelled; a front door that is away is asked again."""
@@ -50,13 +54,23 @@ class Follower:
         """Read what is new, as far as the front door answers."""
         asked = CLOCK.now()
         try:
+            if self._book is None:
+                await self._look_which()
             async for line in self._client.lines(f"/diario?desde={self._seq}"):
                 self._seq += 1
                 if SOLD in line or REFUSED in line:
                     self._take(msgspec.json.decode(line, type=dict[str, Any]))
         except (aiohttp.ClientError, TimeoutError, OSError, msgspec.DecodeError):
+            self._last, self._book = self._book or self._last, None
             return
         self._read_until = asked
+
+    async def _look_which(self) -> None:
+        """A book that was written again has its records in other places: all of it is read anew."""
+        state = await self._client.get("/readyz")
+        self._book = _book(state)
+        if self._book != self._last or state["records"] < self._seq:
+            self._seq = 0
 
     def _take(self, record: dict[str, Any]) -> None:
         change = record["change"] or {}
@@ -68,3 +82,9 @@ class Follower:
     def _instant(self, time: str) -> float:
         told, seen = datetime.fromisoformat(time).timestamp(), CLOCK.now()
         return told if self._read_until - ODD_SECONDS <= told <= seen + ODD_SECONDS else seen
+
+
+def _book(state: dict[str, Any]) -> str:
+    """Whose, which, and in which generation."""
+    heights: str = state["book"]["heights"]
+    return heights.partition(" ")[0].rpartition("/")[0]

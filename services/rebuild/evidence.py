@@ -6,8 +6,10 @@ they said to it stands in theirs. See `rebuilding.py` for what is made of it.
 
 from __future__ import annotations
 
+from bisect import bisect_right
 from collections import defaultdict
 from collections.abc import Iterator, Mapping
+from itertools import accumulate, pairwise
 from typing import Any, Final, NamedTuple
 
 from broker.heights import Height, sender, written
@@ -28,7 +30,8 @@ BROUGHT: Final = ("precio", "motivo", "transaccion_id")
 
 
 class Order(NamedTuple):
-    """When the lost book said something: its generation and its record; a version that did not say so comes first."""
+    """When the lost book said something: its generation and its record; a version that did not say so comes first, and
+    there `time` tells. Where the number is of another generation, `time` is the place behind that record."""
 
     generation: int
     seq: int
@@ -49,6 +52,8 @@ class Evidence:
         self.said: dict[str, Order] = {}
         # What is known of a word that it said, by the message's id.
         self.content: defaultdict[str, dict[str, Any]] = defaultdict(dict)
+        # What two others heard by the numbers of two generations: one that was rebuilt has the rebuilt book's.
+        self._numbers: defaultdict[str, dict[int, Order]] = defaultdict(dict)
         self._requests: set[str] = set()
         # Answers to entries of which nobody said whose they were: of whom the entry was said to.
         self._somebody: dict[str, Order] = {}
@@ -58,6 +63,7 @@ class Evidence:
     def groups(self) -> Iterator[tuple[Order, list[str]]]:
         """What it said with one record, in their order."""
         together: defaultdict[Order, list[str]] = defaultdict(list)
+        self._renumber()
         for message_id, order in self._somebody.items():
             if message_id.rsplit(":", 1)[0] in self.inputs:
                 self.said.setdefault(message_id, order)
@@ -65,6 +71,33 @@ class Evidence:
             together[order].append(message_id)
         for order in sorted(together):
             yield order, together[order]
+
+    def _renumber(self) -> None:
+        """Give everything the numbers of the latest generation, in which the same was said in the same order: what is
+        known by an older number alone comes behind what it followed then."""
+        if not self._numbers:
+            return
+        known = {
+            message_id: self._numbers.get(message_id) or {order.generation: order}
+            for message_id, order in self.said.items()
+            if order.generation != LAST.generation
+        }
+        for older, newer in pairwise(sorted({one for numbers in known.values() for one in numbers if one})):
+            both = sorted((one[older], one[newer]) for one in known.values() if older in one and newer in one)
+            behind = list(accumulate((at for _, at in both), max))
+            for numbers in known.values():
+                if older not in numbers or newer in numbers:
+                    continue
+                order = numbers[older]
+                place = bisect_right(both, (order, LAST))
+                if place and both[place - 1][0] == order:
+                    numbers[newer] = both[place - 1][1]
+                else:
+                    numbers[newer] = Order(
+                        newer, behind[place - 1].seq if place else 0, f"{order.seq:012d} {order.time}"
+                    )
+        for message_id, numbers in known.items():
+            self.said[message_id] = numbers[0] if 0 in numbers else numbers[max(numbers)]
 
     def peer(self, by: Service, book: str, generation: int, record: Mapping[str, Any]) -> None:
         """Take in one record of another service's book."""
@@ -101,14 +134,19 @@ class Evidence:
                 self.unknown += 1
                 return
             self._request(request, record["time"])
-        known = self.said.get(record["id"])
-        if known is None or order < known:
-            self.said[record["id"]] = order
+        known = self.said.setdefault(record["id"], order)
+        if known.generation == order.generation:
+            self.said[record["id"]] = min(known, order)
+        else:
+            numbers = self._numbers[record["id"]]
+            for one in (known, order):
+                numbers[one.generation] = min(one, numbers.get(one.generation, LAST))
         # compras' row has, beside the state, what the word brought; tokens says on why a buyer could not pay.
         brought = record["change"] or {} if by == "compras" else {}
         if kind == "saldo.rechazado" and by == "tokens":
             brought = next(word for word in record["words"] if subject_of(word) == subject)
-        self.content[record["id"]].update({name: brought[name] for name in BROUGHT if name in brought})
+        if found := {name: brought[name] for name in BROUGHT if name in brought}:
+            self.content[record["id"]].update(found)
 
     def _request(self, request: Message, time: str) -> None:
         if request.id not in self._requests:

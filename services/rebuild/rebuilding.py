@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Collection, Iterable, Iterator, Sequence
-from typing import Any
+from typing import Any, Final
 
 from msgspec import Struct
 
@@ -16,6 +16,10 @@ from broker.heights import sender
 from broker.messages import AltaMessage, Message
 from services.rebuild.evidence import LAST, Evidence, Order
 from services.shared.decision import Decision, Domain
+
+# Of a purchase only one of the two is ever said.
+ONE_OF: Final = (("saldo.reservado", "saldo.rechazado"), ("compra.confirmada", "compra.rechazada"))
+INSTEAD: Final = {one: other for pair in ONE_OF for one, other in (pair, pair[::-1])}
 
 
 class NotRebuilt(Exception):
@@ -33,13 +37,17 @@ def in_order(domain: Domain[Any], evidence: Evidence, seed: Sequence[Message]) -
     """
     late: set[str] = set()
     early: set[str] = set()
+    unheard: set[str] = set()
     while True:
         try:
-            return list(_Rebuilding(domain, evidence, seed, late, early).messages())
+            return list(_Rebuilding(domain, evidence, seed, (late, early, unheard)).messages())
         except NotRebuilt as failed:
             # Whoever asked before an operator's entry may have joined the line before it, or come after it.
             if rows := set(failed.rows) - early:
                 early |= rows
+            # What became of an entry may have been lost on its way, and what came after rests on the entry.
+            elif rows := set(failed.rows) - unheard:
+                unheard |= rows
             elif rows := {domain.key(message) for message in seed}.intersection(failed.rows) - late:
                 late |= rows
             else:
@@ -50,10 +58,11 @@ class _Rebuilding:
     """The rows as they become, and what was said to the service and is not decided yet."""
 
     def __init__(
-        self, domain: Domain[Any], evidence: Evidence, seed: Sequence[Message], late: set[str], early: set[str]
+        self, domain: Domain[Any], evidence: Evidence, seed: Sequence[Message], guesses: tuple[set[str], ...]
     ) -> None:
+        """`guesses`: whose seed came later; whose line was joined before an entry; whose entries nobody heard of."""
         self._domain = domain
-        self._early = early
+        late, self._early, self._unheard = guesses
         self._evidence = evidence
         self._groups = list(evidence.groups())
         self._first = [message for message in seed if domain.key(message) not in late]
@@ -124,6 +133,8 @@ class _Rebuilding:
         if any(map(self._refused, subjects)):
             # Whoever was told that the line was full: those who wait come first.
             passes = [(others, True), (others, False)]
+        if not self._unheard.isdisjoint(rows):
+            passes.insert(0, ([one for one in others if isinstance(one, AltaMessage)], False))
         for messages, silent in passes:
             for message in messages:
                 decision = self._decision(message)
@@ -152,6 +163,8 @@ class _Rebuilding:
 
     def _agrees(self, word: Message, order: Order) -> bool:
         said = self._evidence.said.get(word.id)
+        if f"{word.subject}:{INSTEAD.get(word.type)}" in self._evidence.said:
+            return False
         if said is not None and said != order and (said.generation or order.generation):
             return False
         known = self._evidence.content.get(word.id, {})

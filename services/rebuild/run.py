@@ -20,13 +20,16 @@ from services.rebuild.restore import lines_of
 from services.shared.heights import BookHeights
 from services.shared.peers import NO_ANSWER
 from services.shared.runtime import Runtime
-from services.shared.store import Damaged
+from services.shared.store import NO_ROOM, Damaged
 
-# The others must have heard what is on its way to them: their queues are empty, and their books stand still, so long.
+# The others must have heard what is on its way to them: each queue was empty once, and for so long nobody has heard
+# anything more of this book. What else they hear may go on.
 QUIET_SECONDS: Final = 2.0
 PATIENCE_SECONDS: Final = 60.0
 ASK_SECONDS: Final = 5.0
 BATCH: Final = 500
+# A record takes less, one with another: compras' and tokens' are the longest.
+RECORD_BYTES: Final = 700
 # So often it is said how far the reading is.
 RECORDS: Final = 20_000
 
@@ -80,8 +83,21 @@ class Rebuild:
         heights.heard = {name: at[1] for name, state in states.items() if (at := sender(state["book"]["heights"]))}
         mine = self._store.heights
         heights.formerly = [*mine.formerly, *([mine.book] if mine.book != known.book else [])]
-        await self._store.begin_again(heights, _batches(messages))
+        await self._written(heights, messages)
         yield {"hecho": True, **summary, "dice": f"the book of {self._me} is written again: it starts anew now"}
+
+    async def _written(self, heights: BookHeights, messages: Sequence[Message]) -> None:
+        """Write it. Raises NotRebuilt where there is no room; what was written of it is away again then."""
+        try:
+            await self._store.begin_again(heights, _batches(messages))
+        except OSError as error:
+            if error.errno not in NO_ROOM:
+                raise
+            needed = len(messages) * RECORD_BYTES
+            raise NotRebuilt(
+                f"there is no room on the disk for {len(messages)} records ({error.strerror}), and nothing is changed: "
+                f"free {needed} bytes, and ask again"
+            ) from error
 
     async def _others(self) -> dict[Service, dict[str, Any]]:
         """What they say of themselves. Raises NotRebuilt when one does not answer, or is itself in doubt."""
@@ -112,28 +128,40 @@ class Rebuild:
 
     async def _until_quiet(self, before: Mapping[Service, dict[str, Any]]) -> dict[Service, dict[str, Any]]:
         deadline = asyncio.get_running_loop().time() + PATIENCE_SECONDS
+        # Who has taken all that was in its queue since this book says nothing, and the process that did.
+        drained: dict[Service, Any] = {}
         while asyncio.get_running_loop().time() < deadline:
+            for name in await self._empty(before):
+                drained.setdefault(name, before[name]["pid"])
             await asyncio.sleep(QUIET_SECONDS)
             now = await self._others()
-            still = all(now[name]["records"] == before[name]["records"] for name in now)
-            if still and await self._queues_empty(now):
+            # What a process had in its hands when it died is in the queue again.
+            drained = {name: pid for name, pid in drained.items() if pid == now[name]["pid"]}
+            still = all(self._heard_of_me(now[name]) == self._heard_of_me(before[name]) for name in now)
+            if still and len(drained) == len(now):
                 return now
             before = now
         raise NotRebuilt("the others still hear news after a minute: let the load on the shop end, and try again")
 
-    async def _queues_empty(self, names: Mapping[Service, Any]) -> bool:
+    def _heard_of_me(self, state: Mapping[str, Any]) -> Height | None:
+        return heard(state["book"]["heights"]).get(self._me)
+
+    async def _empty(self, names: Mapping[Service, Any]) -> list[Service]:
+        """Whose queue has nothing that waits. Raises NotRebuilt."""
         bus = self._runtime.bus
         try:
             depths = await bus.depths() if bus else {}
         except BusError as error:
             raise NotRebuilt(f"the broker is away ({error}): what is on its way must be heard first") from error
         # Who doubts this book takes nothing until it is written again: what waits there was said by a wrong one.
-        return not any(depths[name].messages for name, state in names.items() if state["doubtOf"] != self._me)
+        return [name for name, state in names.items() if state["doubtOf"] == self._me or not depths[name].messages]
 
     def _known(self, states: Mapping[Service, dict[str, Any]]) -> Height:
         """The book that they have heard of, up to where. Raises NotRebuilt when they know different ones."""
-        said = {name: heard(state["book"]["heights"]).get(self._me) for name, state in states.items()}
-        heights = {name: height for name, height in said.items() if height is not None}
+        said = {name: self._heard_of_me(state) for name, state in states.items()}
+        heights: dict[str, Height] = {name: height for name, height in said.items() if height is not None}
+        if (doubt := self._runtime.doubt) and doubt.lost:
+            heights["a message"] = doubt.lost
         books = {height.book for height in heights.values()}
         if len(books) != 1:
             names = ", ".join(f"{name}: {height.book}" for name, height in heights.items()) or "nobody"

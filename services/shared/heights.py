@@ -18,12 +18,14 @@ class Doubt(NamedTuple):
     """Whose book is not what it was, and why nothing may be decided now, in one sentence.
 
     `book` is the one that another service was heard of as: when that says that it holds all of it, the doubt is over.
-    A doubt of this book itself ends with the process, when it reads another book.
+    A doubt of this book itself ends with the process, when it reads another book; `lost` is up to where another service
+    had heard of the one that should be here, which a message may say that nobody else knows of any more.
     """
 
     of: Service
     says: str
     book: str | None = None
+    lost: Height | None = None
 
 
 class Doubted(Exception):
@@ -62,7 +64,8 @@ class BookHeights:
         """
         known = dict(self.heard)
         for by, name, at in _entries(all_heights):
-            if at.book in self.replaced or at.book in self.formerly:
+            # Who believed a book that is a part of this one now learns that from this one, once it decides.
+            if at.book in self.replaced or (name == self.service and at.book in self.formerly):
                 continue
             if (doubt := self.doubt(by, name, at, seq)) is not None:
                 raise Doubted(doubt)
@@ -103,12 +106,14 @@ class BookHeights:
                 me,
                 f"this book of {me} is another ({self.book}) than the one ({at.book}) that {by} has heard of, up to "
                 f"record {at.seq}: its folder was lost, or another shop uses this broker; {cure}",
+                lost=at,
             )
         if (at.generation, at.seq) > (self.generation, seq):
             return Doubt(
                 me,
                 f"this book of {me} ends at record {seq} of generation {self.generation}, and {by} has heard of record "
                 f"{at.seq} of generation {at.generation}: it was put back from an older copy; {cure}",
+                lost=at,
             )
         return None
 

@@ -211,13 +211,14 @@ class Runtime(Generic[Row]):
 
     async def _live(self) -> None:
         await self.store.until_leading(self.settings.public_url)
-        await self._import_seed()
         async with asyncio.TaskGroup() as tasks:
             tasks.create_task(self.store.tend())
-            if self.bus and self.processor:
-                tasks.create_task(self._work(self.bus, self.processor))
-                if self.extension:
-                    tasks.create_task(self.extension.run())
+            if not self.bus or not self.processor:
+                await self.store.process_batch(self.seed())
+                return
+            tasks.create_task(self._work(self.bus, self.processor))
+            if self.extension:
+                tasks.create_task(self.extension.run())
 
     async def _work(self, bus: Bus, processor: Processor) -> None:
         """Decide what comes; while a book is in doubt, nothing.
@@ -230,10 +231,13 @@ class Runtime(Generic[Row]):
                 await self.peers.check(self.store.heights, self.store.seq)
                 if self._doubt_is_over():
                     asked, self.doubt = False, None
+                    # Not before: with it, an older book would seem longer. What it answers is told to nobody.
+                    await self.store.process_batch(self.seed())
                     bus.consume()
                     self.writing.set()
                     await processor.run()
             except* Doubted as doubts:
+                await self.store.process_batch(())  # who was replaced only thinks that its book ends where it stopped
                 self._stop_deciding(cast(Doubted, _first_cause(doubts)).doubt, asked=asked)
             await bus.give_back()
             await asyncio.sleep(DOUBT_SECONDS)
@@ -253,11 +257,6 @@ class Runtime(Generic[Row]):
         if self.doubt is None or self.doubt.says != doubt.says:
             log.error("nothing is decided any more", reason=doubt.says)
         self.doubt = doubt
-
-    async def _import_seed(self) -> None:
-        # Before the others are asked: nobody asked for these, so their answers are told to nobody, and a lost book is
-        # written again over them.
-        await self.store.process_batch(self.seed())
 
     def seed(self) -> Sequence[Message]:
         """What the shop starts with. Raises WrongSetting."""

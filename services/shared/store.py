@@ -6,8 +6,9 @@ the streams and `/diario` `RecordReader`. What a database would have to be asked
 
 from __future__ import annotations
 
+import errno
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeAlias, TypeVar
+from typing import TYPE_CHECKING, Any, Final, Generic, Protocol, TypeAlias, TypeVar
 
 from msgspec import Struct
 
@@ -147,6 +148,10 @@ class Store(BatchStore, RowReader[Row], Protocol[Row]):
 
 # What opens the store of a service. The last is its clock: RFC 3339, in UTC.
 OpenStore: TypeAlias = Callable[["Domain[Any]", "Settings", "Metrics", Callable[[], str]], Store[Any]]
+
+
+# The errors of a disk, or of a quota or a limit on one file (`prlimit --fsize`), that has no room.
+NO_ROOM: Final = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
 class StoreBroken(Exception):

@@ -141,6 +141,7 @@ def test_what_cannot_be_done_is_a_sentence_and_exit_code_2(tmp_path: Path) -> No
         (("drill", "--here", "--kube"), "leave one of them out"),
         (("drill", "freeze", "--kube"), "with --kube it is one of transacciones, all, broker, storm"),
         (("drill", "freeze", "--every", "2"), "--every is for the scenario storm"),
+        (("drill", "lost-disk", "--here"), "lost-disk deletes books: it is for a shop of the drill's own"),
         (("drill", "--here", "--data", str(tmp_path)), "make up"),
         (("load", "--data", str(tmp_path)), "make up"),
         (("load", "--url", "http://127.0.0.1:9"), "--operator-token"),

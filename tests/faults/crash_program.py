@@ -22,6 +22,7 @@ import uvicorn
 from broker.amqp.bus import Bus, Delivery
 from broker.messages import Message
 from services.shared.journal.disk import LocalDisk
+from services.shared.journal.generation import UNFINISHED
 from services.shared.journal.segments import SEGMENT
 from services.shared.journal.store import JsonStore
 
@@ -32,6 +33,11 @@ ROTATION = ("rotation-created", "rotation-header", "rotation-synced")
 SNAPSHOT = ("snapshot-before", "snapshot-half", "snapshot-after")
 # These come by only when a process starts.
 TAKEOVER = ("takeover-created", "takeover-rewritten", "takeover-header", "takeover-synced", "takeover-writer")
+# And these when a lost book is written again: from its first file until that is the journal, and nothing else.
+REBUILD = (
+    *("rebuild-created", "rebuild-header", "rebuild-begun", "rebuild-half", "rebuild-written", "rebuild-synced"),
+    *("rebuild-unnamed", "rebuild-named", "rebuild-done"),
+)
 
 
 class Trap:
@@ -91,14 +97,17 @@ def wrap_store(trap: Trap) -> set[str]:
 
 
 def wrap_disk(trap: Trap, deciding: set[str]) -> None:
-    create, append, sync, rewrite, replace = (
-        getattr(LocalDisk, name) for name in ("create", "append", "sync", "rewrite", "replace")
+    create, append, sync, rewrite, replace, publish = (
+        getattr(LocalDisk, name) for name in ("create", "append", "sync", "rewrite", "replace", "publish")
     )
     # Segments that were begun and have no header on the disk yet: what for.
     begun: dict[str, str] = {}
 
     def watched_create(self: LocalDisk, name: str) -> None:
         create(self, name)
+        if name.startswith(UNFINISHED):
+            begun[name] = "rebuild"
+            trap.passes("rebuild-created")
         if found := SEGMENT.fullmatch(name):
             begun[name] = "takeover" if found[2] == "000001" else "rotation"
             trap.passes(f"{begun[name]}-created")
@@ -108,6 +117,13 @@ def wrap_disk(trap: Trap, deciding: set[str]) -> None:
             append(self, name, data)
             trap.passes(f"{begun[name]}-header")
             return
+        if name.startswith(UNFINISHED):
+            if trap.springs("rebuild-half"):
+                append(self, name, data[: len(data) // 2])
+                die()
+            append(self, name, data)
+            trap.passes("rebuild-written")
+            return
         trap.passes("after-decide", deciding)
         append(self, name, data)
         trap.passes("after-write", deciding)
@@ -115,7 +131,9 @@ def wrap_disk(trap: Trap, deciding: set[str]) -> None:
     async def watched_sync(self: LocalDisk, name: str) -> None:
         await sync(self, name)
         if place := begun.pop(name, None):
-            trap.passes(f"{place}-synced")
+            trap.passes("rebuild-begun" if place == "rebuild" else f"{place}-synced")
+        elif name.startswith(UNFINISHED):
+            trap.passes("rebuild-synced")
         else:
             trap.passes("after-fsync", deciding)
 
@@ -132,6 +150,15 @@ def wrap_disk(trap: Trap, deciding: set[str]) -> None:
         await replace(self, name, data)
         trap.passes(f"{place}-writer" if place == "takeover" else f"{place}-after")
 
+    def watched_publish(self: LocalDisk, name: str, final: str) -> None:
+        trap.passes("rebuild-unnamed")
+        if trap.springs("rebuild-named"):
+            (self.folder / final).hardlink_to(self.folder / name)
+            die()
+        publish(self, name, final)
+        trap.passes("rebuild-done")
+
+    LocalDisk.publish = watched_publish  # type: ignore[method-assign]
     LocalDisk.create = watched_create  # type: ignore[method-assign]
     LocalDisk.append = watched_append  # type: ignore[method-assign]
     LocalDisk.sync = watched_sync  # type: ignore[method-assign]

@@ -128,12 +128,16 @@ class Pod(Process):
             await asyncio.sleep(world.follow_seconds * world.rng.uniform(0.5, 1))
             store.follow()
         await self.disk.replace("writer", b"http://here")
-        await store.process_batch(world.seeds.get(self.service, ()))
         others = [writer for name in SERVICES if name != self.service and (writer := world.writer(name)) is not None]
         for writer in others:
             store.heights.replaced.update(writer.store.heights.formerly)
         known = [writer.store.heights.said(writer.store.seq) for writer in others]
-        store.heights.heard = store.heights.hear(known, store.seq)
+        try:
+            store.heights.heard = store.heights.hear(known, store.seq)
+        except Doubted:
+            await store.process_batch(())
+            raise
+        await store.process_batch(world.seeds.get(self.service, ()))
         async with asyncio.TaskGroup() as tasks:
             tasks.create_task(self._check())
             self.wire.consume()

@@ -7,6 +7,7 @@ import json
 import shutil
 from collections import Counter
 from collections.abc import AsyncIterator, Sequence
+from datetime import timedelta
 from pathlib import Path
 from random import Random
 from typing import Any
@@ -17,19 +18,33 @@ from sim_broker import Broken
 from sim_disk import SimDisk
 from sim_loop import Process
 from sim_promises import check
-from sim_world import ACTIVE_SECONDS, DOMAINS, Pod, World
+from sim_world import ACTIVE_SECONDS, DOMAINS, EPOCH, Pod, World
 from test_rebuild import all_of
 
+from broker.heights import Height
 from broker.messages import Message
 from broker.services import SERVICES
 from services.rebuild.evidence import Evidence
 from services.rebuild.rebuilding import in_order
 from services.shared.heights import BookHeights, Doubted
+from services.shared.journal.segments import SEGMENT
 from services.shared.journal.store import JsonStore
 
 SEEDS = 150
 MORE = 1_850
 CHUNK = 50
+# So many of them are lived through without the alarm, too.
+WITHOUT = 60
+# Worlds that once found a bug, and which.
+FOUND = {
+    68: "a message was the last that knew of the lost book, and `zoco rebuild` asked the others alone",
+    113: "a writer that was replaced, and did not know it, doubted its own book when it asked the others",
+    547: "a seed that grew made an older copy as long as the book that was lost",
+    2030: "a seed that grew made an older copy as long as the book that was lost",
+    3424: "whoever is refused by a new price was put in line before it, as nobody had heard of the new price",
+    3868: "a book that holds all of another one doubted itself for what others had heard of that one",
+    4715: "whoever could not pay was made to pay, as nobody had heard of the sale before",
+}
 SEEN: Counter[str] = Counter()
 
 
@@ -51,19 +66,24 @@ class LostWorld(World):
         at = chance.uniform(0.5, ACTIVE_SECONDS)
         self.older: dict[str, Any] = {}
         self.noticed = self.rebuilding = False
+        # What was said of it in a message, when that was the reason.
+        self.lost: list[Height] = []
         # Who takes nothing, as it heard of a book that is not the one it knows.
         self.doubters: set[str] = set()
         self.only_there: set[str] = set()
-        self.waits = False
+        self.waits = self.unheard = False
         if self.how == "older copy":
             self.loop.call_later(chance.uniform(0.2, at), self._copy, context=self.context)
         self.loop.call_later(at, self._lose, chance.uniform(0.1, 1), context=self.context)
 
     def _copy(self) -> None:
         """As of a service that is down just then: whole, and on the disk."""
-        leaders = [pod for pod in self.pods[self.service] if pod.store.leads]
+        files = self.folders[self.service].files
+        # Who was replaced and does not know it has another end than the folder.
+        stores = [pod.store for pod in self.pods[self.service] if pod.store.leads]
+        leaders = [one for one in stores if one._segments[-1].name == max(filter(SEGMENT.fullmatch, files))]
         if leaders:
-            store = leaders[0].store
+            store = leaders[0]
             self.older = self.folders[self.service].copy().files
             last = store._segments[-1].name
             del self.older[last].data[store._end :]
@@ -73,7 +93,11 @@ class LostWorld(World):
         for pod in list(self.pods[self.service]):
             pod.die("its book is lost")
         folder = self.folders[self.service]
+        heard = [self._read(name).heights.heard.get(self.service) for name in SERVICES if name != self.service]
         folder.files, folder.owner = dict(self.older), None
+        kept = self._read(self.service)
+        # Nobody can notice what nobody has heard of: that copy is as good as the book, as far as the others know.
+        self.unheard = all(at is None or at <= Height(kept.heights.book, 1, kept.seq) for at in heard)
         self.counts[f"{self.service}, {self.how}"] += 1
         self.loop.call_later(seconds, self._up, self.service, context=self.context)
 
@@ -86,6 +110,7 @@ class LostWorld(World):
             return
         if error.doubt.of != self.service:
             self.loop.failure = Broken("15", f"{pod.service} doubts {error.doubt.of}, and not {self.service}: {error}")
+        self.lost += [error.doubt.lost] if error.doubt.lost else []
         self.doubters.add(pod.service)
         self.counts["doubted itself" if pod.service == self.service else "doubted by another"] += 1
         if not self.noticed:
@@ -110,7 +135,13 @@ class LostWorld(World):
         others = {name: self._read(name) for name in SERVICES if name != self.service}
         heights = [writer.store.heights.heard for name in others if (writer := self.writer(name)) is not None]
         heights += [store.heights.heard for store in others.values()]
-        height = max(heard[self.service] for heard in heights if self.service in heard)
+        known = self.lost + [heard[self.service] for heard in heights if self.service in heard]
+        if not known:
+            # Who had heard of it has died, and had nothing of it in its journal: nobody misses it, once it starts anew.
+            self.noticed = self.rebuilding = False
+            self._up(self.service)
+            return
+        height = max(known)
         evidence = Evidence(self.service)
         for name, store in others.items():
             for raw in all_of(store):
@@ -124,7 +155,7 @@ class LostWorld(World):
         messages = in_order(DOMAINS[self.service], evidence, self.seeds.get(self.service, ()))
         again = BookHeights(self.service, height.book, height.generation + 1)
         # Who had heard nothing yet may have believed the new book: `zoco rebuild` leaves that to a person.
-        books = {heard[self.service].book for heard in heights if self.service in heard} | {store.heights.book}
+        books = {one.book for one in known} | {store.heights.book}
         again.formerly = sorted(books - {height.book, ""})
 
         async def batches() -> AsyncIterator[Sequence[Message]]:
@@ -144,10 +175,7 @@ class LostWorld(World):
         return store
 
     def _clock(self) -> str:
-        return Pod.now(self.pods_of_any())
-
-    def pods_of_any(self) -> Pod:
-        return next(pod for pods in self.pods.values() for pod in pods)
+        return (EPOCH + timedelta(seconds=self.loop.now)).strftime("%Y-%m-%dT%H:%M:%S.%f")[:-3] + "Z"
 
 
 def _json(raw: bytes) -> Any:
@@ -169,6 +197,9 @@ def simulate(seed: int) -> LostWorld:
         try:
             world.run()
         except Broken:
+            if world.unheard and not world.noticed:
+                world.waits = True
+                return world
             if world.service != "compras" or not only_top_ups_wait(world):
                 raise
             # Whose registration only compras' lost disk knew.
@@ -186,7 +217,12 @@ def simulate(seed: int) -> LostWorld:
                 and row.fecha == one.answer["fecha"]
             ]
             world.counts["only compras knew"] += before - len(world.told)
-        check(world)
+        try:
+            check(world)
+        except Broken:
+            world.waits = world.unheard and not world.noticed
+            if not world.waits:
+                raise
     finally:
         world.loop.close()
     return world
@@ -209,5 +245,36 @@ def test_a_lost_book_is_noticed_and_rebuilt_and_the_promises_hold(first: int, tm
             continue
         verdict = audited(world, tmp_path / str(seed))
         found = "\n".join(f"promise {b.promise}: {b.about}: {b.says}" for b in verdict.breaches)
-        assert verdict.holds, f"seed {seed}:\n{found}"
+        SEEN["nobody could know"] += not verdict.holds
+        assert verdict.holds or (world.unheard and not world.noticed), f"seed {seed}:\n{found}"
         shutil.rmtree(tmp_path / str(seed))
+
+
+@pytest.mark.parametrize("seed", FOUND)
+def test_a_world_that_once_found_a_bug_keeps_its_promises(seed: int, tmp_path: Path) -> None:
+    world = simulate(seed)
+    if not world.waits:
+        verdict = audited(world, tmp_path / "books")
+        assert verdict.holds, [(breach.promise, breach.about, breach.says) for breach in verdict.breaches]
+
+
+def test_without_the_alarm_the_same_worlds_break(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """With it none of these seeds does: see above. In some a book is lost before anybody has heard of it."""
+    monkeypatch.setattr(BookHeights, "doubt", lambda *_: None)
+    broken: Counter[int] = Counter()
+    worlds = 0
+    for seed in range(WITHOUT):
+        world = LostWorld(seed)
+        try:
+            world.run()
+            assert not world.noticed
+            found = set(audited(world, tmp_path / str(seed)).counts)
+        except Broken as error:
+            found = {int(error.promise)}
+        finally:
+            world.loop.close()
+        worlds += bool(found)
+        broken.update(found)
+    # 40 of 60, when this was written: money (1), purchases without an end (4), records (5), confirmed and not sold (6).
+    assert worlds >= WITHOUT // 2, (worlds, broken)
+    assert {1, 4, 5, 6} <= broken.keys(), broken

@@ -19,6 +19,7 @@ from aiohttp.test_utils import TestServer
 from loadgen.load.client import Client
 from loadgen.load.clock import CLOCK
 from loadgen.load.crew import WorkerDied, crew
+from loadgen.load.follow import Follower
 from loadgen.load.load import Load
 from loadgen.load.meter import Meter
 from loadgen.load.plan import Plan
@@ -158,3 +159,37 @@ async def test_where_to_stop_may_be_said_while_the_load_is_sent_and_all_workers_
         workers.stop_at(200)
         await sending
     assert meter.arrived == 200
+
+
+async def test_a_journal_that_was_written_again_is_read_anew() -> None:
+    """Its records have other places then: what is behind the last one that was read is not all that is new."""
+    book, records = ["compras/a29757b5/1"], [_end("first"), _end("second")]
+    away = False
+
+    async def diario(request: web.Request) -> web.Response:
+        if away:
+            raise web.HTTPServiceUnavailable
+        return web.Response(text="".join(records[int(request.query["desde"]) :]))
+
+    async def readyz(_: web.Request) -> web.Response:
+        return web.json_response({"records": 0, "book": {"heights": f"{book[0]}/{len(records)} tokens/7c1a6d2e/1/9"}})
+
+    app = web.Application()
+    app.add_routes([web.get("/diario", diario), web.get("/readyz", readyz)])
+    seen: list[str] = []
+    async with TestServer(app) as server, Client(str(server.make_url("")), None) as client:
+        follower = Follower(client, lambda about, *_: seen.append(about))
+        await follower.start_here()
+        await follower.catch_up()
+        away = True
+        await follower.catch_up()
+        # Only where it was away may it be another book.
+        away, book[0], records[:] = False, "compras/a29757b5/2", [_end("third"), _end("first"), _end("second")]
+        await follower.catch_up()
+        await follower.catch_up()
+    assert seen == ["first", "second", "third", "first", "second"]
+
+
+def _end(about: str) -> str:
+    record = {"row": about, "time": "2025-09-10T17:30:00.000Z", "change": {"estado": "registrada"}}
+    return json.dumps(record, separators=(",", ":")) + "\n"

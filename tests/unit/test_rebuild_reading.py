@@ -6,9 +6,12 @@ import json
 from types import SimpleNamespace
 from typing import Any
 
+import pytest
 from aiohttp import web
 from aiohttp.test_utils import TestServer
 
+from services.rebuild import run
+from services.rebuild.rebuilding import NotRebuilt
 from services.rebuild.run import Rebuild
 
 # A sale with a full line behind it: ten thousand refusals in one record.
@@ -37,3 +40,45 @@ async def test_the_record_of_a_sale_with_a_full_line_behind_it_is_read_whole() -
         )
         read = [record async for record in Rebuild(runtime)._diario("tokens")]
     assert [(record["seq"], len(record["words"])) for record in read] == [(1, WAITING), (2, 0)]
+
+
+def state(records: int, heard: int, pid: int = 1) -> dict[str, Any]:
+    """How a service is that has so many records, and has heard so far of tokens' book."""
+    heights = f"compras/5b1f4e4e/1/{records} tokens/7c1a6d2e/1/{heard}"
+    return {"records": records, "pid": pid, "doubtOf": None, "book": {"heights": heights}}
+
+
+async def quiet(states: list[dict[str, Any]], waiting: list[int], monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
+    """The state by which a rebuild of tokens goes on, when compras is in these one after the other, and so many
+    messages wait for it each time it is looked. Raises NotRebuilt."""
+    monkeypatch.setattr(run, "QUIET_SECONDS", 0.001)
+    monkeypatch.setattr(run, "PATIENCE_SECONDS", 0.2)
+    after = iter(states)
+
+    async def depths() -> dict[str, Any]:
+        return {"compras": SimpleNamespace(messages=waiting.pop(0) if len(waiting) > 1 else waiting[0])}
+
+    async def others() -> dict[str, Any]:
+        return {"compras": next(after, states[-1])}
+
+    runtime: Any = SimpleNamespace(name="tokens", store=None, bus=SimpleNamespace(depths=depths))
+    rebuild = Rebuild(runtime)
+    monkeypatch.setattr(rebuild, "_others", others)
+    return (await rebuild._until_quiet(await rebuild._others()))["compras"]  # type: ignore[index]
+
+
+async def test_whoever_has_heard_all_that_the_lost_book_said_may_go_on_hearing_others(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    found = await quiet([state(10, 4), state(20, 5), state(30, 7), state(40, 7), state(50, 9)], [3, 0], monkeypatch)
+    assert found["records"] == 40
+
+
+async def test_a_queue_that_never_is_empty_may_hold_what_the_lost_book_said(monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.raises(NotRebuilt, match="let the load on the shop end"):
+        await quiet([state(number, 7) for number in range(9)], [3], monkeypatch)
+
+
+async def test_what_a_process_that_died_had_in_its_hands_waits_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    died = [state(10, 4), state(10, 4, pid=2), state(10, 4, pid=2), state(11, 5, pid=2), state(12, 5, pid=2)]
+    assert (await quiet(died, [0, 3, 3, 0, 0], monkeypatch))["records"] == 12

@@ -7,6 +7,9 @@ beside the chain of headers, as a fenced writer's segments do.
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import errno
+import os
 from collections.abc import AsyncIterator, Callable, Sequence
 from typing import Any, Final, Protocol
 
@@ -27,6 +30,11 @@ PUT_BACK: Final = 0
 PART_BYTES: Final = 32 * 1024 * 1024
 
 
+async def no_room(_: float) -> None:
+    """How a book that is written again waits for room on a full disk: not at all. Raises OSError."""
+    raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+
 class Book(Protocol):
     """A store that has read nothing."""
 
@@ -40,13 +48,19 @@ class Book(Protocol):
 
 async def write_again(book: Book, heights: BookHeights, batches: AsyncIterator[Sequence[Message]]) -> None:
     """See Store.begin_again: `book` decides it all, in the folder of the one whose place it takes."""
-    name, unfinished = _last_segment(book.disk)
+    disk = book.disk
+    name, unfinished = _last_segment(disk)
     book.heights = heights
-    await book.begin(name, unfinished)
-    async for batch in batches:
-        await book.process_batch(batch)
-        await asyncio.sleep(0)
-    _publish(book.disk, unfinished, name)
+    try:
+        disk.create(unfinished)
+        await book.begin(name, unfinished)
+        async for batch in batches:
+            await book.process_batch(batch)
+            await asyncio.sleep(0)
+    except OSError:
+        give_up(disk)
+        raise
+    _publish(disk, unfinished, name)
 
 
 class _Read(msgspec.Struct):
@@ -62,17 +76,23 @@ async def put_back(
 ) -> None:
     """See Store.put_back: segments that lead nowhere until another one goes on behind them, as the next generation."""
     name, unfinished = _last_segment(disk)
-    parts = _Parts(disk, service, heights.book)
-    async for some in records:
-        parts.add(some)
-        await asyncio.sleep(0)
-    await parts.end(now())
-    known = (heights.book, heights.generation, heights.known(), tuple(heights.formerly))
-    time = dated(now(), parts.time)
-    disk.append(
-        unfinished, journal.header(service, Segment(name, parts.seq + 1, parts.name, parts.size, 0, time, *known))
-    )
-    await disk.sync(unfinished)
+    try:
+        parts = _Parts(disk, service, heights.book)
+        async for some in records:
+            parts.add(some)
+            await asyncio.sleep(0)
+        await parts.end(now())
+        known = (heights.book, heights.generation, heights.known(), tuple(heights.formerly))
+        time = dated(now(), parts.time)
+        last = Segment(name, parts.seq + 1, parts.name, parts.size, 0, time, *known)
+        disk.create(unfinished)
+        disk.append(unfinished, journal.header(service, last))
+        await disk.sync(unfinished)
+    except (OSError, Damaged):
+        give_up(disk)
+        with contextlib.suppress(OSError):
+            _swept(disk, service)
+        raise
     _publish(disk, unfinished, name)
 
 
@@ -140,14 +160,10 @@ class _Parts:
 
 
 def _last_segment(disk: Disk) -> tuple[str, str]:
-    """The name of the segment that will be the last, and of its file until it is whole, which is begun here."""
+    """The name of the segment that will be the last, and of its file until it is whole."""
     name = journal.segment_name(journal.latest_epoch(disk) + 1, 1)
-    for left in disk.names():
-        if left.startswith(UNFINISHED):
-            disk.remove(left)
-    unfinished = UNFINISHED + name.removeprefix("journal-")
-    disk.create(unfinished)
-    return name, unfinished
+    give_up(disk)
+    return name, UNFINISHED + name.removeprefix("journal-")
 
 
 def _publish(disk: Disk, unfinished: str, name: str) -> None:
@@ -173,3 +189,11 @@ def _swept(disk: Disk, service: str) -> int:
         else:
             disk.remove(name)
     return last + 1
+
+
+def give_up(disk: Disk) -> None:
+    """Take back what was written of a book that is not whole, and the room that it takes."""
+    for left in disk.names():
+        if left.startswith(UNFINISHED):
+            with contextlib.suppress(OSError):
+                disk.remove(left)

@@ -23,7 +23,7 @@ from services.shared.decision import Domain
 from services.shared.heights import BookHeights, Doubted
 from services.shared.journal import segments as journal
 from services.shared.journal.disk import LocalDisk
-from services.shared.journal.generation import put_back, write_again
+from services.shared.journal.generation import no_room, put_back, write_again
 from services.shared.journal.json_file import View, keep_shown, view_of
 from services.shared.journal.position import dedup_key, last_word_of
 from services.shared.journal.recovery import CHANGE, WORDS
@@ -134,7 +134,7 @@ class JsonStore(Writer[Row]):
         self.disk.close()
 
     async def begin_again(self, heights: BookHeights, batches: AsyncIterator[Sequence[Message]]) -> None:
-        book = JsonStore(self.disk, self.domain, self.now, snapshot_bytes=NEVER)
+        book = JsonStore(self.disk, self.domain, self.now, snapshot_bytes=NEVER, sleep=no_room)
         book.rewriting = heights.generation
         await write_again(book, heights, batches)
 

@@ -22,7 +22,7 @@ from services.shared.journal.position import MAX_SEGMENT_BYTES, MAX_SEGMENTS
 from services.shared.journal.recovery import Follower
 from services.shared.journal.segments import Segment
 from services.shared.journal.snapshot import write_snapshot
-from services.shared.store import Damaged, Fenced, StoreBroken
+from services.shared.store import NO_ROOM, Damaged, Fenced, StoreBroken
 
 log = structlog.get_logger()
 Row = TypeVar("Row", bound=msgspec.Struct)
@@ -30,10 +30,8 @@ Row = TypeVar("Row", bound=msgspec.Struct)
 SNAPSHOT_BYTES: Final = 32 * 1024 * 1024
 # How long to wait for room on a full disk before the next try.
 FULL_SECONDS: Final = 0.5
-# A file that is written anew has such a name until it is whole.
-UNFINISHED: Final = re.compile(r"\..+\.(?:\d+|new)")
-# No room on the disk, in the quota, or under the limit that was set for one file (`prlimit --fsize`).
-NO_ROOM: Final = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+# A file that is written anew, or a book that is written again, has such a name until it is whole.
+UNFINISHED: Final = re.compile(r"\..+\.(?:\d+|new)|rebuilt-.+")
 
 
 class Writer(Follower[Row]):

@@ -1,0 +1,104 @@
+"""Worlds in which no book is lost, and all that could be taken for it happens: every delivery is doubled, delayed and
+shuffled, and what was said long ago, dead letters too, comes again. Nobody may doubt a book."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator
+from random import Random
+
+import pytest
+from sim_broker import Broken, Broker, Envelope
+from sim_promises import check
+from sim_world import ACTIVE_SECONDS, World
+
+from broker.heights import Height
+from broker.services import SERVICES, Service
+from services.shared.heights import BookHeights, Doubt
+
+SEEDS = 200
+# So many more among the long tests: twenty thousand in all.
+MORE = 19_800
+CHUNK = 200
+# How often old messages are driven again, and how many at once.
+AGAIN_SECONDS = 0.2
+AGAIN = 5
+SEEN: Counter[str] = Counter()
+
+
+class Remembering(Broker):
+    """One that keeps all that was ever in a queue, with the heights of then."""
+
+    def __init__(self, world: World) -> None:
+        super().__init__(world)
+        self.ever: dict[str, list[Envelope]] = {name: [] for name in SERVICES}
+
+    def _enqueue(self, queue: str, envelope: Envelope) -> None:
+        self.ever[queue].append(Envelope(envelope.type, envelope.body, envelope.heights))
+        super()._enqueue(queue, envelope)
+
+
+class RepeatingWorld(World):
+    """Each delivery comes twice, late, and not in its turn; and old ones come again until the faults end, and after."""
+
+    def __init__(self, seed: int) -> None:
+        super().__init__(seed)
+        self.rates |= {"duplicate": 1.0, "delay": 1.0, "reorder": 1.0}
+        self.broker = self.remembering = Remembering(self)
+        self.again = Random(f"{seed}, again")
+        for at in _instants(self.again):
+            self.loop.call_later(at, self._drive_again, context=self.context)
+
+    def _drive_again(self) -> None:
+        queue = self.again.choice(SERVICES)
+        ever = self.remembering.ever[queue]
+        for old in self.again.choices(ever, k=AGAIN) if ever else ():
+            self.counts["old message again"] += bool(old.heights)
+            self.broker.insert(queue, Envelope(old.type, old.body, old.heights))
+
+
+def _instants(random: Random) -> Iterator[float]:
+    at = 0.0
+    while (at := at + random.expovariate(1 / AGAIN_SECONDS)) < 2 * ACTIVE_SECONDS:
+        yield at
+
+
+def simulate(seed: int) -> RepeatingWorld:
+    """Raises Broken, as promise 15 when somebody doubts a book."""
+    world = RepeatingWorld(seed)
+    try:
+        world.run()
+        check(world)
+    finally:
+        world.loop.close()
+    return world
+
+
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    if "first" in metafunc.fixturenames:
+        more = [pytest.param(first, marks=pytest.mark.long) for first in range(SEEDS, SEEDS + MORE, CHUNK)]
+        metafunc.parametrize("first", [*range(0, SEEDS, CHUNK), *more])
+
+
+def test_nobody_doubts_a_book_for_late_repeated_shuffled_and_old_messages(first: int) -> None:
+    for seed in range(first, first + CHUNK):
+        try:
+            SEEN.update(simulate(seed).counts)
+        except Broken as broken:
+            pytest.fail(f"seed {seed}: {broken}", pytrace=False)
+    assert min(SEEN[name] for name in ("duplicate", "delay", "reorder", "old message again")) > CHUNK
+
+
+def test_an_alarm_that_takes_late_words_for_evidence_is_found_here(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What this test is for: a check that cannot fail proves nothing."""
+    of_peer = BookHeights._of_peer
+
+    def hasty(heights: BookHeights, name: Service, at: Height, by: Service) -> Doubt | None:
+        known = heights.heard.get(name)
+        if known is not None and known.book == at.book and at < known:
+            return Doubt(name, f"{by} speaks for an older copy of {name}", at.book)
+        return of_peer(heights, name, at, by)
+
+    monkeypatch.setattr(BookHeights, "_of_peer", hasty)
+    with pytest.raises(Broken, match=r"promise 15: .* decides nothing: .* speaks for an older copy"):
+        simulate(0)
