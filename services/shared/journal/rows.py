@@ -16,6 +16,7 @@ from services.shared.heights import BookHeights
 from services.shared.journal import segments as journal
 from services.shared.journal.disk import Disk
 from services.shared.journal.list_index import ListIndex
+from services.shared.journal.packed import Archive
 from services.shared.journal.position import (
     NOWHERE,
     Position,
@@ -54,6 +55,7 @@ class Recorded(Generic[Row]):
 
     def __init__(self, disk: Disk, domain: Domain[Row]) -> None:
         self.disk = disk
+        self.archive = Archive(disk)
         self.domain = domain
         self._codec = RowCodec(domain.rows)
         self._watchers: list[Callable[[Change[Row]], None]] = []
@@ -107,9 +109,9 @@ class Recorded(Generic[Row]):
         """What stands at a place of the journal: a word, or a row that left memory. Raises StoreBroken, Damaged."""
         number, offset = segment_and_offset(at)
         segment = self._segments[number]
-        raw = self.disk.read(segment.name, offset, WORD_BYTES)
+        raw = self.archive.read(segment.name, offset, WORD_BYTES)
         if not (self._checked[0] == segment.name and self._checked[1] <= offset < self._checked[2]):
-            start, end = journal.line_around(self.disk, segment.name, offset)
+            start, end = journal.line_around(self.archive, segment.name, offset)
             self._checked = (segment.name, start, end)
         try:
             word: dict[str, Any] = json.JSONDecoder().raw_decode(raw.decode(errors="ignore"))[0]
@@ -121,8 +123,8 @@ class Recorded(Generic[Row]):
         """The sequence number of the record that this place is in. Raises Damaged."""
         number, offset = segment_and_offset(at)
         name = self._segments[number].name
-        start, end = journal.line_around(self.disk, name, offset)
-        seq: int = msgspec.json.decode(self.disk.read(name, start, end - start))["seq"]
+        start, end = journal.line_around(self.archive, name, offset)
+        seq: int = msgspec.json.decode(self.archive.read(name, start, end - start))["seq"]
         return seq
 
     def some_records(self, after: int, size_bytes: int) -> list[bytes]:
@@ -133,8 +135,8 @@ class Recorded(Generic[Row]):
         segment = self._segments[number]
         last = number + 1 == len(self._segments)
         end = self._end if last else self._segments[number + 1].previous_end
-        start = journal.place_of(self.disk, segment.name, segment.header_bytes, end, after + 1)
-        return journal.whole_lines(self.disk, segment.name, start, end, size_bytes)[: self.seq - after]
+        start = journal.place_of(self.archive, segment.name, segment.header_bytes, end, after + 1)
+        return journal.whole_lines(self.archive, segment.name, start, end, size_bytes)[: self.seq - after]
 
     def line_of(self, word: Mapping[str, Any]) -> tuple[int, ...] | None:
         """The list's fields of a word of the journal; None when it is no line of the list."""

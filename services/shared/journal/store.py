@@ -110,6 +110,7 @@ class JsonStore(Writer[Row]):
         async with asyncio.TaskGroup() as tasks:
             if self.view:
                 tasks.create_task(keep_shown(self.view))
+            tasks.create_task(self.packer.run())
             while True:
                 await asyncio.sleep(CHECK_SECONDS)
                 self.check()

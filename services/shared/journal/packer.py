@@ -1,0 +1,142 @@
+"""Packing what the journal has behind it: one segment at a time, beside everything else, by who writes.
+
+What dies on the way leaves an unfinished file, which the next writer sweeps, or the segment both ways: then it is read
+as it was written, and compared before it is removed.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from functools import partial
+from itertools import pairwise
+from typing import Final
+
+import structlog
+
+from services.shared.journal.disk import Disk
+from services.shared.journal.packed import SUFFIX, Archive, NotWhole, frames, size_of, table
+from services.shared.journal.segments import Segment, mark_name
+from services.shared.store import Damaged
+
+log = structlog.get_logger()
+LOOK_SECONDS: Final = 1.0
+# After a disk that had no room, or failed.
+AGAIN_SECONDS: Final = 30.0
+# So much is read and packed in one go: a millisecond or two.
+PIECE_BYTES: Final = 256 * 1024
+# Between two of them the processor is everybody else's.
+PAUSE_SECONDS: Final = 0.005
+# So many are written with one sync: a sync of the journal that comes meanwhile waits for little.
+PIECES_SYNCED: Final = 16
+
+
+class Packer:
+    """`segments` are those of the journal as they are known now. `check` raises when somebody else writes it."""
+
+    def __init__(
+        self,
+        disk: Disk,
+        segments: Callable[[], Sequence[Segment]],
+        check: Callable[[], None],
+        sleep: Callable[[float], Awaitable[None]],
+    ) -> None:
+        self._disk, self._segments, self._check, self._sleep = disk, segments, check, sleep
+        self._archive = Archive(disk)
+        # So many of the journal's segments need nothing more.
+        self._done = 0
+        # Bytes of what was packed here, before and after.
+        self.before = self.after = 0
+
+    async def run(self) -> None:
+        """For as long as this process writes."""
+        while True:
+            await self._sleep(LOOK_SECONDS)
+            try:
+                await self.pack()
+            except OSError as error:
+                log.warning("a segment is not packed yet", error=str(error))
+                await self._sleep(AGAIN_SECONDS)
+
+    async def pack(self) -> None:
+        """All that others follow. Raises OSError: then nothing has changed, and it is tried again."""
+        behind = list(pairwise(self._segments()))[self._done :]
+        if not behind:
+            return
+        there = set(self._disk.names())
+        for segment, following in behind:
+            try:
+                if segment.name in there:
+                    await self._pack(segment.name, following)
+            except (NotWhole, Damaged) as error:
+                # A person decides; it is read as it was written.
+                log.error("a segment stays as it is", segment=segment.name, why=str(error))
+            self._done += 1
+
+    async def _pack(self, name: str, following: Segment) -> None:
+        disk, end = self._disk, following.previous_end
+        if disk.exists(name + SUFFIX):
+            await self._compare(name, end)
+        else:
+            # Another process's has another name: who was fenced never finishes what this one began.
+            unfinished = f".{name}{SUFFIX}.{self._segments()[-1].epoch}"
+            try:
+                await self._write(name, end, unfinished)
+                self._check()
+                await disk.aside(partial(disk.publish, unfinished, name + SUFFIX))
+            except (OSError, NotWhole):
+                with contextlib.suppress(OSError):
+                    disk.remove(unfinished)
+                raise
+        self.before, self.after = self.before + end, self.after + disk.size(name + SUFFIX)
+        await disk.aside(partial(self._remove, name))
+        disk.release(name)
+        log.info("a segment is packed", segment=name, bytes=end, packed_bytes=disk.size(name + SUFFIX))
+
+    async def _write(self, name: str, end: int, unfinished: str) -> None:
+        disk, sizes, pieces = self._disk, list[tuple[int, int]](), 0
+        with contextlib.suppress(FileNotFoundError):
+            disk.remove(unfinished)
+        await disk.aside(partial(disk.create, unfinished))
+        async for lines in self._lines(name, end):
+            made = await disk.aside(partial(frames, lines))
+            disk.append(unfinished, b"".join(made))
+            sizes += [(len(frame), size_of(frame)) for frame in made]
+            pieces += 1
+            if not pieces % PIECES_SYNCED:
+                await disk.aside(partial(disk.sync_aside, unfinished))
+            await self._sleep(PAUSE_SECONDS)
+        disk.append(unfinished, table(sizes))
+        await disk.aside(partial(disk.sync_aside, unfinished))
+
+    async def _compare(self, name: str, end: int) -> None:
+        """Whether both say the same. Raises NotWhole, Damaged."""
+        self._archive.forget(name)
+        if self._archive.packed_size(name) != end:
+            raise NotWhole(f"{name}{SUFFIX} beside it is of another length: remove the wrong one")
+        at = 0
+        async for lines in self._lines(name, end):
+            if self._archive.read_packed(name, at, len(lines)) != lines:
+                raise NotWhole(f"{name}{SUFFIX} beside it says something else: remove the wrong one")
+            at += len(lines)
+            await self._sleep(PAUSE_SECONDS)
+
+    async def _lines(self, name: str, end: int) -> AsyncIterator[bytes]:
+        """The segment in pieces of whole lines, the header first and alone: it is read more often than the rest."""
+        at, size = 0, PIECE_BYTES
+        while at < end:
+            data = self._disk.read(name, at, min(size, end - at))
+            cut = (data.rfind(b"\n") if at else data.find(b"\n")) + 1
+            if cut:
+                yield data[:cut]
+                at, size = at + cut, PIECE_BYTES
+            elif len(data) < size:
+                raise NotWhole(f"it ends at byte {at + len(data)}, and goes on in the next at {end}")
+            else:
+                size *= 8
+
+    def _remove(self, name: str) -> None:
+        # The mark first: as long as the segment is there, somebody has something to do.
+        for file in (mark_name(name), name):
+            with contextlib.suppress(FileNotFoundError):
+                self._disk.remove(file)
