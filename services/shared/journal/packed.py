@@ -7,7 +7,7 @@ it stays what it was, and what stands there is read by unpacking one frame.
 from __future__ import annotations
 
 import struct
-from bisect import bisect_right
+from bisect import bisect_left, bisect_right
 from collections import OrderedDict
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -149,25 +149,25 @@ class Archive:
         end = places.unpacked[-1] if size < 0 else min(offset + size, places.unpacked[-1])
         if offset >= end:
             return b""
-        first = bisect_right(places.unpacked, offset) - 1
-        parts, number = [], first
-        while places.unpacked[number] < end:
-            parts.append(self._frame(name, places, number))
-            number += 1
+        first, behind = bisect_right(places.unpacked, offset) - 1, bisect_left(places.unpacked, end)
+        # Whoever reads all of it reads it once.
+        whole = self._frame if 2 * (behind - first) <= FRAMES_KEPT else self._unpacked
+        data = b"".join(whole(name, places, number) for number in range(first, behind))
         start = offset - places.unpacked[first]
-        return b"".join(parts)[start : start + end - offset]
+        return data[start : start + end - offset]
 
     def _frame(self, name: str, places: Places, number: int) -> bytes:
-        kept = self._frames.get((name, number))
-        if kept is None:
-            start, after = places.packed[number : number + 2]
-            raw = self._disk.read(name + SUFFIX, start, after - start)
-            try:
-                kept = unpacked(raw, places.unpacked[number + 1] - places.unpacked[number])
-            except zstandard.ZstdError as error:
-                _refuse(name, start, str(error))
+        kept = self._frames.get((name, number)) or self._unpacked(name, places, number)
         _keep(self._frames, (name, number), kept, FRAMES_KEPT)
         return kept
+
+    def _unpacked(self, name: str, places: Places, number: int) -> bytes:
+        start, after = places.packed[number : number + 2]
+        raw = self._disk.read(name + SUFFIX, start, after - start)
+        try:
+            return unpacked(raw, places.unpacked[number + 1] - places.unpacked[number])
+        except zstandard.ZstdError as error:
+            _refuse(name, start, str(error))
 
     def _found(self, name: str) -> Places:
         """Raises FileNotFoundError, Damaged."""

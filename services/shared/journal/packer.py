@@ -21,6 +21,8 @@ from services.shared.store import Damaged
 
 log = structlog.get_logger()
 LOOK_SECONDS: Final = 1.0
+# What is smaller, as a start ended it, takes no room to speak of, and stays as `grep` finds it.
+WORTH_BYTES: Final = 256 * 1024
 # After a disk that had no room, or failed.
 AGAIN_SECONDS: Final = 30.0
 # So much is read and packed in one go: a millisecond or two.
@@ -40,7 +42,10 @@ class Packer:
         segments: Callable[[], Sequence[Segment]],
         check: Callable[[], None],
         sleep: Callable[[float], Awaitable[None]],
+        *,
+        least_bytes: int = WORTH_BYTES,
     ) -> None:
+        self._least_bytes = least_bytes
         self._disk, self._segments, self._check, self._sleep = disk, segments, check, sleep
         self._archive = Archive(disk)
         # So many of the journal's segments need nothing more.
@@ -59,14 +64,14 @@ class Packer:
                 await self._sleep(AGAIN_SECONDS)
 
     async def pack(self) -> None:
-        """All that others follow. Raises OSError: then nothing has changed, and it is tried again."""
+        """All that others follow, and that is worth it. Raises OSError: nothing has changed then, and it may try again."""
         behind = list(pairwise(self._segments()))[self._done :]
         if not behind:
             return
         there = set(self._disk.names())
         for segment, following in behind:
             try:
-                if segment.name in there:
+                if segment.name in there and following.previous_end >= self._least_bytes:
                     await self._pack(segment.name, following)
             except (NotWhole, Damaged) as error:
                 # A person decides; it is read as it was written.

@@ -18,7 +18,7 @@ from services.shared.clock import dated
 from services.shared.decision import Domain
 from services.shared.journal import segments as journal
 from services.shared.journal.disk import Disk
-from services.shared.journal.packer import Packer
+from services.shared.journal.packer import WORTH_BYTES, Packer
 from services.shared.journal.position import MAX_SEGMENT_BYTES, MAX_SEGMENTS
 from services.shared.journal.recovery import Follower
 from services.shared.journal.segments import Segment
@@ -59,7 +59,8 @@ class Writer(Follower[Row]):
         self._sleep = sleep
         self._new_identity = new_identity
         self._snapshot_bytes = snapshot_bytes
-        self.packer = Packer(disk, lambda: self._segments, self.check, sleep)
+        least = min(WORTH_BYTES, snapshot_bytes)
+        self.packer = Packer(disk, lambda: self._segments, self.check, sleep, least_bytes=least)
         super().__init__(disk, domain)
 
     @property
