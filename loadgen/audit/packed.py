@@ -104,18 +104,20 @@ class _Unpacked(io.RawIOBase):
 
     def _whole(self, number: int) -> bytes:
         if self._frame[0] != number:
-            start, size = self._packed[number], self._starts[number + 1] - self._starts[number]
-            self._raw.seek(start)
-            raw = self._raw.read(self._packed[number + 1] - start)
-            try:
-                said = zstandard.get_frame_parameters(raw)
-                if not said.has_checksum or said.content_size != size:
-                    raise _damaged(self._path, start, Text("this is not the frame that its table says"))
-                data = zstandard.ZstdDecompressor().decompress(raw, allow_extra_data=False)
-            except zstandard.ZstdError as error:
-                raise _damaged(self._path, start, str(error)) from error
-            self._frame = number, data
+            self._frame = number, self._unpacked(number)
         return self._frame[1]
+
+    def _unpacked(self, number: int) -> bytes:
+        start, size = self._packed[number], self._starts[number + 1] - self._starts[number]
+        self._raw.seek(start)
+        raw = self._raw.read(self._packed[number + 1] - start)
+        try:
+            said = zstandard.get_frame_parameters(raw)
+            if not said.has_checksum or said.content_size != size:
+                raise _damaged(self._path, start, Text("this is not the frame that its table says"))
+            return zstandard.ZstdDecompressor().decompress(raw, allow_extra_data=False)
+        except zstandard.ZstdError as error:
+            raise _damaged(self._path, start, str(error)) from error
 
     def _sizes(self) -> list[tuple[int, int]]:
         """Of each frame, packed and not."""

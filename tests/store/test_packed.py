@@ -123,10 +123,10 @@ async def test_an_old_reply_is_read_by_unpacking_one_frame(folder: Path, monkeyp
     await pack(folder)
     async with writer(folder, COMPRAS) as store:
         monkeypatch.setattr(packed, "unpacked", counted)
-        for number in (50, 51):
+        for number in (85, 86):
             (answer,) = await store.process_batch([solicitada(key=f"k{number}")])
             assert answer.repeated and answer.failure is None
-        row = store.find(solicitada(key="k50").compra_id)
+        row = store.find(solicitada(key="k85").compra_id)
     assert row is not None and row.estado == "registrada"
     assert whole == 1
 

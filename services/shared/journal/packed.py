@@ -47,16 +47,12 @@ class Places:
     unpacked: Sequence[int]
 
 
-class NotWhole(Exception):
-    """What is to be packed is not as it was written: it stays as it is."""
-
-
 def frames(lines: bytes) -> list[bytes]:
-    """Whole lines as frames, each read again. Raises NotWhole."""
+    """Whole lines as frames, each read again. Raises Damaged."""
     packer = zstandard.ZstdCompressor(level=LEVEL, write_checksum=True, write_content_size=True)
     made = [packer.compress(part) for part in _parts(lines)]
     if b"".join(unpacked(frame, size_of(frame)) for frame in made) != lines:
-        raise NotWhole("what was packed is not read as it was")
+        raise Damaged("what was packed is not read as it was")
     return made
 
 
@@ -70,7 +66,7 @@ def _parts(lines: bytes) -> Iterator[bytes]:
     start = at = 0
     for line in lines.splitlines(keepends=True):
         if not has_checksum(line):
-            raise NotWhole(f"a line of it is damaged at {at}")
+            raise Damaged(f"a line of it is damaged at {at}")
         if at > start and at + len(line) - start > FRAME_BYTES:
             yield lines[start:at]
             start = at

@@ -15,7 +15,7 @@ from typing import Final
 import structlog
 
 from services.shared.journal.disk import Disk
-from services.shared.journal.packed import SUFFIX, Archive, NotWhole, frames, size_of, table
+from services.shared.journal.packed import SUFFIX, Archive, frames, size_of, table
 from services.shared.journal.segments import Segment, mark_name
 from services.shared.store import Damaged
 
@@ -64,7 +64,7 @@ class Packer:
                 await self._sleep(AGAIN_SECONDS)
 
     async def pack(self) -> None:
-        """All that others follow, and that is worth it. Raises OSError: nothing has changed then, and it may try again."""
+        """All that others follow and that is worth it. Raises OSError: nothing has changed then."""
         behind = list(pairwise(self._segments()))[self._done :]
         if not behind:
             return
@@ -73,7 +73,7 @@ class Packer:
             try:
                 if segment.name in there and following.previous_end >= self._least_bytes:
                     await self._pack(segment.name, following)
-            except (NotWhole, Damaged) as error:
+            except Damaged as error:
                 # A person decides; it is read as it was written.
                 log.error("a segment stays as it is", segment=segment.name, why=str(error))
             self._done += 1
@@ -89,7 +89,7 @@ class Packer:
                 await self._write(name, end, unfinished)
                 self._check()
                 await disk.aside(partial(disk.publish, unfinished, name + SUFFIX))
-            except (OSError, NotWhole):
+            except (OSError, Damaged):
                 with contextlib.suppress(OSError):
                     disk.remove(unfinished)
                 raise
@@ -115,14 +115,14 @@ class Packer:
         await disk.aside(partial(disk.sync_aside, unfinished))
 
     async def _compare(self, name: str, end: int) -> None:
-        """Whether both say the same. Raises NotWhole, Damaged."""
+        """Whether both say the same. Raises Damaged."""
         self._archive.forget(name)
         if self._archive.packed_size(name) != end:
-            raise NotWhole(f"{name}{SUFFIX} beside it is of another length: remove the wrong one")
+            raise Damaged(f"{name}{SUFFIX} beside it is of another length: remove the wrong one")
         at = 0
         async for lines in self._lines(name, end):
             if self._archive.read_packed(name, at, len(lines)) != lines:
-                raise NotWhole(f"{name}{SUFFIX} beside it says something else: remove the wrong one")
+                raise Damaged(f"{name}{SUFFIX} beside it says something else: remove the wrong one")
             at += len(lines)
             await self._sleep(PAUSE_SECONDS)
 
@@ -136,7 +136,7 @@ class Packer:
                 yield data[:cut]
                 at, size = at + cut, PIECE_BYTES
             elif len(data) < size:
-                raise NotWhole(f"it ends at byte {at + len(data)}, and goes on in the next at {end}")
+                raise Damaged(f"it ends at byte {at + len(data)}, and goes on in the next at {end}")
             else:
                 size *= 8
 

@@ -29,6 +29,8 @@ MAX_EPOCH: Final = 99_999_999
 MAX_PART: Final = 999_999
 SEAL_BYTES: Final = len(b',"crc":"00000000"}\n')
 MARK_BYTES: Final = 29
+# What is read of a header: it is rarely longer than the first, and of a packed segment that is one frame.
+HEADER_BYTES: Final = (512, 4096)
 # What helps when something of a journal is lost. Not to put back one file or one folder alone: an older book beside
 # three newer ones sells again what it has sold.
 CURE: Final = (
@@ -142,8 +144,10 @@ def chain(disk: Files, service: str) -> list[Segment]:
 
 def read_header(disk: Files, service: str, name: str) -> Segment | None:
     """The header of a segment; None if its writer died before there was one. Raises Damaged."""
-    raw = _first_line(disk.read(name, 0, 4096))
-    if not has_checksum(raw):
+    for size in HEADER_BYTES:
+        if has_checksum(raw := _first_line(disk.read(name, 0, size))):
+            break
+    else:
         # Its writer may be at it just now: the mark comes after the header, so it is looked at before.
         known = synced(disk, name)
         data = disk.read(name)

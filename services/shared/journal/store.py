@@ -219,7 +219,7 @@ class JsonStore(Writer[Row]):
         pending: Batch[Row],
     ) -> Entry[Row]:
         """Write the line of a decision, and say where everything will stand in it."""
-        change = self._change(old, new)
+        change = self._change_of(old, new)
         body = b'{"seq":%d,"batch":%d,"time":"%s","id":"%s","row":"%s"' % (
             pending.first + len(pending.lines),
             pending.first,
@@ -259,15 +259,6 @@ class JsonStore(Writer[Row]):
         if self.rewriting:
             parts += b',"generation":%d' % self.rewriting
         return parts
-
-    def _change(self, old: Row | None, new: Row | None) -> dict[str, Any] | None:
-        if new is None or new is old:
-            return None
-        change = self._codec.change(old, new)
-        if change and self.domain.finished(new):
-            # It leaves memory, so its record holds all of it; and who left a line that is empty now.
-            return {**self._codec.change(None, new), **change}
-        return change or None
 
 
 class MeasuredDisk(LocalDisk):

@@ -95,7 +95,7 @@ class Writer(Follower[Row]):
             self._expect_place()
             syncing = True
             await self._write_again()
-            await self._keep_torn_end()
+            self.torn_bytes += await _kept_aside(self.disk, self.segment, self._end)
             await self.begin(name)
         except (OSError, Damaged, StoreBroken) as error:
             # A journal that is refused, or finds no room, stays as it was. But whoever wrote before stays fenced where
@@ -205,15 +205,6 @@ class Writer(Follower[Row]):
         self._segments.append(replace(segment, name=file, header_bytes=len(line)))
         self.leads = True
 
-    async def _keep_torn_end(self) -> None:
-        if not self._segments:
-            return
-        name = self._segments[-1].name
-        torn = self.disk.read(name, self._end)
-        if torn:
-            await self.disk.replace(name.removesuffix(".jsonl") + ".torn", torn)
-            self.torn_bytes += len(torn)
-
     async def _rotate(self) -> None:
         """Go on in a new segment, and write down, beside it, what all before it comes to."""
         last = self._segments[-1]
@@ -266,6 +257,14 @@ async def _made_sure_of(disk: Disk, name: str, end: int) -> None:
         await disk.sync(name)
     except OSError as error:
         raise StoreBroken(f"cannot sync {name} again: {error}") from error
+
+
+async def _kept_aside(disk: Disk, name: str | None, end: int) -> int:
+    """How many bytes of a torn end were put beside the segment."""
+    torn = disk.read(name, end) if name else b""
+    if name and torn:
+        await disk.replace(name.removesuffix(".jsonl") + ".torn", torn)
+    return len(torn)
 
 
 def _sweep(disk: Disk) -> None:
