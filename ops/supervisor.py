@@ -370,7 +370,14 @@ class Local:
 
 
 # What may be tuned from outside for all services of one `zoco up`.
-TUNING: Final = ("ZOCO_BACKLOG_LIMIT", "ZOCO_NUDGE_SECONDS", "ZOCO_PREFETCH", "ZOCO_BATCH", "ZOCO_SNAPSHOT_BYTES")
+TUNING: Final = (
+    "ZOCO_BACKLOG_LIMIT",
+    "ZOCO_NUDGE_SECONDS",
+    "ZOCO_PREFETCH",
+    "ZOCO_BATCH",
+    "ZOCO_SNAPSHOT_BYTES",
+    "ZOCO_DISK_RESERVE",
+)
 
 
 def _edited_since(moment: float) -> bool:

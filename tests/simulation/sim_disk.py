@@ -11,6 +11,8 @@ from typing import Any
 
 import zstandard
 
+from services.shared.room import Space
+
 
 @lru_cache(maxsize=64)
 def written(name: str, data: bytes) -> bytes:
@@ -302,6 +304,9 @@ class SimDisk:
             raise FileExistsError(errno.EEXIST, final)
         self.folder.files[final] = self.folder.files.pop(name)
         self.process.at("publish>")
+
+    def space(self) -> Space:
+        return Space(10**9 if self.folder.room is None else self.folder.room, 10**9)
 
     def lock(self) -> bool:
         if self.folder.owner is not None and self.folder.owner is not self.process:

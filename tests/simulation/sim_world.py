@@ -162,6 +162,7 @@ class Pod(Process):
             store=self.store, settings=settings, bus=None, processor=self.loop, writing=self.writing, doubt=None,
             metrics=SimpleNamespace(registry=CollectorRegistry()),
         )  # fmt: skip
+        self.store.room._now, self.store.room.reserve = self.world.loop.time, self.world.disk_reserve
         self.door = runtime.extension = FrontDoor(runtime)
         self.store.watch(self.door.heard)
         self.store.now = self.door.now
@@ -225,6 +226,7 @@ class World:
         for folder in self.folders.values():
             folder.counts = self.counts
         self.packing = Random(f"{seed}, packing")
+        self.disk_reserve = self.packing.choice((0.0, 0.1))
         for folder in self.folders.values():
             folder.packing = self.packing
             folder.packing_fails = self.packing.random() < 0.3 and bool(self.kinds)

@@ -17,6 +17,8 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Protocol, TypeVar
 
+from services.shared.room import Space
+
 T = TypeVar("T")
 LOCK = "lock"
 # What is in the books is nobody else's business; all replicas are the same user.
@@ -81,6 +83,9 @@ class Disk(Files, Protocol):
     def publish(self, name: str, final: str) -> None:
         """Give a synced file its final name, for good. Raises FileExistsError, even if two try at once."""
 
+    def space(self) -> Space:
+        """What there is on the file system of the folder."""
+
     def lock(self) -> bool:
         """Become the one who writes in this folder, until `unlock` or death. False: somebody else is."""
 
@@ -108,7 +113,6 @@ class LocalDisk:
         self._aside = ThreadPoolExecutor(1, thread_name_prefix="disk-aside")
 
     def close(self) -> None:
-        """Give everything back, the lock included."""
         self._thread.shutdown()
         self._aside.shutdown()
         for handle in (*self._writing.values(), *self._reading.values()):
@@ -200,7 +204,7 @@ class LocalDisk:
         await asyncio.get_running_loop().run_in_executor(self._thread, self._replace, name, data)
 
     def remove(self, name: str) -> None:
-        # Aside, too: what is read just now stays open.
+        # Whoever reads it just now may be another thread.
         self._write_no_more(name)
         (self.folder / name).unlink()
 
@@ -208,6 +212,11 @@ class LocalDisk:
         (self.folder / final).hardlink_to(self.folder / name)
         self._sync_folder()
         self.remove(name)
+
+    def space(self) -> Space:
+        there = os.statvfs(self.folder)
+        free, used = there.f_bavail, there.f_blocks - there.f_bfree
+        return Space(free * there.f_frsize, (used + free) * there.f_frsize, f"{there.f_fsid:x}")
 
     def lock(self) -> bool:
         try:

@@ -31,10 +31,13 @@ PIECE_BYTES: Final = 256 * 1024
 PAUSE_SECONDS: Final = 0.005
 # So many are written with one sync: a sync of the journal that comes meanwhile waits for little.
 PIECES_SYNCED: Final = 16
+# Of so many that others have packed is looked what came of it.
+WEIGHED: Final = 8
 
 
 class Packer:
-    """`segments` are those of the journal as they are known now. `check` raises when somebody else writes it."""
+    """`segments` are those of the journal as they are known now, which end at so many bytes unless a start ended them.
+    `check` raises when somebody else writes it."""
 
     def __init__(
         self,
@@ -42,16 +45,20 @@ class Packer:
         segments: Callable[[], Sequence[Segment]],
         check: Callable[[], None],
         sleep: Callable[[float], Awaitable[None]],
-        *,
-        least_bytes: int = WORTH_BYTES,
+        segment_bytes: int,
     ) -> None:
-        self._least_bytes = least_bytes
+        self._least_bytes = min(WORTH_BYTES, segment_bytes)
         self._disk, self._segments, self._check, self._sleep = disk, segments, check, sleep
         self._archive = Archive(disk)
         # So many of the journal's segments need nothing more.
         self._done = 0
         # Bytes of what was packed here, before and after.
         self.before = self.after = 0
+
+    @property
+    def share(self) -> float:
+        """How much of a segment is left of it: all, as long as none was packed."""
+        return self.after / self.before if self.before else 1.0
 
     async def run(self) -> None:
         """For as long as this process writes."""
@@ -69,6 +76,7 @@ class Packer:
         if not behind:
             return
         there = set(self._disk.names())
+        self._weigh([segment.name for segment, _ in behind[-WEIGHED:] if segment.name not in there])
         for segment, following in behind:
             try:
                 if segment.name in there and following.previous_end >= self._least_bytes:
@@ -77,6 +85,13 @@ class Packer:
                 # A person decides; it is read as it was written.
                 log.error("a segment stays as it is", segment=segment.name, why=str(error))
             self._done += 1
+
+    def _weigh(self, packed: Sequence[str]) -> None:
+        """What those before have made of theirs."""
+        for name in packed:
+            with contextlib.suppress(OSError, Damaged):
+                after, before = self._disk.size(name + SUFFIX), self._archive.packed_size(name)
+                self.before, self.after = self.before + before, self.after + after
 
     async def _pack(self, name: str, following: Segment) -> None:
         disk, end = self._disk, following.previous_end

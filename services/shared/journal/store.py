@@ -114,6 +114,7 @@ class JsonStore(Writer[Row]):
             while True:
                 await asyncio.sleep(CHECK_SECONDS)
                 self.check()
+                self.room.tend()
                 await self._say_where()
 
     async def _say_where(self) -> None:
@@ -286,5 +287,6 @@ def open_json_store(
     disk = on(settings.data or ROOT / ".zoco" / domain.name, metrics)
     store = kind(disk, domain, now, snapshot_bytes=settings.snapshot_bytes)
     store.view = view_of(store, disk.folder / f"{domain.name}.json")
+    store.room.reserve = settings.disk_reserve
     metrics.torn.set_function(lambda: store.torn_bytes)
     return store

@@ -18,11 +18,12 @@ from services.shared.clock import dated
 from services.shared.decision import Domain
 from services.shared.journal import segments as journal
 from services.shared.journal.disk import Disk
-from services.shared.journal.packer import WORTH_BYTES, Packer
+from services.shared.journal.packer import Packer
 from services.shared.journal.position import MAX_SEGMENT_BYTES, MAX_SEGMENTS
 from services.shared.journal.recovery import Follower
 from services.shared.journal.segments import Segment
 from services.shared.journal.snapshot import write_snapshot
+from services.shared.room import Room
 from services.shared.store import Damaged, Fenced, StoreBroken
 
 log = structlog.get_logger()
@@ -59,9 +60,12 @@ class Writer(Follower[Row]):
         self._sleep = sleep
         self._new_identity = new_identity
         self._snapshot_bytes = snapshot_bytes
-        least = min(WORTH_BYTES, snapshot_bytes)
-        self.packer = Packer(disk, lambda: self._segments, self.check, sleep, least_bytes=least)
+        self.packer = Packer(disk, lambda: self._segments, self.check, sleep, snapshot_bytes)
+        self.room = Room(disk.space, self._written, lambda: self.packer.share)
         super().__init__(disk, domain)
+
+    def _written(self) -> int:
+        return sum(segment.previous_end for segment in self._segments) + self._end
 
     @property
     def segment(self) -> str | None:
