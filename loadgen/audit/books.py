@@ -257,8 +257,8 @@ def from_folder(data: Path, service: str) -> Journal:
     except OSError as error:
         says = "{file} cannot be read ({why}): read it as who runs the shop"
         raise Unreadable(says, folder, error.strerror) from error
-    # One that is there both ways counts as it was written: it is removed when the other is whole.
-    found = sorted((name for name in files if SEGMENT.fullmatch(name)), reverse=True)
+    # Of one that is there both ways the packed one counts: it has its name only when it is whole.
+    found = sorted(name for name in files if SEGMENT.fullmatch(name))
     names = sorted({name.removesuffix(packed.SUFFIX): name for name in found}.values())
     if not names:
         if not any((data / other).is_dir() for other in SERVICES):

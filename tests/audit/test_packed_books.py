@@ -100,9 +100,8 @@ def test_the_verdict_is_the_same(plain: Path, whole: Path) -> None:
     assert verdict(whole) == verdict(plain) == (True, [])
 
 
-def test_what_is_there_both_ways_is_read_as_it_was_written(plain: Path, books: Path) -> None:
-    shutil.copy(plain / "tokens" / FIRST, books / "tokens" / FIRST)
-    flip(books / "tokens" / PACKED, 100)
+def test_of_what_is_there_both_ways_the_packed_one_counts(plain: Path, books: Path) -> None:
+    (books / "tokens" / FIRST).write_bytes((plain / "tokens" / FIRST).read_bytes()[:5000])
     assert [*journal(books).records()] == [*journal(plain).records()]
 
 

@@ -60,8 +60,8 @@ def whole(raw: bytes) -> bool:
 def read(service: str, folder: Folder) -> Book:
     heads: dict[str, dict[str, Any]] = {}
     segments: dict[str, bytes] = {}
-    for file_name in sorted(folder.files):
-        # What is there both ways is read as it was written.
+    for file_name in sorted(folder.files, reverse=True):
+        # What is there both ways is read as it was packed.
         name = file_name.removesuffix(".zst")
         if re.fullmatch(r"journal-\d{8}-\d{6}\.jsonl", name) and name not in segments:
             segments[name] = written(file_name, bytes(folder.files[file_name].data))

@@ -143,7 +143,12 @@ class Pod(Process):
         for writer in others:
             store.heights.replaced.update(writer.store.heights.formerly)
         known = [writer.store.heights.said(writer.store.seq) for writer in others]
-        store.heights.heard = store.heights.hear(known, store.seq)
+        try:
+            store.heights.heard = store.heights.hear(known, store.seq)
+        except Doubted:
+            # Who stood still and was replaced meanwhile only thinks that its book ends there.
+            store.check()
+            raise
         async with asyncio.TaskGroup() as tasks:
             tasks.create_task(self._check())
             tasks.create_task(self.store.packer.run())

@@ -51,6 +51,7 @@ class LostWorld(World):
         at = chance.uniform(0.5, ACTIVE_SECONDS)
         self.older: dict[str, Any] = {}
         self.noticed = self.rebuilding = False
+        self.heard: list[Any] = []
         # Who takes nothing, as it heard of a book that is not the one it knows.
         self.doubters: set[str] = set()
         self.only_there: set[str] = set()
@@ -89,8 +90,9 @@ class LostWorld(World):
         self.doubters.add(pod.service)
         self.counts["doubted itself" if pod.service == self.service else "doubted by another"] += 1
         if not self.noticed:
-            # Whoever notices it: the operator looks.
+            # Whoever notices it: the operator looks. What a process has heard may be in no record of its book yet.
             self.noticed = True
+            self.heard = [other.store.heights.heard for other in self.processes() if other.service != self.service]
             self.down[self.service] += 1
             for other in list(self.pods[self.service]):
                 other.die("in doubt")
@@ -109,7 +111,7 @@ class LostWorld(World):
     async def _rebuild(self) -> None:
         others = {name: self._read(name) for name in SERVICES if name != self.service}
         heights = [writer.store.heights.heard for name in others if (writer := self.writer(name)) is not None]
-        heights += [store.heights.heard for store in others.values()]
+        heights += [*self.heard, *(store.heights.heard for store in others.values())]
         height = max(heard[self.service] for heard in heights if self.service in heard)
         evidence = Evidence(self.service)
         for name, store in others.items():

@@ -306,7 +306,7 @@ async def test_a_small_segment_stays_as_grep_finds_it(tmp_path: Path) -> None:
 # Both ways
 
 
-async def test_a_segment_that_is_there_both_ways_is_read_as_written_and_then_removed(books: Path, folder: Path) -> None:
+async def test_a_segment_that_is_there_both_ways_is_read_and_then_is_there_once(books: Path, folder: Path) -> None:
     await pack(folder)
     shutil.copy(books / FIRST, folder / FIRST)
     assert read_again(folder) == read_again(books)
@@ -315,24 +315,51 @@ async def test_a_segment_that_is_there_both_ways_is_read_as_written_and_then_rem
     assert read_again(folder) == read_again(books)
 
 
-@pytest.mark.parametrize("how", ["damaged", "another", "shorter"])
-async def test_a_packed_one_that_is_not_the_same_stays_beside_what_was_written(
-    books: Path, folder: Path, how: str
-) -> None:
+async def test_what_was_written_over_a_packed_one_does_not_count(books: Path, folder: Path) -> None:
     await pack(folder)
+    (folder / FIRST).write_bytes((books / FIRST).read_bytes()[:1000])
+    assert read_again(folder) == read_again(books)
+
+
+@pytest.mark.parametrize("how", ["damaged", "another", "shorter"])
+async def test_of_a_packed_one_that_is_not_the_same_both_stay(
+    books: Path, folder: Path, tmp_path: Path, how: str
+) -> None:
+    other = copied(books, tmp_path / "other")
+    await pack(other)
     match how:
         case "damaged":
-            flip(folder / PACKED, 1000)
+            flip(other / PACKED, 1000)
         case "another":
-            shutil.copy(folder / (SECOND + ".zst"), folder / PACKED)
+            shutil.copy(other / (SECOND + ".zst"), other / PACKED)
         case "shorter":
-            rebuilt(folder / PACKED, lambda frames: frames[:-1])
-    shutil.copy(books / FIRST, folder / FIRST)
-    with structlog.testing.capture_logs() as logs:
-        await pack(folder)
+            rebuilt(other / PACKED, lambda frames: frames[:-1])
+    async with writer(folder, COMPRAS, snapshot_bytes=SEGMENT_BYTES) as store:
+        shutil.copy(other / PACKED, folder / PACKED)
+        with structlog.testing.capture_logs() as logs:
+            await store.packer.pack()
     assert {FIRST, PACKED} <= set(files(folder))
     assert any(line["event"] == "a segment stays as it is" and line["segment"] == FIRST for line in logs)
-    assert read_again(folder) == read_again(books)
+
+
+async def test_a_writer_that_was_replaced_sees_it_though_the_segment_that_says_so_is_packed(folder: Path) -> None:
+    async with writer(folder, COMPRAS) as old:
+        (folder / "lock").unlink()
+        async with writer(folder, COMPRAS, snapshot_bytes=1024) as new:
+            for number in range(2):
+                await new.process_batch(life(solicitada(key=f"new{number}"), 1000 + number))
+            await new.packer.pack()
+            assert "journal-00000003-000001.jsonl.zst" in files(folder, "journal-00000003-*")
+            assert "journal-00000003-000001.jsonl" not in files(folder, "journal-00000003-*")
+            with pytest.raises(Fenced):
+                await old.process_batch([solicitada(key="late")])
+
+
+async def test_no_segment_takes_the_name_of_one_that_is_packed(folder: Path) -> None:
+    await pack(folder)
+    with disk_on(folder) as disk, pytest.raises(FileExistsError):
+        packed.create_segment(disk, FIRST)
+    assert FIRST not in files(folder)
 
 
 async def test_a_damaged_segment_is_not_packed(books: Path, folder: Path) -> None:

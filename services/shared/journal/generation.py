@@ -14,6 +14,7 @@ from broker.messages import Message
 from services.shared.heights import BookHeights
 from services.shared.journal import segments as journal
 from services.shared.journal.disk import Disk
+from services.shared.journal.packed import SUFFIX
 from services.shared.store import Fenced
 
 # How a first segment is called until it is whole, before its epoch.
@@ -50,6 +51,8 @@ async def write_again(book: Book, heights: BookHeights, batches: AsyncIterator[S
     if disk.exists(mark):
         disk.remove(mark)
     try:
+        if disk.exists(name + SUFFIX):
+            raise FileExistsError
         disk.publish(unfinished, name)
     except FileExistsError:
         raise Fenced(f"another process has begun epoch {epoch} of this journal") from None

@@ -6,6 +6,7 @@ it stays what it was, and what stands there is read by unpacking one frame.
 
 from __future__ import annotations
 
+import contextlib
 import struct
 from bisect import bisect_left, bisect_right
 from collections import OrderedDict
@@ -89,10 +90,18 @@ def unpacked(raw: bytes, size: int) -> bytes:
     return zstandard.ZstdDecompressor().decompress(raw, allow_extra_data=False)
 
 
+def create_segment(disk: Disk, name: str) -> None:
+    """Raises FileExistsError, even if two try at once, and where the one that had this name is packed."""
+    disk.create(name)
+    if disk.exists(name + SUFFIX):
+        disk.remove(name)
+        raise FileExistsError(f"{name} is packed")
+
+
 class Archive:
     """The files of a folder, for who reads: each segment by its own name, as it was written, packed or not.
 
-    A segment that is there both ways is read as it was written: it is removed only when the other is on the disk.
+    Where it is there both ways, the packed one counts: it has its name only when it is whole, and on the disk.
     """
 
     def __init__(self, disk: Disk) -> None:
@@ -104,15 +113,14 @@ class Archive:
         return self._disk.names()
 
     def exists(self, name: str) -> bool:
-        # In this order: the first is removed when the second is there.
-        return self._disk.exists(name) or (name.endswith(".jsonl") and self._disk.exists(name + SUFFIX))
+        return self._is_packed(name) or self._disk.exists(name) or self._is_packed(name)
 
     def size(self, name: str) -> int:
         """Bytes, as it was written. Raises FileNotFoundError, Damaged."""
-        try:
-            return self._disk.size(name)
-        except FileNotFoundError:
-            return self.packed_size(name)
+        if not self._is_packed(name):
+            with contextlib.suppress(FileNotFoundError):
+                return self._disk.size(name)
+        return self.packed_size(name)
 
     def packed_size(self, name: str) -> int:
         """The same of what is packed, whether it is there as it was written or not."""
@@ -120,10 +128,11 @@ class Archive:
 
     def read(self, name: str, offset: int = 0, size: int = -1) -> bytes:
         """See Disk.read. Raises Damaged, too."""
-        try:
-            return self._disk.read(name, offset, size)
-        except FileNotFoundError:
-            known = name in self._places
+        if not self._is_packed(name):
+            # It may be packed just now.
+            with contextlib.suppress(FileNotFoundError):
+                return self._disk.read(name, offset, size)
+        known = name in self._places
         try:
             return self.read_packed(name, offset, size)
         except Damaged:
@@ -132,6 +141,9 @@ class Archive:
                 raise
             self.forget(name)
             return self.read_packed(name, offset, size)
+
+    def _is_packed(self, name: str) -> bool:
+        return name in self._places or (name.endswith(".jsonl") and self._disk.exists(name + SUFFIX))
 
     def forget(self, name: str) -> None:
         """What is known of a file may not hold any more."""
@@ -169,7 +181,7 @@ class Archive:
         """Raises FileNotFoundError, Damaged."""
         places = self._places.get(name)
         if places is None:
-            if not name.endswith(".jsonl") or not self._disk.exists(name + SUFFIX):
+            if not self._is_packed(name):
                 raise FileNotFoundError(f"there is no {name}")
             places = self._table(name)
         _keep(self._places, name, places, TABLES_KEPT)

@@ -1,7 +1,7 @@
 """Packing what the journal has behind it: one segment at a time, beside everything else, by who writes.
 
-What dies on the way leaves an unfinished file, which the next writer sweeps, or the segment both ways: then it is read
-as it was written, and compared before it is removed.
+What dies on the way leaves an unfinished file, which the next writer sweeps, or the segment both ways: then the packed
+one counts, and the other is compared with it before it is removed.
 """
 
 from __future__ import annotations
@@ -82,7 +82,7 @@ class Packer:
                 if segment.name in there and following.previous_end >= self._least_bytes:
                     await self._pack(segment.name, following)
             except Damaged as error:
-                # A person decides; it is read as it was written.
+                # A person decides.
                 log.error("a segment stays as it is", segment=segment.name, why=str(error))
             self._done += 1
 

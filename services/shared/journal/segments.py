@@ -122,7 +122,7 @@ def chain(disk: Files, service: str) -> list[Segment]:
         if stray.endswith(".mark") and not disk.exists(lost := stray.removesuffix(".mark") + ".jsonl"):
             raise Damaged(f"{lost} is missing, and {stray} says that it was written: {CURE}")
     newest = next((segment for name in reversed(names) if (segment := read_header(disk, service, name))), None)
-    if newest and newest.name not in files:
+    if newest and f"{newest.name}.zst" in files:
         if segment_names(disk) != names:
             return chain(disk, service)
         raise Damaged(f"{newest.name}.zst is packed, and the segment that followed it is missing: {CURE}")
@@ -135,8 +135,9 @@ def chain(disk: Files, service: str) -> list[Segment]:
             raise Damaged(_damage(previous, 0))
         size, end = disk.size(previous), found[-1].previous_end
         # What a fenced writer added is not packed.
-        if size < end or (size > end and previous not in files):
-            file = previous if previous in files else f"{previous}.zst"
+        packed = f"{previous}.zst" in files
+        if size < end or (size > end and packed):
+            file = f"{previous}.zst" if packed else previous
             raise Damaged(f"{file} ends at byte {size}, and {found[-1].name} goes on at {end}: {CURE}")
         found.append(older)
     return found[::-1]

@@ -18,6 +18,7 @@ from services.shared.clock import dated
 from services.shared.decision import Domain
 from services.shared.journal import segments as journal
 from services.shared.journal.disk import Disk
+from services.shared.journal.packed import create_segment
 from services.shared.journal.packer import Packer
 from services.shared.journal.position import MAX_SEGMENT_BYTES, MAX_SEGMENTS
 from services.shared.journal.recovery import Follower
@@ -87,7 +88,7 @@ class Writer(Follower[Row]):
             self._expect_first(names)
             if epoch > journal.MAX_EPOCH:
                 raise StoreBroken(f"epoch {journal.MAX_EPOCH:,} was the last one that a segment can be named after")
-            self.disk.create(name)
+            create_segment(self.disk, name)
         except (OSError, StoreBroken) as error:
             self.disk.unlock()
             return not isinstance(error, FileExistsError) and self._waits(error)
@@ -169,7 +170,7 @@ class Writer(Follower[Row]):
         """Raises Fenced, and StoreBroken if what is written here is not what the next start will read."""
         last = self._segments[-1]
         try:
-            replaced = self.disk.exists(journal.segment_name(last.epoch + 1, 1))
+            replaced = self.archive.exists(journal.segment_name(last.epoch + 1, 1))
             ours = self.disk.is_ours(last.name)
         except OSError as error:
             self.leads = False
@@ -219,7 +220,7 @@ class Writer(Follower[Row]):
             )
         name = journal.segment_name(last.epoch, part)
         try:
-            self.disk.create(name)
+            create_segment(self.disk, name)
             await self.begin(name)
         except OSError as error:
             _give_up(self.disk, name)
