@@ -52,7 +52,6 @@ class Writer(Follower[Row]):
         sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
         new_identity: Callable[[], str] = lambda: secrets.token_hex(4),
     ) -> None:
-        self.leads = False
         # The disk is full, and a batch waits for room, or the whole process does.
         self.full = False
         # Bytes of torn ends that were cut off and kept aside by this process.
