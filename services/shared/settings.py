@@ -88,7 +88,6 @@ class Settings(BaseSettings):
         0.1,
         ge=0,
         lt=1,
-        allow_inf_nan=False,
         description="The share of the disk, 4 GiB at the most, that is kept for what is under way: with less room free "
         "compras answers new purchases 503. 0: nothing is kept.",
     )

@@ -169,6 +169,18 @@ def test_a_frame_that_is_missing_in_the_middle_is_refused(books: Path) -> None:
     assert "ends at byte" in refused(books)
 
 
+def test_a_missing_frame_is_noticed_before_any_is_read(books: Path) -> None:
+    raw = (books / "tokens" / PACKED).read_bytes()
+    (books / "tokens" / PACKED).write_bytes(raw[:200] + raw[1200:])
+    with pytest.raises(Unreadable, match="not as long as its table says"):
+        packed.size_of(books / "tokens" / PACKED)
+
+
+def test_what_stands_behind_a_frame_is_refused(books: Path) -> None:
+    rebuilt(books / "tokens" / PACKED, lambda frames: [frames[0], (frames[1][0] + b"x", frames[1][1]), *frames[2:]])
+    refused(books)
+
+
 def test_frames_that_changed_places_are_refused(books: Path) -> None:
     rebuilt(books / "tokens" / PACKED, lambda frames: [frames[0], frames[2], frames[1], *frames[3:]])
     refused(books)

@@ -458,6 +458,20 @@ async def test_a_frame_that_is_missing_in_the_middle_is_refused(folder: Path, ta
     refused(folder)
 
 
+async def test_a_missing_frame_is_noticed_before_any_is_read(folder: Path) -> None:
+    await pack(folder)
+    raw, frames = (folder / PACKED).read_bytes(), [*taken_apart((folder / PACKED).read_bytes())]
+    (folder / PACKED).write_bytes(raw[len(frames[0][0]) :])
+    with disk_on(folder) as disk, pytest.raises(Damaged, match="not as long as its table says"):
+        packed.Archive(disk).size(FIRST)
+
+
+async def test_what_stands_behind_a_frame_is_refused(folder: Path) -> None:
+    await pack(folder)
+    rebuilt(folder / PACKED, lambda frames: [frames[0], (frames[1][0] + b"x", frames[1][1]), *frames[2:]])
+    refused(folder)
+
+
 async def test_frames_that_changed_places_are_refused(folder: Path) -> None:
     await pack(folder)
     rebuilt(folder / PACKED, lambda frames: [frames[0], frames[2], frames[1], *frames[3:]])
