@@ -228,17 +228,6 @@ def packed_without_its_end(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(packer, "frames", shorter)
 
 
-def a_packed_fence_is_not_seen(patch: pytest.MonkeyPatch) -> None:
-    check = JsonStore._check_epoch
-
-    def blind(self: Any) -> None:
-        with pytest.MonkeyPatch.context() as meanwhile:
-            meanwhile.setattr(type(self.archive), "exists", lambda archive, name: self.disk.exists(name))
-            check(self)
-
-    patch.setattr(JsonStore, "_check_epoch", blind)
-
-
 def snapshot_without_rows(patch: pytest.MonkeyPatch) -> None:
     write = writer.write_snapshot
 
@@ -311,7 +300,6 @@ MUTANTS: dict[Patch, set[str]] = {
     snapshot_without_shelf: {"8"},
     packed_before_it_is_synced: {"not damaged", "no crash"},
     packed_without_its_end: {"not damaged", "no crash"},
-    a_packed_fence_is_not_seen: {"7", "8", "15", "durable"},
     snapshot_without_rows: {"6", "8", "not damaged"},
     takeover_without_a_sync: {"durable", "not damaged"},
     takeover_with_a_sync_only: {"durable", "not damaged"},
