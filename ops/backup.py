@@ -118,6 +118,11 @@ class GoesOn(msgspec.Struct, frozen=True):
     heights: str
     formerly: tuple[str, ...]
 
+    @property
+    def line(self) -> bytes:
+        """As it stands before the records."""
+        return msgspec.json.encode(self) + b"\n"
+
 
 def going_on(
     books: Mapping[Service, Member], now: Mapping[Service, tuple[str, Sequence[str]]]

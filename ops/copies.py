@@ -168,6 +168,15 @@ class _Needs:
         return found
 
 
+def ids(pieces: Iterable[bytes]) -> Iterator[str]:
+    """Of records that come in pieces of any size."""
+    rest = b""
+    for piece in pieces:
+        *lines, rest = (rest + piece).split(b"\n")
+        for raw in lines:
+            yield _line(raw).id
+
+
 def sealed(raw: bytes) -> bool:
     size = len(SEAL % 0)
     return raw[-size:] == SEAL % zlib.crc32(raw[:-size])

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import shutil
+from collections.abc import Mapping
 from dataclasses import dataclass
 from http import HTTPStatus
 from pathlib import Path
@@ -25,6 +26,9 @@ from ops.supervisor import PORTS
 
 # Less room than this fills up in an hour of heavy buying.
 ROOM_BYTES: Final = 500 * 1024 * 1024
+DAY_SECONDS: Final = 86_400
+# Time enough to have a larger disk put in.
+SOON_DAYS: Final = 3
 CALL_SECONDS: Final = 5
 # A takeover takes under a second: who only follows is asked again for a while.
 TAKEOVER_TRIES: Final = 10
@@ -60,8 +64,10 @@ async def examine(data: Path) -> list[Finding]:
         running = Running.read(data)
     except LocalError as error:
         return [*findings, _ports(), _bad("zoco up", str(error))]
-    findings += await asyncio.gather(*(_service(name, running.urls[name], data / name / LOCK) for name in SERVICES))
-    return [*findings, *await _broker(running)]
+    told: dict[str, dict[str, Any]] = {}
+    services = (_service(name, running.urls[name], data / name / LOCK, told) for name in SERVICES)
+    findings += await asyncio.gather(*services)
+    return [*findings, *forecast(told), *await _broker(running)]
 
 
 def _rabbitmq() -> Finding:
@@ -93,7 +99,7 @@ def _ports() -> Finding:
     return _well("ports", "{first} to {last} are free", FIRST_PORT, FIRST_PORT + len(PORTS) - 1)
 
 
-async def _service(name: str, url: str, lock: Path) -> Finding:
+async def _service(name: str, url: str, lock: Path, told: dict[str, dict[str, Any]]) -> Finding:
     try:
         timeout = aiohttp.ClientTimeout(total=CALL_SECONDS)
         async with aiohttp.ClientSession(timeout=timeout) as http:
@@ -105,6 +111,7 @@ async def _service(name: str, url: str, lock: Path) -> Finding:
                 await asyncio.sleep(CALL_SECONDS / 2 / TAKEOVER_TRIES)
     except (aiohttp.ClientError, TimeoutError, OSError):
         return _bad(name, "does not answer at {url}: the lines of `zoco up` say why", url)
+    told[name] = state
     if state["role"] == "follower" and not state["diskFull"] and (nobody := _nobody_writes(name, lock)):
         return nobody
     return _of_itself(name, state)
@@ -116,6 +123,13 @@ def _of_itself(name: str, state: dict[str, Any]) -> Finding:
         return _bad(name, "its disk is full, or may only be read: what is to be written waits")
     if doubt := state.get("doubt"):
         return Finding(name, False, doubt)
+    disk: dict[str, Any] = state.get("disk") or {}
+    if disk.get("short"):
+        says = "its disk is nearly full ({free} MiB free, {kept} MiB kept for what is under way): {what}"
+        what = Text("make room, or start it with ZOCO_DISK_RESERVE lower (0: nothing is kept)")
+        if name == "compras":
+            what = Text("new purchases are refused; {what}", what)
+        return _bad(name, says, disk["freeBytes"] >> 20, disk["keptBytes"] >> 20, what)
     broker: dict[str, Any] = state["broker"] or {}
     if trouble := broker.get("trouble"):
         return _bad(name, "the broker: {trouble}", trouble)
@@ -133,12 +147,31 @@ def _nobody_writes(name: str, lock: Path) -> Finding | None:
     return _bad(name, "nobody writes its books: process {pid} holds {lock}; end that process", holder, lock)
 
 
+def forecast(states: Mapping[str, dict[str, Any]]) -> list[Finding]:
+    """When each disk is full, at the rate at which the books on it grow; nothing where it is too early to say."""
+    disks: dict[str, list[tuple[str, dict[str, Any]]]] = {}
+    for name, state in states.items():
+        if (told := state.get("disk")) and told["bytesPerSecond"]:
+            disks.setdefault(f"{told['disk']} {told['totalBytes']}", []).append((name, told))
+    findings = []
+    for on_it in disks.values():
+        names, rate = ", ".join(name for name, _ in on_it), sum(told["bytesPerSecond"] for _, told in on_it)
+        free = min(told["freeBytes"] for _, told in on_it)
+        days = free / rate / DAY_SECONDS
+        says = Text(
+            "{free} GiB free: full in {days} days at this rate", free >> 30, f"{days:,.{0 if days >= 10 else 1}f}"
+        )
+        findings.append(Finding(Text("disk of {services}", names), days >= SOON_DAYS, says))
+    return findings
+
+
 def examined(state: dict[str, Any]) -> list[Finding]:
     """By what a front door anywhere tells of its shop at /estado."""
     findings = [
         _of_itself(name, told) if told.get("role") else _bad(name, "does not answer the front door")
         for name, told in state["servicios"].items()
     ]
+    findings += forecast({name: told for name, told in state["servicios"].items() if told.get("role")})
     if state["colas"] is None:
         return [*findings, _bad("broker", "it does not answer the front door: {trouble}", state["broker"]["problema"])]
     findings.append(_well("broker", "it answers the front door"))

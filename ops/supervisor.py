@@ -195,7 +195,7 @@ class Local:
     def _environment(self, name: str, urls: Mapping[str, str]) -> dict[str, str]:
         # Settings for `zoco` itself are none for a service.
         inherited = {key: value for key, value in os.environ.items() if not key.startswith("ZOCO_")}
-        tuning = {key: os.environ[key] for key in TUNING if key in os.environ}
+        tuning = {key: os.environ[key] for name in TUNING if (key := f"ZOCO_{name}") in os.environ}
         others = {f"ZOCO_{other.upper()}_URL": url for other, url in urls.items()}
         assert self._broker_url is not None
         return {
@@ -370,7 +370,7 @@ class Local:
 
 
 # What may be tuned from outside for all services of one `zoco up`.
-TUNING: Final = ("ZOCO_BACKLOG_LIMIT", "ZOCO_NUDGE_SECONDS", "ZOCO_PREFETCH", "ZOCO_BATCH", "ZOCO_SNAPSHOT_BYTES")
+TUNING: Final = ("BACKLOG_LIMIT", "NUDGE_SECONDS", "PREFETCH", "BATCH", "SNAPSHOT_BYTES", "DISK_RESERVE")
 
 
 def _edited_since(moment: float) -> bool:

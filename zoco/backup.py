@@ -10,7 +10,6 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated, Any, Final
 
-import msgspec
 import typer
 
 from broker.services import Service
@@ -66,7 +65,7 @@ def backup(
     for old in sorted(folder.glob("zoco-*Z.tar"))[: -(keep or 1)] if folder and keep else ():
         old.unlink()
     if as_json:
-        out.json({"file": str(file), **msgspec.to_builtins(made)})
+        out.json({"file": str(file), **made})
         return
     shown = table("book", "records")
     for name, member in made["books"].items():
@@ -77,6 +76,8 @@ def backup(
 
 def make(books: Books, file: Path, *, quiet: bool) -> dict[str, Any]:
     """Returns what it says of itself. Raises UserError, Unreadable, and typer.Exit when it does not pass the audit."""
+    import msgspec
+
     from ops import backup as backups
 
     def progress(what: str, records: Mapping[Service, int]) -> None:

@@ -10,17 +10,19 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 from urllib.error import HTTPError, URLError
 from urllib.request import Request
 
 from broker.heights import sender
 from broker.services import SERVICES, Service
 from ops.cluster import Cluster
-from ops.copies import Identity
 from ops.errors import UserError
 from ops.running import Running
 from zoco.front_door import OPENER
+
+if TYPE_CHECKING:
+    from ops.copies import Identity
 
 SECRETS: Final = Path("/run/secrets/zoco")
 # A service that syncs, or reads its book anew, is slow to answer.
@@ -100,6 +102,8 @@ def reached(data: Path, kube: str | None, *, settings: bool) -> Iterator[Books]:
 
 def identity(state: Mapping[str, Any]) -> Identity:
     """Which book a service has, from what it says of itself."""
+    from ops.copies import Identity
+
     said = sender(state["book"]["heights"])
     assert said is not None
     return Identity(said[1].book, said[1].generation, tuple(state["book"]["formerly"]))

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import itertools
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Final, TypeAlias
 
-import msgspec
 import typer
 
 from broker.services import SERVICES, Service
@@ -89,45 +88,26 @@ def _put(books: Books, manifest: Manifest, file: Path, *, quiet: bool) -> dict[S
     after = {}
     # The front door first: what it accepts from then on stays.
     for name in SERVICES:
-        head = msgspec.json.encode(heads[name]) + b"\n"
-        found = books.put(name, _together(head, backups.pieces_of(file, name)))
+        found = books.put(name, itertools.chain((heads[name].line,), backups.pieces_of(file, name)))
         after[name] = found["generacion"]
         if not quiet:
             out.say("{service}: {count:,} records are back", name, found["registros"])
     return after
 
 
-def _together(head: bytes, pieces: Iterator[bytes]) -> Iterator[bytes]:
-    yield head
-    yield from pieces
-
-
-class _Id(msgspec.Struct):
-    id: str
-
-
-_id: Final = msgspec.json.Decoder(_Id).decode
-
-
 def _thrown_away(books: Books, file: Path, service: Service, about: Member) -> list[str]:
     """Which purchases and entries there are records of that are not in the backup."""
     from ops import backup as backups
+    from ops.copies import ids
 
     now = identity(books.state(service))
     if (now.book, now.generation) == (about.book, about.generation):
-        found = {_id(line).id: None for line in _lines(books.records(service, about.records))}
+        found = dict.fromkeys(ids(books.records(service, about.records)))
     else:
-        found = {_id(line).id: None for line in _lines(books.records(service))}
-        for line in _lines(backups.pieces_of(file, service)):
-            found.pop(_id(line).id, None)
+        found = dict.fromkeys(ids(books.records(service)))
+        for one in ids(backups.pieces_of(file, service)):
+            found.pop(one, None)
     return list(dict.fromkeys(one.rpartition(":")[0] for one in found))
-
-
-def _lines(pieces: Iterator[bytes]) -> Iterator[bytes]:
-    rest = b""
-    for piece in pieces:
-        *lines, rest = (rest + piece).split(b"\n")
-        yield from lines
 
 
 def _list(lost: Lost) -> None:

@@ -6,7 +6,6 @@ what this was written from.
 
 from __future__ import annotations
 
-import os
 import re
 import tempfile
 import weakref
@@ -20,11 +19,12 @@ from typing import IO, Any, Final, NoReturn
 import aiohttp
 import msgspec
 
+from loadgen.audit import packed
 from loadgen.audit.clocks import earlier
 from loadgen.audit.text import NotAShop, Text, Unreadable
 
 SERVICES: Final = ("compras", "tokens", "usuarios", "transacciones")
-SEGMENT: Final = re.compile(r"journal-\d{8}-\d{6}\.jsonl")
+SEGMENT: Final = re.compile(r"(journal-\d{8}-\d{6}\.jsonl)(?:\.zst)?")
 # Segments of records that were put back from a backup: no writer begins one.
 PUT_BACK: Final = "journal-00000000-"
 FORMAT: Final = 1
@@ -138,7 +138,7 @@ class Journal:
 
     @property
     def size_bytes(self) -> int:
-        return sum(piece.file.stat().st_size for piece in self._pieces)
+        return sum(packed.size_of(piece.file) for piece in self._pieces)
 
     def records(self) -> Iterator[tuple[int, Record]]:
         """Each record and its place. Raises Unreadable."""
@@ -190,7 +190,7 @@ class Journal:
         """One record again."""
         file, at, size = self._file(place >> OFFSET_BITS), place & OFFSET, RECORD_BYTES
         while True:
-            raw = os.pread(file.fileno(), size, at)
+            raw = packed.at(file, at, size)
             end = raw.find(b"\n")
             if end >= 0 or len(raw) < size:
                 return _record(raw[:end])
@@ -201,7 +201,7 @@ class Journal:
         piece, left = self._pieces[place >> OFFSET_BITS], place & OFFSET
         lines, at, file = 1, 0, self._file(place >> OFFSET_BITS)
         while at < left:
-            some = os.pread(file.fileno(), min(PIECE_BYTES, left - at), at)
+            some = packed.at(file, at, min(PIECE_BYTES, left - at))
             if not some:
                 break
             lines, at = lines + some.count(b"\n"), at + len(some)
@@ -215,7 +215,7 @@ class Journal:
 
     def _file(self, number: int) -> IO[bytes]:
         if number not in self._files:
-            self._files[number] = _open(self._pieces[number].file)
+            self._files[number] = packed.opened(self._pieces[number].file)
         return self._files[number]
 
     def _lines(self, number: int, piece: Piece) -> Iterator[tuple[int, bytes]]:
@@ -223,7 +223,7 @@ class Journal:
         at, end = piece.start, piece.end
         crc32 = zlib.crc32
         # A file of its own for each reading: two may be under way at once.
-        with _open(piece.file) as file:
+        with packed.opened(piece.file) as file:
             file.seek(at)
             for raw in file:
                 if end is not None and at >= end:
@@ -240,14 +240,6 @@ class Journal:
         if at < wanted or (end is not None and at != end):
             says = "{file} ends at byte {at}, and {written} bytes of it were written: it is damaged"
             raise Unreadable(says, piece.name, at, wanted)
-
-
-def _open(file: Path) -> IO[bytes]:
-    """Raises Unreadable."""
-    try:
-        return file.open("rb")
-    except OSError as error:
-        raise Unreadable("{file} cannot be read ({why}): read it as who runs the shop", file, error.strerror) from error
 
 
 def _goes_on(file: IO[bytes]) -> bool:
@@ -269,14 +261,17 @@ def from_folder(data: Path, service: str) -> Journal:
     except OSError as error:
         says = "{file} cannot be read ({why}): read it as who runs the shop"
         raise Unreadable(says, folder, error.strerror) from error
-    names = sorted(name for name in files if SEGMENT.fullmatch(name))
+    # Of one that is there both ways the packed one counts: it has its name only when it is whole.
+    found = sorted(name for name in files if SEGMENT.fullmatch(name))
+    names = sorted({name.removesuffix(packed.SUFFIX): name for name in found}.values())
     if not names:
         if not any((data / other).is_dir() for other in SERVICES):
             says = "{data} has none of the folders {known}: name a shop's folder with --data"
             raise NotAShop(says, data, ", ".join(SERVICES))
         raise Unreadable("there is no journal in {folder}: the book is missing", folder)
     for mark in files:
-        if mark.endswith(".mark") and (lost := mark.removesuffix(".mark") + ".jsonl") not in files:
+        lost = mark.removesuffix(".mark") + ".jsonl"
+        if mark.endswith(".mark") and not files & {lost, lost + packed.SUFFIX}:
             raise Unreadable("{segment} is missing, and {mark} says that it was written", folder / lost, mark)
     return Journal(service, _chain(folder, names, service))
 
@@ -288,9 +283,14 @@ def _chain(folder: Path, names: list[str], service: str) -> list[Piece]:
     wanted: str | None = None
     end: int | None = None
     for name in reversed(names):
-        if wanted is not None and name != wanted:
+        if wanted is not None and name.removesuffix(packed.SUFFIX) != wanted:
             continue
         file = folder / name
+        if packed.is_packed(file):
+            if end is None:
+                raise Unreadable("{file} is packed, and the segment that followed it is missing", file)
+            if (size := packed.size_of(file)) != end:
+                _refuse("{file} ends at byte {at}, and the next one goes on at {end}", file, size, end)
         header, size = _head(file, service)
         if header is None:
             if wanted is None and not _synced(file):
@@ -325,12 +325,8 @@ def _identity(file: Path, header: Header, known: tuple[str, int] | None) -> tupl
 
 def _head(file: Path, service: str) -> tuple[Header | None, int]:
     """A segment's header and its size in bytes; None when its writer died before there was one. Raises Unreadable."""
-    try:
-        with file.open("rb") as opened:
-            raw = opened.readline()
-            more = opened.readline()
-    except OSError as error:
-        raise Unreadable("{file} cannot be read ({why}): read it as who runs the shop", file, error.strerror) from error
+    with packed.opened(file) as opened:
+        raw, more = opened.readline(), opened.readline()
     # What a newer version may write is not known, its seal neither: its number is looked at first.
     if (version := _version(raw)) not in (None, FORMAT):
         says = "{file} has format {version}; this audit reads {ours}: use the audit of that version"
@@ -343,7 +339,7 @@ def _head(file: Path, service: str) -> tuple[Header | None, int]:
         header = _header(raw)
     except msgspec.MsgspecError as error:
         raise Unreadable("{file}:1 is no header that this audit knows: {error}", file, error) from error
-    if (header.service, header.segment) != (service, file.name):
+    if (header.service, header.segment) != (service, file.name.removesuffix(packed.SUFFIX)):
         _refuse("{file} says that it is {segment} of {service}", file, header.segment, header.service)
     if not TIME.fullmatch(header.time):
         _refuse("{file} says that it was begun at {time}", file, header.time)

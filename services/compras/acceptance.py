@@ -23,6 +23,11 @@ from services.shared.store import Answer, Change
 
 # How long a buyer is kept waiting for a writer, or for the disk, before they are told to come again.
 PATIENCE_SECONDS: Final = 5.0
+# Entries are the operator's, who is the one that makes room; they may need one to do so.
+SHORT: Final = (
+    "the disk is nearly full, and what is left is kept for purchases on their way: send the same request, with "
+    "the same Idempotency-Key, again later. Whoever runs the shop makes room, or sets ZOCO_DISK_RESERVE lower"
+)
 # How often is looked for who waits too long.
 LOOK_SECONDS: Final = 0.1
 # More than any book has; times a few generations it still is an exact JSON number.
@@ -78,6 +83,8 @@ class Acceptance:
             limit = self._runtime.settings.backlog_limit
             if isinstance(message, CompraSolicitada) and (many := self._store.unfinished_of(Compra)) >= limit:
                 raise unavailable(f"{many} purchases are on their way already: try again later", 5)
+            if isinstance(message, CompraSolicitada) and self._store.room.short:
+                raise unavailable(SHORT, 60)
             row, repeated = await self._stored(message)
             if not repeated:
                 return row

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter as Counts
 from collections.abc import Sequence
+from math import inf
 from platform import python_version
 from typing import Final
 
@@ -20,6 +21,7 @@ from prometheus_client import (
 from broker import messages
 from broker.amqp.bus import Delivery
 from services.shared.processor import Submission
+from services.shared.room import Room
 from services.shared.store import Answer
 
 # From a tenth of a millisecond (a sync here) to a minute (a broker's restart).
@@ -68,6 +70,13 @@ class Metrics:
             "zoco_journal_torn_bytes", "Bytes of torn ends that were cut off at the start", registry=registry
         )
         self.disk_full = Gauge("zoco_disk_full", "1: a batch waits for room on the disk", registry=registry)
+        self.disk_short = Gauge(
+            "zoco_disk_short", "1: what is left is kept for what is under way; no new purchases", registry=registry
+        )
+        self.disk_free = Gauge("zoco_disk_free_bytes", "Bytes that are free where the journal is", registry=registry)
+        self.disk_days = Gauge(
+            "zoco_disk_full_days", "Days until this service has filled it, at the rate of today", registry=registry
+        )
         self.doubt = Gauge(
             "zoco_book_in_doubt", "1: a book is not what others know of it, and nothing is decided", registry=registry
         )
@@ -77,6 +86,11 @@ class Metrics:
         self.request_seconds = Histogram(
             "zoco_http_request_seconds", "Seconds per HTTP request", buckets=SECONDS, registry=registry
         )
+
+    def watch(self, room: Room) -> None:
+        self.disk_short.set_function(lambda: room.short)
+        self.disk_free.set_function(lambda: room.space().free_bytes)
+        self.disk_days.set_function(lambda: inf if room.full_days is None else room.full_days)
 
     def text(self) -> bytes:
         return generate_latest(self.registry)

@@ -46,7 +46,6 @@ EX_TEMPFAIL: Final = 75
 STOP_SECONDS: Final = 3.0
 # How often the others are asked whether a doubt is over.
 DOUBT_SECONDS: Final = 1.0
-GC_THRESHOLD: Final = (20_000, 20, 20)
 
 
 class Extension(Protocol[Row]):
@@ -103,6 +102,7 @@ class Runtime(Generic[Row]):
         self.name = service.domain.name
         self.metrics = Metrics(service.domain.name)
         self.store: Store[Row] = open_store(service.domain, settings, self.metrics, self._now)
+        self.metrics.watch(self.store.room)
         self.bus = self._connected(bus)
         self.processor = Processor(self.store, self.bus, self.metrics, batch_limit=settings.batch) if self.bus else None
         # The loop takes messages from now on.
@@ -119,8 +119,7 @@ class Runtime(Generic[Row]):
         return self.extension.now() if self.extension else utc_now()
 
     def _connected(self, bus: type[Bus]) -> Bus | None:
-        url = self.settings.rabbitmq_url
-        if url is None:
+        if (url := self.settings.rabbitmq_url) is None:
             return None
         options = BusOptions(prefetch=self.settings.prefetch)
         return bus(url.get_secret_value(), self.service.domain.name, options=options, now=utc_now)
@@ -139,6 +138,7 @@ class Runtime(Generic[Row]):
             "role": "writer" if store.leads else "follower",
             "records": store.seq,
             "diskFull": store.full,
+            "disk": store.room.said(),
             "book": {"heights": store.heights.said(store.seq), "formerly": store.heights.formerly},
             "doubt": self.doubt.says if self.doubt else None,
             "doubtOf": self.doubt.of if self.doubt else None,
@@ -165,7 +165,7 @@ class Runtime(Generic[Row]):
         self._loaded = True
         # What was read stays, and what is made for a message has no cycles: looking for them took a tenth of the time.
         gc.freeze()
-        gc.set_threshold(*GC_THRESHOLD)
+        gc.set_threshold(20_000, 20, 20)
         self._spawn(self._live())
         if self.bus:
             self._spawn(self.bus.run())

@@ -84,6 +84,13 @@ class Settings(BaseSettings):
     snapshot_bytes: int = Field(
         32 * 1024 * 1024, ge=1024, le=1024**3, description="Journal bytes between two snapshots."
     )
+    disk_reserve: float = Field(
+        0.1,
+        ge=0,
+        lt=1,
+        description="The share of the disk, 4 GiB at the most, that is kept for what is under way: with less room free "
+        "compras answers new purchases 503. 0: nothing is kept.",
+    )
     drain_seconds: float = Field(
         0.0, ge=0, description="After SIGTERM requests are answered for so long: until nobody sends any more."
     )

@@ -15,6 +15,7 @@ from msgspec import Struct
 from broker.messages import Message
 from services.shared.decision import Domain
 from services.shared.heights import BookHeights
+from services.shared.room import Room
 
 if TYPE_CHECKING:
     from services.shared.metrics import Metrics
@@ -85,6 +86,10 @@ class RowReader(RecordReader, Protocol[Row_co]):
     @property
     def full(self) -> bool:
         """There is no room, and a batch waits for it."""
+
+    @property
+    def room(self) -> Room:
+        """What the disk has room for."""
 
     @property
     def unfinished(self) -> int:

@@ -113,6 +113,9 @@ def wrap_disk(trap: Trap, deciding: set[str]) -> None:
             trap.passes(f"{begun[name]}-created")
 
     def watched_append(self: LocalDisk, name: str, data: bytes) -> None:
+        if name.startswith("."):
+            append(self, name, data)
+            return
         if name in begun:
             append(self, name, data)
             trap.passes(f"{begun[name]}-header")

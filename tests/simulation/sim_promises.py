@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from typing import Any
 from uuid import NAMESPACE_URL, uuid5
 
-from sim_disk import Folder, SimDisk
+from sim_disk import Folder, SimDisk, written
 from sim_loop import Process
 from sim_world import DOMAINS, Broken, World
 
@@ -59,9 +59,13 @@ def whole(raw: bytes) -> bool:
 
 def read(service: str, folder: Folder) -> Book:
     heads: dict[str, dict[str, Any]] = {}
-    for name, file in folder.files.items():
-        if re.fullmatch(r"journal-\d{8}-\d{6}\.jsonl", name):
-            first = bytes(file.data).partition(b"\n")
+    segments: dict[str, bytes] = {}
+    for file_name in sorted(folder.files, reverse=True):
+        # What is there both ways is read as it was packed.
+        name = file_name.removesuffix(".zst")
+        if re.fullmatch(r"journal-\d{8}-\d{6}\.jsonl", name) and name not in segments:
+            segments[name] = written(file_name, bytes(folder.files[file_name].data))
+            first = segments[name].partition(b"\n")
             if whole(first[0] + first[1]):
                 heads[name] = json.loads(first[0])
     book = Book()
@@ -71,7 +75,7 @@ def read(service: str, folder: Folder) -> Book:
     while (head := heads[chain[-1][0]])["previous"]:
         chain.append((head["previous"], head["end"]))
     for name, end in reversed(chain):
-        raw = bytes(folder.files[name].data)[:end]
+        raw = segments[name][:end]
         lines = raw.splitlines(keepends=True)
         for line in lines[1:]:
             require(whole(line), "8", f"{service}: {name} has a damaged line")

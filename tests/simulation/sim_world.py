@@ -65,6 +65,10 @@ POINTS = (
     "create<", "create>", "append<", "append>", "sync<", "sync>", "note<", "note>", "replace<", "replace|", "replace>",
     "rewrite<", "rewrite>",    "receive>", "publish<", "publish|", "publish>", "settle<", "settle>",
 )  # fmt: skip
+# Where a process is that packs a segment.
+PACKING_POINTS = (
+    "pack create<", "pack create>", "pack append|", "flush<", "flush>", "link<", "link|", "link>", "remove<",
+)  # fmt: skip
 
 
 class Pod(Process):
@@ -74,6 +78,7 @@ class Pod(Process):
         super().__init__()
         self.world, self.service = world, service
         self.trap: tuple[str, int] | None = None
+        self.packing_trap: tuple[str, int] | None = None
         self.skew = world.skews[service]
         self.wire: SimWire | None = None
         self.loop: loop_module.Processor | None = None
@@ -95,6 +100,11 @@ class Pod(Process):
 
     def at(self, point: str, quiet: bool = False) -> bool:
         """The process comes by here, and may die here."""
+        if self.alive and self.packing_trap is not None and self.packing_trap[0] == point:
+            left = self.packing_trap[1]
+            self.packing_trap = (point, left - 1) if left else None
+            if not left:
+                self.die(point)
         if self.alive and self.trap is not None and self.trap[0] == point:
             self.trap = None if self.trap[1] == 0 else (point, self.trap[1] - 1)
             if self.trap is None:
@@ -135,11 +145,13 @@ class Pod(Process):
         try:
             store.heights.heard = store.heights.hear(known, store.seq)
         except Doubted:
-            await store.process_batch(())
+            # Who stood still and was replaced meanwhile only thinks that its book ends there.
+            store.check()
             raise
         await store.process_batch(world.seeds.get(self.service, ()))
         async with asyncio.TaskGroup() as tasks:
             tasks.create_task(self._check())
+            tasks.create_task(self.store.packer.run())
             self.wire.consume()
             tasks.create_task(self.loop.run())
             self.writing.set()
@@ -155,6 +167,7 @@ class Pod(Process):
             store=self.store, settings=settings, bus=None, processor=self.loop, writing=self.writing, doubt=None,
             metrics=SimpleNamespace(registry=CollectorRegistry()),
         )  # fmt: skip
+        self.store.room._now, self.store.room.reserve = self.world.loop.time, self.world.disk_reserve
         self.door = runtime.extension = FrontDoor(runtime)
         self.store.watch(self.door.heard)
         self.store.now = self.door.now
@@ -217,6 +230,11 @@ class World:
         self.folders = {name: Folder(rng) for name in SERVICES}
         for folder in self.folders.values():
             folder.counts = self.counts
+        self.packing = Random(f"{seed}, packing")
+        self.disk_reserve = self.packing.choice((0.0, 0.1))
+        for folder in self.folders.values():
+            folder.packing = self.packing
+            folder.packing_fails = self.packing.random() < 0.3 and bool(self.kinds)
         self.broker = Broker(self)
         self.pods: dict[str, list[Pod]] = {name: [] for name in SERVICES}
         self.down: Counter[str] = Counter()
@@ -266,6 +284,8 @@ class World:
         self.pods[service].append(pod)
         if not self.healed and self.rng.random() < 0.1 and "kill at a call" in self.kinds:
             pod.trap = (self.rng.choice(POINTS), self.rng.choice((0, 0, 1, 2, 5)))
+        if not self.healed and self.kinds and self.packing.random() < 0.3:
+            pod.packing_trap = (self.packing.choice(PACKING_POINTS), self.packing.choice((0, 0, 1, 2, 5)))
         task = self.loop.create_task(pod.live(), context=pod.context.copy())
         task.add_done_callback(lambda task: self._ended(pod, task), context=self.context)
 
@@ -371,8 +391,9 @@ class World:
         self.healed = True
         for folder in self.folders.values():
             folder.room, folder.sync_fails, folder.write_fails = None, 0, 0
+            folder.packing_fails = False
         for pod in list(self.processes()):
-            pod.fuse = pod.trap = None
+            pod.fuse = pod.trap = pod.packing_trap = None
             self._resume(pod)
         if not self.broker.up:
             self.broker.back()

@@ -68,6 +68,7 @@ class LostWorld(World):
         self.noticed = self.rebuilding = False
         # What was said of it in a message, when that was the reason.
         self.lost: list[Height] = []
+        self.heard: list[Any] = []
         # Who takes nothing, as it heard of a book that is not the one it knows.
         self.doubters: set[str] = set()
         self.only_there: set[str] = set()
@@ -114,8 +115,9 @@ class LostWorld(World):
         self.doubters.add(pod.service)
         self.counts["doubted itself" if pod.service == self.service else "doubted by another"] += 1
         if not self.noticed:
-            # Whoever notices it: the operator looks.
+            # Whoever notices it: the operator looks. What a process has heard may be in no record of its book yet.
             self.noticed = True
+            self.heard = [other.store.heights.heard for other in self.processes() if other.service != self.service]
             self.down[self.service] += 1
             for other in list(self.pods[self.service]):
                 other.die("in doubt")
@@ -134,7 +136,7 @@ class LostWorld(World):
     async def _rebuild(self) -> None:
         others = {name: self._read(name) for name in SERVICES if name != self.service}
         heights = [writer.store.heights.heard for name in others if (writer := self.writer(name)) is not None]
-        heights += [store.heights.heard for store in others.values()]
+        heights += [*self.heard, *(store.heights.heard for store in others.values())]
         known = self.lost + [heard[self.service] for heard in heights if self.service in heard]
         if not known:
             # Who had heard of it has died, and had nothing of it in its journal: nobody misses it, once it starts anew.

@@ -18,9 +18,9 @@ from services.compras import acceptance
 from services.compras.clock import MonotonicClock
 from services.compras.resend import Resender
 from services.shared.decision import Decision
+from services.shared.journal import packer, writer
 from services.shared.journal import segments as journal
 from services.shared.journal import store as store_json
-from services.shared.journal import writer
 from services.shared.journal.store import JsonStore
 from services.shared.processor import Processor
 from services.shared.store import StoreBroken
@@ -215,6 +215,19 @@ def failed_sync_believed(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(SimDisk, "sync", deaf)
 
 
+def packed_before_it_is_synced(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(SimDisk, "sync_aside", lambda self, name: None)
+
+
+def packed_without_its_end(patch: pytest.MonkeyPatch) -> None:
+    once = packer.frames
+
+    def shorter(lines: bytes) -> list[bytes]:
+        return once(lines[: lines.rfind(b"\n", 0, -1) + 1] or lines)
+
+    patch.setattr(packer, "frames", shorter)
+
+
 def snapshot_without_rows(patch: pytest.MonkeyPatch) -> None:
     write = writer.write_snapshot
 
@@ -285,6 +298,8 @@ MUTANTS: dict[Patch, set[str]] = {
     records_numbered_with_gaps: {"5"},
     snapshot_without_memory: {"4", "8", "9"},
     snapshot_without_shelf: {"8"},
+    packed_before_it_is_synced: {"not damaged", "no crash"},
+    packed_without_its_end: {"not damaged", "no crash"},
     snapshot_without_rows: {"6", "8", "not damaged"},
     takeover_without_a_sync: {"durable", "not damaged"},
     takeover_with_a_sync_only: {"durable", "not damaged"},

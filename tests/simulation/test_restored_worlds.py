@@ -13,7 +13,6 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from msgspec.json import encode
 from sim_books import audited
 from sim_broker import Broken
 from sim_disk import SimDisk
@@ -117,7 +116,7 @@ class RestoredWorld(World):
             tries += 1
             try:
                 for name in self.chance.sample(SERVICES, 4):
-                    await self._put(name, encode(heads[name]), self.chance.choice((3, 9, 20)) if tries < 4 else 1 << 30)
+                    await self._put(name, heads[name].line, self.chance.choice((3, 9, 20)) if tries < 4 else 1 << 30)
                     await asyncio.sleep(self.chance.uniform(0, 0.6))
                 break
             except (Killed, OSError):

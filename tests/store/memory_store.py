@@ -18,6 +18,7 @@ from services.shared.decision import Domain
 from services.shared.heights import BookHeights
 from services.shared.journal.row_codec import RowCodec
 from services.shared.journal.segments import has_checksum, with_checksum
+from services.shared.room import Room, Space
 from services.shared.store import Answer, Change, Damaged, Fenced
 
 Row = TypeVar("Row", bound=msgspec.Struct)
@@ -44,6 +45,7 @@ class MemoryStore:
     def __init__(self, domain: Domain[Any], now: Callable[[], str], kept: Kept | None = None) -> None:
         self.domain, self.leads, self.full, self.time = domain, False, False, ""
         self._now, self._kept = now, kept or Kept()
+        self.room = Room(lambda: Space(1, 1), lambda: 0)
         self._kept.go.set()
         self._codec, self._heard, self._url = RowCodec(domain.rows), [], ""
         self._kept.heights = self._kept.heights or [BookHeights(domain.name, secrets.token_hex(4), 1)]

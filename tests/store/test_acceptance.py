@@ -19,6 +19,7 @@ from services.compras.domain import DOMAIN as COMPRAS
 from services.shared.http.problems import Problem
 from services.shared.journal.store import JsonStore
 from services.shared.processor import Processor
+from services.shared.room import Room, Space
 from services.tokens.domain import publicar
 
 
@@ -104,5 +105,33 @@ async def test_entries_that_wait_for_a_user_take_no_purchases_place(tmp_path: Pa
         with pytest.raises(Problem, match="2 purchases are on their way") as refused:
             await door.accept(solicitada(3))
         assert refused.value.status == 503
+        working.cancel()
+        await asyncio.wait([working])
+
+
+async def test_on_a_disk_that_is_nearly_full_purchases_stop_first_and_come_back_by_themselves(tmp_path: Path) -> None:
+    now, space = [100.0], [Space(99, 1000)]
+    async with writer(tmp_path, COMPRAS) as store:
+        store.room = Room(lambda: space[0], lambda: 0, now=lambda: now[0])
+        store.room.reserve = 0.1
+        door, loop = door_on(store, backlog_limit=100)
+        working = asyncio.ensure_future(loop.run())
+        with pytest.raises(Problem, match="the disk is nearly full") as refused:
+            await door.accept(solicitada(1))
+        assert refused.value.status == 503 and refused.value.headers == {"Retry-After": "60"}
+        assert "ZOCO_DISK_RESERVE" in refused.value.detail and "Idempotency-Key" in refused.value.detail
+        assert store.seq == 0
+        # Whoever runs the shop can still work in it, and what is on its way goes on.
+        await door.accept(recarga(1))
+        (answer,) = await store.process_batch([solicitada(2)])
+        assert answer.failure is None
+        # Who asks again is told what is there.
+        assert (await door.accept(solicitada(2))).estado == "solicitada"
+
+        space[0] = Space(100, 1000)
+        with pytest.raises(Problem, match="the disk is nearly full"):
+            await door.accept(solicitada(1))
+        now[0] += 1
+        assert (await door.accept(solicitada(1))).estado == "solicitada"
         working.cancel()
         await asyncio.wait([working])

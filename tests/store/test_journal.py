@@ -841,7 +841,7 @@ async def test_a_snapshot_spares_the_reading_of_what_is_before_it(tmp_path: Path
     class Reading(LocalDisk):
         def read(self, name: str, offset: int = 0, size: int = -1) -> bytes:
             data = super().read(name, offset, size)
-            if name.endswith(".jsonl") and size != 4096:
+            if name.endswith(".jsonl") and size not in journal.HEADER_BYTES:
                 read.append(len(data))
             return data
 

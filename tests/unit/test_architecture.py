@@ -39,7 +39,6 @@ LONG_FILES = {
     "loadgen/audit/showing.py": 312,
     "loadgen/bench/sides.py": 304,
     "ops/supervisor.py": 383,
-    "services/shared/journal/store.py": 303,
     "services/shared/runtime.py": 320,
 }
 LONG_CLASSES = {

@@ -21,6 +21,7 @@ from services.shared.http.bodies import read_body
 from services.shared.http.edge import BODY_BYTES
 from services.shared.http.problems import Problem, unavailable
 from services.shared.metrics import Metrics
+from services.shared.room import Room, Space
 from services.shared.runtime import Runtime, Service, utc_now
 from services.shared.settings import Settings
 from services.shared.store import Damaged
@@ -188,7 +189,8 @@ async def test_whatever_an_endpoint_raises_is_the_same_problem(
 )
 def test_a_clock_that_the_books_contradict_is_named(tmp_path: Path, time: str, named: bool) -> None:
     """For `/readyz`, and so for `/estado` and whoever asks that."""
-    store: Any = SimpleNamespace(time=time, leads=True, seq=1, full=False, heights=BookHeights("compras"))
+    room = Room(lambda: Space(1, 1), lambda: 0)
+    store: Any = SimpleNamespace(time=time, leads=True, seq=1, full=False, heights=BookHeights("compras"), room=room)
     service = Service(domain=DOMAIN, routes=APIRouter(), seed=lambda raw: [], seed_file=tmp_path / "none.json")
     said = Runtime(service, Settings(data=tmp_path), lambda *_: store).state()["clock"]
     assert (said is not None) == named

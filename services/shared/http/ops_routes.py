@@ -42,6 +42,21 @@ class BookState(Vista):
     formerly: list[str]
 
 
+class DiskState(Vista):
+    """What is free of the disk where the books are, in all of it, and when these books have filled it at their rate."""
+
+    # Tells two disks apart.
+    disk: str
+    free_bytes: int
+    total_bytes: int
+    # So much is kept for what is under way; with less free it is short, and new purchases are answered 503.
+    kept_bytes: int
+    short: bool
+    bytes_per_second: float
+    # None: it is too early to say.
+    full_days: float | None
+
+
 class ServiceState(Vista):
     """A process of a service. Of several, one is the writer."""
 
@@ -50,6 +65,7 @@ class ServiceState(Vista):
     role: Literal["writer", "follower"]
     records: int
     disk_full: bool
+    disk: DiskState
     book: BookState
     # Why nothing is decided, in one sentence with the command that helps.
     doubt: str | None

@@ -12,10 +12,14 @@ import fcntl
 import os
 import stat
 from collections import OrderedDict
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Protocol
+from typing import Protocol, TypeVar
 
+from services.shared.room import Space
+
+T = TypeVar("T")
 LOCK = "lock"
 # What is in the books is nobody else's business; all replicas are the same user.
 MODE = 0o600
@@ -26,22 +30,26 @@ MAX_READING = 8
 MOMENT_SECONDS = 0.001
 
 
-class Disk(Protocol):
-    """Files by name, in one flat folder. Every method may raise OSError."""
+class Files(Protocol):
+    """Files by name, in one flat folder, for who reads them. Every method may raise OSError."""
 
     def names(self) -> list[str]:
         """All files, sorted."""
 
     def exists(self, name: str) -> bool: ...
 
-    def is_ours(self, name: str) -> bool:
-        """Whether the file of this name still is the one that this process writes: not deleted, not another one."""
-
     def size(self, name: str) -> int:
         """Bytes. Raises FileNotFoundError."""
 
     def read(self, name: str, offset: int = 0, size: int = -1) -> bytes:
         """At most `size` bytes (-1: to the end) from `offset`."""
+
+
+class Disk(Files, Protocol):
+    """The same for who writes them."""
+
+    def is_ours(self, name: str) -> bool:
+        """Whether the file of this name still is the one that this process writes: not deleted, not another one."""
 
     def create(self, name: str) -> None:
         """Make an empty file that outlives a power cut. Raises FileExistsError, even if two try at once."""
@@ -51,6 +59,12 @@ class Disk(Protocol):
 
     async def sync(self, name: str) -> None:
         """Return once what was appended outlives a power cut. After an OSError nothing about the file is sure."""
+
+    async def aside(self, work: Callable[[], T]) -> T:
+        """Let this take its time: neither the event loop nor a sync waits for it. Only there `sync_aside` is called."""
+
+    def sync_aside(self, name: str) -> None:
+        """`sync`, aside."""
 
     def rewrite(self, name: str, offset: int, data: bytes) -> None:
         """Write the same bytes over what is read there, so that the next sync puts them on the disk."""
@@ -62,12 +76,15 @@ class Disk(Protocol):
         """Write a file anew so that a reader sees the old one or the new one, whole, whatever dies."""
 
     def release(self, name: str) -> None:
-        """Nothing more will be written to this file."""
+        """This file is no longer needed open."""
 
     def remove(self, name: str) -> None: ...
 
     def publish(self, name: str, final: str) -> None:
         """Give a synced file its final name, for good. Raises FileExistsError, even if two try at once."""
+
+    def space(self) -> Space:
+        """What there is on the file system of the folder."""
 
     def lock(self) -> bool:
         """Become the one who writes in this folder, until `unlock` or death. False: somebody else is."""
@@ -93,10 +110,11 @@ class LocalDisk:
         self._lock: int | None = None
         # One thread: syncs keep their order, and the event loop goes on meanwhile if they take long.
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="disk")
+        self._aside = ThreadPoolExecutor(1, thread_name_prefix="disk-aside")
 
     def close(self) -> None:
-        """Give everything back, the lock included."""
         self._thread.shutdown()
+        self._aside.shutdown()
         for handle in (*self._writing.values(), *self._reading.values()):
             os.close(handle)
         self._writing.clear()
@@ -104,6 +122,9 @@ class LocalDisk:
         self.unlock()
 
     def names(self) -> list[str]:
+        # A file that somebody else removed takes its room for as long as it is held open.
+        for name in [name for name, handle in self._reading.items() if os.fstat(handle).st_nlink == 0]:
+            os.close(self._reading.pop(name))
         return sorted(os.listdir(self.folder))  # noqa: PTH208 - names, many times a second
 
     def exists(self, name: str) -> bool:
@@ -152,6 +173,12 @@ class LocalDisk:
         except TimeoutError:
             await asyncio.wrap_future(done)
 
+    async def aside(self, work: Callable[[], T]) -> T:
+        return await asyncio.get_running_loop().run_in_executor(self._aside, work)
+
+    def sync_aside(self, name: str) -> None:
+        _sync(self._writing[name])
+
     def rewrite(self, name: str, offset: int, data: bytes) -> None:
         # A handle of its own: one that appends would write at the end, wherever it is told to.
         handle = self._opened(name)
@@ -169,20 +196,27 @@ class LocalDisk:
         os.pwrite(self._writing[name], data, 0)
 
     def release(self, name: str) -> None:
-        if name in self._writing:
-            os.close(self._writing.pop(name))
+        self._write_no_more(name)
+        if name in self._reading:
+            os.close(self._reading.pop(name))
 
     async def replace(self, name: str, data: bytes) -> None:
         await asyncio.get_running_loop().run_in_executor(self._thread, self._replace, name, data)
 
     def remove(self, name: str) -> None:
-        self.release(name)
+        # Whoever reads it just now may be another thread.
+        self._write_no_more(name)
         (self.folder / name).unlink()
 
     def publish(self, name: str, final: str) -> None:
         (self.folder / final).hardlink_to(self.folder / name)
         self._sync_folder()
         self.remove(name)
+
+    def space(self) -> Space:
+        there = os.statvfs(self.folder)
+        free, used = there.f_bavail, there.f_blocks - there.f_bfree
+        return Space(free * there.f_frsize, (used + free) * there.f_frsize, f"{there.f_fsid:x}")
 
     def lock(self) -> bool:
         try:
@@ -212,6 +246,10 @@ class LocalDisk:
 
     def _opened(self, name: str, flags: int = 0) -> int:
         return os.open(self.folder / name, os.O_RDWR | os.O_CREAT | flags, MODE)
+
+    def _write_no_more(self, name: str) -> None:
+        if name in self._writing:
+            os.close(self._writing.pop(name))
 
     def _reader(self, name: str) -> int:
         """A handle for reading, kept for the files read last. It sees a file that was replaced as it is now."""

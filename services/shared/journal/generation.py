@@ -20,6 +20,7 @@ from services.shared.clock import dated
 from services.shared.heights import BookHeights
 from services.shared.journal import segments as journal
 from services.shared.journal.disk import Disk
+from services.shared.journal.packed import SUFFIX, Archive
 from services.shared.journal.segments import Segment
 from services.shared.store import Damaged, Fenced
 
@@ -172,6 +173,8 @@ def _publish(disk: Disk, unfinished: str, name: str) -> None:
     if disk.exists(mark):
         disk.remove(mark)
     try:
+        if disk.exists(name + SUFFIX):
+            raise FileExistsError
         disk.publish(unfinished, name)
     except FileExistsError:
         raise Fenced(f"another process has begun epoch {int(name[8:16])} of this journal") from None
@@ -179,7 +182,7 @@ def _publish(disk: Disk, unfinished: str, name: str) -> None:
 
 def _swept(disk: Disk, service: str) -> int:
     """Remove what was put back before and is no part of the journal. Returns the first free number."""
-    chained = {segment.name for segment in journal.chain(disk, service)}
+    chained = {segment.name for segment in journal.chain(Archive(disk), service)}
     last = 0
     for name in journal.segment_names(disk):
         if not name.startswith(f"journal-{PUT_BACK:08d}-"):
@@ -187,7 +190,8 @@ def _swept(disk: Disk, service: str) -> int:
         if name in chained:
             last = int(name[17:23])
         else:
-            disk.remove(name)
+            for file in filter(disk.exists, (name, name + SUFFIX)):
+                disk.remove(file)
     return last + 1
 
 

@@ -46,7 +46,7 @@ class Follower(Recorded[Row]):
     def load(self, *, to_the_end: bool = False) -> None:
         """Read the journal as far as it is surely on the disk (or `to_the_end`, see `follow`). Raises Damaged."""
         self._forget()
-        segments = journal.chain(self.disk, self.domain.name)
+        segments = journal.chain(self.archive, self.domain.name)
         snapshot = read_snapshots(self.disk, segments)
         if snapshot is not None:
             self._dedup = snapshot.dedup
@@ -72,7 +72,7 @@ class Follower(Recorded[Row]):
         names = journal.segment_names(self.disk)
         self._expect_first(names)
         if names != self._names:
-            chain = journal.chain(self.disk, self.domain.name)
+            chain = journal.chain(self.archive, self.domain.name)
             if not self._continues(chain):
                 self.load(to_the_end=to_the_end)
                 return
@@ -109,7 +109,7 @@ class Follower(Recorded[Row]):
 
     def _expect_first(self, names: list[str]) -> None:
         """An emptied folder is not taken for one that nothing was written in yet. Raises StoreBroken."""
-        if self._segments and self._segments[0].name not in names:
+        if self._segments and self._segments[0].name not in names and not self.archive.exists(self._segments[0].name):
             raise StoreBroken(f"{self._segments[0].name} was deleted while it was followed")
 
     def _continues(self, chain: list[Segment]) -> bool:
@@ -120,7 +120,7 @@ class Follower(Recorded[Row]):
 
     def _take_in(self, end: int | None) -> None:
         segment, number = self._segments[-1], len(self._segments) - 1
-        for line in journal.lines(self.disk, segment.name, self._end, end, self.seq):
+        for line in journal.lines(self.archive, segment.name, self._end, end, self.seq):
             try:
                 entry = self._entry(line)
             except (ValueError, KeyError, TypeError) as error:

@@ -14,8 +14,9 @@ from broker.messages import BIT
 from services.shared.decision import Domain
 from services.shared.heights import BookHeights
 from services.shared.journal import segments as journal
-from services.shared.journal.disk import Disk
+from services.shared.journal.disk import Disk, Files
 from services.shared.journal.list_index import ListIndex
+from services.shared.journal.packed import Archive
 from services.shared.journal.position import (
     NOWHERE,
     Position,
@@ -52,8 +53,12 @@ class Entry(msgspec.Struct, Generic[Row]):
 class Recorded(Generic[Row]):
     """The rows of one service, as its records have made them."""
 
+    # Whether this process writes them.
+    leads = False
+
     def __init__(self, disk: Disk, domain: Domain[Row]) -> None:
         self.disk = disk
+        self.archive = Archive(disk)
         self.domain = domain
         self._codec = RowCodec(domain.rows)
         self._watchers: list[Callable[[Change[Row]], None]] = []
@@ -106,10 +111,10 @@ class Recorded(Generic[Row]):
     def word(self, at: Position) -> dict[str, Any]:
         """What stands at a place of the journal: a word, or a row that left memory. Raises StoreBroken, Damaged."""
         number, offset = segment_and_offset(at)
-        segment = self._segments[number]
-        raw = self.disk.read(segment.name, offset, WORD_BYTES)
+        segment, files = self._segments[number], self._files_of(number)
+        raw = files.read(segment.name, offset, WORD_BYTES)
         if not (self._checked[0] == segment.name and self._checked[1] <= offset < self._checked[2]):
-            start, end = journal.line_around(self.disk, segment.name, offset)
+            start, end = journal.line_around(files, segment.name, offset)
             self._checked = (segment.name, start, end)
         try:
             word: dict[str, Any] = json.JSONDecoder().raw_decode(raw.decode(errors="ignore"))[0]
@@ -120,10 +125,14 @@ class Recorded(Generic[Row]):
     def seq_at(self, at: Position) -> int:
         """The sequence number of the record that this place is in. Raises Damaged."""
         number, offset = segment_and_offset(at)
-        name = self._segments[number].name
-        start, end = journal.line_around(self.disk, name, offset)
-        seq: int = msgspec.json.decode(self.disk.read(name, start, end - start))["seq"]
+        name, files = self._segments[number].name, self._files_of(number)
+        start, end = journal.line_around(files, name, offset)
+        seq: int = msgspec.json.decode(files.read(name, start, end - start))["seq"]
         return seq
+
+    def _files_of(self, number: int) -> Files:
+        """What to read a segment from: the one that is written here is not packed."""
+        return self.disk if self.leads and number + 1 == len(self._segments) else self.archive
 
     def some_records(self, after: int, size_bytes: int) -> list[bytes]:
         """See RecordReader.records. Costs the same wherever they stand. Raises Damaged, OSError."""
@@ -133,8 +142,19 @@ class Recorded(Generic[Row]):
         segment = self._segments[number]
         last = number + 1 == len(self._segments)
         end = self._end if last else self._segments[number + 1].previous_end
-        start = journal.place_of(self.disk, segment.name, segment.header_bytes, end, after + 1)
-        return journal.whole_lines(self.disk, segment.name, start, end, size_bytes)[: self.seq - after]
+        files = self._files_of(number)
+        start = journal.place_of(files, segment.name, segment.header_bytes, end, after + 1)
+        return journal.whole_lines(files, segment.name, start, end, size_bytes)[: self.seq - after]
+
+    def _change_of(self, old: Row | None, new: Row | None) -> dict[str, Any] | None:
+        """What a record says of its row."""
+        if new is None or new is old:
+            return None
+        change = self._codec.change(old, new)
+        if change and self.domain.finished(new):
+            # It leaves memory, so its record holds all of it; and who left a line that is empty now.
+            return {**self._codec.change(None, new), **change}
+        return change or None
 
     def line_of(self, word: Mapping[str, Any]) -> tuple[int, ...] | None:
         """The list's fields of a word of the journal; None when it is no line of the list."""

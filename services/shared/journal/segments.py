@@ -17,16 +17,20 @@ from typing import Any, Final
 import msgspec
 import pydantic_core
 
-from services.shared.journal.disk import Disk
+from services.shared.journal.disk import Files
 from services.shared.store import Damaged
 
 FORMAT: Final = 1
 SEGMENT: Final = re.compile(r"journal-(\d{8})-(\d{6})\.jsonl")
+# Its file, and how it is called when it is packed.
+FILE: Final = re.compile(rf"({SEGMENT.pattern})(?:\.zst)?")
 # What the digits of a name have room for.
 MAX_EPOCH: Final = 99_999_999
 MAX_PART: Final = 999_999
 SEAL_BYTES: Final = len(b',"crc":"00000000"}\n')
 MARK_BYTES: Final = 29
+# What is read of a header: it is rarely longer than the first, and of a packed segment that is one frame.
+HEADER_BYTES: Final = (512, 4096)
 # What helps when something of a journal is lost. Not to put back one file or one folder alone: an older book beside
 # three newer ones sells again what it has sold.
 CURE: Final = (
@@ -101,43 +105,50 @@ def header(service: str, segment: Segment) -> bytes:
     return with_checksum(msgspec.json.encode(head)[:-1])
 
 
-def latest_epoch(disk: Disk) -> int:
+def latest_epoch(disk: Files) -> int:
     """Of all segments in the folder; 0: there is none."""
     return max((int(name[8:16]) for name in segment_names(disk)), default=0)
 
 
-def segment_names(disk: Disk) -> list[str]:
+def segment_names(disk: Files) -> list[str]:
     """Every segment in the folder, oldest first, whether it belongs to the journal or not."""
-    return [name for name in disk.names() if SEGMENT.fullmatch(name)]
+    return sorted({found[1] for name in disk.names() if (found := FILE.fullmatch(name))})
 
 
-def chain(disk: Disk, service: str) -> list[Segment]:
+def chain(disk: Files, service: str) -> list[Segment]:
     """The segments that are the journal, oldest first. Raises Damaged."""
-    names = segment_names(disk)
-    for stray in disk.names():
+    names, files = segment_names(disk), disk.names()
+    for stray in files:
         if stray.endswith(".mark") and not disk.exists(lost := stray.removesuffix(".mark") + ".jsonl"):
             raise Damaged(f"{lost} is missing, and {stray} says that it was written: {CURE}")
     newest = next((segment for name in reversed(names) if (segment := read_header(disk, service, name))), None)
+    if newest and f"{newest.name}.zst" in files:
+        if segment_names(disk) != names:
+            return chain(disk, service)
+        raise Damaged(f"{newest.name}.zst is packed, and the segment that followed it is missing: {CURE}")
     found: list[Segment] = [newest] if newest else []
     while found and (previous := found[-1].previous):
-        if previous not in names:
+        if not disk.exists(previous):
             raise Damaged(f"{previous} is missing, and {found[-1].name} goes on where it ended: {CURE}")
         older = read_header(disk, service, previous)
         if older is None:
             raise Damaged(_damage(previous, 0))
-        if disk.size(previous) < found[-1].previous_end:
-            raise Damaged(
-                f"{previous} ends at byte {disk.size(previous)}, and {found[-1].name} goes on at "
-                f"{found[-1].previous_end}: {CURE}"
-            )
+        size, end = disk.size(previous), found[-1].previous_end
+        # What a fenced writer added is not packed.
+        packed = f"{previous}.zst" in files
+        if size < end or (size > end and packed):
+            file = f"{previous}.zst" if packed else previous
+            raise Damaged(f"{file} ends at byte {size}, and {found[-1].name} goes on at {end}: {CURE}")
         found.append(older)
     return found[::-1]
 
 
-def read_header(disk: Disk, service: str, name: str) -> Segment | None:
+def read_header(disk: Files, service: str, name: str) -> Segment | None:
     """The header of a segment; None if its writer died before there was one. Raises Damaged."""
-    raw = _first_line(disk.read(name, 0, 4096))
-    if not has_checksum(raw):
+    for size in HEADER_BYTES:
+        if has_checksum(raw := _first_line(disk.read(name, 0, size))):
+            break
+    else:
         # Its writer may be at it just now: the mark comes after the header, so it is looked at before.
         known = synced(disk, name)
         data = disk.read(name)
@@ -161,7 +172,7 @@ def read_header(disk: Disk, service: str, name: str) -> Segment | None:
     return Segment(name, read["seq"] + 1, read["previous"], read["end"], len(raw), read["time"], *book)
 
 
-def lines(disk: Disk, name: str, start: int, end: int | None, seq: int) -> Iterator[Line]:
+def lines(disk: Files, name: str, start: int, end: int | None, seq: int) -> Iterator[Line]:
     """The records from the byte `start`, the first of which follows record `seq`.
 
     Up to `end`, every line must be good. Without an end (nobody has said yet where this segment ends) what comes
@@ -189,7 +200,7 @@ def lines(disk: Disk, name: str, start: int, end: int | None, seq: int) -> Itera
         )
 
 
-def place_of(disk: Disk, name: str, start: int, end: int, seq: int) -> int:
+def place_of(disk: Files, name: str, start: int, end: int, seq: int) -> int:
     """Where record `seq` begins between these bytes, or the first after it: by halving, as records stand in order.
 
     One that is damaged is passed over, so that those around it are found.
@@ -209,7 +220,7 @@ def place_of(disk: Disk, name: str, start: int, end: int, seq: int) -> int:
     return start
 
 
-def whole_lines(disk: Disk, name: str, start: int, end: int, size: int) -> list[bytes]:
+def whole_lines(disk: Files, name: str, start: int, end: int, size: int) -> list[bytes]:
     """The lines from `start` on that end within `size` bytes, or the first one; none at the `end`. A damaged one is
     the last to be reached. Raises Damaged when it is the first."""
     data = disk.read(name, start, min(size, end - start))
@@ -233,7 +244,7 @@ def mark(end: int) -> bytes:
     return b"%s %08x\n" % (number, zlib.crc32(number))
 
 
-def synced(disk: Disk, name: str) -> int:
+def synced(disk: Files, name: str) -> int:
     """How many bytes of a segment are surely on the disk (0: nothing is known)."""
     if not disk.exists(mark_name(name)):
         return 0
@@ -246,7 +257,7 @@ def _first_line(data: bytes) -> bytes:
     return data[: data.find(b"\n") + 1]
 
 
-def line_around(disk: Disk, name: str, at: int) -> tuple[int, int]:
+def line_around(disk: Files, name: str, at: int) -> tuple[int, int]:
     """Where the line begins and ends that has this byte in it. Raises Damaged when it is not as it was written."""
     start, end = _bounds(disk, name, at)
     if not has_checksum(disk.read(name, start, end - start)):
@@ -254,7 +265,7 @@ def line_around(disk: Disk, name: str, at: int) -> tuple[int, int]:
     return start, end
 
 
-def _bounds(disk: Disk, name: str, at: int) -> tuple[int, int]:
+def _bounds(disk: Files, name: str, at: int) -> tuple[int, int]:
     reach = 2048
     while True:
         start = max(0, at - reach)

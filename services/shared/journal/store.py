@@ -110,9 +110,11 @@ class JsonStore(Writer[Row]):
         async with asyncio.TaskGroup() as tasks:
             if self.view:
                 tasks.create_task(keep_shown(self.view))
+            tasks.create_task(self.packer.run())
             while True:
                 await asyncio.sleep(CHECK_SECONDS)
                 self.check()
+                self.room.tend()
                 await self._say_where()
 
     async def _say_where(self) -> None:
@@ -221,7 +223,7 @@ class JsonStore(Writer[Row]):
         pending: Batch[Row],
     ) -> Entry[Row]:
         """Write the line of a decision, and say where everything will stand in it."""
-        change = self._change(old, new)
+        change = self._change_of(old, new)
         body = b'{"seq":%d,"batch":%d,"time":"%s","id":"%s","row":"%s"' % (
             pending.first + len(pending.lines),
             pending.first,
@@ -262,15 +264,6 @@ class JsonStore(Writer[Row]):
             parts += b',"generation":%d' % self.rewriting
         return parts
 
-    def _change(self, old: Row | None, new: Row | None) -> dict[str, Any] | None:
-        if new is None or new is old:
-            return None
-        change = self._codec.change(old, new)
-        if change and self.domain.finished(new):
-            # It leaves memory, so its record holds all of it; and who left a line that is empty now.
-            return {**self._codec.change(None, new), **change}
-        return change or None
-
 
 class MeasuredDisk(LocalDisk):
     """A disk whose syncs are timed."""
@@ -297,5 +290,6 @@ def open_json_store(
     disk = on(settings.data or ROOT / ".zoco" / domain.name, metrics)
     store = kind(disk, domain, now, snapshot_bytes=settings.snapshot_bytes)
     store.view = view_of(store, disk.folder / f"{domain.name}.json")
+    store.room.reserve = settings.disk_reserve
     metrics.torn.set_function(lambda: store.torn_bytes)
     return store

@@ -18,10 +18,13 @@ from services.shared.clock import dated
 from services.shared.decision import Domain
 from services.shared.journal import segments as journal
 from services.shared.journal.disk import Disk
+from services.shared.journal.packed import create_segment
+from services.shared.journal.packer import Packer
 from services.shared.journal.position import MAX_SEGMENT_BYTES, MAX_SEGMENTS
 from services.shared.journal.recovery import Follower
 from services.shared.journal.segments import Segment
 from services.shared.journal.snapshot import write_snapshot
+from services.shared.room import Room
 from services.shared.store import NO_ROOM, Damaged, Fenced, StoreBroken
 
 log = structlog.get_logger()
@@ -47,7 +50,6 @@ class Writer(Follower[Row]):
         sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
         new_identity: Callable[[], str] = lambda: secrets.token_hex(4),
     ) -> None:
-        self.leads = False
         # The disk is full, and a batch waits for room, or the whole process does.
         self.full = False
         # Bytes of torn ends that were cut off and kept aside by this process.
@@ -56,7 +58,12 @@ class Writer(Follower[Row]):
         self._sleep = sleep
         self._new_identity = new_identity
         self._snapshot_bytes = snapshot_bytes
+        self.packer = Packer(disk, lambda: self._segments, self.check, sleep, snapshot_bytes)
+        self.room = Room(disk.space, self._written, lambda: self.packer.share)
         super().__init__(disk, domain)
+
+    def _written(self) -> int:
+        return sum(segment.previous_end for segment in self._segments) + self._end
 
     @property
     def segment(self) -> str | None:
@@ -78,7 +85,7 @@ class Writer(Follower[Row]):
             self._expect_first(names)
             if epoch > journal.MAX_EPOCH:
                 raise StoreBroken(f"epoch {journal.MAX_EPOCH:,} was the last one that a segment can be named after")
-            self.disk.create(name)
+            create_segment(self.disk, name)
         except (OSError, StoreBroken) as error:
             self.disk.unlock()
             return not isinstance(error, FileExistsError) and self._waits(error)
@@ -90,7 +97,7 @@ class Writer(Follower[Row]):
             self._expect_place()
             syncing = True
             await self._write_again()
-            await self._keep_torn_end()
+            self.torn_bytes += await _kept_aside(self.disk, self.segment, self._end)
             await self.begin(name)
         except (OSError, Damaged, StoreBroken) as error:
             # A journal that is refused, or finds no room, stays as it was. But whoever wrote before stays fenced where
@@ -160,7 +167,7 @@ class Writer(Follower[Row]):
         """Raises Fenced, and StoreBroken if what is written here is not what the next start will read."""
         last = self._segments[-1]
         try:
-            replaced = self.disk.exists(journal.segment_name(last.epoch + 1, 1))
+            replaced = self.archive.exists(journal.segment_name(last.epoch + 1, 1))
             ours = self.disk.is_ours(last.name)
         except OSError as error:
             self.leads = False
@@ -200,15 +207,6 @@ class Writer(Follower[Row]):
         self._segments.append(replace(segment, name=file, header_bytes=len(line)))
         self.leads = True
 
-    async def _keep_torn_end(self) -> None:
-        if not self._segments:
-            return
-        name = self._segments[-1].name
-        torn = self.disk.read(name, self._end)
-        if torn:
-            await self.disk.replace(name.removesuffix(".jsonl") + ".torn", torn)
-            self.torn_bytes += len(torn)
-
     async def _rotate(self) -> None:
         """Go on in a new segment, and write down, beside it, what all before it comes to."""
         last = self._segments[-1]
@@ -219,7 +217,7 @@ class Writer(Follower[Row]):
             )
         name = journal.segment_name(last.epoch, part)
         try:
-            self.disk.create(name)
+            create_segment(self.disk, name)
             await self.begin(name)
         except OSError as error:
             _give_up(self.disk, name)
@@ -261,6 +259,14 @@ async def _made_sure_of(disk: Disk, name: str, end: int) -> None:
         await disk.sync(name)
     except OSError as error:
         raise StoreBroken(f"cannot sync {name} again: {error}") from error
+
+
+async def _kept_aside(disk: Disk, name: str | None, end: int) -> int:
+    """How many bytes of a torn end were put beside the segment."""
+    torn = disk.read(name, end) if name else b""
+    if name and torn:
+        await disk.replace(name.removesuffix(".jsonl") + ".torn", torn)
+    return len(torn)
 
 
 def _sweep(disk: Disk) -> None:
