@@ -20,6 +20,7 @@ from services.shared.decision import Decision, Domain
 # Of a purchase only one of the two is ever said.
 ONE_OF: Final = (("saldo.reservado", "saldo.rechazado"), ("compra.confirmada", "compra.rechazada"))
 INSTEAD: Final = {one: other for pair in ONE_OF for one, other in (pair, pair[::-1])}
+SALE: Final = ":compra.confirmada"
 
 
 class NotRebuilt(Exception):
@@ -65,6 +66,7 @@ class _Rebuilding:
         late, self._early, self._unheard = guesses
         self._evidence = evidence
         self._groups = list(evidence.groups())
+        self._sales = {order for order, ids in self._groups if any(one.endswith(SALE) for one in ids)}
         self._first = [message for message in seed if domain.key(message) not in late]
         self._rows: dict[str, Struct] = {}
         self._said: set[str] = set()
@@ -150,10 +152,13 @@ class _Rebuilding:
         known = (self._evidence.content.get(one, {}) for one in self._ids_of[subject])
         return any(one.get("motivo") == "token-disputado" for one in known)
 
-    def _turn(self, message: Message) -> tuple[bool, Order]:
-        """What an operator or a seed brought, first; then in the order in which the answers came."""
-        fates = [self._evidence.said[one] for one in self._ids_of[message.subject] if one not in self._said]
-        return not isinstance(message, AltaMessage), min(fates, default=LAST)
+    def _turn(self, message: Message) -> tuple[bool, bool, Order]:
+        """What an operator or a seed brought, first; last who seems to have asked for what was sold, as who waits is
+        refused with the sale; then in the order in which the answers came."""
+        ids = [one for one in self._ids_of[message.subject] if one not in self._said]
+        fate = min((self._evidence.said[one] for one in ids), default=LAST)
+        sold = any(self._evidence.content.get(one, {}).get("motivo") == "token-vendido" for one in ids)
+        return not isinstance(message, AltaMessage), sold and fate not in self._sales, fate
 
     def _fits(self, decision: Decision[Any], order: Order, ids: Collection[str] | None) -> bool:
         """Whether all that it says was said then, or heard by nobody; and some of it is among these."""

@@ -32,6 +32,8 @@ class File:
     lost: list[tuple[int, int]] = field(default_factory=list)
     # What was written over itself since, so that the next sync writes it.
     again: tuple[int, int] = (0, 0)
+    # How many syncs have failed: whoever had it open then is told so by the next one, as Linux does.
+    failures: int = 0
     # A note: its older contents. A replaced file: what it was before, until the rename is on the disk.
     older: list[bytes | None] | None = None
 
@@ -133,6 +135,8 @@ class SimDisk:
 
     def __init__(self, folder: Folder, process: Any) -> None:
         self.folder, self.process = folder, process
+        # How many failures there were of each file when it was opened, or told of them.
+        self._told: dict[str, int] = {}
 
     def _file(self, name: str) -> File:
         file = self.folder.files.get(name)
@@ -186,6 +190,7 @@ class SimDisk:
         if self.folder.room == 0 and self.folder.rng.random() < 0.5:
             raise OSError(errno.ENOSPC, "no room")
         self.folder.files[name] = File()
+        self._told[name] = 0
         self.process.at("create>")
 
     def append(self, name: str, data: bytes) -> None:
@@ -226,10 +231,17 @@ class SimDisk:
     async def sync(self, name: str) -> None:
         self.process.at("sync<")
         folder, file = self.folder, self._file(name)
+        self._told.setdefault(name, file.failures)
         await asyncio.sleep(folder.rng.choice((0.0005, 0.001, 0.003, 0.02)))
+        if self._told[name] != file.failures:
+            self._told[name] = file.failures
+            folder.counts["sync EIO of another"] += 1
+            raise OSError(errno.EIO, "the disk failed")
         if folder.sync_fails:
             folder.sync_fails -= 1
             folder.counts["sync EIO"] += 1
+            file.failures += 1
+            self._told[name] = file.failures
             file.lost.append((file.clean, len(file.data)))
             file.again = (0, 0)
             file.clean = len(file.data)
@@ -248,6 +260,7 @@ class SimDisk:
     def rewrite(self, name: str, offset: int, data: bytes) -> None:
         self.process.at("rewrite<")
         file = self._file(name)
+        self._told.setdefault(name, file.failures)
         # Bytes over equal ones harm nothing, even where the write fails.
         assert file.data[offset : offset + len(data)] == data
         file.again = (offset, offset + len(data))

@@ -89,6 +89,11 @@ def test_nobody_doubts_a_book_for_late_repeated_shuffled_and_old_messages(first:
     assert min(SEEN[name] for name in ("duplicate", "delay", "reorder", "old message again")) > CHUNK
 
 
+def test_who_takes_over_while_a_sync_fails_is_told_of_that() -> None:
+    """It wrote the same bytes over before the failure of the other's sync, which was told to that one only."""
+    simulate(10_794)
+
+
 def test_an_alarm_that_takes_late_words_for_evidence_is_found_here(monkeypatch: pytest.MonkeyPatch) -> None:
     """What this test is for: a check that cannot fail proves nothing."""
     of_peer = BookHeights._of_peer

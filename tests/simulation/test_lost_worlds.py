@@ -37,6 +37,7 @@ CHUNK = 50
 WITHOUT = 60
 # Worlds that once found a bug, and which.
 FOUND = {
+    1662: "who asked for what was sold took the place in a full line of one of whom nobody had heard",
     68: "a message was the last that knew of the lost book, and `zoco rebuild` asked the others alone",
     113: "a writer that was replaced, and did not know it, doubted its own book when it asked the others",
     547: "a seed that grew made an older copy as long as the book that was lost",

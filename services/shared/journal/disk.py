@@ -165,9 +165,7 @@ class LocalDisk:
             view = view[os.write(self._writing[name], view) :]
 
     async def sync(self, name: str) -> None:
-        if name not in self._writing:
-            self._writing[name] = self._opened(name)
-        done = self._thread.submit(_sync, self._writing[name])
+        done = self._thread.submit(_sync, self._handle(name))
         try:
             done.result(MOMENT_SECONDS)
         except TimeoutError:
@@ -180,7 +178,8 @@ class LocalDisk:
         _sync(self._writing[name])
 
     def rewrite(self, name: str, offset: int, data: bytes) -> None:
-        # A handle of its own: one that appends would write at the end, wherever it is told to.
+        # What is synced is opened first: it is told what fails from here on, in whose sync ever; but it may append.
+        self._handle(name)
         handle = self._opened(name)
         try:
             view = memoryview(data)
@@ -191,9 +190,7 @@ class LocalDisk:
             os.close(handle)
 
     def note(self, name: str, data: bytes) -> None:
-        if name not in self._writing:
-            self._writing[name] = self._opened(name)
-        os.pwrite(self._writing[name], data, 0)
+        os.pwrite(self._handle(name), data, 0)
 
     def release(self, name: str) -> None:
         self._write_no_more(name)
@@ -243,6 +240,9 @@ class LocalDisk:
         if self._lock is not None:
             os.close(self._lock)
             self._lock = None
+
+    def _handle(self, name: str) -> int:
+        return self._writing[name] if name in self._writing else self._writing.setdefault(name, self._opened(name))
 
     def _opened(self, name: str, flags: int = 0) -> int:
         return os.open(self.folder / name, os.O_RDWR | os.O_CREAT | flags, MODE)
