@@ -110,7 +110,7 @@ class Rebuild:
         if lost:
             raise NotRebuilt(
                 f"two books are lost, of {self._me} and of {lost[0]}: what they told each other nobody else knows, so "
-                "neither can be written again; restore all four from one backup"
+                "neither can be written again: put back all four from one backup, `zoco restore FILE`"
             )
         return found
 
@@ -165,7 +165,10 @@ class Rebuild:
         books = {height.book for height in heights.values()}
         if len(books) != 1:
             names = ", ".join(f"{name}: {height.book}" for name, height in heights.items()) or "nobody"
-            raise NotRebuilt(f"the others do not know one book of {self._me}, but {names}: are they of one shop?")
+            raise NotRebuilt(
+                f"the others do not know one book of {self._me}, but {names}: are they of one "
+                "shop? `zoco rebuild --adopt` goes on from where all four agree"
+            )
         return max(heights.values())
 
     async def _diario(self, name: Service) -> AsyncIterator[Mapping[str, Any]]:
@@ -197,7 +200,8 @@ class Rebuild:
         try:
             return await asyncio.to_thread(in_order, self._runtime.service.domain, evidence, seed)
         except NotRebuilt as error:
-            raise NotRebuilt(f"{error}: the books do not fit together; restore all four from one backup") from error
+            says = "the books do not fit together: put back all four from one backup (`zoco restore FILE`), or go on from"
+            raise NotRebuilt(f"{error}; {says} where they agree (`zoco rebuild --adopt`)") from error
 
 
 async def _batches(messages: Sequence[Message]) -> AsyncIterator[Sequence[Message]]:

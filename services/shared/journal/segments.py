@@ -34,8 +34,8 @@ HEADER_BYTES: Final = (512, 4096)
 # What helps when something of a journal is lost. Not to put back one file or one folder alone: an older book beside
 # three newer ones sells again what it has sold.
 CURE: Final = (
-    "put back the folders of all four services from one backup, "
-    "or have this one written again from the other three: `zoco rebuild SERVICE`"
+    "move what is in this folder away, start the service, and have its book written again from the other three "
+    "(`zoco rebuild SERVICE`), or all four from one backup (`zoco restore FILE`)"
 )
 # How a record begins.
 RECORD: Final = b'{"seq":'
