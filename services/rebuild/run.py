@@ -200,7 +200,7 @@ class Rebuild:
         try:
             return await asyncio.to_thread(in_order, self._runtime.service.domain, evidence, seed)
         except NotRebuilt as error:
-            says = "the books do not fit together: put back all four from one backup (`zoco restore FILE`), or go on from"
+            says = "the books do not fit together: put back all four from a backup (`zoco restore FILE`), or go on from"
             raise NotRebuilt(f"{error}; {says} where they agree (`zoco rebuild --adopt`)") from error
 
 

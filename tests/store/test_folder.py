@@ -222,7 +222,7 @@ async def test_whatever_is_lost_the_advice_is_never_to_put_back_one_file(tmp_pat
                     pass
             said.append(str(refused.value))
     assert len(said) == 3 * len(files) and len(files) > 3
-    assert all("folders of all four services" in one and "`zoco rebuild SERVICE`" in one for one in said)
+    assert all("all four from one backup" in one and "`zoco rebuild SERVICE`" in one for one in said)
     assert not any(re.search("restore (it|the file)", one) for one in said)
 
 
