@@ -30,13 +30,15 @@ async def sold(shop: KubeShop, first: int) -> None:
 
 async def without_volumes(shop: KubeShop, *names: str) -> None:
     """Their PersistentVolumeClaims are deleted, and made anew, empty."""
+    replicas = {}
     for name in names:
+        replicas[name] = await shop.run("get", "deployment", name, "--output", "jsonpath={.spec.replicas}")
         await shop.run("scale", "deployment", name, "--replicas=0")
         await shop.run("wait", "--for=delete", "pod", "--selector", f"app.kubernetes.io/name={name}", ROLLOUT)
         await shop.run("delete", "persistentvolumeclaim", f"{name}-data", ROLLOUT)
     await asyncio.to_thread(shop.deploy)
     for name in names:
-        await shop.run("scale", "deployment", name, "--replicas=1")
+        await shop.run("scale", "deployment", name, f"--replicas={replicas[name]}")
     await shop.ready()
 
 
