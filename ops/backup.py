@@ -53,7 +53,7 @@ def made(
     identities: Callable[[], Mapping[Service, Identity]],
     pieces: Callable[[Service], Iterable[bytes]],
     progress: Callable[[str, Mapping[Service, int]], None],
-) -> Iterator[Path]:
+) -> Iterator[tuple[Path, Manifest]]:
     """A backup that is not `file` yet: it gets that name when the body has ended well. Raises BackupFailed.
 
     `identities`: which books there are now. `pieces`: the records of one, from the first on.
@@ -76,14 +76,13 @@ def made(
                 says = "{service} was written again, and the others have not heard all of that yet: try again later"
                 raise BackupFailed(says, short[0])
             whole = Path(folder) / file.name
-            _pack(whole, time, copies, ends)
-            yield whole
+            yield whole, _pack(whole, time, copies, ends)
             whole.rename(file)
     except OSError as error:
         raise BackupFailed("{file} cannot be written ({why})", file, error.strerror) from error
 
 
-def _pack(file: Path, time: str, copies: Mapping[Service, Copy], ends: Mapping[Service, int]) -> None:
+def _pack(file: Path, time: str, copies: Mapping[Service, Copy], ends: Mapping[Service, int]) -> Manifest:
     books: dict[Service, Member] = {}
     for name, copy in copies.items():
         found, size = hashlib.sha256(), 0
@@ -96,7 +95,8 @@ def _pack(file: Path, time: str, copies: Mapping[Service, Copy], ends: Mapping[S
         copy.file.unlink()
         which = copy.identity
         books[name] = Member(which.book, which.generation, which.formerly, ends[name], size, found.hexdigest())
-    body = msgspec.json.encode(Manifest(FORMAT, time, books))[:-1]
+    about_all = Manifest(FORMAT, time, books)
+    body = msgspec.json.encode(about_all)[:-1]
     manifest = body + SEAL % zlib.crc32(body)
     with open(file, "wb", opener=_private) as raw_file, tarfile.open(fileobj=raw_file, mode="w") as tar:
         about = tarfile.TarInfo(MANIFEST)
@@ -110,6 +110,7 @@ def _pack(file: Path, time: str, copies: Mapping[Service, Copy], ends: Mapping[S
         tar.close()
         raw_file.flush()
         os.fsync(raw_file.fileno())
+    return about_all
 
 
 class GoesOn(msgspec.Struct, frozen=True):

@@ -67,6 +67,8 @@ class Copy:
         self.records = 0
         # So many of its first records were written again, as this generation; both 0: none.
         self.again = self.again_as = 0
+        # What it heard of which a version before this one did not write down whose record it came from.
+        self.unnamed: set[str] = set()
 
     def write(self, pieces: Iterable[bytes]) -> None:
         """Raises BackupFailed when they are not its records, whole."""
@@ -94,6 +96,15 @@ class Copy:
             raise BackupFailed("{service} shows no record {seq} as it was written", self.service, self.records)
         if line.generation:
             self.again, self.again_as = self.records, line.generation
+        if not line.origin and self.is_of_another(line.id):
+            self.unnamed.add(line.id)
+
+    def is_of_another(self, message_id: str) -> bool:
+        """Whether another service said this message."""
+        subject, _, kind = message_id.rpartition(":")
+        if kind not in TYPES or subject.startswith("semilla:"):
+            return False
+        return self.service not in PRODUCERS[TYPES[kind]]
 
 
 def cut(copies: Mapping[Service, Copy]) -> dict[Service, int]:
@@ -133,7 +144,7 @@ class _Needs:
     def _due(self, line: _Line) -> Iterator[tuple[Service, int]]:
         if line.origin and (said := sender(line.origin)) is not None:
             yield said[0], self._reach(*said)
-        elif self._is_of_another(line.id):
+        elif self._copy.is_of_another(line.id):
             yield self._said.get(line.id, (self._others[0], NOBODY))
         if line.heard:
             for other, at in heard(f" {line.heard}").items():
@@ -148,22 +159,13 @@ class _Needs:
             return 0 if at.book in copy.identity.formerly else NOBODY
         return at.seq if at.generation >= copy.again_as else 0
 
-    def _is_of_another(self, message_id: str) -> bool:
-        subject, _, kind = message_id.rpartition(":")
-        if kind not in TYPES or subject.startswith("semilla:"):
-            return False
-        return self._copy.service not in PRODUCERS[TYPES[kind]]
-
     def _said_of_unnamed(self) -> dict[str, tuple[Service, int]]:
-        """Where that was said of which a version before this one did not write down whose record it came from."""
-        unnamed = {
-            line.id for line in map(_line, self._copy.lines()) if not line.origin and self._is_of_another(line.id)
-        }
+        """Where that was said of which the record itself does not say it."""
         found: dict[str, tuple[Service, int]] = {}
-        for other in self._others if unnamed else ():
+        for other in self._others if self._copy.unnamed else ():
             for seq, raw in enumerate(self._copies[other].lines(), 1):
                 for word in _words(raw).words:
-                    if (what := f"{subject_of(word)}:{word['type']}") in unnamed:
+                    if (what := f"{subject_of(word)}:{word['type']}") in self._copy.unnamed:
                         found.setdefault(what, (other, seq))
         return found
 

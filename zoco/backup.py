@@ -88,9 +88,9 @@ def make(books: Books, file: Path, *, quiet: bool) -> dict[str, Any]:
             else:
                 out.say("records up to where all agree: {text}", text)
 
-    with backups.made(file, books.identities, books.records, progress) as whole:
+    with backups.made(file, books.identities, books.records, progress) as (whole, manifest):
         _audit(whole)
-        return dict(msgspec.to_builtins(backups.read(whole)))
+        return dict(msgspec.to_builtins(manifest))
 
 
 def _audit(file: Path) -> None:

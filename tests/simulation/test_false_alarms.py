@@ -10,6 +10,7 @@ from random import Random
 import pytest
 from sim_broker import Broken, Broker, Envelope
 from sim_promises import check
+from sim_seeds import in_chunks
 from sim_world import ACTIVE_SECONDS, World
 
 from broker.heights import Height
@@ -75,9 +76,7 @@ def simulate(seed: int) -> RepeatingWorld:
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
-    if "first" in metafunc.fixturenames:
-        more = [pytest.param(first, marks=pytest.mark.long) for first in range(SEEDS, SEEDS + MORE, CHUNK)]
-        metafunc.parametrize("first", [*range(0, SEEDS, CHUNK), *more])
+    in_chunks(metafunc, SEEDS, MORE, CHUNK)
 
 
 def test_nobody_doubts_a_book_for_late_repeated_shuffled_and_old_messages(first: int) -> None:

@@ -18,6 +18,7 @@ from sim_broker import Broken
 from sim_disk import SimDisk
 from sim_loop import Process
 from sim_promises import check
+from sim_seeds import in_chunks
 from sim_world import ACTIVE_SECONDS, DOMAINS, EPOCH, Pod, World
 from test_rebuild import all_of
 
@@ -232,9 +233,7 @@ def simulate(seed: int) -> LostWorld:
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
-    if "first" in metafunc.fixturenames:
-        more = [pytest.param(first, marks=pytest.mark.long) for first in range(SEEDS, SEEDS + MORE, CHUNK)]
-        metafunc.parametrize("first", [*range(0, SEEDS, CHUNK), *more])
+    in_chunks(metafunc, SEEDS, MORE, CHUNK)
 
 
 def test_a_lost_book_is_noticed_and_rebuilt_and_the_promises_hold(first: int, tmp_path: Path) -> None:

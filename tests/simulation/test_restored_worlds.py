@@ -18,6 +18,7 @@ from sim_broker import Broken
 from sim_disk import SimDisk
 from sim_loop import Killed, Process
 from sim_promises import check
+from sim_seeds import in_chunks
 from sim_world import ACTIVE_SECONDS, DOMAINS, Pod, World
 from test_lost_worlds import Quiet, only_top_ups_wait
 from test_rebuild import all_of
@@ -95,7 +96,7 @@ class RestoredWorld(World):
         def pieces(name: Any) -> Iterator[bytes]:
             yield self.copies[name]
 
-        with backups.made(self.file, lambda: self.identities_then, pieces, lambda *_: None) as whole:
+        with backups.made(self.file, lambda: self.identities_then, pieces, lambda *_: None) as (whole, _):
             books: Any = from_backup(whole)
             verdict = audit(Books(**books, cut=True, line=self.max_cola))
             if not verdict.holds:
@@ -200,9 +201,7 @@ def simulate(seed: int, folder: Path) -> RestoredWorld:
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
-    if "first" in metafunc.fixturenames:
-        more = [pytest.param(first, marks=pytest.mark.long) for first in range(SEEDS, SEEDS + MORE, CHUNK)]
-        metafunc.parametrize("first", [*range(0, SEEDS, CHUNK), *more])
+    in_chunks(metafunc, SEEDS, MORE, CHUNK)
 
 
 def test_a_backup_is_one_consistent_state_and_can_be_put_back_at_any_moment(first: int, tmp_path: Path) -> None:

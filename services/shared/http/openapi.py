@@ -24,8 +24,8 @@ WHEN: Final = {
     413: "The body is too large",
     415: "The body is not declared to be JSON",
     422: "A parameter or the body is wrong: `errors` point at what",
-    507: "No room on the disk, or it may not be written: nothing was changed",
     503: "Not now: the same request again, later",
+    507: "No room on the disk, or it may not be written: nothing was changed",
 }
 
 
