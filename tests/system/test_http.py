@@ -305,7 +305,8 @@ async def test_who_waits_for_an_end_is_answered_when_the_front_door_is_told_to_s
         shop.kill("transacciones", PATIENCE_SECONDS)
         began = time.monotonic()
         waiting = asyncio.create_task(client.ask(first, first, wait_seconds=60))
-        while not client_waits(shop, await client.get("/estado")):
+        # The front door must have heard of the sale too: its record waits in transacciones' queue before that.
+        while not (sold(await client.get(f"/compras?usuarioId={first}")) and waits(await client.get("/estado"))):
             await asyncio.sleep(0.02)
         os.kill(shop.running.pids["compras"], signal.SIGTERM)
         status, body = await waiting
@@ -316,8 +317,12 @@ async def test_who_waits_for_an_end_is_answered_when_the_front_door_is_told_to_s
     await shop.audited()
 
 
-def client_waits(shop: Shop, estado: dict[str, Any]) -> bool:
-    """The sale is made, and its record waits."""
+def sold(rows: list[dict[str, Any]]) -> bool:
+    return [row["estado"] for row in rows] == ["confirmada"]
+
+
+def waits(estado: dict[str, Any]) -> bool:
+    """The sale's record waits for transacciones."""
     queue: dict[str, int] = (estado["colas"] or {}).get("transacciones", {})
     return queue.get("messages", 0) > 0
 
