@@ -53,11 +53,13 @@ SPARE_SECONDS: Final = 2.0
 CODE: Final = (Path(__file__).parents[1] / "services", Path(__file__).parents[1] / "broker")
 
 
-# How uvicorn runs a service. The bench runs what it compares with in the same way.
+# How uvicorn runs a service. The bench runs what it compares with in the same way, but for the guard.
 SERVER_OPTIONS: Final = (
     *("--no-access-log", "--no-proxy-headers", "--log-level", "warning"),
     *("--timeout-graceful-shutdown", "5"),
 )
+# Our protocol, and no websockets.
+GUARDED: Final = ("--http", "services.shared.http.guard:GuardedProtocol", "--ws", "none")
 
 
 @dataclass(slots=True)
@@ -229,7 +231,16 @@ class Local:
         """A new process of a service. It waits for its turn, unless it is another program."""
         app = f"services.{child.name}.main:app"
         program = ("-m", "ops.warm_standby", app) if self._program is None else self._program(child.name)
-        command = [sys.executable, *program, "--host", "127.0.0.1", "--port", str(child.port), *SERVER_OPTIONS]
+        command = [
+            sys.executable,
+            *program,
+            "--host",
+            "127.0.0.1",
+            "--port",
+            str(child.port),
+            *SERVER_OPTIONS,
+            *GUARDED,
+        ]
         process = Process(command, child.env, subprocess.PIPE, waits=self._program is None)
         log = threading.Thread(target=self._relay, args=(child.name, process), daemon=True)
         log.start()

@@ -20,7 +20,7 @@ import psutil
 from broker.amqp.bus import Bus
 from ops.process import Process, free_port
 from ops.rabbitmq import Node
-from ops.supervisor import SERVER_OPTIONS
+from ops.supervisor import GUARDED, SERVER_OPTIONS
 from services.shared.runtime import utc_now
 
 BROKER: Final = "rabbitmq"
@@ -128,7 +128,9 @@ class Place:
         """Run uvicorn as `zoco up` does, from when a GET of `ready` is answered."""
         port = free_port()
         url = f"http://127.0.0.1:{port}"
-        command = [sys.executable, "-m", "uvicorn", *words, "--host", "127.0.0.1", "--port", str(port), *SERVER_OPTIONS]
+        place = ("--host", "127.0.0.1", "--port", str(port))
+        guarded = GUARDED if words[0].startswith("services.") else ()
+        command = [sys.executable, "-m", "uvicorn", *words, *place, *SERVER_OPTIONS, *guarded]
         inherited = {key: value for key, value in os.environ.items() if not key.startswith("ZOCO_")}
         with (self.folder / f"{name}.log").open("ab") as log:
             process = Process(command, {**inherited, "ZOCO_PUBLIC_URL": url, **env}, log)

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import os
+from ipaddress import IPv4Network, IPv6Network
 from pathlib import Path
-from typing import Final, Literal
+from typing import Annotated, Final, Literal, TypeAlias
 
-from pydantic import Field, SecretStr, ValidationError
-from pydantic_settings import BaseSettings, SettingsConfigDict
+from pydantic import BeforeValidator, Field, SecretStr, ValidationError
+from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from broker.amqp.bus import PREFETCH
 from broker.amqp.connect import Address
@@ -16,6 +17,17 @@ PREFIX: Final = "ZOCO_"
 # Where a cluster mounts secrets: one file per setting, named like it.
 SECRETS: Final = Path("/run/secrets/zoco")
 ROOT: Final = Path(__file__).parents[2]
+
+
+Network: TypeAlias = IPv4Network | IPv6Network
+
+
+def _words(told: object) -> object:
+    return [word for part in told.split(",") if (word := part.strip())] if isinstance(told, str) else told
+
+
+Words: TypeAlias = Annotated[tuple[str, ...], NoDecode, BeforeValidator(_words)]
+Networks: TypeAlias = Annotated[tuple[Network, ...], NoDecode, BeforeValidator(_words)]
 
 
 class WrongSetting(Exception):
@@ -93,6 +105,25 @@ class Settings(BaseSettings):
     )
     drain_seconds: float = Field(
         0.0, ge=0, description="After SIGTERM requests are answered for so long: until nobody sends any more."
+    )
+    public_hosts: Words = Field(
+        (),
+        description="Names under which the shop is reached, with commas between them. Addresses, the loopback's names "
+        "and the service's own in a cluster count anyway; others are answered 421.",
+    )
+    proxies: Networks = Field(
+        (),
+        description="Addresses or networks of proxies, with commas between them: of these X-Forwarded-For is believed.",
+    )
+    connections: int | None = Field(
+        None, ge=1, description="The most that are open at once. Unless told, 4,000, or what the descriptors allow."
+    )
+    head_bytes: int = Field(16 * 1024, ge=1024, description="The most that a request's line and headers may have.")
+    head_seconds: float = Field(20.0, gt=0, description="In this time the head of a request must have come.")
+    body_seconds: float = Field(20.0, gt=0, description="In this time 16 KiB of a body must come, or its end.")
+    unread_seconds: float = Field(30.0, gt=0, description="In this time 16 KiB of an answer must be read, or its end.")
+    idle_seconds: int = Field(
+        75, ge=1, description="A connection without a request is kept for so long: proxies keep theirs for 60."
     )
     log: Literal["auto", "json", "console"] = Field(
         "auto", description="Lines of JSON, or coloured text; auto: text on a terminal."

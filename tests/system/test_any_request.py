@@ -20,6 +20,7 @@ from shop_builders import answers
 
 from broker.services import SERVICES
 from ops.process import free_port
+from ops.supervisor import GUARDED, SERVER_OPTIONS
 
 KEY = "the-operators-key-of-this-test"
 # A stream has no end that could be waited for.
@@ -55,7 +56,8 @@ def urls(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, str]]:
             if name == "compras":
                 # Without a broker it only reads.
                 env["ZOCO_RABBITMQ_URL"] = f"amqp://x:x@127.0.0.1:{free_port()}/"
-            words = ("-m", "uvicorn", f"services.{name}.main:app", "--port", url.rpartition(":")[2], "--no-access-log")
+            place = (f"services.{name}.main:app", "--port", url.rpartition(":")[2])
+            words = ("-m", "uvicorn", *place, *SERVER_OPTIONS, *GUARDED)
             with (folder / f"{name}.log").open("wb") as log:
                 processes.append(subprocess.Popen([sys.executable, *words], env=env, stdout=log, stderr=log))
         for name, url in found.items():

@@ -15,6 +15,7 @@ from patience import END_SECONDS, wait_until
 from shop_builders import answers
 
 from ops.process import free_port
+from ops.supervisor import GUARDED, SERVER_OPTIONS
 
 PROGRAM = Path(__file__).with_name("raising_program.py")
 KEY = "the-operators-key-of-this-test"
@@ -31,7 +32,7 @@ class Door:
     async def ask(self, method: str, target: str, headers: dict[str, str], body: bytes) -> tuple[str, set[str], bytes]:
         """The status line, the headers but for the hour, and the body."""
         reader, writer = await asyncio.open_connection("127.0.0.1", self.port)
-        sent = {"Host": "shop", "Connection": "close", "Content-Length": str(len(body)), **headers}
+        sent = {"Host": "localhost", "Connection": "close", "Content-Length": str(len(body)), **headers}
         head = "".join(f"{name}: {value}\r\n" for name, value in sent.items())
         writer.write(f"{method} {target} HTTP/1.1\r\n{head}\r\n".encode("latin-1") + body)
         answer = await reader.read()
@@ -44,7 +45,9 @@ class Door:
         """In mid-body."""
         _, writer = await asyncio.open_connection("127.0.0.1", self.port)
         head = "".join(f"{name}: {value}\r\n" for name, value in headers.items())
-        writer.write(f'{method} {target} HTTP/1.1\r\nHost: shop\r\nContent-Length: 99\r\n{head}\r\n{{"nom'.encode())
+        writer.write(
+            f'{method} {target} HTTP/1.1\r\nHost: localhost\r\nContent-Length: 99\r\n{head}\r\n{{"nom'.encode()
+        )
         await writer.drain()
         # It has read this much, and waits for more.
         await self.ask("GET", "/livez", {}, b"")
@@ -72,7 +75,7 @@ def doors(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, Door]]
             }
             words = [sys.executable, str(PROGRAM), "services.compras.main:app", "--port", str(door.port)]
             with door.log.open("wb") as log:
-                processes.append(subprocess.Popen([*words, "--no-access-log"], env=env, stdout=log, stderr=log))
+                processes.append(subprocess.Popen([*words, *SERVER_OPTIONS, *GUARDED], env=env, stdout=log, stderr=log))
             wait_until(lambda url=url: answers(f"{url}/livez"), f"the {name} does not start")  # type: ignore[misc]
             if name == "writer":
                 wait_until(lambda: "this process writes" in found["writer"].log.read_text(), "nobody writes")

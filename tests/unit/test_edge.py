@@ -19,6 +19,7 @@ from services.shared.heights import BookHeights
 from services.shared.http.app import create_app
 from services.shared.http.bodies import read_body
 from services.shared.http.edge import BODY_BYTES
+from services.shared.http.hosts import Hosts
 from services.shared.http.problems import Problem, unavailable
 from services.shared.metrics import Metrics
 from services.shared.room import Room, Space
@@ -66,6 +67,7 @@ def app() -> FastAPI:
     )
     app = create_app(service)
     app.state.runtime = SimpleNamespace(metrics=Metrics("tokens"))
+    app.state.hosts = Hosts("tokens", ())
     app.state.drain = SimpleNamespace(closes=lambda: False)
     app.state.raises = None
     return app
@@ -124,7 +126,7 @@ async def ask(
         "raw_path": path.encode(),
         "root_path": "",
         "query_string": query,
-        "headers": headers,
+        "headers": [(b"host", b"localhost"), *headers],
         "server": ("here", 80),
         "client": ("there", 1),
         "state": {},

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 from collections.abc import AsyncIterator
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from fastapi import FastAPI
 from msgspec import Struct
@@ -14,6 +15,8 @@ from broker.amqp.bus import Bus
 from services.rebuild.routes import BOOK
 from services.rebuild.routes import routes as rebuild_routes
 from services.shared.http.edge import EdgeApp
+from services.shared.http.guard import Guard
+from services.shared.http.hosts import Hosts
 from services.shared.http.ops_routes import COMMON, routes
 from services.shared.http.shutdown import GracefulShutdown
 from services.shared.journal.store import open_json_store
@@ -33,19 +36,23 @@ def create_app(service: Service[Row], open_store: OpenStore = open_json_store, b
     """
 
     @contextlib.asynccontextmanager
-    async def lifespan(app: FastAPI) -> AsyncIterator[None]:
+    async def lifespan(app: FastAPI) -> AsyncIterator[dict[str, Any]]:
         try:
             settings = read_settings()
             configure_logs(service.domain.name, settings.log)
             runtime = Runtime(service, settings, open_store, bus)
             app.state.runtime = runtime
+            app.state.hosts = Hosts(service.domain.name, settings.public_hosts)
+            guard = Guard(settings, runtime.metrics.registry)
             await runtime.start()
             app.state.drain = GracefulShutdown(settings.drain_seconds)
             app.state.drain.start()
         except (WrongSetting, Damaged, OSError) as error:
             configure_logs(service.domain.name, "auto")
             end(EX_CONFIG, sentence(error) if unwritable(error) else str(error))
-        yield
+        guarding = asyncio.create_task(guard.run())
+        yield {"guard": guard}
+        guarding.cancel()
         await runtime.stop()
 
     app = EdgeApp(

@@ -62,6 +62,7 @@ class EdgeApp(FastAPI):
         exchange = _Exchange(scope["method"], receive, send, self.state, most)
         endpoint = None if scope["query_string"] else self._straight.get((scope["method"], scope["path"]))
         try:
+            self.state.hosts.check(scope["http_version"], scope["method"], scope["headers"])
             if endpoint is None:
                 await super().__call__(scope, exchange.receive, exchange.send)
             else:
