@@ -9,10 +9,11 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import AsyncIterator, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 from urllib.request import urlopen
 
 import aiohttp
@@ -112,6 +113,16 @@ class Shop:
         self.process.send_signal(signal.SIGTERM)
         self.process.wait(END_SECONDS)
         return time.monotonic() - started
+
+
+async def purchases(client: Client, user: int | None = None) -> AsyncIterator[dict[str, Any]]:
+    """All of them, or of one buyer, page by page."""
+    url: Any = f"{client.url}/compras" + (f"?usuarioId={user}" if user is not None else "")
+    while url:
+        async with client.http.get(url) as answer:
+            for compra in await answer.json():
+                yield compra
+            url = answer.links.get("next", {}).get("url")
 
 
 def start(folder: Path, *, command: Sequence[str] = (str(ZOCO), "up"), wait: bool = True, **env: str) -> Shop:

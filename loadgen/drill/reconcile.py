@@ -103,9 +103,7 @@ async def answers(urls: Mapping[str, str]) -> tuple[dict[str, list[Any]], dict[s
     `urls` has one for each service. Raises aiohttp.ClientError.
     """
     async with aiohttp.ClientSession() as http:
-        shown = {name: await _json(http, f"{urls[name]}/{name}") for name in ("usuarios", "tokens")}
-        shown["transacciones"] = await _pages(http, f"{urls['transacciones']}/transacciones")
-        shown["compras"] = await _pages(http, f"{urls['compras']}/compras")
+        shown = {name: await _pages(http, f"{urls[name]}/{name}") for name in urls}
         depths = (await _json(http, f"{urls['compras']}/estado"))["colas"]
     dead = {name: depth["messages"] for name, depth in (depths or {}).items() if name not in books.SERVICES}
     return shown, None if depths is None else dead

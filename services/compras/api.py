@@ -7,21 +7,24 @@ from typing import Annotated, Any, Final
 
 from fastapi import APIRouter, Query, Request, Response
 from fastapi.responses import JSONResponse, StreamingResponse
-from fastapi.sse import EventSourceResponse
 from pydantic import ConfigDict
 
 from broker.messages import MAX_ID, CompraSolicitada, Id, Money, compra_id
 from services.compras.answers import ASKED, Body, accepted, door_of, found, idempotency_key, kept, not_there
 from services.compras.domain import Compra, finished
+from services.compras.listeners import Listening
 from services.compras.schemas import CompraVista, EstadoVisto
 from services.compras.status import shop_state
 from services.compras.views import vista
 from services.shared.http.bodies import json_bytes, page, read_body, runtime_of
 from services.shared.http.openapi import LINK, documented, problems
 from services.shared.http.problems import Problem
+from services.shared.turns import Turns
 from services.shared.views import PICTURE, TokenEntero, TokenVisto, TransaccionVista, UsuarioVisto
 
 MAX_LIMITE: Final = 1_000
+# More than this are not shown at once, whatever is asked for: each is read from the disk.
+PAGE: Final = 100
 # By then a follower has read of whatever its writer has answered.
 NEWS_SECONDS: Final = 2.0
 
@@ -83,13 +86,17 @@ async def compras(
     request: Request,
     usuarioId: Annotated[int | None, Query(ge=1, le=MAX_ID)] = None,  # noqa: N803
     desde: Annotated[int, Query(ge=0, le=MAX_ID, description="Place in the list to go on behind")] = 0,
-    limite: Annotated[int, Query(ge=1, le=MAX_LIMITE)] = 100,
+    limite: Annotated[int, Query(ge=1, le=MAX_LIMITE, description=f"So many, and at most {PAGE} at once")] = PAGE,
 ) -> Response:
+    limite = min(limite, PAGE)
     store = runtime_of(request).store
     found = await store.listed(limite + 1, after=desde, where={"usuario_id": usuarioId})
     lines, headers = page("/compras", found, limite, usuarioId=usuarioId)
-    rows = [await store.row(line["compraId"]) for line in lines]
-    return json_bytes([vista(row) for row in rows], headers=headers)
+    shown, turns = [], Turns()
+    for line in lines:
+        shown.append(vista(await store.row(line["compraId"])))
+        await turns.pause()
+    return json_bytes(shown, headers=headers)
 
 
 def last_event_id(request: Request, desde: int | None) -> int | None:
@@ -115,7 +122,6 @@ HEARD: Final[dict[str, Any]] = {
         }
     ]
 }
-STREAM_HEADERS: Final = {"Cache-Control": "no-store", "X-Accel-Buffering": "no"}
 
 
 @routes.get(
@@ -128,7 +134,8 @@ STREAM_HEADERS: Final = {"Cache-Control": "no-store", "X-Accel-Buffering": "no"}
 async def eventos(request: Request, desde: Desde = None) -> Response:
     """An event's id is a number that never repeats, on whichever replica: after a break, send it as Last-Event-ID."""
     after = last_event_id(request, desde)
-    return EventSourceResponse(door_of(request).events.all(after), headers=STREAM_HEADERS)
+    events = door_of(request).events
+    return Listening(events.listeners, events.all(after))
 
 
 @routes.get(
@@ -149,7 +156,7 @@ async def compra_eventos(request: Request, compra_id: str, desde: Desde = None) 
         raise not_there("purchase", compra_id)
     if after is not None and finished(row) and not await events.missed(compra_id, after):
         return Response(status_code=204)
-    return EventSourceResponse(events.of(compra_id, after), headers=STREAM_HEADERS)
+    return Listening(events.listeners, events.of(compra_id, after))
 
 
 @routes.get("/estado", summary="The services, the queues, the broker", responses={200: {"model": EstadoVisto}})
@@ -171,7 +178,10 @@ def _query(name: str, least: int, most: int, description: str) -> dict[str, Any]
     return {"name": name, "in": "query", "description": description, "schema": schema}
 
 
-_FIRST: Final = [_query("limite", 1, 10_000, "The first so many by id; unless told, all")]
+_FIRST: Final = [
+    _query("desde", 0, MAX_ID, "Ids above this one"),
+    _query("limite", 1, 10_000, "So many, by id; unless told, 10,000"),
+]
 _RECORDS: Final = [
     _query("usuarioId", 1, MAX_ID, "Of this user"),
     _query("tokenId", 1, MAX_ID, "Of this token"),
@@ -180,10 +190,10 @@ _RECORDS: Final = [
 ]
 # What the others show, who show it, and what can be asked of them.
 for _place, _answer, _asked, _errors in (
-    ("/tokens", {"model": list[TokenVisto]}, _FIRST, (422, 503)),
+    ("/tokens", {"model": list[TokenVisto], "headers": LINK}, _FIRST, (422, 503)),
     ("/tokens/{token_id}", {"model": TokenEntero}, [_path("token_id")], (404, 422, 503)),
     ("/imagenes/{file}", PICTURE, [_path("file", "string")], (404, 503)),
-    ("/usuarios", {"model": list[UsuarioVisto]}, _FIRST, (422, 503)),
+    ("/usuarios", {"model": list[UsuarioVisto], "headers": LINK}, _FIRST, (422, 503)),
     ("/usuarios/{usuario_id}", {"model": UsuarioVisto}, [_path("usuario_id")], (404, 422, 503)),
     ("/transacciones", {"model": list[TransaccionVista], "headers": LINK}, _RECORDS, (422, 503)),
     ("/transacciones/{transaccion_id}", {"model": TransaccionVista}, [_path("transaccion_id")], (404, 422, 503)),

@@ -43,7 +43,7 @@ class FrontDoor:
         unfinished = Gauge("zoco_purchases_unfinished", "Purchases and entries on their way", registry=registry)
         unfinished.set_function(lambda: store.unfinished)
         listeners = Gauge("zoco_event_listeners", "Open streams of events", registry=registry)
-        listeners.set_function(lambda: self.events.listeners)
+        listeners.set_function(lambda: self.events.listeners.count)
 
     def now(self) -> str:
         return self.acceptance.now()

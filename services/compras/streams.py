@@ -18,22 +18,19 @@ import structlog
 from fastapi.sse import KEEPALIVE_COMMENT, format_sse_event
 
 from services.compras.domain import Asunto, finished
+from services.compras.listeners import Listeners
 from services.compras.views import novedad, vista
-from services.shared.http.problems import unavailable
 from services.shared.store import Damaged, RowReader
 
 log = structlog.get_logger()
 
 # So often something is sent, if only a comment: proxies close what is silent for 60 s.
 HEARTBEAT_SECONDS: Final = 15.0
-# Under load, events of so long are sent in one piece.
-GATHER_SECONDS: Final = 0.03
 # How soon a browser comes back, in milliseconds.
 RETRY: Final = b"retry: 1000\n\n"
-CHUNK_BYTES: Final = 64 * 1024
+CHUNK_BYTES: Final = 32 * 1024
 # Listeners at the journal's end share the pieces that were made for the first of them.
 SHARED_CHUNKS: Final = 16
-MAX_LISTENERS: Final = 2_000
 # Who was away for longer is told how one purchase stands now, instead of a search through all of it.
 SEARCH_RECORDS: Final = 100_000
 # A follower is behind by less; past that the id is of another journal.
@@ -44,51 +41,45 @@ class Events:
     """All listeners of one process. `heard` whenever the store has news; `stop` ends every stream."""
 
     def __init__(self, store: RowReader[Asunto], *, heartbeat_seconds: float = HEARTBEAT_SECONDS) -> None:
-        self.listeners = 0
+        self.listeners = Listeners()
         self._store = store
         self._heartbeat_seconds = heartbeat_seconds
-        self._news = asyncio.Event()
         self._over = False
         self._shared: OrderedDict[int, tuple[bytes, int]] = OrderedDict()
 
     def heard(self) -> None:
-        if self.listeners:
-            self._news.set()
-            self._news = asyncio.Event()
+        self.listeners.heard()
 
     def stop(self) -> None:
         self._over = True
-        self._news.set()
+        self.listeners.stop()
 
     async def all(self, after: int | None) -> AsyncIterator[bytes]:
         """Every purchase's events behind record `after`; None: from now on, with an event that says where that is."""
-        async with self._listening():
-            yield RETRY
-            if after is None or not await self._reached(after):
-                after = self._store.seq
-                yield _event("inicio", {"registro": after}, after)
-            while not self._over:
-                text, after = await self._next(after)
-                yield text
+        yield RETRY
+        if after is None or not await self._reached(after):
+            after = self._store.seq
+            yield _event("inicio", {"registro": after}, after)
+        while not self._over:
+            text, after = await self._next(after)
+            yield text
 
     async def of(self, subject: str, after: int | None) -> AsyncIterator[bytes]:
         """One purchase's events until its end. Without `after`, how it stands comes first."""
-        async with self._listening():
-            yield RETRY
-            if after is None or not await self._reached(after) or self._store.seq - after > SEARCH_RECORDS:
-                after = self._store.seq
-                row = await self._store.row(subject)
-                assert row is not None, f"{subject} is asked for before it is known"
-                yield _event("compra", vista(row), after)
-            while not (self._over or await self._ended(subject, after)):
-                text, after = await self._next(after, subject)
-                yield text
+        yield RETRY
+        if after is None or not await self._reached(after) or self._store.seq - after > SEARCH_RECORDS:
+            after = self._store.seq
+            row = await self._store.row(subject)
+            assert row is not None, f"{subject} is asked for before it is known"
+            yield _event("compra", vista(row), after)
+        while not (self._over or await self._ended(subject, after)):
+            text, after = await self._next(after, subject)
+            yield text
 
     async def missed(self, subject: str, after: int) -> bool:
         """Whether anything happened to a finished purchase behind this record."""
-        async with self._listening():
-            if not await self._reached(after) or self._store.seq - after > SEARCH_RECORDS:
-                return True
+        if not await self._reached(after) or self._store.seq - after > SEARCH_RECORDS:
+            return True
         while after < self._store.seq:
             text, after = await self._chunk(after, subject)
             if text:
@@ -98,20 +89,13 @@ class Events:
 
     async def known(self, subject: str, seconds: float) -> Asunto | None:
         """The purchase, which a follower may still have to read of."""
-        async with self._listening():
-            deadline = asyncio.get_running_loop().time() + seconds
-            while not self._over:
-                news = self._news
-                if (row := await self._store.row(subject)) is not None:
-                    return row
-                if not await _happens(news, deadline - asyncio.get_running_loop().time()):
-                    break
-            return None
-
-    def _listening(self) -> _Listening:
-        if self.listeners >= MAX_LISTENERS:
-            raise unavailable(f"{self.listeners} listen already: ask another replica, or later", 5)
-        return _Listening(self)
+        deadline = asyncio.get_running_loop().time() + seconds
+        while not self._over:
+            if (row := await self._store.row(subject)) is not None:
+                return row
+            if not await self.listeners.news(deadline - asyncio.get_running_loop().time()):
+                break
+        return None
 
     async def _ended(self, subject: str, place: int) -> bool:
         row = await self._store.row(subject) if place >= self._store.seq else None
@@ -121,17 +105,14 @@ class Events:
         """Wait until this process has read so far. False: there is no such record, the journal is another one."""
         deadline = asyncio.get_running_loop().time() + (0 if self._store.leads else BEHIND_SECONDS)
         while after > self._store.seq and not self._over:
-            if not await _happens(self._news, deadline - asyncio.get_running_loop().time()):
+            if not await self.listeners.news(deadline - asyncio.get_running_loop().time()):
                 return False
         return True
 
     async def _next(self, after: int, subject: str | None = None) -> tuple[bytes, int]:
         """What is to be sent next, if anything, and the record that it reaches up to."""
-        news = self._news
-        if after == self._store.seq:
-            if not await _happens(news, self._heartbeat_seconds):
-                return KEEPALIVE_COMMENT, after
-            await asyncio.sleep(GATHER_SECONDS)
+        if after == self._store.seq and not await self.listeners.news(self._heartbeat_seconds):
+            return KEEPALIVE_COMMENT, after
         await asyncio.sleep(0)
         return await self._chunk(after, subject)
 
@@ -162,29 +143,6 @@ class Events:
             return b""
         news = novedad(row, record["change"])
         return _event(*news, record["seq"]) if news else b""
-
-
-class _Listening:
-    """Counts one listener."""
-
-    def __init__(self, events: Events) -> None:
-        self._events = events
-
-    async def __aenter__(self) -> None:
-        self._events.listeners += 1
-
-    async def __aexit__(self, *_: object) -> None:
-        self._events.listeners -= 1
-
-
-async def _happens(event: asyncio.Event, seconds: float) -> bool:
-    """Whether it does in so many seconds."""
-    try:
-        async with asyncio.timeout(seconds):
-            await event.wait()
-    except TimeoutError:
-        return False
-    return True
 
 
 def _event(kind: str, data: object, seq: int) -> bytes:

@@ -72,6 +72,10 @@ class RecordReader(Protocol):
         """The next of them behind record `after`: no more than `size_bytes` unless one is longer; none at the end."""
 
 
+# The most of a list that is shown at once: about a megabyte.
+MAX_LINES: Final = 10_000
+
+
 class RowReader(RecordReader, Protocol[Row_co]):
     """The rows as they are now, and the lists that the domain says they make."""
 
@@ -103,8 +107,9 @@ class RowReader(RecordReader, Protocol[Row_co]):
     async def unfinished_rows(self) -> Mapping[str, Row_co]:
         """By their keys, oldest first."""
 
-    async def public_list(self, limit: int | None = None) -> bytes:
-        """What the public sees of the rows, as a JSON array: all, or the first so many by their number."""
+    async def public_list(self, limit: int = MAX_LINES, after: int = 0) -> tuple[bytes, int | None]:
+        """What the public sees of so many rows with numbers above `after`, as a JSON array; and the last of these
+        numbers, where there are more. In the order of the numbers, or, if these are all, as they came."""
 
     async def listed(
         self, limit: int, *, after: int = 0, where: Mapping[str, int | None]

@@ -10,11 +10,12 @@ from pydantic import BaseModel, ConfigDict, TypeAdapter
 
 from broker.messages import Id, Message, Money, Nombre, UsuarioRegistrado
 from services.shared.http.app import create_app
-from services.shared.http.bodies import Limite, json_bytes, runtime_of
-from services.shared.http.openapi import problems
+from services.shared.http.bodies import Desde, Limite, json_bytes, public_page, runtime_of
+from services.shared.http.openapi import LINK, problems
 from services.shared.http.problems import Problem
 from services.shared.runtime import Runtime, Service
 from services.shared.seed import SEED_FECHA, each_once, seed_id
+from services.shared.store import MAX_LINES
 from services.shared.views import UsuarioVisto
 from services.usuarios.domain import DOMAIN, Usuario, public
 
@@ -49,10 +50,12 @@ routes = APIRouter()
 
 
 @routes.get(
-    "/usuarios", summary="Every user, as in the seed", responses={200: {"model": list[UsuarioVisto]}, **problems(422)}
+    "/usuarios",
+    summary="Users; Link: rel=next where there are more than are shown",
+    responses={200: {"model": list[UsuarioVisto], "headers": LINK}, **problems(422)},
 )
-async def usuarios(request: Request, limite: Limite = None) -> Response:
-    return json_bytes(await runtime_of(request).store.public_list(limite))
+async def usuarios(request: Request, desde: Desde = 0, limite: Limite = MAX_LINES) -> Response:
+    return await public_page(request, desde, limite)
 
 
 @routes.get(

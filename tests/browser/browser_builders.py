@@ -11,6 +11,7 @@ from typing import Any
 
 from axe_playwright_python.base import AXE_FILE_PATH
 from playwright.async_api import Page, Route, expect
+from shop_builders import purchases
 
 CHROMIUM = os.environ.get("ZOCO_CHROMIUM", "/usr/bin/chromium")
 AXE = Path(AXE_FILE_PATH).read_text(encoding="utf-8")
@@ -47,7 +48,7 @@ class Opened:
     async def purchases(self, token: int) -> list[Any]:
         """As the front door has them."""
         async with self.shop.client() as client:
-            return [row for row in await client.get("/compras?limite=1000") if row["tokenId"] == token]
+            return [row async for row in purchases(client) if row["tokenId"] == token]
 
     async def axe(self) -> None:
         """Nothing in the way of a screen reader, a keyboard or weak eyes, in both themes."""

@@ -21,6 +21,7 @@ from uuid import uuid4
 
 import aiohttp
 from patience import PATIENCE_SECONDS
+from shop_builders import purchases
 
 from broker.credentials import BROKER
 from loadgen.audit.verdict import Verdict
@@ -275,16 +276,6 @@ async def longest_pause(client: Client, load: Load, estado: str) -> float:
                 if step["estado"] == estado
             ]
     return max((later - earlier for earlier, later in pairwise(sorted(times))), default=0)
-
-
-async def purchases(client: Client, user: int) -> AsyncIterator[dict[str, Any]]:
-    """All of a buyer's purchases, page by page."""
-    url: Any = f"{client.url}/compras?usuarioId={user}&limite=1000"
-    while url:
-        async with client.http.get(url) as answer:
-            for compra in await answer.json():
-                yield compra
-            url = answer.links.get("next", {}).get("url")
 
 
 def pod(name: str, image: str, program: str, arguments: list[str], labels: dict[str, str]) -> dict[str, Any]:

@@ -19,7 +19,7 @@ from services.shared.heights import BookHeights
 from services.shared.journal.row_codec import RowCodec
 from services.shared.journal.segments import has_checksum, with_checksum
 from services.shared.room import Room, Space
-from services.shared.store import Answer, Change, Damaged, Fenced
+from services.shared.store import MAX_LINES, Answer, Change, Damaged, Fenced
 
 Row = TypeVar("Row", bound=msgspec.Struct)
 
@@ -69,9 +69,12 @@ class MemoryStore:
     async def unfinished_rows(self) -> Mapping[str, Any]:
         return {key: row for key, row in self._kept.rows.items() if not self.domain.finished(row)}
 
-    async def public_list(self, limit: int | None = None) -> bytes:
+    async def public_list(self, limit: int = MAX_LINES, after: int = 0) -> tuple[bytes, int | None]:
         shown = [one for row in self._kept.rows.values() if (one := self.domain.shown(row)) is not None]
-        return msgspec.json.encode(shown if limit is None else sorted(shown, key=lambda one: one["id"])[:limit])
+        if not after and len(shown) <= limit:
+            return msgspec.json.encode(shown), None
+        behind = sorted((one for one in shown if one["id"] > after), key=lambda one: one["id"])
+        return msgspec.json.encode(behind[:limit]), behind[limit - 1]["id"] if len(behind) > limit else None
 
     async def listed(
         self, limit: int, *, after: int = 0, where: Mapping[str, int | None]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 from collections.abc import AsyncIterator
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ import pytest
 from store_builders import FIRST, life, reader, recarga, solicitada, vendida, writer
 
 from services.compras.domain import DOMAIN as COMPRAS
+from services.compras.listeners import MAX_LISTENERS, Listeners
 from services.compras.streams import CHUNK_BYTES, Events
 from services.shared.http.problems import Problem
 
@@ -96,13 +98,13 @@ async def test_without_a_last_event_news_begin_now_and_their_place_is_said_first
         events = listened(store)
         stream = events.all(None)
         hearing = asyncio.create_task(sent(stream, store.seq + 1))
-        while not events.listeners:
+        while not events.listeners.waiting:
             await asyncio.sleep(0)
         await store.process_batch([solicitada(9)])
         start, news = read(await hearing)
         assert start[:2] == (8, "inicio")
         assert (news[0], news[2]["usuarioId"]) == (9, 9)
-        assert events.listeners == 0
+        assert events.listeners.waiting == 0
 
 
 async def test_an_id_that_this_journal_never_gave_begins_anew_and_says_so(tmp_path: Path) -> None:
@@ -131,7 +133,7 @@ async def test_one_purchase_is_told_until_its_end_and_no_other(tmp_path: Path) -
                 return read(b"".join([piece async for piece in events.of(compra.compra_id, after)]))
 
         anew, resumed = asyncio.create_task(listen(None)), asyncio.create_task(listen(1))
-        while events.listeners < 2:
+        while events.listeners.waiting < 2:
             await asyncio.sleep(0)
         for number, message in enumerate(rest, 2):
             await store.process_batch([solicitada(number), message])
@@ -153,7 +155,7 @@ async def test_a_follower_that_is_behind_is_waited_for(tmp_path: Path) -> None:
             await store.process_batch([vendida(solicitada(2))])
             hearing = asyncio.create_task(sent(events.all(2), 3))
             known = asyncio.create_task(events.known(solicitada(2).compra_id, WAIT_SECONDS))
-            while events.listeners < 2:
+            while events.listeners.waiting < 2:
                 await asyncio.sleep(0)
             follower.follow()
             assert [event[0] for event in read(await hearing)] == [3]
@@ -189,14 +191,37 @@ async def test_silence_is_broken_by_a_comment_and_the_end_of_the_process_ends_ev
 async def test_where_nobody_listens_nothing_is_read_and_nothing_kept(tmp_path: Path) -> None:
     async with writer(tmp_path, COMPRAS) as store:
         events = listened(store)
-        before = events._news
         await bought(store, 20)
-        assert events._news is before
+        assert events.listeners._telling is None
         assert not events._shared
 
 
-async def test_too_many_listeners_are_told_to_come_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("services.compras.streams.MAX_LISTENERS", 0)
+async def test_a_thousand_listeners_hear_of_everything_and_the_loop_is_free_in_between(tmp_path: Path) -> None:
     async with writer(tmp_path, COMPRAS) as store:
-        with pytest.raises(Problem, match="listen already"):
-            await anext(Events(store).all(0))
+        events = listened(store)
+        hearing = [asyncio.create_task(sent(events.all(0), 40)) for _ in range(1_000)]
+        while events.listeners.waiting < 1_000:
+            await asyncio.sleep(0)
+        turns = 0
+        for number in range(1, 41):
+            await store.process_batch([solicitada(number)])
+            await asyncio.sleep(0)
+        while not all(one.done() for one in hearing):
+            turns += 1
+            await asyncio.sleep(0)
+        # News come to 1,000 in 50 groups; somebody else had a turn after each.
+        assert turns > 50
+        assert {tuple(number for number, _, _ in read(one.result())) for one in hearing} == {tuple(range(1, 41))}
+
+
+def test_one_address_does_not_get_all_places() -> None:
+    listeners, places = Listeners(), ExitStack()
+    with pytest.raises(Problem, match="too many of them from this address") as refused:
+        for _ in range(MAX_LISTENERS):
+            places.enter_context(listeners.place("stranger"))
+    assert refused.value.status == 503 and refused.value.headers["Retry-After"] == "5"
+    assert listeners.count == MAX_LISTENERS * 9 // 10
+    for _ in range(100):
+        places.enter_context(listeners.place("neighbour"))
+    places.close()
+    assert listeners.count == 0

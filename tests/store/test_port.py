@@ -338,12 +338,14 @@ async def test_the_public_sees_each_row_as_it_is_now_and_none_that_is_not_shown(
             [usuario(7, saldo=5), usuario(1, saldo=100), recarga(1, monto=7), recarga(2, usuario=9)]
         )
 
-        shown = json.loads(await store.public_list())
+        shown = json.loads((await store.public_list())[0])
         assert [(row["id"], row["saldo"]) for row in shown] == [(7, 5), (1, 107)]
-        assert [row["id"] for row in json.loads(await store.public_list(1))] == [1]
+        for limit, after, ids, last in ((1, 0, [1], 1), (1, 1, [7], None), (2, 1, [7], None), (9, 7, [], None)):
+            body, more = await store.public_list(limit, after)
+            assert ([row["id"] for row in json.loads(body)], more) == (ids, last)
 
     async with stores.open(USUARIOS) as store:
-        assert json.loads(await store.public_list()) == shown
+        assert json.loads((await store.public_list())[0]) == shown
 
 
 async def test_the_records_are_read_from_any_on_and_in_parts_of_a_size(stores: Stores) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
+from itertools import product
 from typing import TypeAlias
 
 import pytest
@@ -38,8 +39,10 @@ def test_it_shows_the_last_line_of_each_row_where_its_first_one_stood(changes: l
     last = {number: text for number, text, _ in changes}
     assert shown(shelf) == [*last.items()]
     assert len(shelf) == len(last)
-    for count in (1, 3, 100):
-        assert [row["nombre"] for row in json.loads(shelf.first(count))] == [last[n] for n in sorted(last)[:count]]
+    for after, count in product((0, 3, 500), (1, 3, 100)):
+        assert [(n, json.loads(line)["nombre"]) for n, line in shelf.behind(after, count)] == [
+            (n, last[n]) for n in sorted(last) if n > after
+        ][:count]
     assert {number: shelf.place(str(number)) for number in last} == {number: place for number, _, place in changes}
     assert (shelf.place("5000"), shelf.place("compra"), shelf.place("")) == (0, 0, 0)
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Annotated, Any, TypeVar
 from urllib.parse import urlencode
 
@@ -10,12 +10,15 @@ import msgspec
 from fastapi import Query, Request, Response
 from pydantic import BaseModel, ValidationError
 
+from broker.messages import MAX_ID
 from services.shared.http.problems import Problem, invalid
+from services.shared.store import MAX_LINES
 
 Body = TypeVar("Body", bound=BaseModel)
 Line = TypeVar("Line")
-# How many rows of a list somebody wants to see.
-Limite = Annotated[int | None, Query(ge=1, le=10_000, description="The first so many by id; unless told, all")]
+# Which rows of a list somebody wants to see.
+Limite = Annotated[int, Query(ge=1, le=MAX_LINES, description="So many, by id")]
+Desde = Annotated[int, Query(ge=0, le=MAX_ID, description="Ids above this one")]
 
 
 def runtime_of(request: Request) -> Any:
@@ -35,6 +38,12 @@ async def read_body(request: Request, model: type[Body]) -> Body:
         raise invalid(error.errors(include_url=False, include_input=False)) from error
 
 
+async def public_page(request: Request, desde: int, limite: int) -> Response:
+    """What the public sees of a service's rows, so many behind an id."""
+    body, last = await runtime_of(request).store.public_list(limite, desde)
+    return json_bytes(body, headers=_following(request.url.path, {"desde": last, "limite": limite}) if last else {})
+
+
 def page(
     path: str, found: Sequence[tuple[int, Line]], limite: int, **asked: int | None
 ) -> tuple[list[Line], dict[str, str]]:
@@ -44,8 +53,11 @@ def page(
     if len(found) <= limite:
         return lines, {}
     query = {name: value for name, value in asked.items() if value is not None}
-    query |= {"desde": found[limite - 1][0], "limite": limite}
-    return lines, {"Link": f'<{path}?{urlencode(query)}>; rel="next"'}
+    return lines, _following(path, {**query, "desde": found[limite - 1][0], "limite": limite})
+
+
+def _following(path: str, query: Mapping[str, int | None]) -> dict[str, str]:
+    return {"Link": f'<{path}?{urlencode(query)}>; rel="next"'}
 
 
 def json_bytes(body: Any, status: int = 200, headers: dict[str, str] | None = None) -> Response:

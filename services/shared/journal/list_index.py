@@ -49,15 +49,16 @@ class ListIndex:
             raise IndexError(line)
         return Position(self._places[line - 1])
 
-    def lines(self, *, after: int = 0, where: Sequence[int | None] = ()) -> Iterator[int]:
-        """The numbers above `after` of the lines that have these values (None: any), in order."""
+    def lines(self, *, after: int = 0, upto: int | None = None, where: Sequence[int | None] = ()) -> Iterator[int]:
+        """The numbers above `after`, `upto` this one, of the lines that have these values (None: any), in order."""
+        end = len(self) if upto is None else min(upto, len(self))
         wanted = [(column, value) for column, value in zip(self._columns, where, strict=False) if value is not None]
         line = after
-        while line < len(self):
+        while line < end:
             if wanted:
                 column, value = wanted[0]
                 try:
-                    line = column.index(value, line)
+                    line = column.index(value, line, end)
                 except ValueError:
                     return
             if all(column[line] == value for column, value in wanted[1:]):

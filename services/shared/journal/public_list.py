@@ -7,7 +7,7 @@ a row's own JSON and three numbers.
 from __future__ import annotations
 
 from array import array
-from bisect import bisect_left
+from bisect import bisect_left, bisect_right
 from collections.abc import Iterator
 from typing import Final
 
@@ -58,9 +58,10 @@ class PublicList:
         """All lines, as a JSON array."""
         return bytes(self._text)
 
-    def first(self, count: int) -> bytes:
-        """The lines with the lowest numbers, by number, as a JSON array."""
-        return b"[" + BETWEEN.join(self._line(at) for at in range(min(count, len(self)))) + END
+    def behind(self, after: int, count: int) -> list[tuple[int, bytes]]:
+        """So many numbers above `after`, in order, each with its line."""
+        at = bisect_right(self._numbers, after)
+        return [(self._numbers[one], self._line(one)) for one in range(at, min(at + count, len(self)))]
 
     def changes(self) -> tuple[bytes, bytes, bytes]:
         """What `extend` needs to know of all since `saved`: numbers and places, 8 bytes each, and lines."""

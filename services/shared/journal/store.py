@@ -8,9 +8,8 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import random
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import dataclass, field
-from itertools import islice
 from pathlib import Path
 from typing import Any, Final, Generic, TypeVar
 
@@ -26,6 +25,7 @@ from services.shared.journal.disk import LocalDisk
 from services.shared.journal.generation import no_room, put_back, write_again
 from services.shared.journal.json_file import View, keep_shown, view_of
 from services.shared.journal.position import dedup_key, last_word_of
+from services.shared.journal.reads import Reads
 from services.shared.journal.recovery import CHANGE, WORDS
 from services.shared.journal.rows import Entry
 from services.shared.journal.writer import FULL_SECONDS, Writer
@@ -61,7 +61,7 @@ class Batch(Generic[Row]):
     heard: str = ""
 
 
-class JsonStore(Writer[Row]):
+class JsonStore(Writer[Row], Reads[Row]):
     """The rows of one service in one folder, behind the whole port `Store`."""
 
     # The readable file beside the journal, where the domain says that there is one.
@@ -70,25 +70,6 @@ class JsonStore(Writer[Row]):
     rewriting = 0
     # Where this process answers, once it leads.
     _url = ""
-
-    async def row(self, key: str) -> Row | None:
-        return self.find(key)
-
-    async def unfinished_rows(self) -> Mapping[str, Row]:
-        return dict(self.rows)
-
-    async def public_list(self, limit: int | None = None) -> bytes:
-        return self.public_rows.body() if limit is None else self.public_rows.first(limit)
-
-    async def listed(
-        self, limit: int, *, after: int = 0, where: Mapping[str, int | None]
-    ) -> list[tuple[int, Mapping[str, Any]]]:
-        fields = self.domain.listing.fields if self.domain.listing else ()
-        numbers = self.book.lines(after=after, where=[where.get(name) for name in fields])
-        return [(number, self.word(self.book.place(number))) for number in islice(numbers, limit)]
-
-    async def records(self, after: int, size_bytes: int) -> list[bytes]:
-        return self.some_records(after, size_bytes)
 
     async def open(self) -> None:
         self.load()
