@@ -20,6 +20,7 @@ from services.shared.http.app import create_app
 from services.shared.http.bodies import read_body
 from services.shared.http.edge import BODY_BYTES
 from services.shared.http.hosts import Hosts
+from services.shared.http.pace import Pace
 from services.shared.http.problems import Problem, unavailable
 from services.shared.metrics import Metrics
 from services.shared.room import Room, Space
@@ -67,6 +68,7 @@ def app() -> FastAPI:
     )
     app = create_app(service)
     app.state.runtime = SimpleNamespace(metrics=Metrics("tokens"))
+    app.state.pace = Pace()
     app.state.hosts = Hosts("tokens", ())
     app.state.drain = SimpleNamespace(closes=lambda: False)
     app.state.raises = None

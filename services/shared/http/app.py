@@ -18,6 +18,7 @@ from services.shared.http.edge import EdgeApp
 from services.shared.http.guard import Guard
 from services.shared.http.hosts import Hosts
 from services.shared.http.ops_routes import COMMON, routes
+from services.shared.http.pace import Pace
 from services.shared.http.shutdown import GracefulShutdown
 from services.shared.journal.store import open_json_store
 from services.shared.logs import configure_logs
@@ -42,6 +43,7 @@ def create_app(service: Service[Row], open_store: OpenStore = open_json_store, b
             configure_logs(service.domain.name, settings.log)
             runtime = Runtime(service, settings, open_store, bus)
             app.state.runtime = runtime
+            app.state.pace = Pace()
             app.state.hosts = Hosts(service.domain.name, settings.public_hosts)
             guard = Guard(settings, runtime.metrics.registry)
             await runtime.start()
@@ -50,9 +52,10 @@ def create_app(service: Service[Row], open_store: OpenStore = open_json_store, b
         except (WrongSetting, Damaged, OSError) as error:
             configure_logs(service.domain.name, "auto")
             end(EX_CONFIG, sentence(error) if unwritable(error) else str(error))
-        guarding = asyncio.create_task(guard.run())
+        watching = [asyncio.create_task(guard.run()), asyncio.create_task(app.state.pace.run())]
         yield {"guard": guard}
-        guarding.cancel()
+        for task in watching:
+            task.cancel()
         await runtime.stop()
 
     app = EdgeApp(

@@ -20,6 +20,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from services.shared.http.gzipped import gzipped
 from services.shared.http.openapi import completed
 from services.shared.http.problems import Problem, as_problem
+from services.shared.http.shares import whose
 from services.shared.http.shutdown import CLOSE
 
 # A request here is a few dozen bytes; a hundred tokens for the catalogue are the most that anybody sends.
@@ -28,6 +29,9 @@ BODY_BYTES: Final = 16 * 1024
 # For a browser: what it was not told is HTML is none, and nothing of ours is shown in another's page.
 NOSNIFF: Final = (b"x-content-type-options", b"nosniff")
 POLICY: Final = (b"content-security-policy", b"default-src 'none'; frame-ancestors 'none'")
+
+# Who runs the shop asks for these, however much there is to do.
+ALWAYS: Final = frozenset({"/livez", "/readyz", "/metrics"})
 
 Endpoint: TypeAlias = Callable[[Request], Awaitable[Response]]
 
@@ -63,6 +67,8 @@ class EdgeApp(FastAPI):
         endpoint = None if scope["query_string"] else self._straight.get((scope["method"], scope["path"]))
         try:
             self.state.hosts.check(scope["http_version"], scope["method"], scope["headers"])
+            if scope["path"] not in ALWAYS:
+                self.state.pace.check(whose(scope["client"][0] if scope["client"] else ""))
             if endpoint is None:
                 await super().__call__(scope, exchange.receive, exchange.send)
             else:
@@ -77,6 +83,8 @@ class EdgeApp(FastAPI):
                 # It cannot be taken back: the server logs this, and breaks the connection, so that half is not a whole.
                 raise
             problem = as_problem(error, scope["method"], scope["path"])
+            if problem.status == 429 and "connection" in scope["state"]:
+                scope["state"]["connection"].hold()
             await problem.response()(scope, receive, exchange.send)
 
 

@@ -1,0 +1,66 @@
+"""How often an address may ask while there is not enough for all: additive increase, multiplicative decrease (AIMD), as
+TCP does it. Who is alone may ask as often as they can."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections import Counter, deque
+from math import inf
+from typing import Final
+
+from services.shared.http.problems import Problem
+
+WINDOW_SECONDS: Final = 0.1
+# Later than this by its own clock, the loop has more to do than it can.
+LATE_SECONDS: Final = 0.02
+# Nobody is asked to be slower than 50 requests a second.
+LEAST: Final = 5
+DECREASE: Final = 0.7
+INCREASE: Final = 1
+# For so long somebody who asked counts as being there.
+WINDOWS: Final = 20
+
+
+class Pace:
+    """Of one process. An address may ask `level` times in a window."""
+
+    def __init__(self) -> None:
+        self.level = inf
+        self._asked: Counter[str] = Counter()
+        self._before: deque[Counter[str]] = deque(maxlen=WINDOWS)
+
+    def check(self, whose: str) -> None:
+        """Count a request. Raises Problem (429)."""
+        self._asked[whose] += 1
+        if self._asked[whose] > self.level:
+            a_second = int(self.level / WINDOW_SECONDS)
+            raise Problem(
+                429,
+                "there is not enough for all at the moment, and this address asks for more than its share: send the "
+                f"same request again in a second, and no more than {a_second} a second",
+                headers={
+                    "Retry-After": "1",
+                    "RateLimit": '"address";r=0;t=1',
+                    "RateLimit-Policy": f'"address";q={a_second};w=1',
+                },
+            )
+
+    async def run(self) -> None:
+        """For as long as the process lives."""
+        while True:
+            began = time.perf_counter()
+            await asyncio.sleep(WINDOW_SECONDS)
+            self.adapt(time.perf_counter() - began - WINDOW_SECONDS)
+
+    def adapt(self, late_seconds: float) -> None:
+        """A window is over, so many seconds later than it should be."""
+        asked, self._asked = self._asked, Counter()
+        self._before.append(asked)
+        most = max(asked.values(), default=0)
+        if late_seconds > LATE_SECONDS and len(set().union(*self._before)) > 1:
+            self.level = max(LEAST, min(self.level, most) * DECREASE)
+        elif self.level < inf:
+            self.level += INCREASE
+            if not any(max(one.values(), default=0) > LEAST for one in self._before):
+                self.level = inf
