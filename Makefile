@@ -2,9 +2,9 @@
 ENV := .venv/bin
 # The stamp is as new as the lock file: nothing is installed twice.
 READY := .venv/.zoco-ready
-UV := uv==0.13.9
+UV := $(shell sed -n 's/^uv==\([0-9.]*\).*/\1/p' requirements-uv.txt)
 
-.PHONY: help up test test-faults check format i18n clean bench images deploy undeploy test-k8s rabbitmq chromium strace
+.PHONY: help up test test-faults check format i18n clean bench images deploy undeploy sbom digests test-k8s rabbitmq chromium strace
 
 help: ## list these targets
 	@grep -E '^[a-z0-9-]+:.*## ' Makefile | sed -E 's/:.*## /\t/' | expand -t 14
@@ -48,14 +48,21 @@ deploy: images ## put Zoco into the cluster that kubectl points at, and wait (NA
 undeploy: ## take Zoco out of the cluster; its books stay (VOLUMES=delete: they go, too)
 	@scripts/deploy undeploy
 
+sbom: $(READY) ## write dist/sbom-SERVICE.cdx.json: what is in each image (CycloneDX)
+	$(ENV)/python scripts/sbom.py
+
+digests: $(READY) ## ask the registry for the newest digests of the images of others, and write them down
+	$(ENV)/python scripts/digests.py
+
 clean: ## delete what was installed and built; what was bought in .zoco stays
 	rm -rf .venv .pytest_cache .mypy_cache .ruff_cache .hypothesis
 
-$(READY): uv.lock pyproject.toml
+$(READY): uv.lock pyproject.toml requirements-uv.txt
 	@command -v python3 >/dev/null || { echo "Python 3.11 or newer is needed: install python3" >&2; exit 1; }
 	@test -x $(ENV)/python || python3 -m venv .venv || \
 	  { echo "python3 cannot make an environment: install python3-venv" >&2; exit 1; }
-	@$(ENV)/python -m uv --version 2>/dev/null | grep -q "$(subst uv==,,$(UV))" || $(ENV)/python -m pip install --quiet $(UV)
+	@$(ENV)/python -m uv --version 2>/dev/null | grep -qF "uv $(UV) " || \
+	  $(ENV)/python -m pip install --quiet --require-hashes --requirement requirements-uv.txt
 	$(ENV)/python -m uv sync --quiet --frozen --inexact
 	@touch $(READY)
 
