@@ -11,15 +11,18 @@ from typing import Final
 
 from services.shared.http.problems import Problem
 
-WINDOW_SECONDS: Final = 0.1
+# So long, that a moment in which the loop stood still makes nobody seem faster than they are.
+WINDOW_SECONDS: Final = 1.0
+# So often is looked whether the loop is late.
+LOOK_SECONDS: Final = 0.1
 # Later than this by its own clock, the loop has more to do than it can.
 LATE_SECONDS: Final = 0.02
 # Nobody is asked to be slower than 50 requests a second.
-LEAST: Final = 5
-DECREASE: Final = 0.7
-INCREASE: Final = 1
-# For so long somebody who asked counts as being there.
-WINDOWS: Final = 20
+LEAST: Final = 50
+DECREASE: Final = 0.5
+INCREASE: Final = 10
+# For so many windows somebody who asked counts as being there.
+WINDOWS: Final = 3
 
 
 class Pace:
@@ -49,12 +52,15 @@ class Pace:
     async def run(self) -> None:
         """For as long as the process lives."""
         while True:
-            began = time.perf_counter()
-            await asyncio.sleep(WINDOW_SECONDS)
-            self.adapt(time.perf_counter() - began - WINDOW_SECONDS)
+            late = 0.0
+            for _ in range(round(WINDOW_SECONDS / LOOK_SECONDS)):
+                began = time.perf_counter()
+                await asyncio.sleep(LOOK_SECONDS)
+                late = max(late, time.perf_counter() - began - LOOK_SECONDS)
+            self.adapt(late)
 
     def adapt(self, late_seconds: float) -> None:
-        """A window is over, so many seconds later than it should be."""
+        """A window is over, in which the loop was late by so many seconds."""
         asked, self._asked = self._asked, Counter()
         self._before.append(asked)
         most = max(asked.values(), default=0)
