@@ -13,7 +13,6 @@ from starlette.staticfiles import StaticFiles
 from broker.amqp.bus import Bus
 from services.rebuild.routes import BOOK
 from services.rebuild.routes import routes as rebuild_routes
-from services.shared.http.edge import EdgeApp
 from services.shared.http.ops_routes import COMMON, routes
 from services.shared.http.shutdown import GracefulShutdown
 from services.shared.journal.store import open_json_store
@@ -48,7 +47,7 @@ def create_app(service: Service[Row], open_store: OpenStore = open_json_store, b
         yield
         await runtime.stop()
 
-    app = EdgeApp(
+    app = service.app(
         service.straight,
         [("PUT", BOOK)],
         title=f"Zoco: {service.domain.name}",
