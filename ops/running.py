@@ -22,6 +22,7 @@ from ops.process import is_ours
 STATE: Final = "up.json"
 LOCK: Final = "up.lock"
 HOLDS: Final = "holds"
+REPLICA_SECRET: Final = "replica-secret"
 FIRST_PORT: Final = 8000
 BROKER: Final = "rabbitmq"
 # Where a shop is kept unless told.
@@ -104,7 +105,8 @@ def reset(data: Path) -> None:
     """Delete all that was ever bought here. Raises LocalError while it runs."""
     if not data.exists():
         return
-    strangers = {path.name for path in data.iterdir()} - {*SERVICES, BROKER, HOLDS, LOCK, STATE, "operator-token"}
+    ours = {*SERVICES, BROKER, HOLDS, LOCK, STATE, "operator-token", REPLICA_SECRET}
+    strangers = {path.name for path in data.iterdir()} - ours
     if strangers:
         raise LocalError("{data} holds {stranger}, which is not Zoco's: nothing was deleted", data, min(strangers))
     with (data / LOCK).open("a+", encoding="utf-8") as lock:

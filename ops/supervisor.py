@@ -24,7 +24,7 @@ from broker.services import SERVICES
 from ops.console import Speaker
 from ops.process import Process, free_port, is_free, make_private
 from ops.rabbitmq import Node, NodeError
-from ops.running import BROKER, HOLDS, LOCK, POLL_SECONDS, STATE, LocalError, Running
+from ops.running import BROKER, HOLDS, LOCK, POLL_SECONDS, REPLICA_SECRET, STATE, LocalError, Running
 from ops.secret import secret
 from ops.welcome import welcome
 
@@ -213,9 +213,9 @@ class Local:
         }
 
     def _front_door(self) -> dict[str, str]:
-        """What the page shows of this machine, and may do to it."""
-        management = {"ZOCO_MANAGEMENT_URL": self._node.management_url} if self._node else {}
-        return {"ZOCO_KNOCK_DOWN": f"local:{self.data}", **management}
+        """By what its replicas know each other, what the page shows of this machine, and may do to it."""
+        own = {"ZOCO_KNOCK_DOWN": f"local:{self.data}", "ZOCO_REPLICA_SECRET": secret(self.data / REPLICA_SECRET)}
+        return own | ({"ZOCO_MANAGEMENT_URL": self._node.management_url} if self._node else {})
 
     def _launch(self, child: Child) -> None:
         spare, child.spare = child.spare, None

@@ -24,7 +24,7 @@ from loadgen.drill.reconcile import reconcile
 from loadgen.load.client import Client
 from ops.process import free_port
 from ops.rabbitmq import Node, find_rabbitmq
-from ops.running import HOLDS, LocalError, Running, kill_process
+from ops.running import HOLDS, REPLICA_SECRET, LocalError, Running, kill_process
 
 ZOCO = Path(sys.executable).with_name("zoco")
 
@@ -157,6 +157,7 @@ def replica(shop: Shop) -> Iterator[str]:
         "ZOCO_DATA": str(shop.data / "compras"),
         "ZOCO_PUBLIC_URL": url,
         "ZOCO_OPERATOR_TOKEN": running.operator_token,
+        "ZOCO_REPLICA_SECRET": (shop.data / REPLICA_SECRET).read_text(encoding="utf-8"),
     }
     words = ("-m", "uvicorn", "services.compras.main:app", "--port", str(port), "--log-level", "warning")
     with (shop.data.parent / "replica.log").open("ab") as log:

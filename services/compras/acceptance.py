@@ -133,9 +133,9 @@ class Acceptance:
         waiter = asyncio.get_running_loop().create_future()
         self._waiting[subject].append(waiter)
         try:
-            # Looked at after the waiter is there: an end that comes meanwhile wakes it.
+            # Looked at after the waiter is there: an end that comes meanwhile wakes it. A follower may not know it yet.
             row = await self._store.row(subject)
-            if row is not None and not finished(row):
+            if row is None or not finished(row):
                 async with asyncio.timeout(seconds):
                     await waiter
         except TimeoutError:

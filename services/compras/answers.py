@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any, Final
 from uuid import uuid4
 
@@ -12,15 +14,18 @@ from pydantic.alias_generators import to_camel
 
 from broker.messages import AltaMessage, CompraSolicitada
 from services.compras.domain import Asunto, finished
-from services.compras.forwarding import WAIT_LIMIT_SECONDS
+from services.compras.following import waited
 from services.compras.front_door import FrontDoor
 from services.compras.views import vista
 from services.shared.http.bodies import json_bytes, runtime_of
 from services.shared.http.openapi import RETRY_AFTER, header, problems
-from services.shared.http.problems import Problem
+from services.shared.http.problems import Problem, as_problem
 from services.shared.runtime import Runtime
 
+# The longest that `Prefer: wait` holds a request.
+WAIT_LIMIT_SECONDS: Final = 60
 MAX_KEY: Final = 255
+KEY: Final = re.compile(rb"[!-~]{1,%d}" % MAX_KEY)
 # What whoever writes may send along, and what they are answered beside the body, for /docs.
 ASKED: Final[dict[str, Any]] = {
     "parameters": [
@@ -28,7 +33,7 @@ ASKED: Final[dict[str, Any]] = {
             "name": "Idempotency-Key",
             "in": "header",
             "description": "One key is one request, however often it is sent. Without it the server makes one",
-            "schema": {"type": "string", "minLength": 1, "maxLength": MAX_KEY},
+            "schema": {"type": "string", "pattern": f"^[!-~]{{1,{MAX_KEY}}}$"},
         },
         {
             "name": "Prefer",
@@ -70,32 +75,60 @@ def door_of(request: Request) -> FrontDoor:
 
 def idempotency_key(request: Request) -> str:
     """The key that the client sent, or a new one. Raises Problem (400)."""
-    key = request.headers.get("idempotency-key")
-    if key is None:
+    # Its bytes: as text they would be one thing here, and another at the replica that they are passed on to.
+    sent: list[bytes] = [value for name, value in request.scope["headers"] if name == b"idempotency-key"]
+    if not sent:
         return str(uuid4())
-    if not 1 <= len(key) <= MAX_KEY or not key.isprintable():
-        raise Problem(400, f"Idempotency-Key must be 1 to {MAX_KEY} printable characters: a UUID is a good one")
-    return key
+    if len(sent) > 1 or not KEY.fullmatch(sent[0]):
+        raise Problem(
+            400,
+            f"Idempotency-Key must be one, of 1 to {MAX_KEY} visible ASCII characters, no space: a UUID is a good one",
+        )
+    return sent[0].decode("ascii")
 
 
-def wait_seconds(request: Request) -> float:
+@contextmanager
+def keeping(request: Request, key: str, place: str | None = None) -> Iterator[None]:
+    """Whatever is answered to this says the key, and where to look: who sends it again buys once."""
+    try:
+        yield
+    except Exception as error:
+        problem = as_problem(error, request.method, request.url.path)
+        problem.headers |= _headers(key, place)
+        raise problem from error
+
+
+def _headers(key: str, place: str | None) -> dict[str, str]:
+    return {"Idempotency-Key": key, **({"Location": place} if place else {})}
+
+
+def wait_seconds(request: Request) -> int:
     """How long the client prefers to wait for the end (RFC 7240)."""
     found = re.search(r"\bwait=(\d{1,4})\b", request.headers.get("prefer", ""))
     return min(int(found[1]), WAIT_LIMIT_SECONDS) if found else 0
 
 
 async def accepted(request: Request, message: CompraSolicitada | AltaMessage, place: str, key: str) -> Response:
-    """202 with where to look, or 200 when it has reached its end already."""
+    """202 with where to look (`place`), or 200 when it has reached its end already."""
     acceptance = door_of(request).acceptance
     row = await acceptance.accept(message)
-    headers = {"Location": f"/{place}/{message.subject}", "Idempotency-Key": key}
+    headers = _headers(key, place)
     if seconds := wait_seconds(request):
         await acceptance.finish(message.subject, seconds)
         row = await runtime_of(request).store.row(message.subject) or row
-        headers["Preference-Applied"] = f"wait={seconds:g}"
+        headers["Preference-Applied"] = f"wait={seconds}"
     if finished(row):
         return json_bytes(vista(row), 200, headers)
     return json_bytes(vista(row), 202, {**headers, "Retry-After": "1"})
+
+
+async def elsewhere(request: Request, key: str) -> Response | None:
+    """None if this process writes; else what is answered by the one that does, after as long as the client waits."""
+    door, seconds = door_of(request), wait_seconds(request)
+    answer = await door.forwarding.at_the_leader(request, key)
+    if answer is None or not seconds or answer.status_code not in (200, 202):
+        return answer
+    return await waited(answer, door.acceptance, runtime_of(request).store, seconds)
 
 
 async def found(request: Request, subject: str, kind: type[Asunto], name: str) -> Response:

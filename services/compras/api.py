@@ -10,7 +10,18 @@ from fastapi.responses import JSONResponse, StreamingResponse
 from pydantic import ConfigDict
 
 from broker.messages import MAX_ID, CompraSolicitada, Id, Money, compra_id
-from services.compras.answers import ASKED, Body, accepted, door_of, found, idempotency_key, kept, not_there
+from services.compras.answers import (
+    ASKED,
+    Body,
+    accepted,
+    door_of,
+    elsewhere,
+    found,
+    idempotency_key,
+    keeping,
+    kept,
+    not_there,
+)
 from services.compras.domain import Compra, finished
 from services.compras.listeners import Listening
 from services.compras.schemas import CompraVista, EstadoVisto
@@ -54,18 +65,19 @@ async def comprar(request: Request) -> Response:
 
     Send an Idempotency-Key, and the same one when you send it again: one key is one purchase.
     """
-    key, door = idempotency_key(request), door_of(request)
-    solicitud = await read_body(request, Solicitud)
-    if (answer := await door.forwarding.at_the_leader(request, key)) is not None:
-        return answer
-    message = CompraSolicitada(
-        compra_id=compra_id(solicitud.usuario_id, key),
-        usuario_id=solicitud.usuario_id,
-        token_id=solicitud.token_id,
-        precio_maximo=solicitud.precio_maximo,
-        fecha=door.acceptance.fecha(),
-    )
-    return await accepted(request, message, "compras", key)
+    solicitud, key = await read_body(request, Solicitud), idempotency_key(request)
+    subject = compra_id(solicitud.usuario_id, key)
+    with keeping(request, key, place := f"/compras/{subject}"):
+        if (answer := await elsewhere(request, key)) is not None:
+            return answer
+        message = CompraSolicitada(
+            compra_id=subject,
+            usuario_id=solicitud.usuario_id,
+            token_id=solicitud.token_id,
+            precio_maximo=solicitud.precio_maximo,
+            fecha=door_of(request).acceptance.fecha(),
+        )
+        return await accepted(request, message, place, key)
 
 
 @routes.get(
@@ -166,7 +178,7 @@ async def estado(request: Request) -> Response:
 
 async def _passed_on(request: Request) -> Response:
     service = {"imagenes": "tokens"}.get(name := request.url.path.split("/")[1], name)
-    return await door_of(request).forwarding.read_from(service, request.url.path, request.url.query)
+    return await door_of(request).forwarding.read_from(service, request)
 
 
 def _path(name: str, kind: str = "integer") -> dict[str, Any]:

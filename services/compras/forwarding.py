@@ -2,46 +2,44 @@
 
 from __future__ import annotations
 
-import asyncio
-import time
-from collections.abc import Mapping
 from typing import Final
 
 import aiohttp
 from fastapi import Request, Response
+from starlette.types import Receive, Scope, Send
+from yarl import URL
 
 from services.compras.acceptance import PATIENCE_SECONDS
 from services.compras.domain import Asunto
-from services.shared.http.problems import unavailable
+from services.compras.following import CONNECT_SECONDS, NO_ANSWER, NOBODY, Leader, copied
+from services.compras.replicas import PROOF, admitted, target
+from services.shared.http.edge import EdgeApp
+from services.shared.http.problems import PROVEN, Problem, unavailable
 from services.shared.runtime import Runtime
 
-RETRY_SECONDS: Final = 0.1
-# The longest that `Prefer: wait` holds a request.
-WAIT_LIMIT_SECONDS: Final = 60
-# Marks a request that one replica passed on to another: it is not passed on again.
-FORWARDED: Final = "x-zoco-forwarded"
-PASSED_ON: Final = (
-    "content-type",
-    "location",
-    "retry-after",
-    "idempotency-key",
-    "preference-applied",
-    "link",
-    "cache-control",
-)
-# What aiohttp raises when nobody answers.
-NO_ANSWER: Final = (aiohttp.ClientError, TimeoutError, OSError)
-# What is passed on is compressed once, on its way out.
+# Of one purpose, to one address. All of them leave most of 1,024 descriptors to clients.
+CONNECTIONS: Final = 64
+# What the answer to a read may depend on. It is compressed once, on its way out.
+READ_BY: Final = ("accept", "if-none-match", "if-modified-since")
 PLAIN: Final = {"Accept-Encoding": "identity"}
 
 
+class FrontDoorApp(EdgeApp):
+    """It knows a request that another replica has passed on."""
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "http" and any(name == PROOF for name, _ in scope["headers"]):
+            receive, send = await admitted(scope, receive, send, self.state.runtime.settings)
+        await super().__call__(scope, receive, send)
+
+
 class Forwarding:
-    """One HTTP session with whoever else answers. It lives as long as the process."""
+    """HTTP connections with whoever else answers. They live as long as the process."""
 
     def __init__(self, runtime: Runtime[Asunto]) -> None:
         self._runtime = runtime
-        self._store = runtime.store
-        self._session: aiohttp.ClientSession | None = None
+        self._leader = Leader(runtime, self.pool)
+        self._pools: dict[str, aiohttp.ClientSession] = {}
         settings = runtime.settings
         self.urls = {
             "usuarios": settings.usuarios_url,
@@ -49,64 +47,48 @@ class Forwarding:
             "transacciones": settings.transacciones_url,
         }
 
-    @property
-    def http(self) -> aiohttp.ClientSession:
-        if self._session is None:
-            self._session = aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=PATIENCE_SECONDS), headers=PLAIN)
-        return self._session
+    def pool(self, purpose: str) -> aiohttp.ClientSession:
+        """Who waits here for one thing takes no connection from who wants another, or the same of another service."""
+        if purpose not in self._pools:
+            self._pools[purpose] = aiohttp.ClientSession(
+                connector=aiohttp.TCPConnector(limit=0, limit_per_host=CONNECTIONS),
+                timeout=aiohttp.ClientTimeout(total=PATIENCE_SECONDS, sock_connect=CONNECT_SECONDS),
+                cookie_jar=aiohttp.DummyCookieJar(),
+                headers=PLAIN,
+                skip_auto_headers=("User-Agent",),
+            )
+        return self._pools[purpose]
 
     async def close(self) -> None:
-        if self._session is not None:
-            await self._session.close()
+        for pool in self._pools.values():
+            await pool.close()
 
     async def at_the_leader(self, request: Request, key: str | None = None) -> Response | None:
-        """None if this process writes; else what the one that does answers. Raises Problem (503) when none is there.
+        """None if this process writes; else what the one that does answers, whatever its status. Raises Problem (503)
+        when there is none.
 
         The key goes along, also one made here: a writer that dies before it answers is asked again, for the same thing.
         """
         if self._runtime.processor is None:
             raise unavailable("this process only reads: start it with ZOCO_RABBITMQ_URL to buy", 60)
-        if self._store.leads:
+        proven = request.scope.get(PROVEN)
+        if proven is False:
+            raise Problem(403, f"{PROOF.decode()} is for replicas that have the same ZOCO_REPLICA_SECRET: leave it out")
+        if self._runtime.store.leads:
             return None
-        deadline = time.monotonic() + PATIENCE_SECONDS
-        body = await request.body()
-        headers = {name: value for name, value in request.headers.items() if name not in ("host", "content-length")}
-        if key is not None:
-            headers["idempotency-key"] = key
-        while not self._store.leads:
-            url = self._store.leader_url()
-            if FORWARDED not in request.headers and url and url != self._runtime.settings.public_url:
-                answer = await self._pass_on(request, url, body, {**headers, FORWARDED: "1"})
-                if answer is not None and answer.status_code != 503:
-                    return answer
-            if FORWARDED in request.headers or time.monotonic() > deadline:
-                raise unavailable("no replica writes at the moment: send the same request again")
-            await asyncio.sleep(RETRY_SECONDS)
-        return None
+        if proven:
+            # Whoever passed it on looks again who writes.
+            raise Problem(421, NOBODY)
+        return await self._leader.ask(request, key)
 
-    async def _pass_on(self, request: Request, url: str, body: bytes, headers: Mapping[str, str]) -> Response | None:
-        target = f"{url}{request.url.path}" + (f"?{request.url.query}" if request.url.query else "")
-        timeout = aiohttp.ClientTimeout(total=WAIT_LIMIT_SECONDS + PATIENCE_SECONDS, sock_connect=1)
+    async def read_from(self, service: str, request: Request) -> Response:
+        """What another service answers to the same GET. Raises Problem (503) when it does not."""
+        headers = {name: value for name in READ_BY if (value := request.headers.get(name)) is not None}
         try:
-            async with self.http.request(
-                request.method, target, data=body or None, headers=headers, timeout=timeout
-            ) as answer:
-                return await _copied(answer)
-        except NO_ANSWER:
-            return None
-
-    async def read_from(self, service: str, path: str, query: str = "") -> Response:
-        """What another service answers to a GET. Raises Problem (503) when it does not."""
-        target = f"{self.urls[service]}{path}" + (f"?{query}" if query else "")
-        try:
-            async with self.http.get(target) as answer:
-                return await _copied(answer)
+            url = URL(self.urls[service] + target(request.scope).decode(), encoded=True)
+            async with self.pool("reads").get(url, headers=headers, allow_redirects=False) as answer:
+                return copied(answer, await answer.read())
         except NO_ANSWER:
             raise unavailable(
                 f"{service} does not answer; purchases are accepted all the same and wait for it", 2
             ) from None
-
-
-async def _copied(answer: aiohttp.ClientResponse) -> Response:
-    headers = {name: value for name, value in answer.headers.items() if name.lower() in PASSED_ON}
-    return Response(await answer.read(), answer.status, headers)

@@ -9,6 +9,7 @@ from fastapi import APIRouter
 from services.compras.api import comprar
 from services.compras.api import routes as buyers_routes
 from services.compras.domain import DOMAIN
+from services.compras.forwarding import FrontDoorApp
 from services.compras.front_door import FrontDoor
 from services.compras.operator_api import routes as operator_routes
 from services.compras.page import routes as page_routes
@@ -26,5 +27,6 @@ SERVICE = Service(
     seed_file=Path(__file__).with_name("compras.json"),
     extension=FrontDoor,
     straight={("POST", "/compras"): comprar},
+    app=FrontDoorApp,
 )
 app = create_app(SERVICE)

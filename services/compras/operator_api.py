@@ -23,7 +23,7 @@ from broker.messages import (
     TokenPublicado,
     UsuarioRegistrado,
 )
-from services.compras.answers import ASKED, Body, accepted, door_of, found, idempotency_key, kept
+from services.compras.answers import ASKED, Body, accepted, door_of, elsewhere, found, idempotency_key, keeping, kept
 from services.compras.domain import Alta
 from services.compras.schemas import AltaVista
 from services.shared.http.bodies import json_bytes, read_body
@@ -124,7 +124,12 @@ async def alta_catalogo(request: Request, _: Operator) -> Response:
     if times > 1:
         raise Problem(422, f"token {token_id} is in the list twice: say once what is to be shown of it")
     key = idempotency_key(request)
-    if (answer := await door_of(request).forwarding.at_the_leader(request, key)) is not None:
+    with keeping(request, key):
+        return await _catalogo(request, key, catalogo)
+
+
+async def _catalogo(request: Request, key: str, catalogo: Catalogo) -> Response:
+    if (answer := await elsewhere(request, key)) is not None:
         return answer
     altas = await asyncio.gather(
         *(
@@ -150,9 +155,10 @@ async def alta_catalogo(request: Request, _: Operator) -> Response:
 
 async def _alta(request: Request, model: type[AltaMessage], **fields: Any) -> Response:
     key = idempotency_key(request)
-    if (answer := await door_of(request).forwarding.at_the_leader(request, key)) is not None:
-        return answer
-    return await _entered(request, key, f"operador:{key}", request.url.path.removesuffix("/recargas"), model, **fields)
+    with keeping(request, key, _place(name := f"operador:{key}")):
+        if (answer := await elsewhere(request, key)) is not None:
+            return answer
+        return await _entered(request, key, name, request.url.path.removesuffix("/recargas"), model, **fields)
 
 
 async def _entered(
@@ -163,4 +169,12 @@ async def _entered(
     fecha = acceptance.fecha_alta(whose)
     if model is not SaldoRecargado:
         fields["orden"] = acceptance.orden()
-    return await accepted(request, model(alta_id=str(uuid5(NAMESPACE, name)), fecha=fecha, **fields), "altas", key)
+    return await accepted(request, model(alta_id=_id(name), fecha=fecha, **fields), _place(name), key)
+
+
+def _id(name: str) -> str:
+    return str(uuid5(NAMESPACE, name))
+
+
+def _place(name: str) -> str:
+    return f"/altas/{_id(name)}"

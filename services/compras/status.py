@@ -11,7 +11,8 @@ import pydantic_core
 from broker.amqp.bus import BusError
 from services.compras.chaos import Chaos
 from services.compras.domain import Asunto
-from services.compras.forwarding import NO_ANSWER, Forwarding
+from services.compras.following import NO_ANSWER
+from services.compras.forwarding import Forwarding
 from services.shared.runtime import Runtime
 
 
@@ -42,7 +43,7 @@ async def shop_state(runtime: Runtime[Asunto], others: Forwarding, chaos: Chaos 
 async def _ready(others: Forwarding, service: str) -> dict[str, Any]:
     try:
         timeout = aiohttp.ClientTimeout(total=1)
-        async with others.http.get(f"{others.urls[service]}/readyz", timeout=timeout) as answer:
+        async with others.pool("state").get(f"{others.urls[service]}/readyz", timeout=timeout) as answer:
             state: dict[str, Any] = pydantic_core.from_json(await answer.read())
             return state
     except (*NO_ANSWER, ValueError):

@@ -26,7 +26,7 @@ from broker.messages import Message
 from services.shared.clock import AHEAD_SECONDS, ahead_seconds
 from services.shared.decision import Domain
 from services.shared.heights import Doubt, Doubted
-from services.shared.http.edge import Endpoint
+from services.shared.http.edge import EdgeApp, Endpoint
 from services.shared.http.shutdown import when_told_to_stop
 from services.shared.logs import drain_logs
 from services.shared.metrics import Metrics
@@ -79,6 +79,7 @@ class Service(Generic[Row]):
     extension: Callable[[Runtime[Row]], Extension[Row]] | None = None
     # The endpoints that are asked most, by method and path: they take the request alone.
     straight: Mapping[tuple[str, str], Endpoint] = field(default_factory=dict)
+    app: type[EdgeApp] = EdgeApp
 
 
 def utc_now() -> str:

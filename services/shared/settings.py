@@ -58,6 +58,12 @@ class Settings(BaseSettings):
     operator_token: SecretStr | None = Field(
         None, min_length=16, description="What the operator's endpoints ask for. Without it they are off."
     )
+    replica_secret: SecretStr | None = Field(
+        None,
+        min_length=16,
+        description="compras: by which its replicas know each other. Without it one process sells, and a second one "
+        "answers 503 to what it would have to pass on.",
+    )
     compras_url: str = Field(
         "http://127.0.0.1:8000",
         pattern=r"^https?://",

@@ -1,29 +1,35 @@
 """compras with bugs: python raising_program.py services.compras.main:app [uvicorn's options]
 
-Whoever buys as one of these users meets one. There is no such user in the seed.
+Whoever buys as one of these users meets one. There is no such user in the seed. While a file `short` lies beside its
+folder, the disk is nearly full.
 """
 
 from __future__ import annotations
 
+import os
 import sys
+from pathlib import Path
+from typing import Any
 
 import uvicorn
 from fastapi import HTTPException
 
-from services.compras import api
+from services.compras.acceptance import Acceptance
+from services.shared.room import Room
 
 RAISED = {404: HTTPException(404), 410: HTTPException(410, "it was here"), 500: RuntimeError("a bug")}
 
 
 def main() -> None:
-    compra_id = api.compra_id
+    accept, full = Acceptance.accept, Path(os.environ["ZOCO_DATA"]).with_name("short")
 
-    def raising(usuario_id: int, key: str) -> str:
-        if usuario_id in RAISED:
-            raise RAISED[usuario_id]
-        return compra_id(usuario_id, key)
+    async def raising(self: Acceptance, message: Any) -> Any:
+        if getattr(message, "usuario_id", None) in RAISED:
+            raise RAISED[message.usuario_id]
+        return await accept(self, message)
 
-    api.compra_id = raising
+    Acceptance.accept = raising  # type: ignore[method-assign]
+    Room.short = property(lambda room: full.exists())  # type: ignore[assignment]
     uvicorn.main(sys.argv[1:])
 
 

@@ -14,7 +14,6 @@ from starlette.staticfiles import StaticFiles
 from broker.amqp.bus import Bus
 from services.rebuild.routes import BOOK
 from services.rebuild.routes import routes as rebuild_routes
-from services.shared.http.edge import EdgeApp
 from services.shared.http.guard import Guard
 from services.shared.http.hosts import Hosts
 from services.shared.http.ops_routes import COMMON, routes
@@ -58,7 +57,7 @@ def create_app(service: Service[Row], open_store: OpenStore = open_json_store, b
             task.cancel()
         await runtime.stop()
 
-    app = EdgeApp(
+    app = service.app(
         service.straight,
         [("PUT", BOOK)],
         title=f"Zoco: {service.domain.name}",

@@ -107,7 +107,7 @@ class JsonStore(Writer[Row], Reads[Row]):
     def leader_url(self) -> str | None:
         try:
             return self.disk.read(WRITER).decode()
-        except OSError:
+        except (OSError, ValueError):
             return None
 
     async def close(self) -> None:
