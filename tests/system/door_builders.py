@@ -47,7 +47,9 @@ class Door:
         """`head`: whole lines."""
         reader, writer = await asyncio.open_connection("127.0.0.1", self.port)
         try:
-            writer.write(f"{line} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n".encode() + head + b"\r\n" + body)
+            writer.write(
+                f"{line} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n".encode() + head + b"\r\n" + body
+            )
             answer = await reader.read()
         finally:
             writer.close()
@@ -59,7 +61,9 @@ class Door:
         """In mid-body."""
         _, writer = await asyncio.open_connection("127.0.0.1", self.port)
         head = "".join(f"{name}: {value}\r\n" for name, value in headers.items())
-        writer.write(f'{method} {target} HTTP/1.1\r\nHost: localhost\r\nContent-Length: 99\r\n{head}\r\n{{"nom'.encode())
+        writer.write(
+            f'{method} {target} HTTP/1.1\r\nHost: localhost\r\nContent-Length: 99\r\n{head}\r\n{{"nom'.encode()
+        )
         await writer.drain()
         # It has read this much, and waits for more.
         await self.ask("GET", "/livez", {})
