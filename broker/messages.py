@@ -22,6 +22,7 @@ from pydantic import (
 from pydantic.alias_generators import to_camel
 
 from broker.services import Service
+from broker.texts import JOINERS, printable
 
 # The largest whole number that every JSON reader keeps exact (RFC 8259, section 6).
 MAX_ID: Final = 2**53 - 1
@@ -61,8 +62,8 @@ Fecha = Annotated[
 
 
 def _one_line(name: str) -> str:
-    """Reject what would break a line of a log, a journal or a terminal, and what UTF-8 cannot write."""
-    if not name.isprintable():
+    """Reject what would break a line of a log, a journal or a terminal, what UTF-8 cannot write, what shows nothing."""
+    if not printable(name) or not name.strip(JOINERS):
         raise ValueError("must be printable text, without control characters")
     return name
 
