@@ -159,8 +159,8 @@ async def estado(request: Request) -> Response:
 
 
 async def _passed_on(request: Request) -> Response:
-    service = {"imagenes": "tokens"}.get(name := request.url.path.split("/")[1], name)
-    return await door_of(request).forwarding.read_from(service, request.url.path, request.url.query)
+    service = {"imagenes": "tokens"}.get(name := request.scope["path"].split("/")[1], name)
+    return await door_of(request).forwarding.read_from(service, request)
 
 
 def _path(name: str, schema: Mapping[str, Any]) -> dict[str, Any]:

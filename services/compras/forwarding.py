@@ -6,9 +6,11 @@ import asyncio
 import time
 from collections.abc import Mapping
 from typing import Final
+from urllib.parse import quote
 
 import aiohttp
 from fastapi import Request, Response
+from yarl import URL
 
 from services.compras.acceptance import PATIENCE_SECONDS
 from services.compras.domain import Asunto
@@ -28,9 +30,16 @@ PASSED_ON: Final = (
     "preference-applied",
     "link",
     "cache-control",
+    "accept-ranges",
+    "etag",
+    "last-modified",
+    "vary",
 )
+# What the answer to a read may depend on.
+ASCII: Final = "".join(map(chr, range(0x21, 0x7F)))
+READ_BY: Final = ("if-none-match", "if-modified-since")
 # What aiohttp raises when nobody answers.
-NO_ANSWER: Final = (aiohttp.ClientError, TimeoutError, OSError)
+NO_ANSWER: Final = (aiohttp.ClientError, TimeoutError, OSError, ValueError)
 # What is passed on is compressed once, on its way out.
 PLAIN: Final = {"Accept-Encoding": "identity"}
 
@@ -95,11 +104,14 @@ class Forwarding:
         except NO_ANSWER:
             return None
 
-    async def read_from(self, service: str, path: str, query: str = "") -> Response:
-        """What another service answers to a GET. Raises Problem (503) when it does not."""
-        target = f"{self.urls[service]}{path}" + (f"?{query}" if query else "")
+    async def read_from(self, service: str, request: Request) -> Response:
+        """What another service answers to the same GET. Raises Problem (503) when it does not."""
+        headers = {name: value for name in READ_BY if (value := request.headers.get(name)) is not None}
+        # As it came: what is unpacked here and packed again may be another's path.
+        target = request.scope["raw_path"] + (b"?" + query if (query := request.scope["query_string"]) else b"")
         try:
-            async with self.http.get(target) as answer:
+            url = URL(self.urls[service] + quote(target, safe=ASCII), encoded=True)
+            async with self.http.get(url, headers=headers, allow_redirects=False) as answer:
                 return await _copied(answer)
         except NO_ANSWER:
             raise unavailable(

@@ -25,7 +25,6 @@ POLICY: Final = (
 )
 HEADERS: Final = {
     "Content-Security-Policy": POLICY,
-    "Referrer-Policy": "no-referrer",
     # Asked for again each time, and answered 304: a new version is seen at once.
     "Cache-Control": "no-cache",
 }

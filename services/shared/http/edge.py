@@ -29,8 +29,9 @@ BODY_BYTES: Final = 16 * 1024
 
 # For a browser: what it was not told is HTML is none, nothing of ours is part of another's page or can reach it by its
 # window, and nobody is told what was looked at here.
-GUARDS: Final = (
-    (b"x-content-type-options", b"nosniff"),
+NOSNIFF: Final = (b"x-content-type-options", b"nosniff")
+FOR_BROWSERS: Final = (
+    NOSNIFF,
     (b"referrer-policy", b"no-referrer"),
     (b"cross-origin-resource-policy", b"same-origin"),
     (b"cross-origin-opener-policy", b"same-origin"),
@@ -125,7 +126,7 @@ class _Exchange:
         """Count the request, now that it is answered, and add what every answer says."""
         self.answering = True
         self._state.runtime.metrics.answered(self._method, status, time.perf_counter() - self._started)
-        headers = [*headers, *GUARDS] if POLICY[0] in dict(headers) else [*headers, *GUARDS, POLICY]
+        headers = [*headers, *FOR_BROWSERS] if POLICY[0] in dict(headers) else [*headers, *FOR_BROWSERS, POLICY]
         if self._state.drain.closes():
             headers.append(CLOSE)
         return {"type": "http.response.start", "status": status, "headers": headers}

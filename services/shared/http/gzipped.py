@@ -39,7 +39,9 @@ class _Answer:
         if message["type"] == "http.response.start":
             if message["status"] == NOT_MODIFIED:
                 # It says what the answer would that it stands for.
-                _packable(MutableHeaders(raw=message["headers"]))
+                headers = MutableHeaders(raw=message["headers"])
+                headers.add_vary_header("Accept-Encoding")
+                _weaken(headers)
             elif _kind(message) in KINDS:
                 self._head = message
                 return
@@ -63,13 +65,12 @@ async def _compressed(head: Message, body: Message) -> Message:
         packed = gzip.compress(raw, LEVEL, mtime=0)
     headers["Content-Encoding"] = "gzip"
     headers["Content-Length"] = str(len(packed))
-    _packable(headers)
+    _weaken(headers)
     return {**body, "body": packed}
 
 
-def _packable(headers: MutableHeaders) -> None:
+def _weaken(headers: MutableHeaders) -> None:
     """The same content in other bytes (RFC 9110, section 8.8.1)."""
-    headers.add_vary_header("Accept-Encoding")
     if etag := headers.get("ETag"):
         headers["ETag"] = "W/" + etag.removeprefix("W/")
 

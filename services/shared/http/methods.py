@@ -23,7 +23,8 @@ def _takes(route: BaseRoute, scope: Scope, method: str) -> bool:
     # A mount is a folder of files, which takes every method and refuses it later.
     if isinstance(route, Mount) and method != "GET":
         return False
-    return route.matches({**scope, "method": method})[0] is Match.FULL
+    # Whoever refused it in there has noted where it is mounted.
+    return route.matches({**scope, "method": method, "root_path": ""})[0] is Match.FULL
 
 
 def head_only(send: Send) -> Send:
