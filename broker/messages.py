@@ -11,17 +11,11 @@ from functools import lru_cache
 from typing import Annotated, Any, ClassVar, Final, Literal, Self, TypeAlias
 from uuid import NAMESPACE_URL, uuid5
 
-from pydantic import (
-    AfterValidator,
-    BaseModel,
-    ConfigDict,
-    Field,
-    StringConstraints,
-    ValidationError,
-)
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstraints, ValidationError
 from pydantic.alias_generators import to_camel
 
 from broker.services import Service
+from broker.texts import JOINERS, printable
 
 # The largest whole number that every JSON reader keeps exact (RFC 8259, section 6).
 MAX_ID: Final = 2**53 - 1
@@ -61,8 +55,8 @@ Fecha = Annotated[
 
 
 def _one_line(name: str) -> str:
-    """Reject what would break a line of a log, a journal or a terminal, and what UTF-8 cannot write."""
-    if not name.isprintable():
+    """Reject what would break a line of a log, a journal or a terminal, what UTF-8 cannot write, what shows nothing."""
+    if not printable(name) or not name.strip(JOINERS):
         raise ValueError("must be printable text, without control characters")
     return name
 

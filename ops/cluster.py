@@ -127,7 +127,7 @@ class Cluster:
             return next(iter(pods))
         said = self.kubectl("exec", next(iter(pods)), "--", "cat", WRITER)
         for pod, address in pods.items():
-            if f"//{address}:" in said:
+            if f"//{address}:" in said or f"//[{address}]:" in said:
                 return pod
         raise KubeError("no pod of {name} writes at the moment: try again in a second", name)
 

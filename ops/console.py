@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
 
+from broker.texts import printable
 from ops.i18n import Text, say
 
 if TYPE_CHECKING:
@@ -34,11 +35,11 @@ class Speaker(Console):
 
 def plain(text: str) -> str:
     """What a stranger wrote, fit for a terminal: what cannot be printed is shown as an escape, as JSON has it."""
-    return text if text.isprintable() else "".join(map(_shown, text))
+    return text if printable(text) else "".join(map(_shown, text))
 
 
 def _shown(char: str) -> str:
-    if char.isprintable():
+    if printable(char):
         return char
     pair = char.encode("utf-16-be", "surrogatepass")
     return "".join(f"\\u{pair[at : at + 2].hex()}" for at in range(0, len(pair), 2))

@@ -86,6 +86,7 @@ class Local:
         first_port: int,
         *,
         broker_url: str | None = None,
+        token: str | None = None,
         program: Callable[[str], Sequence[str]] | None = None,
     ) -> None:
         """`program` says what else Python runs for a service: the drill's negative controls run another."""
@@ -94,9 +95,8 @@ class Local:
         self._console = Speaker(stderr=True)
         self._stop = asyncio.Event()
         self._node: Node | None = None
-        self._broker_url = broker_url
+        self._broker_url, self.token = broker_url, token or ""
         self._lock: IO[str] | None = None
-        self.token = ""
         self._first_port = first_port
         self._children: dict[str, Child] = {}
         self._logs: list[threading.Thread] = []
@@ -172,7 +172,7 @@ class Local:
         return ports
 
     async def _start(self, watchers: list[asyncio.Task[None]]) -> None:
-        self.token = secret(self.data / "operator-token")
+        self.token = self.token or secret(self.data / "operator-token")
         ports = self._ports()
         if self._broker_url is None:
             self._say("starting RabbitMQ and the services ...")

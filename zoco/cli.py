@@ -25,7 +25,7 @@ from zoco.drill import drill
 from zoco.front_door import NoAnswer, bought, estado, front_door_of
 from zoco.letters import letters_app
 from zoco.load import load
-from zoco.options import DataOption, JsonOption, KubeOption, NamespaceOption, UrlOption
+from zoco.options import DataOption, JsonOption, KubeOption, NamespaceOption, UrlOption, whole
 from zoco.rebuild import rebuild
 from zoco.restore import restore
 from zoco.saying import EX_UNREADABLE, EX_USAGE, fail, out
@@ -90,15 +90,20 @@ def up(
 ) -> None:
     """Start RabbitMQ and the four services here, and watch them until Ctrl-C."""
     from broker.amqp.connect import Address
+    from broker.texts import bearer
     from ops.supervisor import Local
 
-    broker_url = os.environ.get("ZOCO_RABBITMQ_URL")
+    broker_url, token = os.environ.get("ZOCO_RABBITMQ_URL"), os.environ.get("ZOCO_OPERATOR_TOKEN")
     try:
         if broker_url is not None:
             Address.read(broker_url)
     except ValueError as error:
         fail("ZOCO_RABBITMQ_URL is wrong: {error}", error)
-    asyncio.run(Local(data, port, broker_url=broker_url).run())
+    try:
+        token = bearer(token) if token else None
+    except ValueError as error:
+        fail("ZOCO_OPERATOR_TOKEN is wrong: {error}", error)
+    asyncio.run(Local(data, port, broker_url=broker_url, token=token).run())
 
 
 @app.command()
@@ -131,10 +136,10 @@ def kill(
 
 @app.command()
 def buy(  # noqa: PLR0913, PLR0917 - each is an option of the command
-    usuario: Annotated[int, typer.Argument(help="The buyer's id.")],
-    token: Annotated[int, typer.Argument(help="The token's id.")],
+    usuario: Annotated[int, typer.Argument(help="The buyer's id.", parser=whole)],
+    token: Annotated[int, typer.Argument(help="The token's id.", parser=whole)],
     key: Annotated[str | None, typer.Option(help="Idempotency-Key: the same key is the same purchase.")] = None,
-    max_price: Annotated[int | None, typer.Option("--max-price", help="Refuse to pay more.")] = None,
+    max_price: Annotated[int | None, typer.Option("--max-price", help="Refuse to pay more.", parser=whole)] = None,
     wait: Annotated[int, typer.Option(help="Seconds to wait for the end.")] = 10,
     url: UrlOption = None,
     data: DataOption = DATA,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Annotated
 
@@ -9,6 +10,14 @@ import typer
 
 from loadgen.load.workloads import WORKLOADS
 from ops.i18n import say
+
+
+def whole(text: str) -> int:
+    """An id or a price as the front door takes it: what Python reads as one, too (1_0, 1.0, +1), is another's."""
+    if not re.fullmatch(r"0|[1-9][0-9]*", text):
+        raise typer.BadParameter(say("must be a whole number, in digits alone: 101"))
+    return int(text)
+
 
 DataOption = Annotated[Path, typer.Option("--data", help="The folder that `zoco up` keeps everything in.")]
 JsonOption = Annotated[bool, typer.Option("--json", help="JSON instead of a table.")]

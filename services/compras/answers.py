@@ -43,6 +43,8 @@ ASKED: Final[dict[str, Any]] = {
         },
     ]
 }
+# One of a list. A comma in quotes ends none, and quotes that are not closed go on to the end.
+_PREFERENCE: Final = re.compile(r'(?:[^",]|"(?:[^"\\]|\\.)*(?:"|\\?$))+')
 _KEPT: Final = {
     "Idempotency-Key": header("The key that was sent, or was made"),
     "Preference-Applied": header("How long was waited, where that was preferred"),
@@ -103,9 +105,13 @@ def _headers(key: str, place: str | None) -> dict[str, str]:
 
 
 def wait_seconds(request: Request) -> int:
-    """How long the client prefers to wait for the end (RFC 7240)."""
-    found = re.search(r"\bwait=(\d{1,4})\b", request.headers.get("prefer", ""))
-    return min(int(found[1]), WAIT_LIMIT_SECONDS) if found else 0
+    """How long the client prefers to wait for the end (RFC 7240): the first `wait` counts, if it is whole seconds."""
+    for preference in _PREFERENCE.findall(", ".join(request.headers.getlist("prefer"))):
+        name, _, value = preference.partition(";")[0].partition("=")
+        if name.strip().lower() == "wait":
+            found = re.fullmatch(r'("?)([0-9]+)\1', value.strip())
+            return min(int(found[2]), WAIT_LIMIT_SECONDS) if found else 0
+    return 0
 
 
 async def accepted(request: Request, message: CompraSolicitada | AltaMessage, place: str, key: str) -> Response:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from typing import Annotated, Any, Final
 
 from fastapi import APIRouter, Query, Request, Response
@@ -27,7 +28,7 @@ from services.compras.listeners import Listening
 from services.compras.schemas import CompraVista, EstadoVisto
 from services.compras.status import shop_state
 from services.compras.views import vista
-from services.shared.http.bodies import json_bytes, page, read_body, runtime_of
+from services.shared.http.bodies import Digits, json_bytes, page, read_body, runtime_of
 from services.shared.http.openapi import LINK, documented, problems
 from services.shared.http.problems import Problem
 from services.shared.turns import Turns
@@ -96,9 +97,9 @@ async def compra(request: Request, compra_id: str) -> Response:
 )
 async def compras(
     request: Request,
-    usuarioId: Annotated[int | None, Query(ge=1, le=MAX_ID)] = None,  # noqa: N803
-    desde: Annotated[int, Query(ge=0, le=MAX_ID, description="Place in the list to go on behind")] = 0,
-    limite: Annotated[int, Query(ge=1, le=MAX_LIMITE, description=f"So many, and at most {PAGE} at once")] = PAGE,
+    usuarioId: Annotated[int | None, Query(ge=1, le=MAX_ID), Digits] = None,  # noqa: N803
+    desde: Annotated[int, Query(ge=0, le=MAX_ID, description="Place in the list to go on behind"), Digits] = 0,
+    limite: Annotated[int, Query(ge=1, le=MAX_LIMITE, description=f"At most {PAGE} at once"), Digits] = PAGE,
 ) -> Response:
     limite = min(limite, PAGE)
     store = runtime_of(request).store
@@ -121,7 +122,7 @@ def last_event_id(request: Request, desde: int | None) -> int | None:
     return int(told)
 
 
-Desde = Annotated[int | None, Query(ge=0, le=MAX_ID, description="As Last-Event-ID: events behind this one")]
+Desde = Annotated[int | None, Query(ge=0, le=MAX_ID, description="As Last-Event-ID: events behind this one"), Digits]
 # Not `response_class=EventSourceResponse`: FastAPI would encode every event for every listener again.
 STREAM: Final[dict[str, Any]] = {"content": {"text/event-stream": {"schema": {"type": "string"}}}}
 HEARD: Final[dict[str, Any]] = {
@@ -177,12 +178,12 @@ async def estado(request: Request) -> Response:
 
 
 async def _passed_on(request: Request) -> Response:
-    service = {"imagenes": "tokens"}.get(name := request.url.path.split("/")[1], name)
+    service = {"imagenes": "tokens"}.get(name := request.scope["path"].split("/")[1], name)
     return await door_of(request).forwarding.read_from(service, request)
 
 
-def _path(name: str, kind: str = "integer") -> dict[str, Any]:
-    return {"name": name, "in": "path", "required": True, "schema": {"type": kind}}
+def _path(name: str, schema: Mapping[str, Any]) -> dict[str, Any]:
+    return {"name": name, "in": "path", "required": True, "schema": schema}
 
 
 def _query(name: str, least: int, most: int, description: str) -> dict[str, Any]:
@@ -190,6 +191,7 @@ def _query(name: str, least: int, most: int, description: str) -> dict[str, Any]
     return {"name": name, "in": "query", "description": description, "schema": schema}
 
 
+_ID: Final = {"type": "integer", "minimum": 1, "maximum": MAX_ID}
 _FIRST: Final = [
     _query("desde", 0, MAX_ID, "Ids above this one"),
     _query("limite", 1, 10_000, "So many, by id; unless told, 10,000"),
@@ -203,12 +205,12 @@ _RECORDS: Final = [
 # What the others show, who show it, and what can be asked of them.
 for _place, _answer, _asked, _errors in (
     ("/tokens", {"model": list[TokenVisto], "headers": LINK}, _FIRST, (422, 503)),
-    ("/tokens/{token_id}", {"model": TokenEntero}, [_path("token_id")], (404, 422, 503)),
-    ("/imagenes/{file}", PICTURE, [_path("file", "string")], (404, 503)),
+    ("/tokens/{token_id}", {"model": TokenEntero}, [_path("token_id", _ID)], (404, 422, 503)),
+    ("/imagenes/{file}", PICTURE, [_path("file", {"type": "string"})], (404, 503)),
     ("/usuarios", {"model": list[UsuarioVisto], "headers": LINK}, _FIRST, (422, 503)),
-    ("/usuarios/{usuario_id}", {"model": UsuarioVisto}, [_path("usuario_id")], (404, 422, 503)),
+    ("/usuarios/{usuario_id}", {"model": UsuarioVisto}, [_path("usuario_id", _ID)], (404, 422, 503)),
     ("/transacciones", {"model": list[TransaccionVista], "headers": LINK}, _RECORDS, (422, 503)),
-    ("/transacciones/{transaccion_id}", {"model": TransaccionVista}, [_path("transaccion_id")], (404, 422, 503)),
+    ("/transacciones/{transaccion_id}", {"model": TransaccionVista}, [_path("transaccion_id", _ID)], (404, 422, 503)),
 ):
     routes.add_api_route(
         _place,

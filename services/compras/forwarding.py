@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from typing import Final
+from urllib.parse import quote
 
 import aiohttp
 from fastapi import Request, Response
@@ -19,6 +20,7 @@ from services.shared.runtime import Runtime
 
 # Of one purpose, to one address. All of them leave most of 1,024 descriptors to clients.
 CONNECTIONS: Final = 64
+ASCII: Final = "".join(map(chr, range(0x21, 0x7F)))
 # What the answer to a read may depend on. It is compressed once, on its way out.
 READ_BY: Final = ("accept", "if-none-match", "if-modified-since")
 PLAIN: Final = {"Accept-Encoding": "identity"}
@@ -85,7 +87,7 @@ class Forwarding:
         """What another service answers to the same GET. Raises Problem (503) when it does not."""
         headers = {name: value for name in READ_BY if (value := request.headers.get(name)) is not None}
         try:
-            url = URL(self.urls[service] + target(request.scope).decode(), encoded=True)
+            url = URL(self.urls[service] + quote(target(request.scope), safe=ASCII), encoded=True)
             async with self.pool("reads").get(url, headers=headers, allow_redirects=False) as answer:
                 return copied(answer, await answer.read())
         except NO_ANSWER:

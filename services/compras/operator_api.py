@@ -7,11 +7,10 @@ from collections import Counter
 from typing import Annotated, Any, Final
 from uuid import uuid5
 
-from fastapi import APIRouter, Path, Request, Response
+from fastapi import APIRouter, Request, Response
 from pydantic import Field, RootModel
 
 from broker.messages import (
-    MAX_ID,
     NAMESPACE,
     AltaMessage,
     Amount,
@@ -26,7 +25,7 @@ from broker.messages import (
 from services.compras.answers import ASKED, Body, accepted, door_of, elsewhere, found, idempotency_key, keeping, kept
 from services.compras.domain import Alta
 from services.compras.schemas import AltaVista
-from services.shared.http.bodies import json_bytes, read_body
+from services.shared.http.bodies import PathId, json_bytes, read_body
 from services.shared.http.openapi import OPERATORS, documented, problems
 from services.shared.http.problems import Operator, Problem
 
@@ -34,7 +33,6 @@ from services.shared.http.problems import Operator, Problem
 MAX_CATALOGO: Final = 100
 
 routes = APIRouter()
-EntityId = Annotated[int, Path(ge=1, le=MAX_ID)]
 
 
 class AltaUsuario(Body):
@@ -76,7 +74,7 @@ async def alta(request: Request, alta_id: str, _: Operator) -> Response:
     openapi_extra={**documented(AltaUsuario), **ASKED},
     responses={**kept(AltaVista), **OPERATORS},
 )
-async def alta_usuario(request: Request, usuario_id: EntityId, _: Operator) -> Response:
+async def alta_usuario(request: Request, usuario_id: PathId, _: Operator) -> Response:
     """`saldo` counts only for a user who is new."""
     body = await read_body(request, AltaUsuario)
     return await _alta(request, UsuarioRegistrado, usuario_id=usuario_id, nombre=body.nombre, saldo=body.saldo)
@@ -89,7 +87,7 @@ async def alta_usuario(request: Request, usuario_id: EntityId, _: Operator) -> R
     openapi_extra={**documented(AltaRecarga), **ASKED},
     responses={**kept(AltaVista), **OPERATORS},
 )
-async def alta_recarga(request: Request, usuario_id: EntityId, _: Operator) -> Response:
+async def alta_recarga(request: Request, usuario_id: PathId, _: Operator) -> Response:
     """Counts once per Idempotency-Key; waits for a user who is not registered yet."""
     body = await read_body(request, AltaRecarga)
     return await _alta(request, SaldoRecargado, usuario_id=usuario_id, monto=body.monto)
@@ -102,7 +100,7 @@ async def alta_recarga(request: Request, usuario_id: EntityId, _: Operator) -> R
     openapi_extra={**documented(AltaToken), **ASKED},
     responses={**kept(AltaVista), **OPERATORS},
 )
-async def alta_token(request: Request, token_id: EntityId, _: Operator) -> Response:
+async def alta_token(request: Request, token_id: PathId, _: Operator) -> Response:
     """Whoever holds the token keeps it at the price it had."""
     body = await read_body(request, AltaToken)
     return await _alta(
@@ -158,7 +156,7 @@ async def _alta(request: Request, model: type[AltaMessage], **fields: Any) -> Re
     with keeping(request, key, _place(name := f"operador:{key}")):
         if (answer := await elsewhere(request, key)) is not None:
             return answer
-        return await _entered(request, key, name, request.url.path.removesuffix("/recargas"), model, **fields)
+        return await _entered(request, key, name, request.scope["path"].removesuffix("/recargas"), model, **fields)
 
 
 async def _entered(

@@ -12,6 +12,7 @@ from fastapi.responses import FileResponse, PlainTextResponse
 from services.compras.chaos import MAX_SECONDS, knock_down
 from services.compras.chaos_local import DEFAULT_SECONDS
 from services.shared.http.bodies import runtime_of
+from services.shared.http.files import whole_file
 from services.shared.http.openapi import OPERATORS, Vista, problems
 from services.shared.http.problems import Operator, Problem
 
@@ -24,7 +25,6 @@ POLICY: Final = (
 )
 HEADERS: Final = {
     "Content-Security-Policy": POLICY,
-    "Referrer-Policy": "no-referrer",
     # Asked for again each time, and answered 304: a new version is seen at once.
     "Cache-Control": "no-cache",
 }
@@ -50,14 +50,13 @@ class Derribo(Vista):
     orden: str
 
 
-@routes.head("/", include_in_schema=False)
 @routes.get(
     "/", summary="The page; plain text for who does not ask for HTML", response_class=Response, responses={200: PAGE}
 )
 async def page(request: Request) -> Response:
     headers = {**HEADERS, "Vary": "Accept, Accept-Language"}
     if "text/html" in request.headers.get("accept", ""):
-        return FileResponse(WEB / "index.html", headers=headers)
+        return await whole_file(request, WEB / "index.html", headers)
     text = (WEB / f"page.{language(request)}.txt").read_text(encoding="utf-8")
     return PlainTextResponse(text.replace("{url}", str(request.base_url).rstrip("/")), headers=headers)
 
@@ -76,11 +75,11 @@ def language(request: Request) -> str:
     response_class=FileResponse,
     responses={200: PART, **problems(404)},
 )
-async def part(file: str) -> FileResponse:
+async def part(request: Request, file: str) -> Response:
     path = WEB / file
     if not re.fullmatch(r"[a-z]+\.[a-z]+", file) or path.suffix not in SHOWN or not path.is_file():
         raise Problem(404, f"there is no {file!r} in the page")
-    return FileResponse(path, headers=HEADERS)
+    return await whole_file(request, path, HEADERS)
 
 
 @routes.get(

@@ -14,7 +14,7 @@ from msgspec.json import encode
 from services.rebuild.rebuilding import NotRebuilt
 from services.rebuild.restore import put_back
 from services.rebuild.run import Rebuild
-from services.shared.http.bodies import runtime_of
+from services.shared.http.bodies import as_it_is, runtime_of
 from services.shared.http.openapi import OPERATORS, Vista, problems
 from services.shared.http.problems import Operator, Problem, unavailable
 from services.shared.runtime import Runtime
@@ -58,12 +58,13 @@ class Puesto(Vista):
 @routes.put(
     BOOK,
     summary="Put a book from a backup in the place of this service's (operator)",
-    responses={200: {"model": Puesto}, **OPERATORS, **problems(409, 422, 503, 507)},
+    responses={200: {"model": Puesto}, **OPERATORS, **problems(409, 415, 422, 503, 507)},
     openapi_extra={"requestBody": {"content": {"application/x-ndjson": {"schema": {"type": "string"}}}}},
 )
 async def put(request: Request, _: Operator) -> JSONResponse:
     """JSON lines: `heights`, the book's own first, as it goes on and with what it has heard of the others, and
     `formerly`; then its records, from the first on, as /diario shows them. The process ends then, and starts anew."""
+    as_it_is(dict(request.scope["headers"]))
     runtime = _writer_of(request)
     async with _busy:
         found = await put_back(runtime, request.stream())

@@ -7,11 +7,13 @@ from ipaddress import IPv4Network, IPv6Network
 from pathlib import Path
 from typing import Annotated, Final, Literal, TypeAlias
 
-from pydantic import BeforeValidator, Field, SecretStr, ValidationError
+from pydantic import AfterValidator, BeforeValidator, Field, SecretStr, StringConstraints, ValidationError
+from pydantic_core import PydanticCustomError
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from broker.amqp.bus import PREFETCH
 from broker.amqp.connect import Address
+from broker.texts import bearer
 
 PREFIX: Final = "ZOCO_"
 # Where a cluster mounts secrets: one file per setting, named like it.
@@ -34,6 +36,27 @@ class WrongSetting(Exception):
     """One sentence that names the setting, and what to do."""
 
 
+def _bearer(secret: SecretStr) -> SecretStr:
+    try:
+        return SecretStr(bearer(secret.get_secret_value()))
+    except ValueError as error:
+        raise PydanticCustomError("bearer", "{why}", {"why": str(error)}) from None
+
+
+def _address(url: str) -> str:
+    """Without a slash at its end, and an IPv6 address in brackets: a pod knows its own without them."""
+    scheme, _, place = url.partition("://")
+    place = place.rstrip("/")
+    host, _, port = place.rpartition(":")
+    if ":" in host and "[" not in host and "/" not in host:
+        place = f"[{host}]:{port}"
+    return f"{scheme}://{place}"
+
+
+Bearer = Annotated[SecretStr, AfterValidator(_bearer)]
+Url = Annotated[str, StringConstraints(pattern=r"^https?://"), AfterValidator(_address)]
+
+
 class Settings(BaseSettings):
     """From the environment, with the prefix ZOCO_, or from files of the same names in /run/secrets/zoco."""
 
@@ -50,13 +73,11 @@ class Settings(BaseSettings):
     seed: Path | None = Field(
         None, description="What to start with: a JSON file. Unless told, the one beside the service's code."
     )
-    public_url: str = Field(
-        "http://127.0.0.1:8000",
-        pattern=r"^https?://",
-        description="Where other replicas of this service reach this process.",
+    public_url: Url = Field(
+        "http://127.0.0.1:8000", description="Where other replicas of this service reach this process."
     )
-    operator_token: SecretStr | None = Field(
-        None, min_length=16, description="What the operator's endpoints ask for. Without it they are off."
+    operator_token: Bearer | None = Field(
+        None, description="What the operator's endpoints ask for. Without it they are off."
     )
     replica_secret: SecretStr | None = Field(
         None,
@@ -64,16 +85,10 @@ class Settings(BaseSettings):
         description="compras: by which its replicas know each other. Without it one process sells, and a second one "
         "answers 503 to what it would have to pass on.",
     )
-    compras_url: str = Field(
-        "http://127.0.0.1:8000",
-        pattern=r"^https?://",
-        description="Where compras answers.",
-    )
-    usuarios_url: str = Field("http://127.0.0.1:8001", pattern=r"^https?://", description="Where usuarios answers.")
-    tokens_url: str = Field("http://127.0.0.1:8002", pattern=r"^https?://", description="Where tokens answers.")
-    transacciones_url: str = Field(
-        "http://127.0.0.1:8003", pattern=r"^https?://", description="Where transacciones answers."
-    )
+    compras_url: Url = Field("http://127.0.0.1:8000", description="Where compras answers.")
+    usuarios_url: Url = Field("http://127.0.0.1:8001", description="Where usuarios answers.")
+    tokens_url: Url = Field("http://127.0.0.1:8002", description="Where tokens answers.")
+    transacciones_url: Url = Field("http://127.0.0.1:8003", description="Where transacciones answers.")
     backlog_limit: int = Field(
         100_000, ge=1, description="compras: with so many purchases unfinished, further ones are answered 503."
     )

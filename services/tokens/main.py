@@ -13,7 +13,8 @@ from pydantic import BaseModel, ConfigDict, TypeAdapter
 
 from broker.messages import Id, Imagen, Message, Money, Nombre, TokenPublicado
 from services.shared.http.app import create_app
-from services.shared.http.bodies import Desde, Limite, json_bytes, public_page, runtime_of
+from services.shared.http.bodies import Desde, Limite, PathId, json_bytes, public_page, runtime_of
+from services.shared.http.files import whole_file
 from services.shared.http.openapi import LINK, problems
 from services.shared.http.problems import Problem
 from services.shared.runtime import Runtime, Service
@@ -71,7 +72,7 @@ async def tokens(request: Request, desde: Desde = 0, limite: Limite = MAX_LINES)
     summary="One token: who holds it and who waits, too",
     responses={200: {"model": TokenEntero}, **problems(404, 422)},
 )
-async def token(request: Request, token_id: int) -> Response:
+async def token(request: Request, token_id: PathId) -> Response:
     runtime: Runtime[Token] = runtime_of(request)
     row = await runtime.store.row(str(token_id))
     if row is None:
@@ -89,11 +90,11 @@ async def token(request: Request, token_id: int) -> Response:
     response_class=FileResponse,
     responses={200: PICTURE, **problems(404)},
 )
-async def imagen(file: str) -> FileResponse:
+async def imagen(request: Request, file: str) -> Response:
     path = IMAGENES / file
     if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}", file) or not path.is_file():
         raise Problem(404, f"there is no picture {file!r}")
-    return FileResponse(path, headers={"Cache-Control": "public, max-age=86400"})
+    return await whole_file(request, path, {"Cache-Control": "public, max-age=86400"})
 
 
 SERVICE = Service(

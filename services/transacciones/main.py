@@ -11,7 +11,7 @@ from fastapi import APIRouter, Query, Request, Response
 
 from broker.messages import MAX_ID, Message
 from services.shared.http.app import create_app
-from services.shared.http.bodies import json_bytes, json_lines, page, runtime_of
+from services.shared.http.bodies import Digits, PathId, json_bytes, json_lines, page, runtime_of
 from services.shared.http.openapi import LINK, problems
 from services.shared.http.problems import Problem
 from services.shared.runtime import Runtime, Service
@@ -29,7 +29,7 @@ def seed(raw: bytes) -> Sequence[Message]:
 
 
 routes = APIRouter()
-Filter = Annotated[int | None, Query(ge=1, le=MAX_ID)]
+Filter = Annotated[int | None, Query(ge=1, le=MAX_ID), Digits]
 
 
 @routes.get(
@@ -41,8 +41,8 @@ async def transacciones(
     request: Request,
     usuarioId: Filter = None,  # noqa: N803
     tokenId: Filter = None,  # noqa: N803
-    desde: Annotated[int, Query(ge=0, le=MAX_ID, description="Ids above this one")] = 0,
-    limite: Annotated[int, Query(ge=1, le=MAX_LIMITE)] = 1000,
+    desde: Annotated[int, Query(ge=0, le=MAX_ID, description="Ids above this one"), Digits] = 0,
+    limite: Annotated[int, Query(ge=1, le=MAX_LIMITE), Digits] = 1000,
 ) -> Response:
     runtime: Runtime[Libro] = runtime_of(request)
     where = {"usuario_id": usuarioId, "token_id": tokenId}
@@ -56,9 +56,9 @@ async def transacciones(
     summary="One record",
     responses={200: {"model": TransaccionVista}, **problems(404, 422)},
 )
-async def transaccion(request: Request, transaccion_id: int) -> Response:
+async def transaccion(request: Request, transaccion_id: PathId) -> Response:
     runtime: Runtime[Libro] = runtime_of(request)
-    found = await runtime.store.listed(1, after=max(0, transaccion_id - 1), where={})
+    found = await runtime.store.listed(1, after=transaccion_id - 1, where={})
     if not found or found[0][0] != transaccion_id:
         raise Problem(404, f"there is no record {transaccion_id}: GET /transacciones lists them")
     return json_bytes(public(found[0][1]))

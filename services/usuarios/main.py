@@ -10,7 +10,7 @@ from pydantic import BaseModel, ConfigDict, TypeAdapter
 
 from broker.messages import Id, Message, Money, Nombre, UsuarioRegistrado
 from services.shared.http.app import create_app
-from services.shared.http.bodies import Desde, Limite, json_bytes, public_page, runtime_of
+from services.shared.http.bodies import Desde, Limite, PathId, json_bytes, public_page, runtime_of
 from services.shared.http.openapi import LINK, problems
 from services.shared.http.problems import Problem
 from services.shared.runtime import Runtime, Service
@@ -61,7 +61,7 @@ async def usuarios(request: Request, desde: Desde = 0, limite: Limite = MAX_LINE
 @routes.get(
     "/usuarios/{usuario_id}", summary="One user", responses={200: {"model": UsuarioVisto}, **problems(404, 422)}
 )
-async def usuario(request: Request, usuario_id: int) -> Response:
+async def usuario(request: Request, usuario_id: PathId) -> Response:
     runtime: Runtime[Usuario] = runtime_of(request)
     row = await runtime.store.row(str(usuario_id))
     shown = public(row) if row else None

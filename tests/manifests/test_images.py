@@ -6,14 +6,18 @@ import json
 import os
 import re
 import shutil
+import socket
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 from manifest_builders import ROOT
+from patience import wait_until
+from shop_builders import answers
 
 from broker.services import SERVICES
+from ops.process import free_port
 
 LOCKS = ("uv.lock", "requirements-uv.txt", "images.lock")
 EVERY = pytest.mark.parametrize("service", SERVICES)
@@ -35,6 +39,21 @@ def test_an_image_is_of_one_service_and_runs_as_nobody(service: str) -> None:
     assert "--port" in command
     copied = set(re.findall(r"^COPY (services/\S+) ", text, re.MULTILINE))
     assert copied == {"services/__init__.py", "services/rebuild", "services/shared", f"services/{service}"}
+
+
+def test_an_image_listens_on_both_kinds_of_address(tmp_path: Path) -> None:
+    """`--host ::` would be IPv6 alone: asyncio and uvloop see to that."""
+    (command,) = re.findall(r"^CMD (.*)$", dockerfile("tokens"), re.MULTILINE)
+    program, *words = json.loads(command)
+    port = free_port()
+    words[words.index("--port") + 1] = str(port)
+    env = {name: value for name, value in os.environ.items() if not name.startswith("ZOCO_")}
+    with subprocess.Popen([sys.executable, "-m", program, *words], env=env | {"ZOCO_DATA": str(tmp_path)}) as process:
+        try:
+            wait_until(lambda: answers(f"http://127.0.0.1:{port}/livez"), "it does not answer by IPv4")
+            assert answers(f"http://[::1]:{port}/livez") or not socket.has_dualstack_ipv6()
+        finally:
+            process.terminate()
 
 
 @EVERY

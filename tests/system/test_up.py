@@ -10,7 +10,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
-from urllib.request import urlopen
+from urllib.request import Request, urlopen
 
 import pytest
 from patience import END_SECONDS, PATIENCE_SECONDS, wait_until
@@ -150,6 +150,26 @@ def test_a_wrong_setting_names_itself(tmp_path: Path) -> None:
         shop.says("ZOCO_PREFETCH is wrong", "ended with exit code 78")
     finally:
         shop.stop()
+
+
+def test_an_operators_key_of_ones_own_is_taken(tmp_path: Path) -> None:
+    shop = start(tmp_path, ZOCO_OPERATOR_TOKEN="a-key-that-I-can-remember\n")
+    key = "a-key-that-I-can-remember"
+    assert shop.running.operator_token == key
+    body, headers = b'{"nombre": "Eva"}', {"Authorization": f"Bearer {key}", "Content-Type": "application/json"}
+    with urlopen(Request(f"{shop.front}/usuarios/7", body, headers, method="PUT")) as answer:
+        assert answer.status == 202
+    shop.stop()
+
+
+def test_an_operators_key_that_no_header_carries_is_named_at_the_start(tmp_path: Path) -> None:
+    env = os.environ | {"ZOCO_OPERATOR_TOKEN": "contraseña-del-operador", "ZOCO_DATA": str(tmp_path)}
+    service = [sys.executable, "-m", "uvicorn", "services.tokens.main:app", "--port", "0"]
+    for command, code in ((service, 78), ([str(ZOCO), "up", "--data", str(tmp_path), "--port", "0"], 2)):
+        done = subprocess.run(command, env=env, capture_output=True, text=True, timeout=PATIENCE_SECONDS, check=False)
+        assert done.returncode == code, done
+        assert "ZOCO_OPERATOR_TOKEN is wrong: it travels in a header" in done.stderr
+        assert "contrase" not in done.stderr + done.stdout
 
 
 def test_a_folder_that_cannot_be_written_is_named_with_what_to_do() -> None:

@@ -31,7 +31,7 @@ from services.tokens.domain import DOMAIN
 
 JSON = [(b"content-type", b"application/json")]
 GONE = {"type": "http.disconnect"}
-ALLOW = {b"allow": b"GET"}
+ALLOW = {b"allow": b"POST, OPTIONS"}
 
 
 class Number(BaseModel):

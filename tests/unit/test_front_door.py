@@ -14,6 +14,7 @@ from urllib.parse import unquote_to_bytes
 
 import pytest
 import typer
+from typer.testing import CliRunner
 
 from broker.services import SERVICES
 from broker.topology import QUEUES
@@ -26,9 +27,11 @@ class Stranger(BaseHTTPRequestHandler):
     """Answers with what the path says: /STATUS/BODY. Writes down the keys that it was given."""
 
     keys: ClassVar[list[str | None]] = []
+    paths: ClassVar[list[str]] = []
 
     def answer(self) -> None:
         _, status, body, *_ = unquote_to_bytes(self.path).split(b"/")
+        self.paths.append(self.path)
         self.keys.append(self.headers["Idempotency-Key"])
         self.rfile.read(int(self.headers.get("Content-Length", 0)))
         self.send_response(int(status))
@@ -76,6 +79,23 @@ def test_what_cannot_be_asked_is_a_sentence_and_exit_code_2(stranger: str, words
     )
     assert (done.returncode, done.stdout, done.stderr.count("\n")) == (2, "", 1)
     assert done.stderr.startswith("zoco: the front door ")
+
+
+@pytest.mark.parametrize("number", ["101.0", "1_0_1", "+101", "0101", " 101", "-1", "１٠1", "1e2", "9" * 5_000, ""])
+@pytest.mark.parametrize("words", ["buy 1 N", "buy N 1", "buy 1 2 --max-price N"])
+def test_what_only_python_takes_for_a_number_is_no_id_and_no_price(words: str, number: str) -> None:
+    told = [number if word == "N" else word for word in words.split()]
+    # What begins with a dash would be an option.
+    told = [*told[:1], *(["--", *told[1:]] if len(told) == 3 else told[1:])]
+    done = CliRunner().invoke(app, [*told, "--url", "http://127.0.0.1:9"] if "--" not in told else told)
+    assert (done.exit_code, "Invalid value" in done.output) == (2, True), done.output
+
+
+@pytest.mark.parametrize("url", ["/", "//"])
+def test_a_slash_at_the_end_of_an_address_is_none_of_the_path(stranger: str, url: str) -> None:
+    for command in ("buy 1 2", "queues", "doctor"):
+        CliRunner().invoke(app, [*command.split(), "--url", f"{stranger}/200/{{}}/a{url}"])
+        assert Stranger.paths[-1] in ("/200/{}/a/compras", "/200/{}/a/estado")
 
 
 @pytest.mark.parametrize("command", ["buy 1 2", "queues", "doctor"])

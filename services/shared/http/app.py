@@ -9,11 +9,11 @@ from typing import Any, TypeVar
 
 from fastapi import FastAPI
 from msgspec import Struct
-from starlette.staticfiles import StaticFiles
 
 from broker.amqp.bus import Bus
 from services.rebuild.routes import BOOK
 from services.rebuild.routes import routes as rebuild_routes
+from services.shared.http.files import Files
 from services.shared.http.guard import Guard
 from services.shared.http.hosts import Hosts
 from services.shared.http.ops_routes import COMMON, routes
@@ -72,9 +72,10 @@ def create_app(service: Service[Row], open_store: OpenStore = open_json_store, b
         docs_url=None,
         redoc_url=None,
         openapi_url="/openapi.json",
+        redirect_slashes=False,
     )
     app.include_router(service.routes, tags=[service.domain.name])
     app.include_router(routes)
     app.include_router(rebuild_routes)
-    app.mount("/swagger", StaticFiles(packages=[("fastapi_swagger", "resources")]), name="swagger")
+    app.mount("/swagger", Files(packages=[("fastapi_swagger", "resources")]), name="swagger")
     return app

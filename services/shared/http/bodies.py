@@ -1,14 +1,18 @@
-"""Bodies: JSON, read or encoded in one go, and lists that come in pages."""
+"""Bodies: JSON, read or encoded in one go, and lists that come in pages. Numbers in paths and queries."""
 
 from __future__ import annotations
 
+import json
+import re
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Annotated, Any, TypeVar
 from urllib.parse import urlencode
 
 import msgspec
-from fastapi import Query, Request, Response
-from pydantic import BaseModel, ValidationError
+from fastapi import Path, Query, Request, Response
+from pydantic import BaseModel, BeforeValidator, ValidationError
+from pydantic_core import PydanticCustomError
 
 from broker.messages import MAX_ID
 from services.shared.http.problems import Problem, invalid
@@ -16,9 +20,21 @@ from services.shared.store import MAX_LINES
 
 Body = TypeVar("Body", bound=BaseModel)
 Line = TypeVar("Line")
+
+
+def _digits(sent: Any) -> Any:
+    """Refuse what Python reads as a number that was not written: 1_0, +1, 1.0, 01, spaces, other scripts' digits."""
+    if isinstance(sent, str) and not re.fullmatch(r"0|[1-9][0-9]*", sent):
+        raise PydanticCustomError("whole_number", "must be a whole number, in digits alone: 101")
+    return sent
+
+
+# Of a number in a path or a query.
+Digits = BeforeValidator(_digits)
+PathId = Annotated[int, Path(ge=1, le=MAX_ID), Digits]
 # Which rows of a list somebody wants to see.
-Limite = Annotated[int, Query(ge=1, le=MAX_LINES, description="So many, by id")]
-Desde = Annotated[int, Query(ge=0, le=MAX_ID, description="Ids above this one")]
+Limite = Annotated[int, Query(ge=1, le=MAX_LINES, description="So many, by id"), Digits]
+Desde = Annotated[int, Query(ge=0, le=MAX_ID, description="Ids above this one"), Digits]
 
 
 def runtime_of(request: Request) -> Any:
@@ -28,14 +44,46 @@ def runtime_of(request: Request) -> Any:
 
 async def read_body(request: Request, model: type[Body]) -> Body:
     """The request's JSON body, read in one go. Raises Problem (415, 422)."""
-    kind = request.headers.get("content-type", "").split(";")[0].strip().lower()
+    headers = dict(request.scope["headers"])
+    kind = headers.get(b"content-type", b"").decode("latin-1").split(";")[0].strip().lower()
     if kind != "application/json":
         sent = f"{kind} cannot be read" if kind else "the content type is missing"
-        raise Problem(415, f"{sent}: add the header 'Content-Type: application/json'")
+        says = f"{sent}: add the header 'Content-Type: application/json'"
+        raise Problem(415, says, headers={"Accept": "application/json"})
+    as_it_is(headers)
+    raw = await request.body()
     try:
-        return model.model_validate_json(await request.body())
+        body = model.model_validate_json(raw)
     except ValidationError as error:
         raise invalid(error.errors(include_url=False, include_input=False)) from error
+    # Each member has its colon: with no more of them than there are fields, none is there twice.
+    if raw.count(b":") != len(body.model_fields_set):
+        _each_once(raw)
+    return body
+
+
+def as_it_is(headers: Mapping[bytes, bytes]) -> None:
+    """Raises Problem (415) for a body that is packed: what 16 KiB become is known only when they are unpacked."""
+    coding = headers.get(b"content-encoding", b"").decode("latin-1").strip().lower()
+    if coding not in ("identity", ""):
+        says = f"a body packed by {coding} cannot be read: send it as it is, without Content-Encoding"
+        raise Problem(415, says, headers={"Accept-Encoding": "identity"})
+
+
+def _each_once(raw: bytes) -> None:
+    """Raises Problem (422) when a name is twice in an object, which every reader takes for another value (RFC 8259)."""
+    try:
+        json.loads(raw.decode(), object_pairs_hook=_members, parse_int=str, parse_float=str)
+    except (ValueError, RecursionError) as error:
+        raise Problem(422, f"Invalid JSON: {error}") from None
+
+
+def _members(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    found = dict(pairs)
+    if len(found) < len(pairs):
+        ((name, _),) = Counter(name for name, _ in pairs).most_common(1)
+        raise Problem(422, f"{name} is there twice: which of them is meant?")
+    return found
 
 
 async def public_page(request: Request, desde: int, limite: int) -> Response:

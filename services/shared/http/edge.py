@@ -18,16 +18,25 @@ from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from services.shared.http.gzipped import gzipped
+from services.shared.http.methods import allowed, head_only, unchunked
 from services.shared.http.openapi import completed
 from services.shared.http.problems import Problem, as_problem
 from services.shared.http.shares import whose
 from services.shared.http.shutdown import CLOSE
 
+METHOD_NOT_ALLOWED: Final = 405
 # A request here is a few dozen bytes; a hundred tokens for the catalogue are the most that anybody sends.
 BODY_BYTES: Final = 16 * 1024
 
-# For a browser: what it was not told is HTML is none, and nothing of ours is shown in another's page.
+# For a browser: what it was not told is HTML is none, nothing of ours is part of another's page or can reach it by its
+# window, and nobody is told what was looked at here.
 NOSNIFF: Final = (b"x-content-type-options", b"nosniff")
+FOR_BROWSERS: Final = (
+    NOSNIFF,
+    (b"referrer-policy", b"no-referrer"),
+    (b"cross-origin-resource-policy", b"same-origin"),
+    (b"cross-origin-opener-policy", b"same-origin"),
+)
 POLICY: Final = (b"content-security-policy", b"default-src 'none'; frame-ancestors 'none'")
 
 # Who runs the shop asks for these, however much there is to do.
@@ -61,15 +70,23 @@ class EdgeApp(FastAPI):
             await super().__call__(scope, receive, send)
             return
         scope["app"] = self
+        method = scope["method"]
+        if scope["http_version"] == "1.0":
+            send = unchunked(send)
+        if method == "HEAD":
+            # As GET is answered, but for the body.
+            scope, send = {**scope, "method": "GET"}, head_only(send)
         send = gzipped(scope, send)
-        most = None if (scope["method"], scope["path"]) in self._streamed else BODY_BYTES
-        exchange = _Exchange(scope["method"], receive, send, self.state, most)
+        most = None if (method, scope["path"]) in self._streamed else BODY_BYTES
+        exchange = _Exchange(method, receive, send, self.state, most)
         endpoint = None if scope["query_string"] else self._straight.get((scope["method"], scope["path"]))
         try:
             self.state.hosts.check(scope["http_version"], scope["method"], scope["headers"])
             if scope["path"] not in ALWAYS:
                 self.state.pace.check(whose(scope["client"][0] if scope["client"] else ""))
-            if endpoint is None:
+            if method == "OPTIONS" and (allow := allowed(self.router.routes, scope)):
+                await Response(status_code=204, headers={"Allow": allow})(scope, receive, exchange.send)
+            elif endpoint is None:
                 await super().__call__(scope, exchange.receive, exchange.send)
             else:
                 response = await endpoint(_Request(scope, exchange.receive))
@@ -82,9 +99,11 @@ class EdgeApp(FastAPI):
             if exchange.answering:
                 # It cannot be taken back: the server logs this, and breaks the connection, so that half is not a whole.
                 raise
-            problem = as_problem(error, scope["method"], scope["path"])
+            problem = as_problem(error, method, scope["path"])
             if problem.status == 429 and "connection" in scope["state"]:
                 scope["state"]["connection"].hold()
+            if problem.status == METHOD_NOT_ALLOWED:
+                problem.headers["Allow"] = allowed(self.router.routes, scope)
             await problem.response()(scope, receive, exchange.send)
 
 
@@ -116,7 +135,7 @@ class _Exchange:
         """Count the request, now that it is answered, and add what every answer says."""
         self.answering = True
         self._state.runtime.metrics.answered(self._method, status, time.perf_counter() - self._started)
-        headers = [*headers, NOSNIFF] if POLICY[0] in dict(headers) else [*headers, NOSNIFF, POLICY]
+        headers = [*headers, *FOR_BROWSERS] if POLICY[0] in dict(headers) else [*headers, *FOR_BROWSERS, POLICY]
         if self._state.drain.closes():
             headers.append(CLOSE)
         return {"type": "http.response.start", "status": status, "headers": headers}

@@ -14,6 +14,7 @@ from starlette.types import Message, Scope, Send
 KINDS: Final = frozenset(
     {"text/html", "text/css", "text/javascript", "text/plain", "image/svg+xml", "application/json"}
 )
+NOT_MODIFIED: Final = 304
 # Less fits into one packet either way.
 LEAST_BYTES: Final = 1_000
 # More takes longer than a millisecond: another thread does it, and nobody waits meanwhile.
@@ -36,7 +37,12 @@ class _Answer:
 
     async def send(self, message: Message) -> None:
         if message["type"] == "http.response.start":
-            if _kind(message) in KINDS:
+            if message["status"] == NOT_MODIFIED:
+                # It says what the answer would that it stands for.
+                headers = MutableHeaders(raw=message["headers"])
+                headers.add_vary_header("Accept-Encoding")
+                _weaken(headers)
+            elif _kind(message) in KINDS:
                 self._head = message
                 return
         elif self._head is not None:
@@ -59,10 +65,14 @@ async def _compressed(head: Message, body: Message) -> Message:
         packed = gzip.compress(raw, LEVEL, mtime=0)
     headers["Content-Encoding"] = "gzip"
     headers["Content-Length"] = str(len(packed))
-    if etag := headers.get("ETag"):
-        # The same content in other bytes (RFC 9110, section 8.8.1).
-        headers["ETag"] = "W/" + etag.removeprefix("W/")
+    _weaken(headers)
     return {**body, "body": packed}
+
+
+def _weaken(headers: MutableHeaders) -> None:
+    """The same content in other bytes (RFC 9110, section 8.8.1)."""
+    if etag := headers.get("ETag"):
+        headers["ETag"] = "W/" + etag.removeprefix("W/")
 
 
 def _kind(head: Message) -> str:

@@ -22,7 +22,7 @@ WHEN: Final = {
     404: "There is no such thing",
     409: "It is under way already",
     413: "The body is too large",
-    415: "The body is not declared to be JSON",
+    415: "The body is not declared to be JSON, or it is packed",
     422: "A parameter or the body is wrong: `errors` point at what",
     503: "Not now: the same request again, later",
     507: "No room on the disk, or it may not be written: nothing was changed",

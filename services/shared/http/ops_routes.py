@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator
-from typing import Any, Final, Literal
+from typing import Annotated, Any, Final, Literal
 
-from fastapi import APIRouter, Request, Response
+from fastapi import APIRouter, Query, Request, Response
 from fastapi.openapi.docs import get_swagger_ui_html
 from fastapi.responses import JSONResponse, StreamingResponse
 
+from broker.messages import MAX_ID
 from broker.services import Service
-from services.shared.http.bodies import runtime_of
+from services.shared.http.bodies import Digits, runtime_of
 from services.shared.http.openapi import OPERATORS, Vista, problems
 from services.shared.http.problems import Operator
 from services.shared.runtime import Runtime
@@ -132,7 +133,9 @@ async def docs(request: Request) -> Response:
         **problems(422),
     },
 )
-async def diario(request: Request, _: Operator, desde: int = 0) -> StreamingResponse:
+async def diario(
+    request: Request, _: Operator, desde: Annotated[int, Query(ge=0, le=MAX_ID), Digits] = 0
+) -> StreamingResponse:
     """Every record whose `seq` is above `desde`, as it stands in the journal: JSON lines. One that is damaged ends
     them; asked for first, it is named."""
     runtime: Runtime[Any] = runtime_of(request)

@@ -57,12 +57,15 @@ def unavailable(detail: str, retry_seconds: int = 1) -> Problem:
 
 
 def invalid(errors: Any) -> Problem:
-    """422 with a JSON pointer to each field that is wrong."""
-    found = [
-        {"pointer": "/" + "/".join(str(part) for part in error["loc"]), "detail": error["msg"]} for error in errors
-    ]
+    """422 with a JSON pointer (RFC 6901) to each field that is wrong; to all of the body it is empty."""
+    found = [{"pointer": _pointer(error["loc"]), "detail": error["msg"]} for error in errors]
     first = found[0]
-    return Problem(422, f"{first['pointer']}: {first['detail']}", errors=found)
+    where = f"{first['pointer']}: " if first["pointer"] else ""
+    return Problem(422, where + first["detail"], errors=found)
+
+
+def _pointer(place: tuple[Any, ...]) -> str:
+    return "".join("/" + str(part).replace("~", "~0").replace("/", "~1") for part in place)
 
 
 # It answers nothing by itself: it is for /docs, which asks for the token, and for /openapi.json.
@@ -107,7 +110,8 @@ def _detail(error: HTTPException, method: str, path: str) -> str:
     """The routing raises these with no more to say than their status does."""
     if error.detail != _phrase(error.status_code):
         return str(error.detail)
-    said = {404: f"there is nothing at {path}: /docs lists what there is"}
+    slash = ", without a slash at the end" if path.endswith("/") else ""
+    said = {404: f"there is nothing at {path}: /docs lists what there is{slash}"}
     said[405] = f"{method} is not for {path}: /docs lists what is"
     return said.get(error.status_code, error.detail)
 

@@ -1,0 +1,49 @@
+"""What a setting may be, and what is made of it."""
+
+from __future__ import annotations
+
+import pytest
+
+from services.shared.settings import WrongSetting, read_settings
+
+KEY = "the-operators-key"
+
+
+@pytest.mark.parametrize("secret", [KEY, KEY + "\n", f" {KEY}\r\n", "p@ss!/w0rd+~=|{}<>"])
+def test_an_operators_secret_is_what_arrives_of_it_in_a_header(monkeypatch: pytest.MonkeyPatch, secret: str) -> None:
+    monkeypatch.setenv("ZOCO_OPERATOR_TOKEN", secret)
+    token = read_settings().operator_token
+    assert token and token.get_secret_value() == secret.strip()
+
+
+@pytest.mark.parametrize(
+    "secret", ["contraseña-del-operador", "two words of it", "€" * 16, "a\nb" * 6, "short", "", " " * 16]
+)
+def test_one_that_no_header_carries_is_refused_by_its_name_and_not_shown(
+    monkeypatch: pytest.MonkeyPatch, secret: str
+) -> None:
+    monkeypatch.setenv("ZOCO_OPERATOR_TOKEN", secret)
+    with pytest.raises(WrongSetting) as refused:
+        read_settings()
+    assert str(refused.value).startswith("ZOCO_OPERATOR_TOKEN is wrong: it travels in a header")
+    assert len(secret) < 6 or secret not in str(refused.value)
+
+
+@pytest.mark.parametrize("name", ["public", "compras", "usuarios", "tokens", "transacciones"])
+@pytest.mark.parametrize(
+    ("told", "url"),
+    [
+        ("http://10.0.0.1:8000", "http://10.0.0.1:8000"),
+        # What Kubernetes makes of http://$(POD_IP):8000.
+        ("http://fd00:10:244::7:8000", "http://[fd00:10:244::7]:8000"),
+        ("http://::1:8000", "http://[::1]:8000"),
+        ("http://[fd00::7]:8000/", "http://[fd00::7]:8000"),
+        ("https://shop.example/", "https://shop.example"),
+        ("https://shop.example/zoco/", "https://shop.example/zoco"),
+    ],
+)
+def test_an_address_is_one_that_paths_can_follow(
+    monkeypatch: pytest.MonkeyPatch, name: str, told: str, url: str
+) -> None:
+    monkeypatch.setenv(f"ZOCO_{name.upper()}_URL", told)
+    assert getattr(read_settings(), f"{name}_url") == url
