@@ -44,7 +44,6 @@ LONG_FILES = {
 LONG_CLASSES = {
     "Bus": 437,
     "DrillReport": 214,
-    "JsonStore": 209,
     "Local": 292,
     "Meter": 220,
     "Node": 204,

@@ -1,4 +1,4 @@
-"""The guard where bytes arrive: uvicorn's protocol, with an end to all that a client can send, or leave unsent.
+"""The guard where bytes arrive: an end to all that a client can send, or leave unsent.
 
 Whatever is refused here is counted (`zoco_http_refused`), and nothing is logged: the log is not a stranger's to fill.
 """
@@ -12,12 +12,9 @@ from collections.abc import Sequence
 from enum import Enum, auto
 from typing import Final
 
-import httptools
 from prometheus_client import CollectorRegistry, Counter, Gauge
-from uvicorn._types import ASGI3Application
-from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol, RequestResponseCycle
 
-from services.shared.http.edge import NOSNIFF, POLICY
+from services.shared.http.pieces import PiecewiseProtocol
 from services.shared.http.problems import Problem, unavailable
 from services.shared.http.shares import Shares, address_of, whose
 from services.shared.settings import Settings
@@ -29,16 +26,12 @@ MOST_CONNECTIONS: Final = 4_000
 # So often is looked for who takes too long, and at so many connections in one turn of the loop.
 LOOK_SECONDS: Final = 1.0
 LOOKED_AT: Final = 200
-# Parsed in one go. What is left waits while a request that came with it is answered.
-PIECE_BYTES: Final = 4 * 1024
 # Chunks of one byte take six each; trailers are of no use to anybody here.
 OVERHEAD_BYTES: Final = 128 * 1024
 # So much of a body that is not wanted any more is read over, that the client may read why.
 UNWANTED_BYTES: Final = 1024 * 1024
 # Whoever sends or reads less than this in the time that is given has stopped.
 PROGRESS_BYTES: Final = 16 * 1024
-# Whoever was asked to slow down is not heard for so long.
-HOLD_SECONDS: Final = 1.0
 
 
 class Phase(Enum):
@@ -77,9 +70,9 @@ class Guard:
         """Whether there is a place. Whoever has their share already gets one by losing the oldest that does nothing."""
         if not self._places.take(address):
             idle = next((one for one in self._open[address] if one.phase in (Phase.IDLE, Phase.HEAD)), None)
-            self.counted("connections")
             if idle is None:
                 return False
+            self.counted("connections")
             idle.cut()
             # Its place is free when the transport says that it is closed: this one has it from now on.
             self._open[address].pop(idle)
@@ -105,7 +98,7 @@ class Guard:
                 await asyncio.sleep(0)
 
 
-class GuardedProtocol(HttpToolsProtocol):
+class GuardedProtocol(PiecewiseProtocol):
     """One connection. Its guard comes with the state that the application's lifespan yields."""
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
@@ -113,11 +106,6 @@ class GuardedProtocol(HttpToolsProtocol):
         self._guard: Guard = self.app_state["guard"]
         self._limits = self._guard.settings
         self.timeout_keep_alive = self._limits.idle_seconds
-        # What is not read any more: it was refused, or there is no place for it.
-        self._over = False
-        # What came behind a request that is being answered.
-        self._held = b""
-        self._hold = False
         # Bytes of the message that is being read: all, and those of its body; and of one that nobody wants any more.
         self._wire = self._body = self._unwanted = 0
         # When the phase began, and how much of the body had come then.
@@ -125,35 +113,33 @@ class GuardedProtocol(HttpToolsProtocol):
         # What nobody reads, since when.
         self._unread, self._unread_since = 0, 0.0
         self.phase, self._begun = Phase.HEAD, False
-        # The request that is answered now, of those that came.
-        self._serving: RequestResponseCycle | None = None
         peer = self.client[0] if self.client else ""
         self._by_proxy = self._guard.is_proxy(peer)
         self._whose = whose(peer)
         if not self._by_proxy and not self._guard.let_in(self, self._whose):
-            self.refuse("", unavailable("too many connections from this address: use those that are open"))
+            self.refuse("connections", unavailable("too many connections from this address: use those that are open"))
 
     def connection_lost(self, exc: Exception | None) -> None:
-        self._nobody_reads()
         super().connection_lost(exc)
         self._guard.gone(self, self._whose)
 
     def data_received(self, data: bytes) -> None:
-        if self._over:
-            return
-        if self._held:
-            self._hold_back(self._held + data)
-            return
-        self._unset_keepalive_if_required()
         if self.phase is Phase.IDLE:
             self._enter(Phase.HEAD)
-        for start in range(0, len(data), PIECE_BYTES):
-            if self.pipeline:
-                self._hold_back(data[start:])
-                return
-            self._feed(data[start : start + PIECE_BYTES])
-            if self._over:
-                return
+        super().data_received(data)
+
+    def feed(self, data: bytes) -> None:
+        self._wire += len(data)
+        super().feed(data)
+        if self.over:
+            return
+        if self.phase is Phase.HEAD and self._wire > self._limits.head_bytes:
+            self.refuse("long", self._too_long())
+        elif self.phase is Phase.BODY and self._wire > 2 * self._body + self._limits.head_bytes + OVERHEAD_BYTES:
+            self.refuse("long", Problem(400, "a body with so much around it is not read"))
+        elif self._unwanted > UNWANTED_BYTES:
+            self.over = True
+            self.transport.close()
 
     def on_message_begin(self) -> None:
         super().on_message_begin()
@@ -163,12 +149,8 @@ class GuardedProtocol(HttpToolsProtocol):
 
     def on_headers_complete(self) -> None:
         self._enter(Phase.BODY)
-        if self.parser.should_upgrade():
-            # Answered as if it had not been asked for: see _feed.
-            return
         if len(self.url) + sum(len(name) + len(value) + 4 for name, value in self.headers) > self._limits.head_bytes:
             raise self._too_long()
-        self.scope["state"]["connection"] = self
         if self._by_proxy and (told := client_of(self.headers, self._guard)):
             self.scope["client"] = (told, 0)
         super().on_headers_complete()
@@ -180,27 +162,21 @@ class GuardedProtocol(HttpToolsProtocol):
         super().on_body(body)
 
     def on_message_complete(self) -> None:
-        if self.parser.should_upgrade():
-            return
-        self._enter(Phase.ANSWER)
         super().on_message_complete()
-        if self.cycle.response_complete:
-            self._enter(Phase.IDLE)
+        self._enter(Phase.IDLE if self.cycle and self.cycle.response_complete else Phase.ANSWER)
 
     def on_response_complete(self) -> None:
-        super().on_response_complete()
         if self.phase is Phase.ANSWER and self.cycle.response_complete:
             self._enter(Phase.IDLE)
-        if self._hold:
-            self._hold = False
-            self.flow.pause_reading()
-            self.loop.call_later(HOLD_SECONDS, self._hear_again)
-        elif self._held:
-            self.flow.pause_reading() if self.pipeline else self._hear_again()
+        super().on_response_complete()
 
     def resume_writing(self) -> None:
         self._unread = 0
         super().resume_writing()
+
+    def refuse(self, reason: str, problem: Problem) -> None:
+        self._guard.counted(reason)
+        super().refuse(reason, problem)
 
     def look(self, now: float) -> None:
         """End what takes too long."""
@@ -226,107 +202,14 @@ class GuardedProtocol(HttpToolsProtocol):
         elif self.phase is Phase.BODY and now - self._since > limits.body_seconds:
             self.refuse("slow", Problem(408, f"the body of a request did not come in {limits.body_seconds:g} s"))
 
-    def hold(self) -> None:
-        """Hear nothing for a while once the request that is answered now has its answer."""
-        self._hold = True
-
-    def cut(self) -> None:
-        """End it at once."""
-        self._over = True
-        self._nobody_reads()
-        self.transport.abort()
-
-    def refuse(self, reason: str, problem: Problem) -> None:
-        """Answer this instead of what was asked for, and end the connection. A request before it is answered yet."""
-        if reason:
-            self._guard.counted(reason)
-        self._over, self._held = True, b""
-        serving = self._serving
-        if serving is not None and not serving.response_complete:
-            if not serving.more_body:
-                self.pipeline.clear()
-                serving.keep_alive = False
-                return
-            self._nobody_reads()
-            if serving.response_started:
-                self.transport.close()
-                return
-        response = problem.response()
-        headers = [*response.raw_headers, NOSNIFF, POLICY, (b"connection", b"close")]
-        lines = [STATUS_LINE[problem.status], *(b"%s: %s\r\n" % header for header in headers)]
-        self.transport.write(b"".join([*lines, b"\r\n", bytes(response.body)]))
-        self.transport.close()
-
-    def timeout_keep_alive_handler(self) -> None:
-        # What nobody reads would keep it open.
-        self.transport.abort() if self.transport.get_write_buffer_size() else self.transport.close()
-
-    def _start_asgi_task(self, cycle: RequestResponseCycle, app: ASGI3Application) -> None:
-        self._serving = cycle
-        super()._start_asgi_task(cycle, app)
-
-    def _nobody_reads(self) -> None:
-        """Whoever answers is told. uvicorn tells the last request only, and of several only the first is answered."""
-        self.pipeline.clear()
-        if self._serving is not None and not self._serving.response_complete:
-            self._serving.disconnected = True
-            self._serving.message_event.set()
-            self.flow.resume_writing()
-
-    def _hold_back(self, data: bytes) -> None:
-        self._held = data
-        self.flow.pause_reading()
-
     def _enter(self, phase: Phase) -> None:
         self.phase, self._since, self._body_then = phase, self.loop.time(), 0
-
-    def _feed(self, data: bytes) -> None:
-        self._wire += len(data)
-        try:
-            self.parser.feed_data(data)
-        except httptools.HttpParserUpgrade as upgrade:
-            self._without_upgrade(data[upgrade.args[0] :])
-        except httptools.HttpParserError as error:
-            problem = error.__context__
-            if not isinstance(problem, Problem):
-                problem = Problem(400, f"this is no request as RFC 9112 has it: {error}")
-            self.refuse("malformed", problem)
-        if self._over:
-            return
-        if self.phase is Phase.HEAD and self._wire > self._limits.head_bytes:
-            self.refuse("long", self._too_long())
-        elif self.phase is Phase.BODY and self._wire > 2 * self._body + self._limits.head_bytes + OVERHEAD_BYTES:
-            self.refuse("long", Problem(400, "a body with so much around it is not read"))
-        elif self._unwanted > UNWANTED_BYTES:
-            self._over = True
-            self.transport.close()
 
     def _too_long(self) -> Problem:
         most = self._limits.head_bytes
         if self.headers and len(self.url) < most:
             return Problem(431, f"the head of a request is at most {most} bytes: send fewer headers, or shorter ones")
         return Problem(414, f"the head of a request is at most {most} bytes: the URL is too long")
-
-    def _without_upgrade(self, rest: bytes) -> None:
-        """The same request again, as one who does not know that protocol reads it (RFC 9110, section 7.8)."""
-        method = self.parser.get_method()
-        if method == b"CONNECT":
-            self.refuse("malformed", Problem(501, "this is no proxy: CONNECT is not for here"))
-            return
-        version = self.parser.get_http_version().encode()
-        lines = [b"%s: %s\r\n" % header for header in self.headers if header[0] not in (b"upgrade", b"http2-settings")]
-        self.parser = httptools.HttpRequestParser(self)
-        self.parser.set_dangerous_leniencies(lenient_data_after_close=True)
-        self._feed(b"".join([method, b" ", self.url, b" HTTP/", version, b"\r\n", *lines, b"\r\n", rest]))
-
-    def _hear_again(self) -> None:
-        if self._over or self.transport.is_closing():
-            return
-        held, self._held = self._held, b""
-        if held:
-            self.data_received(held)
-        if not self.pipeline:
-            self.flow.resume_reading()
 
 
 def client_of(headers: Sequence[tuple[bytes, bytes]], guard: Guard) -> str | None:

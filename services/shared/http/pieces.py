@@ -1,0 +1,152 @@
+"""uvicorn's protocol, fed piece by piece: a request at a time whatever comes at once, HTTP/1.1 whatever is offered."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Final
+
+import httptools
+from uvicorn._types import ASGI3Application
+from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol, RequestResponseCycle
+
+from services.shared.http.edge import FOR_BROWSERS, POLICY
+from services.shared.http.problems import Problem
+
+# Parsed in one go. What is left waits while a request that came with it is answered.
+PIECE_BYTES: Final = 4 * 1024
+# Whoever was asked to slow down is not heard for so long.
+HOLD_SECONDS: Final = 1.0
+
+
+class PiecewiseProtocol(HttpToolsProtocol):
+    """One connection."""
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        super().connection_made(transport)
+        # Nothing more is read: it was refused, or there is no place for it.
+        self.over = False
+        # What came behind a request that is being answered.
+        self._held = b""
+        self._hold = False
+        # The request that is answered now, of those that came.
+        self._serving: RequestResponseCycle | None = None
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._nobody_reads()
+        super().connection_lost(exc)
+
+    def data_received(self, data: bytes) -> None:
+        if self.over:
+            return
+        if self._held:
+            self._hold_back(self._held + data)
+            return
+        self._unset_keepalive_if_required()
+        for start in range(0, len(data), PIECE_BYTES):
+            if self.pipeline:
+                self._hold_back(data[start:])
+                return
+            self.feed(data[start : start + PIECE_BYTES])
+            if self.over:
+                return
+
+    def feed(self, data: bytes) -> None:
+        """Parse a piece."""
+        try:
+            self.parser.feed_data(data)
+        except httptools.HttpParserUpgrade as upgrade:
+            self._without_upgrade(data[upgrade.args[0] :])
+        except httptools.HttpParserError as error:
+            problem = error.__context__
+            if not isinstance(problem, Problem):
+                problem = Problem(400, f"this is no request as RFC 9112 has it: {error}")
+            self.refuse("malformed", problem)
+
+    def on_headers_complete(self) -> None:
+        # Else it is read again, as if nothing had been offered.
+        if not self.parser.should_upgrade():
+            self.scope["state"]["connection"] = self
+            super().on_headers_complete()
+
+    def on_message_complete(self) -> None:
+        if not self.parser.should_upgrade():
+            super().on_message_complete()
+
+    def on_response_complete(self) -> None:
+        super().on_response_complete()
+        if self._hold:
+            self._hold = False
+            self.flow.pause_reading()
+            self.loop.call_later(HOLD_SECONDS, self._hear_again)
+        elif self._held:
+            self.flow.pause_reading() if self.pipeline else self._hear_again()
+
+    def hold(self) -> None:
+        """Hear nothing for a while once the request that is answered now has its answer."""
+        self._hold = True
+
+    def cut(self) -> None:
+        """End it at once."""
+        self.over = True
+        self._nobody_reads()
+        self.transport.abort()
+
+    def refuse(self, reason: str, problem: Problem) -> None:
+        """Answer this instead of what was asked for, and end the connection. A request before it is answered yet."""
+        self.over, self._held = True, b""
+        serving = self._serving
+        if serving is not None and not serving.response_complete:
+            if not serving.more_body:
+                self.pipeline.clear()
+                serving.keep_alive = False
+                return
+            self._nobody_reads()
+            if serving.response_started:
+                self.transport.close()
+                return
+        response = problem.response()
+        headers = [*response.raw_headers, *FOR_BROWSERS, POLICY, (b"connection", b"close")]
+        lines = [STATUS_LINE[problem.status], *(b"%s: %s\r\n" % header for header in headers)]
+        self.transport.write(b"".join([*lines, b"\r\n", bytes(response.body)]))
+        self.transport.close()
+
+    def timeout_keep_alive_handler(self) -> None:
+        # What nobody reads would keep it open.
+        self.transport.abort() if self.transport.get_write_buffer_size() else self.transport.close()
+
+    def _start_asgi_task(self, cycle: RequestResponseCycle, app: ASGI3Application) -> None:
+        self._serving = cycle
+        super()._start_asgi_task(cycle, app)
+
+    def _nobody_reads(self) -> None:
+        """Whoever answers is told. uvicorn tells the last request only, and of several only the first is answered."""
+        self.pipeline.clear()
+        if self._serving is not None and not self._serving.response_complete:
+            self._serving.disconnected = True
+            self._serving.message_event.set()
+            self.flow.resume_writing()
+
+    def _hold_back(self, data: bytes) -> None:
+        self._held = data
+        self.flow.pause_reading()
+
+    def _hear_again(self) -> None:
+        if self.over or self.transport.is_closing():
+            return
+        held, self._held = self._held, b""
+        if held:
+            self.data_received(held)
+        if not self.pipeline:
+            self.flow.resume_reading()
+
+    def _without_upgrade(self, rest: bytes) -> None:
+        """The same request again, as one who does not know that protocol reads it (RFC 9110, section 7.8)."""
+        method = self.parser.get_method()
+        if method == b"CONNECT":
+            self.refuse("malformed", Problem(501, "this is no proxy: CONNECT is not for here"))
+            return
+        version = self.parser.get_http_version().encode()
+        lines = [b"%s: %s\r\n" % header for header in self.headers if header[0] not in (b"upgrade", b"http2-settings")]
+        self.parser = httptools.HttpRequestParser(self)
+        self.parser.set_dangerous_leniencies(lenient_data_after_close=True)
+        self.feed(b"".join([method, b" ", self.url, b" HTTP/", version, b"\r\n", *lines, b"\r\n", rest]))
