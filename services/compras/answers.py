@@ -115,14 +115,14 @@ def wait_seconds(request: Request) -> int:
 
 
 async def accepted(request: Request, message: CompraSolicitada | AltaMessage, place: str, key: str) -> Response:
-    """202 with where to look (`place`), or 200 when it has reached its end already."""
+    """202 with where to look, or 200 when it has reached its end already."""
     acceptance = door_of(request).acceptance
     row = await acceptance.accept(message)
-    headers = _headers(key, place)
+    headers = _headers(key, f"/{place}/{message.subject}")
     if seconds := wait_seconds(request):
         await acceptance.finish(message.subject, seconds)
         row = await runtime_of(request).store.row(message.subject) or row
-        headers["Preference-Applied"] = f"wait={seconds}"
+        headers["Preference-Applied"] = f"wait={seconds:g}"
     if finished(row):
         return json_bytes(vista(row), 200, headers)
     return json_bytes(vista(row), 202, {**headers, "Retry-After": "1"})

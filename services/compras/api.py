@@ -68,7 +68,7 @@ async def comprar(request: Request) -> Response:
     """
     solicitud, key = await read_body(request, Solicitud), idempotency_key(request)
     subject = compra_id(solicitud.usuario_id, key)
-    with keeping(request, key, place := f"/compras/{subject}"):
+    with keeping(request, key, f"/compras/{subject}"):
         if (answer := await elsewhere(request, key)) is not None:
             return answer
         message = CompraSolicitada(
@@ -78,7 +78,7 @@ async def comprar(request: Request) -> Response:
             precio_maximo=solicitud.precio_maximo,
             fecha=door_of(request).acceptance.fecha(),
         )
-        return await accepted(request, message, place, key)
+        return await accepted(request, message, "compras", key)
 
 
 @routes.get(

@@ -96,11 +96,11 @@ class Leader:
         return NOBODY if answer.status == 421 else copied(answer, body)
 
 
-async def waited(answer: Response, acceptance: Acceptance, store: RowReader[Asunto], seconds: int) -> Response:
+async def waited(answer: Response, acceptance: Acceptance, store: RowReader[Asunto], seconds: float) -> Response:
     """The answer to what was accepted, once that has ended or the client has waited so long. Its connection to whoever
     writes is free meanwhile: this process reads of the end in the journal."""
     headers = {name: value for name, value in answer.headers.items() if name in ("idempotency-key", "location")}
-    headers["Preference-Applied"] = f"wait={seconds}"
+    headers["Preference-Applied"] = f"wait={seconds:g}"
     told = msgspec.json.decode(answer.body)
     if answer.status_code == 200:
         return json_bytes(told, 200, headers)

@@ -153,10 +153,11 @@ async def _catalogo(request: Request, key: str, catalogo: Catalogo) -> Response:
 
 async def _alta(request: Request, model: type[AltaMessage], **fields: Any) -> Response:
     key = idempotency_key(request)
-    with keeping(request, key, _place(name := f"operador:{key}")):
+    name, whose = f"operador:{key}", request.scope["path"].removesuffix("/recargas")
+    with keeping(request, key, f"/altas/{_id(name)}"):
         if (answer := await elsewhere(request, key)) is not None:
             return answer
-        return await _entered(request, key, name, request.scope["path"].removesuffix("/recargas"), model, **fields)
+        return await _entered(request, key, name, whose, model, **fields)
 
 
 async def _entered(
@@ -167,12 +168,8 @@ async def _entered(
     fecha = acceptance.fecha_alta(whose)
     if model is not SaldoRecargado:
         fields["orden"] = acceptance.orden()
-    return await accepted(request, model(alta_id=_id(name), fecha=fecha, **fields), _place(name), key)
+    return await accepted(request, model(alta_id=_id(name), fecha=fecha, **fields), "altas", key)
 
 
 def _id(name: str) -> str:
     return str(uuid5(NAMESPACE, name))
-
-
-def _place(name: str) -> str:
-    return f"/altas/{_id(name)}"

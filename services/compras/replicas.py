@@ -27,7 +27,8 @@ CLIENT: Final = b"x-zoco-client"
 # What belongs to a connection (RFC 9110, section 7.6.1), or is said anew by who passes an answer on.
 NOT_PASSED_ON: Final = frozenset(
     {b"connection", b"keep-alive", b"te", b"trailer", b"transfer-encoding", b"upgrade"}
-    | {b"date", b"server", b"content-length", b"x-content-type-options", PROOF}
+    | {b"date", b"server", b"content-length", b"x-content-type-options", b"referrer-policy", PROOF}
+    | {b"cross-origin-resource-policy", b"cross-origin-opener-policy"}
 )
 # For so long, and by clocks that differ so much, a request can be passed on.
 FRESH_SECONDS: Final = 30

@@ -308,8 +308,10 @@ async def test_an_end_that_is_waited_for_at_a_follower_is_told_as_the_writer_tel
 
 async def test_a_service_that_stands_still_keeps_nobody_from_the_others(tmp_path: Path) -> None:
     """Of tokens there is a process that takes connections and says nothing."""
-    reads = asyncio.start_server(lambda *_: asyncio.sleep(60), "127.0.0.1", 0)
-    async with await reads as silent, await asyncio.start_server(one_answer, "127.0.0.1", 0) as usuarios:
+    async with (
+        await asyncio.start_server(no_answer, "127.0.0.1", 0) as silent,
+        await asyncio.start_server(one_answer, "127.0.0.1", 0) as usuarios,
+    ):
         urls = {
             "ZOCO_TOKENS_URL": f"http://127.0.0.1:{silent.sockets[0].getsockname()[1]}",
             "ZOCO_USUARIOS_URL": f"http://127.0.0.1:{usuarios.sockets[0].getsockname()[1]}",
@@ -327,7 +329,14 @@ async def test_a_service_that_stands_still_keeps_nobody_from_the_others(tmp_path
 
 async def one_answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
     """Of usuarios: it says what it was asked, byte by byte."""
-    with contextlib.suppress(OSError, asyncio.IncompleteReadError):
+    with contextlib.closing(writer), contextlib.suppress(OSError, asyncio.IncompleteReadError):
         while head := await reader.readuntil(b"\r\n\r\n"):
             line = head.split(b" HTTP/")[0]
             writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n%b" % (len(line), line))
+
+
+async def no_answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    """Of tokens: until whoever asks has had enough."""
+    with contextlib.closing(writer), contextlib.suppress(OSError):
+        while await reader.read(4096):
+            pass
