@@ -6,7 +6,6 @@ import asyncio
 import time
 from collections.abc import Mapping
 from typing import Final
-from urllib.parse import quote
 
 import aiohttp
 from fastapi import Request, Response
@@ -36,7 +35,6 @@ PASSED_ON: Final = (
     "vary",
 )
 # What the answer to a read may depend on.
-ASCII: Final = "".join(map(chr, range(0x21, 0x7F)))
 READ_BY: Final = ("if-none-match", "if-modified-since")
 # What aiohttp raises when nobody answers.
 NO_ANSWER: Final = (aiohttp.ClientError, TimeoutError, OSError, ValueError)
@@ -110,7 +108,7 @@ class Forwarding:
         # As it came: what is unpacked here and packed again may be another's path.
         target = request.scope["raw_path"] + (b"?" + query if (query := request.scope["query_string"]) else b"")
         try:
-            url = URL(self.urls[service] + quote(target, safe=ASCII), encoded=True)
+            url = URL(self.urls[service] + target.decode(), encoded=True)
             async with self.http.get(url, headers=headers, allow_redirects=False) as answer:
                 return await _copied(answer)
         except NO_ANSWER:
