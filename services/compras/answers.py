@@ -80,13 +80,13 @@ def idempotency_key(request: Request) -> str:
     return key
 
 
-def wait_seconds(request: Request) -> float:
+def wait_seconds(request: Request) -> int:
     """How long the client prefers to wait for the end (RFC 7240): the first `wait` counts, if it is whole seconds."""
     for preference in _PREFERENCE.findall(", ".join(request.headers.getlist("prefer"))):
         name, _, value = preference.partition(";")[0].partition("=")
         if name.strip().lower() == "wait":
             found = re.fullmatch(r'("?)([0-9]+)\1', value.strip())
-            return min(float(found[2]), WAIT_LIMIT_SECONDS) if found else 0
+            return int(min(float(found[2]), WAIT_LIMIT_SECONDS)) if found else 0
     return 0
 
 
