@@ -8,7 +8,7 @@ from starlette.routing import BaseRoute, Match, Mount
 from starlette.types import Message, Scope, Send
 from uvicorn.protocols.http.httptools_impl import RequestResponseCycle
 
-METHODS: Final = ("GET", "POST", "PUT")
+METHODS: Final = ("GET", "POST", "PUT", "DELETE")
 
 
 def allowed(routes: list[BaseRoute], scope: Scope) -> str:
