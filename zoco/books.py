@@ -154,7 +154,8 @@ def _json(error: HTTPError) -> dict[str, Any]:
 def _setting(name: str) -> str:
     """From the environment, or a file of this name where a cluster has its secrets."""
     if value := os.environ.get(name):
-        return value
+        # A secret that was read from a file has the end of its line.
+        return value.strip()
     with contextlib.suppress(OSError):
         return (SECRETS / name).read_text(encoding="utf-8").strip()
     raise UserError("{name} is not set: with --settings it says where the shop is", name)

@@ -110,7 +110,7 @@ def wait_seconds(request: Request) -> int:
         name, _, value = preference.partition(";")[0].partition("=")
         if name.strip().lower() == "wait":
             found = re.fullmatch(r'("?)([0-9]+)\1', value.strip())
-            return min(int(found[2]), WAIT_LIMIT_SECONDS) if found else 0
+            return int(min(float(found[2]), WAIT_LIMIT_SECONDS)) if found else 0
     return 0
 
 

@@ -9,6 +9,8 @@ from dataclasses import dataclass
 from typing import Any, Self
 from urllib.parse import urlsplit
 
+from patience import PATIENCE_SECONDS
+
 JSON = {"Content-Type": "application/json"}
 
 
@@ -70,10 +72,11 @@ class Wire:
 
     async def answer(self, method: str = "GET") -> Answer:
         """To the last request. One whose length is not said ends with its connection."""
-        answer = await self.head()
-        if method == "HEAD" or answer.status in (204, 304):
-            return answer
-        return Answer(answer.status, answer.headers, await self._body(answer))
+        async with asyncio.timeout(PATIENCE_SECONDS):
+            answer = await self.head()
+            if method == "HEAD" or answer.status in (204, 304):
+                return answer
+            return Answer(answer.status, answer.headers, await self._body(answer))
 
     async def head(self) -> Answer:
         """Its body is not read yet."""

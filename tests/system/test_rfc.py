@@ -244,7 +244,10 @@ async def test_options_and_405_name_all_methods_of_a_path(shop: Shop) -> None:
             for method in {"GET", "HEAD", "POST", "PUT", "DELETE", "PATCH", "TRACE", "QUERY"} - expected:
                 answer = await ask(url, method, path + query)
                 assert (answer.status, set(answer["allow"].split(", "))) == (405, expected), (name, path, method)
+    for url in shop.running.urls.values():
         assert (await ask(url, "OPTIONS", "/nada")).status == 404
+        answer = await ask(url, "OPTIONS", "*")
+        assert (answer.status, answer["allow"]) == (204, "GET, HEAD, POST, PUT, DELETE, OPTIONS")
 
 
 @pytest.mark.parametrize(("service", "path"), FILES)

@@ -8,12 +8,13 @@ from starlette.routing import BaseRoute, Match, Mount
 from starlette.types import Message, Scope, Send
 from uvicorn.protocols.http.httptools_impl import RequestResponseCycle
 
-METHODS: Final = ("GET", "POST", "PUT")
+METHODS: Final = ("GET", "POST", "PUT", "DELETE")
 
 
 def allowed(routes: list[BaseRoute], scope: Scope) -> str:
-    """The methods that there are for this path, as `Allow` lists them; empty when there is no such path."""
-    found = [method for method in METHODS if any(_takes(route, scope, method) for route in routes)]
+    """The methods of this path, or for `*` of all, as `Allow` lists them; empty when there is no such path."""
+    everywhere = scope["path"] == "*"
+    found = [method for method in METHODS if everywhere or any(_takes(route, scope, method) for route in routes)]
     if "GET" in found:
         found.insert(1, "HEAD")
     return ", ".join([*found, "OPTIONS"]) if found else ""
