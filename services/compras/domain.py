@@ -86,12 +86,16 @@ class Alta(Struct, frozen=True):
 
 
 Asunto: TypeAlias = Compra | Alta
+# 1: under one key is one entry, whatever kinds of it are asked for at once.
+RULES: Final = 1
 CompraDecision: TypeAlias = Decision[Asunto]
 
 
 def decide(row: Asunto | None, message: Message) -> CompraDecision:
-    """Raises AssertionError for news of a purchase that nobody asked for."""
+    """Raises AssertionError for news of a purchase that nobody asked for, and for a second thing under one key."""
     match message:
+        case CompraSolicitada() | UsuarioRegistrado() | SaldoRecargado() | TokenPublicado() if row is not None:
+            raise AssertionError(f"{message.type} for {message.subject}, under whose key is something else")
         case CompraSolicitada():
             return solicitar(message)
         case UsuarioRegistrado() | SaldoRecargado() | TokenPublicado():
@@ -172,4 +176,5 @@ DOMAIN: Final[Domain[Asunto]] = Domain(
     key=_key,
     finished=finished,
     listing=Listing(CompraSolicitada, ("usuario_id", "token_id")),
+    rules=RULES,
 )
