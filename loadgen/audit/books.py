@@ -68,7 +68,7 @@ class Record(msgspec.Struct, gc=False, forbid_unknown_fields=True):
     message: dict[str, Any] | None = None
     # The generation in which it was written again from the other books; 0: it stands as it was decided.
     generation: int = 0
-    # By which rules it was decided, as the first record of its batch says; 0: by those of a version before it said so.
+    # By which rules it was decided, where they have changed; 0: by those of a version before this one.
     rules: int = 0
 
 
@@ -145,7 +145,7 @@ class Journal:
 
     def records(self) -> Iterator[tuple[int, Record]]:
         """Each record and its place. Raises Unreadable."""
-        seq, batch, time, rules = 0, 0, "", 0
+        seq, batch, time = 0, 0, ""
         for number, piece in enumerate(self._pieces):
             place = number << OFFSET_BITS
             if piece.seq != seq or (piece.time and earlier(piece.time, time)):
@@ -171,14 +171,13 @@ class Journal:
                     if record.batch != seq or not TIME.fullmatch(record.time) or earlier(record.time, time):
                         _refuse("{where} is of batch {batch} and {time}, and follows batch {last} of {last_time}",
                                 self.where(place | offset), record.batch, record.time, batch, time)  # fmt: skip
-                    batch, time, rules = record.batch, record.time, record.rules
-                    if not 0 <= rules <= RULES:
-                        says = "{where} was decided by rules {rules}, this audit knows {ours}: use that version's audit"
-                        raise Unreadable(says, self.where(place | offset), rules, RULES)
+                    batch, time = record.batch, record.time
                 elif record.time != time:
                     where = self.where(place | offset)
                     _refuse("{where} is of {time}, and its batch of {due}", where, record.time, time)
-                record.rules = rules
+                if record.rules > RULES:
+                    says = "{where} was decided by rules {rules}, this audit knows {ours}: use that version's audit"
+                    raise Unreadable(says, self.where(place | offset), record.rules, RULES)
                 yield place | offset, record
 
     def sayings(self) -> Iterator[tuple[int, Saying]]:

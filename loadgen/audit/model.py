@@ -78,7 +78,7 @@ ENDS: Final = ("registrada", "rechazada", "aplicada")
 PAID: Final = ("pagada", "confirmada", "registrada")
 # How many may wait for one token.
 LINE: Final = 10_000
-# The number of these rules. By those before, a buyer could stand in a line twice, and a key be two entries at once.
+# The number of these rules. By those before, a buyer could stand in a line twice.
 RULES: Final = 1
 
 
@@ -305,11 +305,11 @@ def transacciones(book: Row | None, sale: Message) -> Effect:
 # compras: what a buyer is shown. `hora`, when it heard something, is the one thing that no other book has.
 
 
-def compras(row: Row | None, message: Message, hora: str, rules: int = RULES) -> Effect:
+def compras(row: Row | None, message: Message, hora: str) -> Effect:
     """Take in what came by HTTP, and say it; or what another service said at `hora`, in whatever order that comes."""
     kind = message["type"]
     if kind in REQUESTS:
-        if rules and row is not None:
+        if row is not None:
             raise Impossible("this key was used for something else")
         body = {}
         for name in ("fecha", *ASKED[kind]):

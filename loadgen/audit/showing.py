@@ -212,10 +212,11 @@ class Showing(Findings):
             # What was asked for came by HTTP: it is in the record's own words only.
             self.breach(7, about, "nobody said this", "compras", place, "id", record.id, f"{due}:{kind}")
         try:
-            change, words = model.compras(row, message, self._hora(kind, got, record, place), record.rules)
+            change, words = model.compras(row, message, self._hora(kind, got, record, place))
         except Impossible as error:
-            # News of what was never asked for is an effect without its message; else it is of a sale and a refusal.
-            self.impossible("compras", record, place, error, 7 if row is None else 6)
+            # News of what was never asked for is an effect without its message; else it is of a sale and a refusal, or
+            # one key is two things.
+            self.impossible("compras", record, place, error, 7 if row is None else 10 if kind in REQUESTS else 6)
             return
         if change and row is not None and change.get("estado", row["estado"]) in ENDS:
             # All of a row that leaves memory.

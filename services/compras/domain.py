@@ -86,8 +86,6 @@ class Alta(Struct, frozen=True):
 
 
 Asunto: TypeAlias = Compra | Alta
-# 1: under one key is one entry, whatever kinds of it are asked for at once.
-RULES: Final = 1
 CompraDecision: TypeAlias = Decision[Asunto]
 
 
@@ -176,5 +174,4 @@ DOMAIN: Final[Domain[Asunto]] = Domain(
     key=_key,
     finished=finished,
     listing=Listing(CompraSolicitada, ("usuario_id", "token_id")),
-    rules=RULES,
 )

@@ -58,8 +58,8 @@ class Domain(Generic[Row]):
     keeps: Callable[[Message], bool] = lambda message: False
     # What the public sees of a row, whose key is its number then; None: nothing.
     shown: Callable[[Row], Mapping[str, Any] | None] = lambda row: None
-    # The number of the rules by which `decide` decides: the records say it, so that older ones are judged by theirs.
-    rules: int = 0
+    # By which rules such a message is decided, where older versions had others (0): its record says it, for the audit.
+    rules: Callable[[Message], int] = lambda message: 0
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -228,5 +228,5 @@ DOMAIN: Final = Domain(
     finished=lambda token: token.vendido,
     keeps=_keeps,
     shown=public,
-    rules=RULES,
+    rules=lambda message: RULES if isinstance(message, CompraSolicitada) else 0,
 )

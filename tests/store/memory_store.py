@@ -184,8 +184,7 @@ class MemoryStore:
             change = {**self._codec.change(None, new), **change}
         head = dict(zip(("seq", "batch"), seq_and_batch, strict=True))
         head |= {"time": self.time, "id": message.id, "row": key}
-        if self.domain.rules and head["seq"] == head["batch"]:
-            head["rules"] = self.domain.rules
+        head |= {"rules": rules} if (rules := self.domain.rules(message)) else {}
         if message.heights:
             head |= {"from": message.heights.partition(" ")[0]}
             head |= {"message": pydantic_core.from_json(encode_word(message))} if self.domain.keeps(message) else {}
