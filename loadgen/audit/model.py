@@ -158,17 +158,17 @@ def asked(token: Row | None, compra: Message, line: int, rules: int) -> Effect:
     """Hold it for who asks first; whoever asks while it is held waits in line, once, and not behind themselves."""
     if token is None:
         return {}, [answer(compra, "compra.rechazada", motivo="token-inexistente")]
-    held, why = token["reserva"], ""
+    held, motivo = token["reserva"], ""
     if token["vendido"]:
-        why = "token-vendido"
+        motivo = "token-vendido"
     elif _too_dear(compra.get("precioMaximo"), token):
-        why = "precio-mayor"
+        motivo = "precio-mayor"
     elif held is not None and rules and _waits(compra["usuarioId"], token):
-        why = "ya-en-cola"
+        motivo = "ya-en-cola"
     elif held is not None and len(token["cola"]) >= line:
-        why = "token-disputado"
-    if why:
-        return {}, [answer(compra, "compra.rechazada", motivo=why)]
+        motivo = "token-disputado"
+    if motivo:
+        return {}, [answer(compra, "compra.rechazada", motivo=motivo)]
     if held is None:
         return _held(compra, token)
     waits = {
