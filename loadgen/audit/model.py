@@ -102,6 +102,11 @@ def keeps(service: str, message: Message) -> bool:
     return service == "usuarios" and message["type"] in {"usuario.registrado", "saldo.recargado"}
 
 
+def ruled(service: str, message: Message) -> bool:
+    """Whether its record says by which rules it was decided: there were others before."""
+    return service == "tokens" and message["type"] == "compra.solicitada"
+
+
 def answer(message: Message, kind: str, **more: Any) -> dict[str, Any]:
     """What is said of a purchase: whose it is and when it was accepted never change on its way."""
     return {

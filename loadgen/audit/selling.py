@@ -179,9 +179,12 @@ class Selling(Findings):
         if record.message != kept:
             why = "the record keeps another message than it heard"
             self.breach(7, subject(record.id), why, service, place, "message", record.message, kept)
+        by = (record.rules,) if service == "tokens" else ()
+        if record.rules and not model.ruled(service, message):
+            why = "of such a record no version says by which rules it was decided"
+            self.breach(7, subject(record.id), why, service, place, "rules", record.rules, UNSET)
         row, got = self._rows[service](record.row), record.change or {}
         try:
-            by = (record.rules,) if service == "tokens" else ()
             change, words = self._rules[service](row, message, *by)
         except Impossible as error:
             self.impossible(service, record, place, error)

@@ -788,6 +788,11 @@ def _(books: Edited) -> None:
     books.tokens.find(heard("compra.solicitada"))["rules"] = 2
 
 
+@breach("a publication says by which rules it was decided", "crowded", 7)
+def _(books: Edited) -> None:
+    books.tokens.find(heard("token.publicado"))["rules"] = 1
+
+
 @breach("two entries under one key", "topped up", 7, 9, 10)
 def _(books: Edited) -> None:
     compras = books.compras
