@@ -6,8 +6,6 @@ import asyncio
 import re
 import shutil
 from collections import defaultdict
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from random import Random
 from typing import Any
@@ -20,8 +18,7 @@ from breaches import BY_HAND, Breach
 from edited_books import SERVICES, Edited, refusing
 from generated_breaches import generated
 from judged import found, judged, whole
-
-from services.tokens import domain as tokens
+from older_rules import rules_of_before
 
 # A seed's books are written and audited in a third of a second.
 SEEDS, MANY_SEEDS = range(1, 5), range(100, 200)
@@ -102,23 +99,6 @@ def test_top_ups_that_an_older_version_wrote_again_with_each_one_that_came_hold(
     assert older
     edited.write(tmp_path)
     assert judged(tmp_path, "topped up").holds
-
-
-@contextmanager
-def rules_of_before() -> Iterator[None]:
-    """A shop of a version that let a buyer wait more than once in a line."""
-    impedimento, rules = tokens.impedimento, tokens.RULES
-
-    def before(token: tokens.Token, compra: Any) -> Any:
-        motivo = impedimento(token, compra)
-        full = len(token.cola) >= tokens.MAX_COLA
-        return motivo if motivo != "ya-en-cola" else "token-disputado" if full else None
-
-    tokens.impedimento, tokens.RULES = before, 0  # type: ignore[misc]
-    try:
-        yield
-    finally:
-        tokens.impedimento, tokens.RULES = impedimento, rules  # type: ignore[misc]
 
 
 @pytest.mark.parametrize("story", ["refused", "crowded"])
