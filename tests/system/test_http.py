@@ -201,6 +201,7 @@ async def test_of_two_lists_at_once_under_one_key_one_is_put_up_for_sale(shop: S
 async def test_of_two_entries_at_once_under_one_key_one_happens_and_the_other_is_told_so(
     shop: Shop, numbers: Iterator[int]
 ) -> None:
+    letters = await dead_lettered(shop)
     for _ in range(20):
         user, token = next(numbers), next(numbers)
         headers = {"Authorization": f"Bearer {shop.running.operator_token}", "Idempotency-Key": f"dos-{user}"}
@@ -218,6 +219,13 @@ async def test_of_two_entries_at_once_under_one_key_one_happens_and_the_other_is
         status, again, _ = await ask(shop, happened[0], happened[1], json=happened[2], headers=headers)
         first = [body[0] if isinstance(body, list) else body for body in (answer, again)]
         assert status in (200, 202) and first[0]["id"] == first[1]["id"] and first[0]["tipo"] == first[1]["tipo"]
+    assert await dead_lettered(shop) == letters
+
+
+async def dead_lettered(shop: Shop) -> list[str]:
+    """What compras says of its dead letters, in /metrics."""
+    async with aiohttp.ClientSession() as http, http.get(f"{shop.front}/metrics") as answer:
+        return [line for line in (await answer.text()).splitlines() if line.startswith("zoco_messages_dead_lettered")]
 
 
 @pytest.mark.parametrize(
