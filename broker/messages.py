@@ -26,6 +26,7 @@ Id = Annotated[int, Field(strict=True, ge=1, le=MAX_ID)]
 Money = Annotated[int, Field(strict=True, ge=0, le=MAX_MONEY)]
 # Of two entries the one with the higher number is in force, then the one with the later `fecha`. A seed's have none.
 Orden = Annotated[int, Field(strict=True, ge=1, le=MAX_ID)] | None
+Digest = Annotated[str, StringConstraints(strict=True, pattern=r"^[0-9a-f]{64}$")]
 Amount = Annotated[int, Field(strict=True, ge=1, le=MAX_MONEY)]
 
 
@@ -67,12 +68,7 @@ Imagen = Annotated[str, StringConstraints(strict=True, pattern=r"^[A-Za-z0-9][A-
 # Why a purchase was refused. The first two are usuarios' reasons, the others tokens'.
 MotivoSaldo: TypeAlias = Literal["usuario-inexistente", "saldo-insuficiente"]
 Motivo: TypeAlias = Literal[
-    "usuario-inexistente",
-    "saldo-insuficiente",
-    "token-inexistente",
-    "token-vendido",
-    "token-disputado",
-    "precio-mayor",
+    MotivoSaldo, "token-inexistente", "token-vendido", "token-disputado", "ya-en-cola", "precio-mayor"
 ]
 
 
@@ -212,7 +208,8 @@ class SaldoRecargado(AltaMessage):
 
 
 class TokenPublicado(AltaMessage):
-    """compras: the operator puts a token up for sale, or changes what is shown of it."""
+    """compras: the operator puts a token up for sale, or changes what is shown of it. `catalogo` is the digest of all
+    that was sent together, in the first of them: under their key nothing else is accepted."""
 
     type = "token.publicado"
     token_id: Id
@@ -220,6 +217,7 @@ class TokenPublicado(AltaMessage):
     imagen: Imagen
     precio: Money
     orden: Orden = None
+    catalogo: Digest | None = None
 
 
 class AltaAplicada(AltaMessage):

@@ -21,6 +21,7 @@ import msgspec
 
 from loadgen.audit import packed
 from loadgen.audit.clocks import earlier
+from loadgen.audit.model import RULES
 from loadgen.audit.text import NotAShop, Text, Unreadable
 
 SERVICES: Final = ("compras", "tokens", "usuarios", "transacciones")
@@ -67,6 +68,8 @@ class Record(msgspec.Struct, gc=False, forbid_unknown_fields=True):
     message: dict[str, Any] | None = None
     # The generation in which it was written again from the other books; 0: it stands as it was decided.
     generation: int = 0
+    # By which rules it was decided, where they have changed; 0: by those of a version before this one.
+    rules: int = 0
 
 
 class Saying(msgspec.Struct, gc=False):
@@ -172,6 +175,9 @@ class Journal:
                 elif record.time != time:
                     where = self.where(place | offset)
                     _refuse("{where} is of {time}, and its batch of {due}", where, record.time, time)
+                if record.rules > RULES:
+                    says = "{where} was decided by rules {rules}, this audit knows {ours}: use that version's audit"
+                    raise Unreadable(says, self.where(place | offset), record.rules, RULES)
                 yield place | offset, record
 
     def sayings(self) -> Iterator[tuple[int, Saying]]:

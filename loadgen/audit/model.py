@@ -12,6 +12,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final, TypeAlias
 
 from loadgen.audit.clocks import entered, moment, number
+from loadgen.audit.line import Line
 
 Row: TypeAlias = Mapping[str, Any]
 Message: TypeAlias = Mapping[str, Any]
@@ -54,9 +55,9 @@ ASKED: Final = {
     "compra.solicitada": ("compraId", "usuarioId", "tokenId", "precioMaximo"),
     "usuario.registrado": ("altaId", "usuarioId", "nombre", "saldo", "orden"),
     "saldo.recargado": ("altaId", "usuarioId", "monto"),
-    "token.publicado": ("altaId", "tokenId", "nombre", "imagen", "precio", "orden"),
+    "token.publicado": ("altaId", "tokenId", "nombre", "imagen", "precio", "orden", "catalogo"),
 }
-OPTIONAL: Final = ("precioMaximo", "saldo", "orden")
+OPTIONAL: Final = ("precioMaximo", "saldo", "orden", "catalogo")
 # The fields of each kind of row, as a row's first record has them.
 COMPRA: Final = (
     *("id", "usuario_id", "token_id", "fecha", "precio_maximo", "estado", "historia", "motivo", "precio"),
@@ -77,6 +78,8 @@ ENDS: Final = ("registrada", "rechazada", "aplicada")
 PAID: Final = ("pagada", "confirmada", "registrada")
 # How many may wait for one token.
 LINE: Final = 10_000
+# The number of these rules. By those before, a buyer could stand in a line twice.
+RULES: Final = 1
 
 
 class Impossible(Exception):
@@ -97,6 +100,11 @@ def keeps(service: str, message: Message) -> bool:
     if service == "tokens":
         return message["type"] == "token.publicado" or message.get("precioMaximo") is not None
     return service == "usuarios" and message["type"] in {"usuario.registrado", "saldo.recargado"}
+
+
+def ruled(service: str, message: Message) -> bool:
+    """Whether its record says by which rules it was decided: there were others before."""
+    return service == "tokens" and message["type"] == "compra.solicitada"
 
 
 def answer(message: Message, kind: str, **more: Any) -> dict[str, Any]:
@@ -122,12 +130,12 @@ def applied(entry: Message) -> dict[str, Any]:
 def tokens(line: int = LINE) -> Rule:
     """The rule of tokens, where so many may wait for one."""
 
-    def decide(token: Row | None, message: Message) -> Effect:
+    def decide(token: Row | None, message: Message, rules: int = RULES) -> Effect:
         kind = message["type"]
         if kind == "token.publicado":
             return published(token, message)
         if kind == "compra.solicitada":
-            return asked(token, message, line)
+            return asked(token, message, line, rules)
         if token is None or token["reserva"] is None:
             raise Impossible("nobody holds this token")
         if token["reserva"]["compra_id"] != message["compraId"]:
@@ -151,18 +159,23 @@ def published(token: Row | None, entry: Message) -> Effect:
     return {name: value for name, value in shown.items() if value != token.get(name)}, [applied(entry)]
 
 
-def asked(token: Row | None, compra: Message, line: int) -> Effect:
-    """Hold it for who asks first; whoever asks while it is held waits in line."""
+def asked(token: Row | None, compra: Message, line: int, rules: int) -> Effect:
+    """Hold it for who asks first; whoever asks while it is held waits in line, once, and not behind themselves."""
     if token is None:
         return {}, [answer(compra, "compra.rechazada", motivo="token-inexistente")]
+    held, motivo = token["reserva"], ""
     if token["vendido"]:
-        return {}, [answer(compra, "compra.rechazada", motivo="token-vendido")]
-    if _too_dear(compra.get("precioMaximo"), token):
-        return {}, [answer(compra, "compra.rechazada", motivo="precio-mayor")]
-    if token["reserva"] is None:
+        motivo = "token-vendido"
+    elif _too_dear(compra.get("precioMaximo"), token):
+        motivo = "precio-mayor"
+    elif held is not None and rules and _waits(compra["usuarioId"], token):
+        motivo = "ya-en-cola"
+    elif held is not None and len(token["cola"]) >= line:
+        motivo = "token-disputado"
+    if motivo:
+        return {}, [answer(compra, "compra.rechazada", motivo=motivo)]
+    if held is None:
         return _held(compra, token)
-    if len(token["cola"]) >= line:
-        return {}, [answer(compra, "compra.rechazada", motivo="token-disputado")]
     waits = {
         "compra_id": compra["compraId"],
         "usuario_id": compra["usuarioId"],
@@ -202,6 +215,13 @@ def _held(compra: Message, token: Row) -> Effect:
         "precio": token["precio"],
     }
     return {"reserva": held}, [answer(compra, "token.reservado", precio=token["precio"])]
+
+
+def _waits(buyer: int, token: Row) -> bool:
+    """Whether this buyer holds the token, or waits for it."""
+    line = token["cola"]
+    waiting = line.buyers if isinstance(line, Line) else [one["usuario_id"] for one in line]
+    return buyer == token["reserva"]["usuario_id"] or buyer in waiting
 
 
 def _who(who: Row, token: Row) -> Message:
@@ -294,6 +314,8 @@ def compras(row: Row | None, message: Message, hora: str) -> Effect:
     """Take in what came by HTTP, and say it; or what another service said at `hora`, in whatever order that comes."""
     kind = message["type"]
     if kind in REQUESTS:
+        if row is not None:
+            raise Impossible("this key was used for something else")
         body = {}
         for name in ("fecha", *ASKED[kind]):
             value = message.get(name)

@@ -9,7 +9,7 @@ not a thousand.
 from __future__ import annotations
 
 import re
-from collections import Counter, deque
+from collections import Counter
 from collections.abc import Callable, Generator, Iterator, Mapping
 from typing import Final
 
@@ -17,6 +17,7 @@ from loadgen.audit import model
 from loadgen.audit.books import Journal, Record
 from loadgen.audit.compare import as_written
 from loadgen.audit.findings import BITS, NONSENSE, SEED, Findings, Message, Row, said, said_ever, subject
+from loadgen.audit.line import Line
 from loadgen.audit.model import CONSUMERS, Impossible
 from loadgen.audit.text import Text
 from loadgen.audit.verdict import UNSET, Verdict
@@ -178,9 +179,13 @@ class Selling(Findings):
         if record.message != kept:
             why = "the record keeps another message than it heard"
             self.breach(7, subject(record.id), why, service, place, "message", record.message, kept)
+        by = (record.rules,) if service == "tokens" else ()
+        if record.rules and not model.ruled(service, message):
+            why = "of such a record no version says by which rules it was decided"
+            self.breach(7, subject(record.id), why, service, place, "rules", record.rules, UNSET)
         row, got = self._rows[service](record.row), record.change or {}
         try:
-            change, words = self._rules[service](row, message)
+            change, words = self._rules[service](row, message, *by)
         except Impossible as error:
             self.impossible(service, record, place, error)
             return
@@ -242,10 +247,9 @@ class Selling(Findings):
         if (moved := got.get("cola")) is not None:
             before = self.tokens.get(key, {}).get("cola", ())
             if moved["joined"] or before:
-                line = before if isinstance(before, deque) else deque(before)
-                for _ in range(min(moved["left"], len(line))):
-                    line.popleft()
-                line.extend(moved["joined"])
+                line = before if isinstance(before, Line) else Line(before)
+                line.leave(moved["left"])
+                line.join(moved["joined"])
                 row["cola"] = line or ()
             else:
                 row["cola"] = ()

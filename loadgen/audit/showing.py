@@ -214,8 +214,8 @@ class Showing(Findings):
         try:
             change, words = model.compras(row, message, self._hora(kind, got, record, place))
         except Impossible as error:
-            # News of what was never asked for is an effect without its message; else it is of a sale and a refusal.
-            self.impossible("compras", record, place, error, 7 if row is None else 6)
+            # News of what was never asked for is an effect without its message; else one key, or one end, is two.
+            self.impossible("compras", record, place, error, 7 if row is None else 10 if kind in REQUESTS else 6)
             return
         if change and row is not None and change.get("estado", row["estado"]) in ENDS:
             # All of a row that leaves memory.

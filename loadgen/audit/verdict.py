@@ -24,7 +24,7 @@ PROMISES: Final = {
     10: "one buyer and key: one purchase, one answer",
     11: "dead letters are empty",
     12: "what each client was told agrees with the books",
-    13: "who asked before the winner was refused for a reason of their own, or found the line full",
+    13: "who asked before the winner was refused for their own reason, or found the line full; nobody is in it twice",
 }
 # More breaches of one kind than this are counted, not listed.
 LISTED: Final = 20

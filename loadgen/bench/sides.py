@@ -38,11 +38,13 @@ def well(observed: Observed, status: int, count: int, what: str) -> None:
         raise BenchFailed(f"{what} answered {dict(observed.statuses)}, not {status} to all: {observed.refusal[:300]!r}")
 
 
-def purchases(tokens: Iterator[int], count: int, key: str) -> list[bytes]:
-    """A POST for each of the next tokens, with a key that nobody used."""
+def purchases(tokens: Iterator[int], count: int, key: str, same: int | None = None) -> list[bytes]:
+    """A POST for each of the next tokens, with a key that nobody used. Behind so many as `same`, each is of another
+    buyer: nobody stands in a line twice."""
+    asked = [(USUARIO + max(0, n - (same or count) + 1), token) for n, token in zip(range(count), tokens, strict=False)]
     return [
-        request("POST", "/compras", {"usuarioId": USUARIO, "tokenId": token}, {"Idempotency-Key": f"{key}-{number}"})
-        for number, token in zip(range(count), tokens, strict=False)
+        request("POST", "/compras", {"usuarioId": user, "tokenId": token}, {"Idempotency-Key": f"{key}-{number}"})
+        for number, (user, token) in enumerate(asked)
     ]
 
 
@@ -114,7 +116,7 @@ class Shop(Chain):
         usuarios stands still until everyone has asked: the lines are as long as they can be.
         """
         wanted = self.tokens(tokens)
-        asked = purchases((wanted[number % tokens] for number in range(buyers)), buyers, f"crowd-{wanted[0]}")
+        asked = purchases((wanted[number % tokens] for number in range(buyers)), buyers, f"crowd-{wanted[0]}", tokens)
         goal = await self.ended() + buyers
         pid = self.running.pids["usuarios"]
         watch = Watch(self.pids)

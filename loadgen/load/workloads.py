@@ -159,7 +159,7 @@ WORKLOADS: Final[dict[str, Workload]] = {
         _normal,
     ),
     "flood": Workload(
-        "thousands of buyers on one token", lambda count: Fixture.of(min(count, 5000), 1, PRECIO), _flood, sells=False
+        "thousands of buyers on one token", lambda count: Fixture.of(min(count, 10_000), 1, PRECIO), _flood, sells=False
     ),
     "broke": Workload(
         "buyers who cannot pay all that they ask for",

@@ -111,13 +111,16 @@ class Acceptance:
                 raise unavailable(doubt.says, 60) from None
             why = "the disk is full" if self._store.full else "the disk does not keep up"
             raise unavailable(f"{why}: send the same request, with the same Idempotency-Key, again") from None
-        if answer.failure:
+        if answer.failure and answer.repeated:
             raise Problem(500, f"this could not be decided: {answer.failure}")
         row = await self._store.row(message.subject)
+        if answer.failure and (row is None or _asks_the_same(row, message)):
+            raise Problem(500, f"this could not be decided: {answer.failure}")
         assert row is not None, f"{message.subject} was stored and is not there"
         if isinstance(message, CompraSolicitada) and not answer.repeated:
             self._accepted.inc()
-        return row, answer.repeated
+        # Something else that came under the same key in the meantime is there instead.
+        return row, answer.repeated or answer.failure is not None
 
     async def send_away(self) -> None:
         """Tell who waits too long for the disk. One look at all of them costs less than a timer for each."""

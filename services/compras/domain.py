@@ -90,8 +90,10 @@ CompraDecision: TypeAlias = Decision[Asunto]
 
 
 def decide(row: Asunto | None, message: Message) -> CompraDecision:
-    """Raises AssertionError for news of a purchase that nobody asked for."""
+    """Raises AssertionError for news of a purchase that nobody asked for, and for a second thing under one key."""
     match message:
+        case CompraSolicitada() | UsuarioRegistrado() | SaldoRecargado() | TokenPublicado() if row is not None:
+            raise AssertionError(f"{message.type} for {message.subject}, under whose key is something else")
         case CompraSolicitada():
             return solicitar(message)
         case UsuarioRegistrado() | SaldoRecargado() | TokenPublicado():

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
+from hashlib import sha256
 from typing import Annotated, Any, Final
 from uuid import uuid5
 
@@ -116,7 +117,10 @@ async def alta_token(request: Request, token_id: PathId, _: Operator) -> Respons
     responses={**kept(list[AltaVista], place=False), **OPERATORS},
 )
 async def alta_catalogo(request: Request, _: Operator) -> Response:
-    """As many PUTs, answered once all of them are on the disk. After a 503 some may be: send the same again."""
+    """As many PUTs, answered once all of them are on the disk. After a 503 some may be: send the same again.
+
+    One key is one list: another one under it is refused whole.
+    """
     catalogo = await read_body(request, Catalogo)
     ((token_id, times),) = Counter(token.id for token in catalogo.root).most_common(1)
     if times > 1:
@@ -129,22 +133,13 @@ async def alta_catalogo(request: Request, _: Operator) -> Response:
 async def _catalogo(request: Request, key: str, catalogo: Catalogo) -> Response:
     if (answer := await elsewhere(request, key)) is not None:
         return answer
-    altas = await asyncio.gather(
-        *(
-            _entered(
-                request,
-                key,
-                f"catalogo:{key}:{token.id}",
-                f"/tokens/{token.id}",
-                TokenPublicado,
-                token_id=token.id,
-                nombre=token.nombre,
-                imagen=token.imagen,
-                precio=token.precio,
-            )
-            for token in catalogo.root
-        )
-    )
+    # The first holds the key for all of this, and for nothing else: only then the others are entered.
+    digest = sha256(catalogo.model_dump_json(by_alias=True).encode()).hexdigest()
+    first, *others = catalogo.root
+    entries = [_token(request, f"operador:{key}", first, catalogo=digest)]
+    await door_of(request).acceptance.accept(entries[0])
+    entries += [_token(request, f"catalogo:{key}:{digest}:{token.id}", token) for token in others]
+    altas = await asyncio.gather(*(accepted(request, entry, "altas", key) for entry in entries))
     last = max(altas, key=lambda alta: alta.status_code)
     headers = {name: last.headers[name] for name in ("retry-after", "preference-applied") if name in last.headers}
     body = b"[" + b",".join(bytes(alta.body) for alta in altas) + b"]"
@@ -157,18 +152,21 @@ async def _alta(request: Request, model: type[AltaMessage], **fields: Any) -> Re
     with keeping(request, key, f"/altas/{_id(name)}"):
         if (answer := await elsewhere(request, key)) is not None:
             return answer
-        return await _entered(request, key, name, whose, model, **fields)
+        return await accepted(request, _entry(request, name, whose, model, **fields), "altas", key)
 
 
-async def _entered(
-    request: Request, key: str, name: str, whose: str, model: type[AltaMessage], **fields: Any
-) -> Response:
-    """One entry, which has its id by `name`, about the user or token with the path `whose`."""
+def _token(request: Request, name: str, token: TokenDeCatalogo, **fields: Any) -> AltaMessage:
+    shown = {"token_id": token.id, "nombre": token.nombre, "imagen": token.imagen, "precio": token.precio}
+    return _entry(request, name, f"/tokens/{token.id}", TokenPublicado, **shown, **fields)
+
+
+def _entry(request: Request, name: str, whose: str, model: type[AltaMessage], **fields: Any) -> AltaMessage:
+    """An entry that has its id by `name`, about the user or token with the path `whose`."""
     acceptance = door_of(request).acceptance
     fecha = acceptance.fecha_alta(whose)
     if model is not SaldoRecargado:
         fields["orden"] = acceptance.orden()
-    return await accepted(request, model(alta_id=_id(name), fecha=fecha, **fields), "altas", key)
+    return model(alta_id=_id(name), fecha=fecha, **fields)
 
 
 def _id(name: str) -> str:

@@ -133,7 +133,7 @@ class _Rebuilding:
                 return self._take(message, decision)
         passes = [(mine, True), (others, False), (others, True)]
         if any(map(self._refused, subjects)):
-            # Whoever was told that the line was full: those who wait come first.
+            # Whoever was told that the line was full, or that they stand in it: those who wait come first.
             passes = [(others, True), (others, False)]
         if not self._unheard.isdisjoint(rows):
             passes.insert(0, ([one for one in others if isinstance(one, AltaMessage)], False))
@@ -148,9 +148,9 @@ class _Rebuilding:
         raise NotRebuilt(says, rows)
 
     def _refused(self, subject: str) -> bool:
-        """Whether it was told that the line was full: then it never joined it."""
+        """Whether it was told that the line was full, or that it stands there already: then it never joined it."""
         known = (self._evidence.content.get(one, {}) for one in self._ids_of[subject])
-        return any(one.get("motivo") == "token-disputado" for one in known)
+        return any(one.get("motivo") in {"token-disputado", "ya-en-cola"} for one in known)
 
     def _turn(self, message: Message) -> tuple[bool, bool, Order]:
         """What an operator or a seed brought, first; last who seems to have asked for what was sold, as who waits is

@@ -58,6 +58,8 @@ class Domain(Generic[Row]):
     keeps: Callable[[Message], bool] = lambda message: False
     # What the public sees of a row, whose key is its number then; None: nothing.
     shown: Callable[[Row], Mapping[str, Any] | None] = lambda row: None
+    # By which rules such a message is decided, where older versions had others (0): its record says it, for the audit.
+    rules: Callable[[Message], int] = lambda message: 0
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -74,6 +76,8 @@ class Fila(Generic[Item]):
     _end: int = 0
     # The number of the place of `_items[0]`.
     _base: int = 0
+    # The last place in `_items` of each who was looked for in them, in the order of the places. It is shared with them.
+    _places: dict[Any, int] = field(default_factory=dict)
 
     @classmethod
     def of(cls, items: Iterable[Item]) -> Self:
@@ -98,17 +102,31 @@ class Fila(Generic[Item]):
             raise IndexError("nobody waits in this line")
         return self._items[self._start]
 
+    def has(self, who: Any, by: Callable[[Item], Any]) -> bool:
+        """Whether `by`, always the same function, gives this for somebody in it. It costs the same at any length."""
+        places = self._places
+        for place in range(next(reversed(places.values()), -1) + 1, len(self._items)):
+            name = by(self._items[place])
+            places.pop(name, None)
+            places[name] = place
+        place = places.get(who, -1)
+        if place >= self._end:
+            # This is an older line, and others joined since.
+            return any(by(item) == who for item in self)
+        return place >= self._start
+
     def joined(self, *items: Item) -> Self:
         """The line with these at its end."""
-        line = self._items if self._end == len(self._items) else self._items[: self._end]
+        own = self._end == len(self._items)
+        line, places = (self._items, self._places) if own else (self._items[: self._end], {})
         line.extend(items)
-        return type(self)(line, self._start, len(line), self._base)
+        return type(self)(line, self._start, len(line), self._base, places)
 
     def left(self, count: int = 1) -> Self:
         """The line without its first `count`."""
         start = min(self._start + count, self._end)
         if start <= len(self._items) // 2:
-            return type(self)(self._items, start, self._end, self._base)
+            return type(self)(self._items, start, self._end, self._base, self._places)
         return type(self)(self._items[start : self._end], 0, self._end - start, self._base + start)
 
     def since(self, older: Fila[Item]) -> tuple[int, list[Item]]:

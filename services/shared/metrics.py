@@ -108,7 +108,9 @@ class Metrics:
             self.received.labels(name).inc(count)
         self.repeated.inc(sum(answer.repeated for answer in answers))
         self.redelivered.inc(sum(isinstance(item, Delivery) and item.redelivered for item in batch))
-        self.dead.labels("failure").inc(sum(answer.failure is not None for answer in answers))
+        # What came by HTTP is refused to whoever asked, and is nobody's letter.
+        failed = (one for one, answer in zip(batch, answers, strict=True) if answer.failure is not None)
+        self.dead.labels("failure").inc(sum(isinstance(one, Delivery) for one in failed))
 
     def poisoned(self, count: int) -> None:
         self.dead.labels("poison").inc(count)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from operator import attrgetter
 from typing import Any, Final, TypeAlias
 
 from msgspec import Struct, field
@@ -25,6 +26,8 @@ from services.shared.decision import Decision, Domain, Fila, Since
 
 # More than this many never wait for one token: the next is refused with `token-disputado`.
 MAX_COLA: Final = 10_000
+# 1: a buyer stands in a line once.
+RULES: Final = 1
 
 
 class Reserva(Struct, frozen=True):
@@ -81,16 +84,26 @@ def reservar(token: Token | None, compra: CompraSolicitada) -> TokenDecision:
     """Hold the token for this purchase, or let it wait, or refuse it."""
     if token is None:
         return Decision(None, (rechazar(compra, "token-inexistente"),))
-    if token.vendido:
-        return Decision(token, (rechazar(compra, "token-vendido"),))
-    if compra.precio_maximo is not None and compra.precio_maximo < token.precio:
-        return Decision(token, (rechazar(compra, "precio-mayor"),))
+    if motivo := impedimento(token, compra):
+        return Decision(token, (rechazar(compra, motivo),))
     if token.reserva is None:
         return asignar(token, compra)
-    if len(token.cola) >= MAX_COLA:
-        return Decision(token, (rechazar(compra, "token-disputado"),))
     espera = Espera(compra.compra_id, compra.usuario_id, compra.fecha, compra.precio_maximo)
     return Decision(replace(token, cola=token.cola.joined(espera)))
+
+
+def impedimento(token: Token, compra: CompraSolicitada) -> Motivo | None:
+    """Why this purchase can neither hold the token nor wait for it. A buyer stands in a line once, at its head while
+    they hold the token: else one who cannot pay fills it, and everybody else is sent away."""
+    if token.vendido:
+        return "token-vendido"
+    if compra.precio_maximo is not None and compra.precio_maximo < token.precio:
+        return "precio-mayor"
+    if token.reserva is None:
+        return None
+    if token.reserva.usuario_id == compra.usuario_id or token.cola.has(compra.usuario_id, _usuario):
+        return "ya-en-cola"
+    return "token-disputado" if len(token.cola) >= MAX_COLA else None
 
 
 def vender(token: Token | None, pago: SaldoReservado) -> TokenDecision:
@@ -172,6 +185,9 @@ def public(token: Token) -> dict[str, Any]:
     }
 
 
+_usuario: Final = attrgetter("usuario_id")
+
+
 def _asked(token: Token, espera: Espera) -> CompraSolicitada:
     """What the one who waits asked for."""
     return CompraSolicitada(
@@ -212,4 +228,5 @@ DOMAIN: Final = Domain(
     finished=lambda token: token.vendido,
     keeps=_keeps,
     shown=public,
+    rules=lambda message: RULES if isinstance(message, CompraSolicitada) else 0,
 )

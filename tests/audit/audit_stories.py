@@ -137,13 +137,13 @@ async def refused(shop: Shop) -> None:
     await shop.settle()
     await shop.buy(Ask(42, 402, shop.key()), Ask(43, 403, shop.key()), Ask(42, 499, shop.key(), 5))
     await shop.buy(Ask(42, 401, shop.key()), Ask(41, 404, shop.key(), 49), Ask(41, 404, shop.key(), 0))
-    await shop.buy(*(Ask(user, 405, shop.key()) for user in (42, 41, 43, 42, 41, 42)))
+    await shop.buy(*(Ask(user, 405, shop.key()) for user in (42, 41, 43, 42, 45, 41, 46)))
     await shop.deliver_all("tokens")
     await shop.settle()
     await shop.publish(499, 5)
     await shop.settle()
     await shop.buy(Ask(42, 499, shop.key(), 5), Ask(42, 406, shop.key()), Ask(41, 406, shop.key(), 50))
-    await shop.buy(Ask(44, 407, shop.key()), Ask(44, 407, shop.key()), Ask(42, 407, shop.key(), 60))
+    await shop.buy(Ask(44, 407, shop.key()), Ask(45, 407, shop.key()), Ask(42, 407, shop.key(), 60))
     for name in shop.stores:
         await shop.restart(name)
     await shop.deliver_all("tokens")
@@ -278,9 +278,11 @@ async def full_line(shop: Shop) -> None:
     await shop.deliver_all("tokens")
     for first in range(0, tokens_domain.MAX_COLA, 500):
         many = range(first, min(first + 500, tokens_domain.MAX_COLA))
-        await shop.buy(*(Ask(82 if number else 81, 801, shop.key(), fate="lost") for number in many))
+        # The first of them cannot pay, the next can.
+        await shop.buy(*(Ask(82 if number == 1 else 1000 + number, 801, shop.key(), fate="lost") for number in many))
         await shop.deliver("tokens", 500)
-    await shop.buy(Ask(82, 801, shop.key()), Ask(82, 802, shop.key()), Ask(81, 801, shop.key(), 5))
+    await shop.buy(Ask(83, 801, shop.key()), Ask(82, 802, shop.key()), Ask(81, 801, shop.key(), 5))
+    await shop.buy(Ask(82, 801, shop.key()), Ask(81, 801, shop.key()))
     await shop.deliver_all("tokens")
     while any(shop.waiting.values()):
         for name in shop.stores:

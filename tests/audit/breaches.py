@@ -747,6 +747,63 @@ def _let_wait(books: Edited) -> None:
     tell(books, refusal["compraId"], motivo="token-vendido")
 
 
+@breach("a buyer waits twice in one line", "crowded", 7, 13)
+def _(books: Edited) -> None:
+    tokens = books.tokens
+    for again in filter(refusing("ya-en-cola"), tokens.records):
+        line = _line_at(tokens, again)
+        if len(line) < 3 and any(_is_of(again, one) for one in line):
+            break
+    _joins(books, again)
+
+
+@breach("a buyer waits behind themselves", "crowded", 7, 13)
+def _(books: Edited) -> None:
+    tokens = books.tokens
+    for again in filter(refusing("ya-en-cola"), tokens.records):
+        line = _line_at(tokens, again)
+        if len(line) < 3 and not any(_is_of(again, one) for one in line):
+            break
+    _joins(books, again)
+
+
+def _is_of(record: Record, waits: Record) -> bool:
+    return bool(waits["usuario_id"] == record["words"][0]["usuarioId"])
+
+
+def _joins(books: Edited, record: Record) -> None:
+    (refusal,) = record["words"]
+    espera = {"compra_id": refusal["compraId"], "usuario_id": refusal["usuarioId"], "fecha": refusal["fecha"]}
+    espera["precio_maximo"] = ask_for(books, refusal["compraId"])["change"]["precio_maximo"]
+    record["words"], record["change"] = [], {"cola": {"left": 0, "joined": [espera]}}
+
+
+@breach("refused as ya-en-cola by the rules of a version that let a buyer wait twice", "crowded", 7, 13)
+def _(books: Edited) -> None:
+    del books.tokens.find(refusing("ya-en-cola"))["rules"]
+
+
+@breach("decided by rules that nobody knows", "crowded", 7, refusable=True)
+def _(books: Edited) -> None:
+    books.tokens.find(heard("compra.solicitada"))["rules"] = 2
+
+
+@breach("a publication says by which rules it was decided", "crowded", 7)
+def _(books: Edited) -> None:
+    books.tokens.find(heard("token.publicado"))["rules"] = 1
+
+
+@breach("two entries under one key", "topped up", 7, 9, 10)
+def _(books: Edited) -> None:
+    compras = books.compras
+    one, other = compras.find(heard("usuario.registrado")), compras.find(heard("saldo.recargado"))
+    alta, (word,) = one["row"], other["words"]
+    again = compras.put(other, after=one)
+    again |= {"id": f"{alta}:saldo.recargado", "row": alta, "words": [{**word, "altaId": alta}]}
+    mensaje = {key: value for key, value in again["words"][0].items() if key != "type"}
+    again["change"] = {"tipo": "saldo.recargado", "mensaje": _text(mensaje), "fecha": word["fecha"]}
+
+
 @breach("the line is said to be full one place too early, and all books agree", "crowded", 13)
 def _(books: Edited) -> None:
     _refuse_early(books, 3)
@@ -1557,6 +1614,7 @@ MOTIVOS: Final = {
     "token-inexistente": "refused",
     "token-vendido": "crowded",
     "token-disputado": "crowded",
+    "ya-en-cola": "crowded",
     "precio-mayor": "prices",
 }
 for _true, _story in MOTIVOS.items():

@@ -48,6 +48,12 @@ EQUIVALENT: Final[dict[str, tuple[Name, ...]]] = {
             'f"compras does not hear {message.type}" -> None',
         ),
         (
+            "services/compras/domain.py",
+            "decide",
+            'raise AssertionError(f"{message.type} for {message.subject}, under whose key is something else")',
+            'f"{message.type} for {message.subject}, under whose key is something else" -> None',
+        ),
+        (
             "services/tokens/domain.py",
             "decide",
             'raise AssertionError(f"tokens does not hear {message.type}")',
@@ -161,7 +167,12 @@ EQUIVALENT: Final[dict[str, tuple[Name, ...]]] = {
         ("services/tokens/domain.py", "", "precio_maximo: int | None = None", 'None -> ""'),
     ),
     "a line grows by one at a time, and is never longer than it may be": (
-        ("services/tokens/domain.py", "reservar", "if len(token.cola) >= MAX_COLA:", "> -> ="),
+        (
+            "services/tokens/domain.py",
+            "impedimento",
+            'return "token-disputado" if len(token.cola) >= MAX_COLA else None',
+            "> -> =",
+        ),
     ),
     "the journal's own message has its names as on the wire, by which it is read anyway": (
         (

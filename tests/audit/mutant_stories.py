@@ -429,6 +429,40 @@ async def a_full_line(shop: Shop) -> None:
     await shop.look(*asked)
 
 
+async def once_in_a_line(shop: Shop) -> None:
+    """Who holds a token or waits for it, in the line's middle, at its end or in a full one, asks again in vain; who had
+    their turn waits again."""
+    await shop.token(245, 20)
+    for number in (51, 52):
+        await shop.user(number, 19)
+    asked = [await shop.post(user, 245) for user in (51, 51, 52, 51, 52, 13, 52, 13, 14)]
+    await shop.step("tokens")
+    await shop.look(*asked)
+    for user in (52, 51, 13, 51):
+        await shop.step("usuarios")
+        await shop.step("tokens")
+        asked.append(await shop.post(user, 245))
+        await shop.step("tokens")
+    await shop.quiet()
+    await shop.look(*asked)
+
+
+async def one_key(shop: Shop) -> None:
+    """What the operator enters under a key that is something else already is not entered."""
+    fecha = shop.now()
+    user = UsuarioRegistrado(alta_id="one-key-1", fecha=fecha, usuario_id=53, nombre="u53", saldo=4)
+    top_up = SaldoRecargado(alta_id="one-key-2", fecha=fecha, usuario_id=53, monto=5)
+    token = TokenPublicado(alta_id="one-key-3", fecha=fecha, token_id=246, nombre="t", imagen="t.jpg", precio=6)
+    entries = (user, top_up, token)
+    for entry in entries:
+        shop.altas.append(entry.alta_id)
+        await shop.hear("compras", [entry])
+        for other in entries:
+            if other is not entry:
+                await shop.stray("compras", other.model_copy(update={"alta_id": entry.alta_id}))
+    await shop.quiet()
+
+
 async def too_dear_in_line(shop: Shop) -> None:
     """The price rises while they wait: who holds pays the old one, who waits is asked again; and no line is left."""
     await shop.token(250, 20)
@@ -664,7 +698,7 @@ async def after_a_restart(shop: Shop) -> None:
 # Each is a shop of its own: most mutants are seen in the first.
 CHAPTERS: Final = (
     (ordinary, refused, a_line, top_ups, sold_at_the_limit, after_a_restart),
-    (renames, a_full_line, too_dear_in_line, nobody_left, price_changes, older_entries),
+    (renames, a_full_line, once_in_a_line, one_key, too_dear_in_line, nobody_left, price_changes, older_entries),
     (every_order_of_a_sale, every_order_of_a_refusal, a_night),
     (ordinary, lost_and_asked_again, told_twice, another_body, strays, paid_and_refused, after_a_restart),
 )
@@ -679,7 +713,7 @@ async def crowded(shop: Shop) -> None:
         CompraSolicitada(
             compra_id=compra_id(user, f"c{place}"), usuario_id=user, token_id=1, precio_maximo=None, fecha=shop.now()
         )
-        for place, user in enumerate((1, *[2] * (WHOLE_LINE + 2)))
+        for place, user in enumerate(range(1, WHOLE_LINE + 4))
     ]
     for first in range(0, len(asked), BATCH):
         await shop.hear("compras", asked[first : first + BATCH])

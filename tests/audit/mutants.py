@@ -75,7 +75,7 @@ FIELDS: Final = (
 WORDS: Final = (
     ("solicitada", "reservada", "pagada", "confirmada", "registrada", "rechazada"),
     ("usuario-inexistente", "saldo-insuficiente"),
-    ("token-inexistente", "token-vendido", "token-disputado", "precio-mayor"),
+    ("token-inexistente", "token-vendido", "token-disputado", "ya-en-cola", "precio-mayor"),
 )
 COMPARISONS: Final = (
     cst.LessThan, cst.LessThanEqual, cst.GreaterThan, cst.GreaterThanEqual, cst.Equal, cst.NotEqual,

@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
+import asyncio
 import re
 import shutil
 from collections import defaultdict
 from pathlib import Path
 from random import Random
+from typing import Any
 
 import pytest
+from audit_shop import Ask, Shop
 from audit_stories import STORIES
 from breach_table import DOCUMENT, stands, table, written
 from breaches import BY_HAND, Breach
-from edited_books import SERVICES, Edited
+from edited_books import SERVICES, Edited, refusing
 from generated_breaches import generated
 from judged import found, judged, whole
+from older_rules import rules_of_before
 
 # A seed's books are written and audited in a third of a second.
 SEEDS, MANY_SEEDS = range(1, 5), range(100, 200)
@@ -95,6 +99,67 @@ def test_top_ups_that_an_older_version_wrote_again_with_each_one_that_came_hold(
     assert older
     edited.write(tmp_path)
     assert judged(tmp_path, "topped up").holds
+
+
+@pytest.mark.parametrize("story", ["refused", "crowded"])
+def test_the_books_of_a_version_that_let_a_buyer_wait_twice_hold(tmp_path: Path, story: str) -> None:
+    with rules_of_before():
+        STORIES[story].write(tmp_path, 3)
+    books = Edited(tmp_path)
+    assert twice(books)
+    assert not any(refusing("ya-en-cola")(record) for record in books.tokens.records)
+    verdict = whole(tmp_path, story)
+    assert verdict.holds, verdict.breaches
+
+
+def twice(books: Edited) -> list[str]:
+    """Who joined a line in which they stood, or whose token they held."""
+    found, lines, holders = [], defaultdict[str, list[Any]](list), {}
+    for record in books.tokens.records:
+        change, row = record["change"] or {}, record["row"]
+        moved, line = change.get("cola", {"left": 0, "joined": []}), lines[row]
+        if "reserva" in change:
+            holders[row] = change["reserva"]
+        del line[: moved["left"]]
+        there = [one["usuario_id"] for one in (holders.get(row), *line) if one]
+        found += [one["compra_id"] for one in moved["joined"] if one["usuario_id"] in there]
+        line += moved["joined"]
+    return found
+
+
+def test_books_that_were_begun_by_a_version_that_let_a_buyer_wait_twice_hold_and_the_line_gets_no_longer(
+    tmp_path: Path,
+) -> None:
+    asyncio.run(_upgraded(tmp_path))
+    books = Edited(tmp_path)
+    assert len(twice(books)) == 2
+    assert sum(map(refusing("ya-en-cola"), books.tokens.records)) == 4
+    verdict = whole(tmp_path, "ordinary")
+    assert verdict.holds, verdict.breaches
+
+
+async def _upgraded(folder: Path) -> None:
+    shop = Shop(folder, Random("upgraded"))
+    await shop.begin()
+    for number, saldo in ((21, 0), (22, 0), (23, 500)):
+        await shop.user(number, f"Comprador {number}", saldo)
+    await shop.publish(301, 50)
+    await shop.deliver_all()
+    with rules_of_before():
+        for user in (21, 22, 22, 21, 23):
+            await shop.buy(Ask(user, 301, shop.key()))
+        await shop.deliver_all("tokens")
+    await shop.restart("tokens")
+    for user in (21, 22):
+        await shop.buy(Ask(user, 301, shop.key()))
+    await shop.deliver_all("tokens")
+    # Each has the turns that they waited for.
+    for user in (22, 22):
+        await shop.deliver("usuarios", 1)
+        await shop.deliver_all("tokens")
+        await shop.buy(Ask(user, 301, shop.key()))
+        await shop.deliver_all("tokens")
+    await shop.end()
 
 
 @pytest.mark.parametrize("breach", [one for one in BY_HAND if one.story in QUICK], ids=lambda one: one.name)

@@ -11,7 +11,7 @@ from typing import Any
 
 from broker.messages import compra_id
 
-OWN_REASONS = ("saldo-insuficiente", "usuario-inexistente", "precio-mayor", "token-disputado")
+OWN_REASONS = ("saldo-insuficiente", "usuario-inexistente", "precio-mayor", "token-disputado", "ya-en-cola")
 
 
 @dataclass(frozen=True)

@@ -3,6 +3,7 @@ on from the books, and the books are checked."""
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Iterator
 from contextlib import suppress
 from itertools import zip_longest
@@ -11,6 +12,7 @@ import aiohttp
 import pytest
 from crash_program import HEARD, ROTATION, SAID, SNAPSHOT, TAKEOVER
 from fault_builders import HEARS, SAYS, FaultyShop, Orders, faulty, told_and_audited
+from patience import POLL_SECONDS
 
 from broker.services import SERVICES
 
@@ -132,3 +134,38 @@ async def test_services_that_die_in_any_other_step_of_a_takeover_lose_nothing(
     shop: FaultyShop, numbers: Iterator[int], orders: Orders
 ) -> None:
     await test_services_that_die_in_a_takeover_lose_nothing(shop, numbers, orders)
+
+
+@pytest.mark.parametrize("passage", [1, 2])
+@pytest.mark.parametrize("place", DECIDED)
+async def test_a_list_of_tokens_that_a_death_cut_off_is_finished_when_it_is_sent_again_and_no_other_is_taken_for_it(
+    shop: FaultyShop, numbers: Iterator[int], place: str, passage: int
+) -> None:
+    """Its first entry is on the disk before the others are asked for: they are the second that passes."""
+    tokens = [{"id": next(numbers), "nombre": "Sol", "imagen": "sol.jpg", "precio": 5} for _ in range(20)]
+    other = [*tokens[:-1], {**tokens[-1], "precio": 6}, {**tokens[0], "id": next(numbers)}]
+    key = {"Authorization": f"Bearer {shop.running.operator_token}", "Idempotency-Key": f"lista-{tokens[0]['id']}"}
+    orders = {"compras": f"{place} token.publicado {passage}"}
+    shop.order(orders)
+
+    async def sent(body: list[dict[str, object]]) -> int:
+        with suppress(aiohttp.ClientError):
+            async with (
+                aiohttp.ClientSession() as http,
+                http.post(f"{shop.front}/tokens", json=body, headers=key) as answer,
+            ):
+                return answer.status
+        return 503
+
+    assert await sent(tokens) == 503
+    await shop.until_died(orders)
+    while (status := await sent(tokens)) == 503:
+        await asyncio.sleep(POLL_SECONDS)
+    assert status in (200, 202)
+    assert await sent(other) == 422
+    async with shop.client() as client:
+        await client.quiet()
+        assert [(await client.get(f"/tokens/{token['id']}"))["precio"] for token in tokens] == [5] * 20
+        with pytest.raises(aiohttp.ClientResponseError):
+            await client.get(f"/tokens/{other[-1]['id']}")
+    await told_and_audited(shop, next(numbers), tokens=1)

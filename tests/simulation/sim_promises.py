@@ -278,6 +278,11 @@ def clients(books: Books) -> None:
             require((row["token_id"], row["precio_maximo"]) != (told.token, told.most), "12", f"422 for {told}")
 
 
+def buyers(token: Any) -> list[int]:
+    """Who holds it, and who waits for it."""
+    return [one["usuario_id"] for one in (token["reserva"], *token["cola"]) if one]
+
+
 def line(books: Books) -> None:
     """13, and that every reason is true, and every price the one of its moment."""
     asked = books.compras.said("compra.solicitada")
@@ -293,6 +298,9 @@ def line(books: Books) -> None:
         if r.type == "compra.solicitada":
             position[r.subject] = r.seq
         token = r.after or r.before
+        if token and not token["vendido"]:
+            waiting = buyers(token)
+            require(len(set(waiting)) == len(waiting), "13", f"{r.subject}: a buyer stands in the line twice")
         for w in r.words:
             compra = subject(w)
             most = asked.get(compra, {}).get("precioMaximo")
@@ -308,6 +316,7 @@ def line(books: Books) -> None:
                     "token-vendido": token.get("vendido"),
                     "precio-mayor": most is not None and token and most < token["precio"],
                     "token-disputado": token and len(token["cola"]) >= books.max_cola,
+                    "ya-en-cola": token and token["reserva"] and w["usuarioId"] in buyers(token),
                     "saldo-insuficiente": balances.get(compra, {}).get("saldo", 10**9)
                     < books.tokens.said("token.reservado").get(compra, {"precio": 0})["precio"]
                     if w["motivo"] == "saldo-insuficiente" else None,
@@ -326,6 +335,7 @@ def line(books: Books) -> None:
                     "usuario-inexistente",
                     "precio-mayor",
                     "token-disputado",
+                    "ya-en-cola",
                     "token-inexistente",
                 )
                 require(motivo in own, "13", f"{other} asked before {compra} and was told {motivo}")

@@ -262,6 +262,15 @@ def full_line_never_said(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(tokens, "reservar", refused)
 
 
+def twice_in_line(patch: pytest.MonkeyPatch) -> None:
+    impedimento = tokens.impedimento
+
+    def before(token: Any, compra: Any) -> Any:
+        return None if (motivo := impedimento(token, compra)) == "ya-en-cola" else motivo
+
+    patch.setattr(tokens, "impedimento", before)
+
+
 def older_entry_in_force(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(tokens, "moment", lambda fecha: "z" if fecha != "" else fecha)
     patch.setattr(tokens, "publicar", _always(tokens.publicar))
@@ -300,13 +309,14 @@ MUTANTS: dict[Patch, set[str]] = {
     snapshot_without_shelf: {"8"},
     packed_before_it_is_synced: {"not damaged", "no crash"},
     packed_without_its_end: {"not damaged", "no crash"},
-    snapshot_without_rows: {"6", "8", "not damaged"},
+    snapshot_without_rows: {"4", "6", "8", "not damaged"},
     takeover_without_a_sync: {"durable", "not damaged"},
     takeover_with_a_sync_only: {"durable", "not damaged"},
     half_write_forgotten: {"8", "not damaged"},
     failed_sync_believed: {"durable"},
     another_body_accepted: {"10"},
     full_line_never_said: {"13"},
+    twice_in_line: {"13"},
     older_entry_in_force: {"entries"},
     one_date_for_all_of_a_moment: {"entries"},
 }

@@ -67,7 +67,7 @@ def test_everything_that_can_go_wrong_did() -> None:
     deaths = {f"died: {point}" for point in (*POINTS, "between two steps", "Fenced", "StoreBroken")}
     reasons = {
         "usuario-inexistente", "saldo-insuficiente", "token-inexistente", "token-vendido", "token-disputado",
-        "precio-mayor", "sold", "status 200", "status 202", "status 422", "status 503", "dead-lettered",
+        "ya-en-cola", "precio-mayor", "sold", "status 200", "status 202", "status 422", "status 503", "dead-lettered",
         "redelivered", "torn", "ENOSPC", "sync EIO", "append EIO", "pause, lock removed",
     }  # fmt: skip
     assert not {*FAULTS, *RATES, *deaths, *reasons} - SEEN.keys()

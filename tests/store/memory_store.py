@@ -187,6 +187,7 @@ class MemoryStore:
             change = {**self._codec.change(None, new), **change}
         head = dict(zip(("seq", "batch"), seq_and_batch, strict=True))
         head |= {"time": self.time, "id": message.id, "row": key}
+        head |= {"rules": rules} if (rules := self.domain.rules(message)) else {}
         if message.heights:
             head |= {"from": message.heights.partition(" ")[0]}
             head |= {"message": pydantic_core.from_json(encode_word(message))} if self.domain.keeps(message) else {}

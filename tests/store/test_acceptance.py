@@ -5,15 +5,17 @@ from __future__ import annotations
 import asyncio
 import itertools
 import json
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
 from prometheus_client import CollectorRegistry
-from store_builders import all_records, disk_on, publicado, recarga, solicitada, writer
+from store_builders import HeldDisk, all_records, disk_on, publicado, recarga, solicitada, usuario, writer
 
-from broker.messages import CompraSolicitada, compra_id
+from broker.messages import CompraSolicitada, compra_id, encode
 from services.compras.acceptance import Acceptance
 from services.compras.domain import DOMAIN as COMPRAS
 from services.shared.http.problems import Problem
@@ -92,6 +94,68 @@ async def test_what_a_wrong_clock_dated_stays_and_what_comes_after_it_is_true_ag
         for entry in order:
             token = publicar(token, entry).row
         assert token.precio == 31
+
+
+ENTRIES = {
+    "a user": usuario().model_copy(update={"alta_id": "k"}),
+    "another user": usuario(2).model_copy(update={"alta_id": "k"}),
+    "a user with more": usuario(saldo=101).model_copy(update={"alta_id": "k"}),
+    "a top-up": recarga(1).model_copy(update={"alta_id": "k"}),
+    "another's top-up": recarga(1, usuario=2).model_copy(update={"alta_id": "k"}),
+    "a token": publicado().model_copy(update={"alta_id": "k"}),
+    "the first of a list": publicado().model_copy(update={"alta_id": "k", "catalogo": "0" * 64}),
+    "the first of another list": publicado().model_copy(update={"alta_id": "k", "catalogo": "1" * 64}),
+}
+PAIRS = list(itertools.permutations(ENTRIES, 2))
+
+
+@pytest.mark.parametrize("meet", ["in one batch", "in two batches", "after a 503", "after a restart"])
+@pytest.mark.parametrize(("one", "other"), PAIRS, ids=map(" and ".join, PAIRS))
+async def test_of_two_entries_under_one_key_the_first_happens_and_the_other_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, one: str, other: str, meet: str
+) -> None:
+    first = ENTRIES[one]
+
+    async def ask(door: Acceptance, *names: str) -> list[Any]:
+        """Each in a request of its own, all at once."""
+        asked = [door.accept(ENTRIES[name].model_copy()) for name in names]
+        return await asyncio.gather(*asked, return_exceptions=True)
+
+    async with working_door(tmp_path) as (door, store):
+        if meet == "after a 503":
+            monkeypatch.setattr("services.compras.acceptance.PATIENCE_SECONDS", 0.0)
+            store.disk.hold()
+            (told,) = await ask(door, one)
+            assert told.status == 503 and "the disk does not keep up" in told.detail
+            monkeypatch.undo()
+            store.disk.go.set()
+        elif meet != "in one batch":
+            await ask(door, one)
+        if meet != "after a restart":
+            one_of_two(store, await ask(door, one, other), first)
+    async with working_door(tmp_path) as (door, store):
+        one_of_two(store, await ask(door, other, one), first)
+
+
+def one_of_two(store: JsonStore[Any], told: Any, first: Any) -> None:
+    """The book and the answers have only the first; the other was told so."""
+    (happened,) = [answer for answer in told if not isinstance(answer, BaseException)]
+    (refused,) = [answer for answer in told if isinstance(answer, Problem)]
+    assert json.loads(happened.mensaje) == json.loads(encode(first))
+    assert refused.status == 422 and "nothing was done" in refused.detail
+    (record,) = map(json.loads, all_records(store))
+    assert record["id"] == first.id and store.find("k") == happened
+
+
+@asynccontextmanager
+async def working_door(folder: Path) -> AsyncIterator[tuple[Acceptance, JsonStore[Any]]]:
+    async with writer(folder, COMPRAS, kind=HeldDisk) as store:
+        door, loop = door_on(store, backlog_limit=100)
+        working = [asyncio.ensure_future(loop.run()), asyncio.ensure_future(door.send_away())]
+        yield door, store
+        for task in working:
+            task.cancel()
+        await asyncio.wait(working)
 
 
 async def test_entries_that_wait_for_a_user_take_no_purchases_place(tmp_path: Path) -> None:

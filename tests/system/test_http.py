@@ -156,6 +156,83 @@ async def test_many_tokens_are_put_up_for_sale_by_one_request_once(shop: Shop, n
     assert (status, "another key" in problem["detail"]) == (422, True)
 
 
+@pytest.mark.parametrize("change", ["one changed, one more", "one more", "one less", "others", "the first changed"])
+async def test_another_list_under_the_key_of_one_puts_nothing_up_for_sale(
+    shop: Shop, numbers: Iterator[int], change: str
+) -> None:
+    one, two, three, four = (sol(next(numbers)) for _ in range(4))
+    sent, changed = [one, two, three], {
+        "one changed, one more": [one, {**two, "precio": 6}, three, four],
+        "one more": [one, two, three, four],
+        "one less": [one, two],
+        "others": [four],
+        "the first changed": [{**one, "precio": 6}, two, three, four],
+    }[change]  # fmt: skip
+    headers = {"Authorization": f"Bearer {shop.running.operator_token}", "Idempotency-Key": f"lista-{one['id']}"}
+    told = await ask(shop, "POST", "/tokens", json=sent, headers={**headers, "Prefer": "wait=10"})
+    assert told[0] == 200, told
+    status, problem, _ = await ask(shop, "POST", "/tokens", json=changed, headers=headers)
+    assert (status, "nothing was done" in problem["detail"]) == (422, True)
+    # Behind an entry that came later, whatever had been entered is there.
+    later = {**headers, "Idempotency-Key": f"despues-{one['id']}", "Prefer": "wait=10"}
+    status, _, _ = await ask(shop, "PUT", f"/tokens/{next(numbers)}", json=sol_shown(), headers=later)
+    assert status == 200
+    assert (await ask(shop, "GET", f"/tokens/{four['id']}"))[0] == 404
+    for token in sent:
+        assert (await ask(shop, "GET", f"/tokens/{token['id']}"))[1]["precio"] == 5
+    status, again, _ = await ask(shop, "POST", "/tokens", json=sent, headers=headers)
+    assert (status, again) == (200, told[1])
+
+
+def sol_shown() -> dict[str, Any]:
+    return {"nombre": "Sol", "imagen": "sol.jpg", "precio": 5}
+
+
+async def test_of_two_lists_at_once_under_one_key_one_is_put_up_for_sale(shop: Shop, numbers: Iterator[int]) -> None:
+    for _ in range(10):
+        lists = [[sol(next(numbers)) for _ in range(20)] for _ in range(2)]
+        headers = {
+            "Authorization": f"Bearer {shop.running.operator_token}",
+            "Idempotency-Key": f"listas-{lists[0][0]['id']}",
+            "Prefer": "wait=10",
+        }
+        told = await asyncio.gather(*(ask(shop, "POST", "/tokens", json=each, headers=headers) for each in lists))
+        assert sorted(status for status, _, _ in told) == [200, 422], told
+        for (status, _, _), each in zip(told, lists, strict=True):
+            shown = [(await ask(shop, "GET", f"/tokens/{token['id']}"))[0] for token in each]
+            assert shown == [status if status == 200 else 404] * 20
+
+
+async def test_of_two_entries_at_once_under_one_key_one_happens_and_the_other_is_told_so(
+    shop: Shop, numbers: Iterator[int]
+) -> None:
+    letters = await dead_lettered(shop)
+    for _ in range(20):
+        user, token = next(numbers), next(numbers)
+        headers = {"Authorization": f"Bearer {shop.running.operator_token}", "Idempotency-Key": f"dos-{user}"}
+        entries = [
+            ("PUT", f"/usuarios/{user}", {"nombre": "Eva", "saldo": 5}),
+            ("POST", f"/usuarios/{user}/recargas", {"monto": 7}),
+            ("PUT", f"/tokens/{token}", sol_shown()),
+            ("POST", "/tokens", [sol(token)]),
+        ]
+        told = await asyncio.gather(*(ask(shop, how, path, json=body, headers=headers) for how, path, body in entries))
+        assert sorted(status for status, _, _ in told) == [202, 422, 422, 422], told
+        # The first of them is answered with itself, also later.
+        (happened,) = [entry for entry, (status, _, _) in zip(entries, told, strict=True) if status == 202]
+        (answer,) = [body for status, body, _ in told if status == 202]
+        status, again, _ = await ask(shop, happened[0], happened[1], json=happened[2], headers=headers)
+        first = [body[0] if isinstance(body, list) else body for body in (answer, again)]
+        assert status in (200, 202) and first[0]["id"] == first[1]["id"] and first[0]["tipo"] == first[1]["tipo"]
+    assert await dead_lettered(shop) == letters
+
+
+async def dead_lettered(shop: Shop) -> list[str]:
+    """What compras says of its dead letters, in /metrics."""
+    async with aiohttp.ClientSession() as http, http.get(f"{shop.front}/metrics") as answer:
+        return [line for line in (await answer.text()).splitlines() if line.startswith("zoco_messages_dead_lettered")]
+
+
 @pytest.mark.parametrize(
     ("tokens", "status", "says"),
     [

@@ -31,13 +31,13 @@ FILE_LINES, CLASS_LINES, ROUTE_LINES, PAGE_LINES = 300, 200, 3000, 120
 LONG_FILES = {
     "broker/amqp/bus.py": 551,
     "broker/amqp/frames.py": 384,
-    "broker/messages.py": 322,
-    "loadgen/audit/books.py": 393,
+    "broker/messages.py": 326,
+    "loadgen/audit/books.py": 395,
     "loadgen/audit/clients.py": 325,
-    "loadgen/audit/model.py": 408,
-    "loadgen/audit/selling.py": 345,
+    "loadgen/audit/model.py": 430,
+    "loadgen/audit/selling.py": 349,
     "loadgen/audit/showing.py": 312,
-    "loadgen/bench/sides.py": 304,
+    "loadgen/bench/sides.py": 306,
     "ops/supervisor.py": 383,
     "services/shared/runtime.py": 320,
 }
@@ -47,7 +47,7 @@ LONG_CLASSES = {
     "Local": 292,
     "Meter": 220,
     "Node": 204,
-    "Selling": 282,
+    "Selling": 285,
     "Showing": 223,
     "Writer": 209,
 }

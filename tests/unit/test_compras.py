@@ -133,7 +133,9 @@ def test_a_purchase_that_is_confirmed_waits_for_its_record() -> None:
 # A refusal
 
 
-@pytest.mark.parametrize("motivo", ["token-inexistente", "token-vendido", "token-disputado", "precio-mayor"])
+@pytest.mark.parametrize(
+    "motivo", ["token-inexistente", "token-vendido", "token-disputado", "ya-en-cola", "precio-mayor"]
+)
 def test_a_refusal_ends_a_purchase_and_says_why(motivo: Motivo) -> None:
     row = after(rechazada(compra, motivo).received(fecha(1)))
     assert row == replace(

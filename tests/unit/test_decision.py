@@ -147,6 +147,38 @@ def test_a_line_that_is_kept_up_by_changes_alone_stays_the_same(path: list[Step]
         assert list(follower) == newer.model
 
 
+@steady
+@given(steps, st.permutations(range(41)))
+def test_whether_somebody_is_in_a_line_is_known_of_each_whichever_is_asked_first(
+    path: list[Step], turns: list[int]
+) -> None:
+    """Some are there more than once, as in the books of older versions."""
+    made = grown(path)
+    for turn in turns:
+        if turn < len(made):
+            each = made[turn]
+            for who in range(6):
+                assert each.line.has(who, _fifth) == any(_fifth(item) == who for item in each.model)
+
+
+@steady
+@given(steps)
+def test_whether_somebody_is_in_a_line_is_known_while_it_moves(path: list[Step]) -> None:
+    made = [Made(Fila(), [])]
+    for which, count in path:
+        parent = made[which % len(made)]
+        items = [which + n for n in range(max(count, 0))]
+        line = parent.line.joined(*items).left(max(-count, 0))
+        made.append(Made(line, [*parent.model, *items][max(-count, 0) :], parent))
+        for each in (made[-1], parent):
+            for who in range(6):
+                assert each.line.has(who, _fifth) == any(_fifth(item) == who for item in each.model)
+
+
+def _fifth(item: int) -> int:
+    return item % 5
+
+
 def test_who_joined_and_left_in_between_is_in_no_change() -> None:
     older = Fila.of("ab")
     newer = older.left().joined("c", "d").left(2).joined("e")
@@ -192,6 +224,19 @@ def test_a_turn_costs_the_same_at_any_length(length: int) -> None:
     assert len(line) == length
     assert list(line) == list(range(20_000, 20_000 + length))
     assert below.tally[0] <= 3 * 20_000 + 2 * length
+
+
+@pytest.mark.parametrize("length", [1, 10, 1_000, 10_000])
+def test_to_ask_who_is_in_a_line_costs_the_same_at_any_length(length: int) -> None:
+    line, below = counted_line(*range(length))
+    for number in range(length, length + 20_000):
+        assert not line.has(number, int)
+        assert line.has(number - 1, int)
+        line = line.joined(number).left()
+
+    assert is_counted(line)
+    assert below.tally[0] <= 5 * 20_000 + 4 * length
+    assert len(line._places) <= 2 * length + 2, "who has left is forgotten"
 
 
 def test_who_has_left_is_forgotten() -> None:

@@ -176,8 +176,13 @@ async def test_the_journals_documentation_has_the_fields_of_a_real_record(tmp_pa
     await store.process_batch([alta.received(FECHA, "compras/a29757b5/1/6")])
     header, record = (json.loads(line) for line in next(tmp_path.glob("*.jsonl")).read_text("utf-8").splitlines())
     text = (ROOT / "docs" / "journal.md").read_text(encoding="utf-8")
-    # The generation stands in what was written again.
-    assert re.findall(r"^\| `(\w+)` \|", text, re.MULTILINE) == [*list(record)[:-3], "generation", *list(record)[-3:]]
+    # The rules stand in a purchase, the generation in what was written again.
+    assert re.findall(r"^\| `(\w+)` \|", text, re.MULTILINE) == [
+        *list(record)[:-3],
+        "rules",
+        "generation",
+        *list(record)[-3:],
+    ]
     assert all(f'"{field}":' in text for field in header)
     disk.close()
 

@@ -327,13 +327,14 @@ def test_usuarios_has_no_reasons_but_its_own_two(motivo: str) -> None:
     assert "motivo" in reason("saldo.rechazado", spell({**BODIES["saldo.rechazado"], "motivo": motivo}))
 
 
-def test_the_reasons_for_a_refusal_are_these_six() -> None:
+def test_the_reasons_for_a_refusal_are_these_seven() -> None:
     reasons = [
         "usuario-inexistente",
         "saldo-insuficiente",
         "token-inexistente",
         "token-vendido",
         "token-disputado",
+        "ya-en-cola",
         "precio-mayor",
     ]
     for motivo in reasons:

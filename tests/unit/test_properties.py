@@ -252,7 +252,7 @@ def test_a_crowd_on_a_bad_wire_leaves_right_books(seed: int, monkeypatch: pytest
 
 def test_the_crowds_meet_every_reason_and_every_turn_of_the_line(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(tokens, "MAX_COLA", 2)
-    chains = [crowd(seed) for seed in range(1, 61, 2)]
+    chains = [crowd(seed) for seed in range(1, 121, 2)]
 
     assert set().union(*(chain.reasons() for chain in chains)) == {*OWN_REASONS, "token-vendido"}
     records = [record for chain in chains for record in chain.tokens.journal]

@@ -57,7 +57,7 @@ def waiting(token: Token) -> list[str]:
 
 def full_line() -> Token:
     """The token, held by Ana, with as many waiting as may."""
-    return replace(after(ana), cola=Fila.of(Espera(each, LUIS, FECHA) for each in FULL))
+    return replace(after(ana), cola=Fila.of(Espera(each, 1000 + n, FECHA) for n, each in enumerate(FULL)))
 
 
 # To ask
@@ -118,11 +118,63 @@ def test_who_would_pay_too_little_for_a_sold_token_hears_that_it_is_sold() -> No
     assert decide(after(ana, pagado(ana)), compra).messages == (rechazada(compra, "token-vendido"),)
 
 
-def test_one_buyer_who_asks_twice_waits_for_themselves_like_anybody() -> None:
+def test_who_holds_the_token_does_not_wait_behind_themselves() -> None:
     again = solicitada(ANA, "again")
-    token = after(ana, again)
-    assert (holder(token), waiting(token)) == (ana.compra_id, [again.compra_id])
-    assert decide(token, pagado(ana)).messages == (confirmada(ana), rechazada(again, "token-vendido"))
+    assert decide(after(ana), again) == Decision(after(ana), (rechazada(again, "ya-en-cola"),))
+    token = after(ana, luis)
+    assert decide(token, again) == Decision(token, (rechazada(again, "ya-en-cola"),))
+
+
+def test_a_buyer_stands_in_a_line_once() -> None:
+    token = after(ana, luis, eva)
+    again = solicitada(LUIS, "again")
+    assert decide(token, again) == Decision(token, (rechazada(again, "ya-en-cola"),))
+    assert waiting(token) == [luis.compra_id, eva.compra_id]
+
+
+def test_who_got_the_token_from_the_line_holds_it() -> None:
+    again = solicitada(LUIS, "again")
+    assert decide(after(ana, luis, eva, impagado(ana)), again).messages == (rechazada(again, "ya-en-cola"),)
+
+
+def test_who_had_their_turn_may_ask_again_and_stands_at_the_end() -> None:
+    again = solicitada(ANA, "again")
+    token = after(ana, luis, eva, impagado(ana), again)
+    assert (holder(token), waiting(token)) == (luis.compra_id, [eva.compra_id, again.compra_id])
+    once_more = solicitada(ANA, "once more")
+    assert decide(token, once_more).messages == (rechazada(once_more, "ya-en-cola"),)
+
+
+def test_who_was_refused_in_the_line_for_its_price_may_ask_again() -> None:
+    frugal, again = solicitada(LUIS, "f", maximo=50), solicitada(LUIS, "again")
+    token = after(ana, frugal, eva, token_publicado(precio=80, fecha=fecha(5)), impagado(ana))
+    assert decide(token, again).messages == ()
+
+
+def test_a_refused_second_ask_takes_no_place() -> None:
+    token = after(ana, luis, *(solicitada(LUIS, f"{n}") for n in range(100)))
+    assert waiting(token) == [luis.compra_id]
+
+
+def test_who_stands_in_a_full_line_hears_that_and_who_would_pay_too_little_hears_that_first() -> None:
+    again = solicitada(1000, "again")
+    assert decide(full_line(), again).messages == (rechazada(again, "ya-en-cola"),)
+    frugal = solicitada(1000, "frugal", maximo=49)
+    assert decide(full_line(), frugal).messages == (rechazada(frugal, "precio-mayor"),)
+
+
+def test_of_one_who_stands_twice_in_a_line_of_before_each_has_a_turn() -> None:
+    """Older versions let a buyer wait more than once: the line is what it is, and gets no longer."""
+    again = solicitada(LUIS, "again")
+    token = after(ana, luis, eva)
+    token = replace(token, cola=token.cola.joined(Espera(again.compra_id, LUIS, again.fecha)))
+    third = solicitada(LUIS, "third")
+    assert decide(token, third).messages == (rechazada(third, "ya-en-cola"),)
+    token = after(impagado(ana), impagado(luis), token=token)
+    assert (holder(token), waiting(token)) == (eva.compra_id, [again.compra_id])
+    assert decide(token, third).messages == (rechazada(third, "ya-en-cola"),)
+    token = after(impagado(eva), impagado(again), third, token=token)
+    assert holder(token) == third.compra_id
 
 
 def test_ten_thousand_may_wait_and_the_next_is_refused() -> None:
@@ -231,8 +283,8 @@ def test_the_next_in_line_who_would_no_longer_pay_the_price_is_refused(maximo: i
 
 @pytest.mark.parametrize("maximo", [80, 81, None])
 def test_the_next_in_line_who_still_accepts_the_price_gets_it_after_those_who_do_not(maximo: int | None) -> None:
-    frugal, frugal_too = solicitada(LUIS, "1", maximo=50), solicitada(LUIS, "2", maximo=79)
-    buyer, last = solicitada(EVA, "3", maximo=maximo), solicitada(EVA, "4")
+    frugal, frugal_too = solicitada(LUIS, "1", maximo=50), solicitada(11, "2", maximo=79)
+    buyer, last = solicitada(EVA, "3", maximo=maximo), solicitada(12, "4")
     token = after(ana, frugal, frugal_too, buyer, last, token_publicado(precio=80, fecha=fecha(5)))
 
     decision = decide(token, impagado(ana))
@@ -378,16 +430,27 @@ def test_a_decision_leaves_the_token_it_was_given_as_it_was() -> None:
 def test_the_cost_of_one_buyer_does_not_grow_with_the_line() -> None:
     line, below = counted_line()
     token = replace(after(ana), cola=line)
-    compras = [solicitada(LUIS, str(number)) for number in range(2_000)]
+    compras = [solicitada(100 + number, "a") for number in range(2_000)]
     for compra in compras:
-        token = after(compra, token=token)
-    assert below.tally == [0], "to join the line looks at nobody in it"
+        token = after(compra, solicitada(compra.usuario_id, "again"), token=token)
+    assert below.tally[0] <= 2_000, "each is looked at once, to know that they are there"
+    below.tally[0] = 0
 
     for compra in (ana, *compras[:-1]):
         token = after(impagado(compra), token=token)
     assert is_counted(token.cola)
     assert holder(token) == compras[-1].compra_id
     assert below.tally[0] <= 3 * 2_000
+
+
+def test_whoever_asks_again_costs_the_same_in_a_line_of_ten_thousand() -> None:
+    line, below = counted_line(*full_line().cola)
+    token = after(solicitada(1000, "first"), token=replace(after(ana), cola=line))
+    below.tally[0] = 0
+    for number in range(2_000):
+        again = solicitada(1000 + number, "again")
+        assert decide(token, again) == Decision(token, (rechazada(again, "ya-en-cola"),))
+    assert below.tally == [0]
 
 
 def test_a_new_price_looks_at_nobody_in_the_line() -> None:

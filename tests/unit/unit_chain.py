@@ -38,7 +38,10 @@ from services.transacciones.domain import DOMAIN as TRANSACCIONES
 from services.usuarios.domain import DOMAIN as USUARIOS
 
 # Why somebody may be refused who asked before the winner (promise 13), and before the token was there at all.
-OWN_REASONS = {"saldo-insuficiente", "usuario-inexistente", "precio-mayor", "token-disputado", "token-inexistente"}
+OWN_REASONS = {
+    *("saldo-insuficiente", "usuario-inexistente", "precio-mayor", "token-disputado", "token-inexistente"),
+    "ya-en-cola",
+}
 
 
 @dataclass
@@ -247,6 +250,8 @@ class Chain:
                 assert row.reserva.compra_id == sales[key].compra_id, f"token {key} is somebody else's"
                 assert len(row.cola) == 0, f"somebody waits for token {key}, which is sold"
             assert row.reserva or not row.cola, f"somebody waits for token {key}, which is free"
+            line = [each.usuario_id for each in (row.reserva, *row.cola) if each is not None]
+            assert len(set(line)) == len(line), f"a buyer stands in the line of token {key} twice"
 
     def _check_records(self) -> None:
         """Half of promise 5. Records are numbered 1, 2, 3, and no purchase has two."""

@@ -82,7 +82,7 @@ class Follower(Recorded[Row]):
                     self._segment_ends()
                 self._segments.append(segment)
                 self._know(segment)
-                self.time = segment.time
+                self.time = min(self.time or segment.time, segment.time)
                 self._end = segment.header_bytes
             # A segment without a header yet is looked at again.
             self._names = names if not names or (chain and chain[-1].name == names[-1]) else []

@@ -233,10 +233,12 @@ class JsonStore(Writer[Row], Reads[Row]):
         return Entry(message.subject, message.type, key, new, change_at, whole, words)
 
     def _origin(self, message: Message, pending: Batch[Row]) -> bytes:
-        """Whose record the message came from, and what of it nobody else keeps; in the first record of a batch, what is
-        known of all books now."""
+        """Whose record the message came from, by which rules it is decided, and what of it nobody else keeps; in the
+        first record of a batch, what is known of all books now."""
         known = sender(origin := message.heights.partition(" ")[0]) is not None
         parts = b',"from":"%s"' % origin.encode() if known else b""
+        if rules := self.domain.rules(message):
+            parts += b',"rules":%d' % rules
         if not pending.lines and pending.heard != self.heights.known():
             parts += b',"heard":"%s"' % pending.heard.encode()
         if known and self.domain.keeps(message):

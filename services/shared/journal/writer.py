@@ -203,7 +203,8 @@ class Writer(Follower[Row]):
         if previous:
             self.disk.release(previous)
             self.disk.release(journal.mark_name(previous))
-        self._end = len(line)
+        # A clock that was far ahead was put right before this, or is only now: neither is waited for.
+        self._end, self.time = len(line), min(self.time or time, time)
         self._segments.append(replace(segment, name=file, header_bytes=len(line)))
         self.leads = True
 
