@@ -91,6 +91,7 @@ def make(store: Secrets) -> None:
     operator = store.once("rabbitmq-operator", {"username": OPERATOR, "password": secrets.token_urlsafe(SECRET_BYTES)})
     passwords[OPERATOR] = operator["password"]
     store.once("operator-token", {"ZOCO_OPERATOR_TOKEN": secrets.token_urlsafe(SECRET_BYTES)})
+    store.once("books-token", {"ZOCO_BOOKS_TOKEN": secrets.token_urlsafe(SECRET_BYTES)})
     store.always("rabbitmq-definitions", {"definitions.json": json.dumps(definitions(passwords, operator=OPERATOR))})
 
 

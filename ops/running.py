@@ -24,6 +24,9 @@ LOCK: Final = "up.lock"
 HOLDS: Final = "holds"
 FIRST_PORT: Final = 8000
 BROKER: Final = "rabbitmq"
+# The files of the keys in a shop's folder.
+OPERATOR_KEY: Final = "operator-token"
+BOOKS_KEY: Final = "books-token"
 # Where a shop is kept unless told.
 DATA: Final = Path(".zoco")
 POLL_SECONDS: Final = 0.05
@@ -33,6 +36,14 @@ START: Final = "make up" if Path(__file__).parents[1].joinpath("Makefile").exist
 
 class LocalError(UserError):
     """What was asked of a shop on this machine cannot be done."""
+
+
+@dataclass(frozen=True, slots=True)
+class Keys:
+    """Who has these is let in: by the front door as the operator, by each service as who keeps the books."""
+
+    operator: str
+    books: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,6 +59,7 @@ class Running:
     management_user: str | None
     management_password: str | None
     operator_token: str
+    books_token: str
     broker_metrics_url: str | None = None
 
     @classmethod
@@ -64,6 +76,10 @@ class Running:
             says = "`zoco up` in {data} is gone (it was pid {pid}): start it again with `{start}`"
             raise LocalError(says, data, state["pid"], START)
         return cls(data, **state)
+
+    @property
+    def keys(self) -> Keys:
+        return Keys(self.operator_token, self.books_token)
 
     def lives(self, name: str) -> bool:
         """Whether this service, or `rabbitmq`, runs as the process that was written down."""
@@ -104,7 +120,8 @@ def reset(data: Path) -> None:
     """Delete all that was ever bought here. Raises LocalError while it runs."""
     if not data.exists():
         return
-    strangers = {path.name for path in data.iterdir()} - {*SERVICES, BROKER, HOLDS, LOCK, STATE, "operator-token"}
+    ours = {*SERVICES, BROKER, HOLDS, LOCK, STATE, OPERATOR_KEY, BOOKS_KEY}
+    strangers = {path.name for path in data.iterdir()} - ours
     if strangers:
         raise LocalError("{data} holds {stranger}, which is not Zoco's: nothing was deleted", data, min(strangers))
     with (data / LOCK).open("a+", encoding="utf-8") as lock:

@@ -24,7 +24,7 @@ from broker.services import SERVICES
 from ops.console import Speaker
 from ops.process import Process, free_port, is_free, make_private
 from ops.rabbitmq import Node, NodeError
-from ops.running import BROKER, HOLDS, LOCK, POLL_SECONDS, STATE, LocalError, Running
+from ops.running import BOOKS_KEY, BROKER, HOLDS, LOCK, OPERATOR_KEY, POLL_SECONDS, STATE, Keys, LocalError, Running
 from ops.secret import secret
 from ops.welcome import welcome
 
@@ -94,7 +94,7 @@ class Local:
         self._node: Node | None = None
         self._broker_url = broker_url
         self._lock: IO[str] | None = None
-        self.token = ""
+        self._keys = Keys("", "")
         self._first_port = first_port
         self._children: dict[str, Child] = {}
         self._logs: list[threading.Thread] = []
@@ -170,7 +170,7 @@ class Local:
         return ports
 
     async def _start(self, watchers: list[asyncio.Task[None]]) -> None:
-        self.token = secret(self.data / "operator-token")
+        self._keys = Keys(secret(self.data / OPERATOR_KEY), secret(self.data / BOOKS_KEY))
         ports = self._ports()
         if self._broker_url is None:
             self._say("starting RabbitMQ and the services ...")
@@ -205,7 +205,7 @@ class Local:
             "ZOCO_RABBITMQ_URL": self._broker_url,
             "ZOCO_DATA": str(self.data / name),
             "ZOCO_PUBLIC_URL": urls[name],
-            "ZOCO_OPERATOR_TOKEN": self.token,
+            "ZOCO_BOOKS_TOKEN": self._keys.books,
             "ZOCO_LOG": "console",
             **(self._front_door() if name == "compras" else {}),
         }
@@ -213,7 +213,11 @@ class Local:
     def _front_door(self) -> dict[str, str]:
         """What the page shows of this machine, and may do to it."""
         management = {"ZOCO_MANAGEMENT_URL": self._node.management_url} if self._node else {}
-        return {"ZOCO_KNOCK_DOWN": f"local:{self.data}", **management}
+        return {
+            "ZOCO_OPERATOR_TOKEN": self._keys.operator,
+            "ZOCO_KNOCK_DOWN": f"local:{self.data}",
+            **management,
+        }
 
     def _launch(self, child: Child) -> None:
         spare, child.spare = child.spare, None
@@ -350,7 +354,8 @@ class Local:
             "management_user": node.user if node else None,
             "management_password": node.password if node else None,
             "broker_metrics_url": node.metrics_url if node else None,
-            "operator_token": self.token,
+            "operator_token": self._keys.operator,
+            "books_token": self._keys.books,
         }
         new = self.data / f".{STATE}"
         new.touch(mode=0o600)

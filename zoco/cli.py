@@ -25,6 +25,7 @@ from zoco.drill import drill
 from zoco.front_door import NoAnswer, bought, estado, front_door_of
 from zoco.letters import letters_app
 from zoco.load import load
+from zoco.operator import operator
 from zoco.options import DataOption, JsonOption, KubeOption, NamespaceOption, UrlOption
 from zoco.rebuild import rebuild
 from zoco.restore import restore
@@ -231,5 +232,5 @@ def doctor(
         raise typer.Exit(1)
 
 
-for command in (load, drill, audit, backup, restore, rebuild, bench):
+for command in (operator, load, drill, audit, backup, restore, rebuild, bench):
     app.command()(command)

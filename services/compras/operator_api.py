@@ -27,8 +27,9 @@ from services.compras.answers import ASKED, Body, accepted, door_of, found, idem
 from services.compras.domain import Alta
 from services.compras.schemas import AltaVista
 from services.shared.http.bodies import json_bytes, read_body
+from services.shared.http.credentials import Operator, deed
 from services.shared.http.openapi import OPERATORS, documented, problems
-from services.shared.http.problems import Operator, Problem
+from services.shared.http.problems import Problem
 
 # So many tokens are put up for sale by one request; as text they fill most of what a body may be.
 MAX_CATALOGO: Final = 100
@@ -125,7 +126,7 @@ async def alta_catalogo(request: Request, _: Operator) -> Response:
         raise Problem(422, f"token {token_id} is in the list twice: say once what is to be shown of it")
     key = idempotency_key(request)
     if (answer := await door_of(request).forwarding.at_the_leader(request, key)) is not None:
-        return answer
+        return _told(request, answer, f"{len(catalogo.root)} tokens")
     altas = await asyncio.gather(
         *(
             _entered(
@@ -145,14 +146,24 @@ async def alta_catalogo(request: Request, _: Operator) -> Response:
     last = max(altas, key=lambda alta: alta.status_code)
     headers = {name: last.headers[name] for name in ("retry-after", "preference-applied") if name in last.headers}
     body = b"[" + b",".join(bytes(alta.body) for alta in altas) + b"]"
-    return json_bytes(body, last.status_code, {"Idempotency-Key": key, **headers})
+    answer = json_bytes(body, last.status_code, {"Idempotency-Key": key, **headers})
+    return _told(request, answer, f"{len(altas)} tokens")
 
 
 async def _alta(request: Request, model: type[AltaMessage], **fields: Any) -> Response:
     key = idempotency_key(request)
-    if (answer := await door_of(request).forwarding.at_the_leader(request, key)) is not None:
-        return answer
-    return await _entered(request, key, f"operador:{key}", request.url.path.removesuffix("/recargas"), model, **fields)
+    answer = await door_of(request).forwarding.at_the_leader(request, key)
+    if answer is None:
+        whose = request.url.path.removesuffix("/recargas")
+        answer = await _entered(request, key, f"operador:{key}", whose, model, **fields)
+    return _told(request, answer, answer.headers.get("location"))
+
+
+def _told(request: Request, answer: Response, entry: str | None) -> Response:
+    """In the log: which entry, and from where it came."""
+    if answer.status_code in (200, 202):
+        deed(request, "an operator's entry", entry=entry)
+    return answer
 
 
 async def _entered(

@@ -44,7 +44,13 @@ class Settings(BaseSettings):
         description="Where other replicas of this service reach this process.",
     )
     operator_token: SecretStr | None = Field(
-        None, min_length=16, description="What the operator's endpoints ask for. Without it they are off."
+        None, min_length=16, description="compras: what the operator's endpoints ask for. Without it they are off."
+    )
+    books_token: SecretStr | None = Field(
+        None,
+        min_length=16,
+        description="What whoever reads a whole book (/diario) or puts one (/libro) is asked for. One for all four "
+        "services: they ask each other, too. Without it that is off.",
     )
     compras_url: str = Field(
         "http://127.0.0.1:8000",

@@ -59,31 +59,24 @@ async def test_the_broker_refuses_who_has_no_credentials_or_wrong_ones(shop: Kub
                 await aio_pika.connect(f"amqp://{user}@{address}", timeout=10)
 
 
-@pytest.fixture
-def policed(shop: KubeShop) -> KubeShop:
-    if "networkpolicies" not in shop.components:
-        pytest.skip("COMPONENTS leaves the network policies out")
-    return shop
-
-
-async def test_a_strangers_pod_reaches_nothing_but_the_front_door(policed: KubeShop) -> None:
+async def test_a_strangers_pod_reaches_nothing_but_the_front_door(shop: KubeShop) -> None:
     # It is in the namespace; its name lookups are not let out either, so it has to know the addresses.
-    places = [(await address(policed, host), port) for host, port in EVERYWHERE]
-    reached = await from_a_pod(policed, "stranger", {"app.kubernetes.io/name": "stranger"}, places)
+    places = [(await address(shop, host), port) for host, port in EVERYWHERE]
+    reached = await from_a_pod(shop, "stranger", {"app.kubernetes.io/name": "stranger"}, places)
     assert not any(reached)
     # Were it let out, only the front door would be open to it.
-    outside = KubeShop(type(policed.cluster)("default"), "", policed.journal)
+    outside = KubeShop(type(shop.cluster)("default"), "", shop.journal)
     reached = await from_a_pod(outside, "stranger", {}, places)
     open_to_it = [place for place, open_ in zip(EVERYWHERE, reached, strict=True) if open_]
     assert open_to_it == [("compras", 8000), DNS]
 
 
-async def test_no_service_reaches_more_than_it_needs(policed: KubeShop) -> None:
+async def test_no_service_reaches_more_than_it_needs(shop: KubeShop) -> None:
     # Each asks the others what they know of its book.
     needs = {("rabbitmq", 5672), DNS, *((name, 8000) for name in SERVICES)}
     for service in SERVICES:
-        (one, *_) = policed.cluster.pods(service)
-        said = await policed.run("exec", one, "--", "python", "-c", KNOCK, json.dumps(EVERYWHERE))
+        (one, *_) = shop.cluster.pods(service)
+        said = await shop.run("exec", one, "--", "python", "-c", KNOCK, json.dumps(EVERYWHERE))
         reached = {place for place, open_ in zip(EVERYWHERE, json.loads(said), strict=True) if open_}
         assert reached == needs, service
 
