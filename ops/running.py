@@ -18,6 +18,7 @@ from typing import Final
 from broker.services import SERVICES
 from ops.errors import UserError
 from ops.process import is_ours
+from ops.secret import secret
 
 STATE: Final = "up.json"
 LOCK: Final = "up.lock"
@@ -44,6 +45,11 @@ class Keys:
 
     operator: str
     books: str
+
+    @classmethod
+    def of(cls, data: Path) -> Keys:
+        """Those of the shop in this folder. Made when they are not there yet."""
+        return cls(secret(data / OPERATOR_KEY), secret(data / BOOKS_KEY))
 
 
 @dataclass(frozen=True, slots=True)

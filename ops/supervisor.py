@@ -24,8 +24,7 @@ from broker.services import SERVICES
 from ops.console import Speaker
 from ops.process import Process, free_port, is_free, make_private
 from ops.rabbitmq import Node, NodeError
-from ops.running import BOOKS_KEY, BROKER, HOLDS, LOCK, OPERATOR_KEY, POLL_SECONDS, STATE, Keys, LocalError, Running
-from ops.secret import secret
+from ops.running import BROKER, HOLDS, LOCK, POLL_SECONDS, STATE, Keys, LocalError, Running
 from ops.welcome import welcome
 
 # The front door first: the others are seldom called by hand.
@@ -170,7 +169,7 @@ class Local:
         return ports
 
     async def _start(self, watchers: list[asyncio.Task[None]]) -> None:
-        self._keys = Keys(secret(self.data / OPERATOR_KEY), secret(self.data / BOOKS_KEY))
+        self._keys = Keys.of(self.data)
         ports = self._ports()
         if self._broker_url is None:
             self._say("starting RabbitMQ and the services ...")
@@ -213,11 +212,7 @@ class Local:
     def _front_door(self) -> dict[str, str]:
         """What the page shows of this machine, and may do to it."""
         management = {"ZOCO_MANAGEMENT_URL": self._node.management_url} if self._node else {}
-        return {
-            "ZOCO_OPERATOR_TOKEN": self._keys.operator,
-            "ZOCO_KNOCK_DOWN": f"local:{self.data}",
-            **management,
-        }
+        return {"ZOCO_OPERATOR_TOKEN": self._keys.operator, "ZOCO_KNOCK_DOWN": f"local:{self.data}", **management}
 
     def _launch(self, child: Child) -> None:
         spare, child.spare = child.spare, None

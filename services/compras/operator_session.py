@@ -69,7 +69,7 @@ async def codigo(request: Request, _: Keyholder) -> Response:
 
 @routes.post(
     "/operador/sesion",
-    summary="Exchange a code, or the operator's token, for a cookie",
+    summary="Exchange a code, or the operator's token, for a cookie (operator)",
     openapi_extra=documented(Entrada),
     responses={200: {"model": SesionVista}, **OPERATORS, **problems(413, 415, 422, 503)},
 )
