@@ -19,7 +19,7 @@ from typing import IO, Any, Final
 
 import aiohttp
 
-from broker.lines import Lines
+from broker.lines import Lines, plain
 from broker.services import SERVICES
 from ops.console import Speaker
 from ops.process import Process, free_port, is_free, make_private
@@ -365,8 +365,7 @@ class Local:
         prefix = f"{name:<13}"
         if colour and sys.stderr.isatty() and not os.environ.get("NO_COLOR"):
             prefix = f"\x1b[{colour}m{prefix}\x1b[0m"
-        sys.stderr.write(f"{prefix} {text}\n")
-        sys.stderr.flush()
+        sys.stderr.write(f"{prefix} {plain(text)}\n")
 
 
 # What may be tuned from outside for all services of one `zoco up`.

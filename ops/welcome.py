@@ -30,7 +30,7 @@ def welcome(running: Running, console: Speaker) -> None:
         f"  {typed('queues --watch', running.data)}",
     ]
     for line in lines:
-        console.print(line, markup=False)
+        console.print(line)
     console.print(
         Panel(
             say(

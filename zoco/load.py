@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import json
 from typing import Annotated
 
 import typer
@@ -72,10 +71,10 @@ def load(  # noqa: PLR0913, PLR0917 - each is an option of the command
         quiet = asyncio.run(run(plan, folder, url, keys, meter, progress))
     (folder / REPORT).write_text(html(f"zoco load: {mix}", meter, [], load_rows(meter)), encoding="utf-8")
     if as_json:
-        out.print_json(json.dumps(meter.as_json()))
+        out.json(meter.as_json())
     else:
         for name, value in load_rows(meter):
-            out.print(f"{say(name):<12} {say(value)}", markup=False)
+            out.print(f"{say(name):<12} {say(value)}")
         out.say("journal and report: {journal} {report}", folder / JOURNAL, folder / REPORT)
     if meter.wrong or meter.abandoned or not quiet:
         raise typer.Exit(1)

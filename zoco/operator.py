@@ -37,7 +37,7 @@ def operator(
         if as_json:
             out.json({"link": link, "seconds": told["segundos"]})
         else:
-            out.print(link, markup=False)
+            out.print(link)
             out.say("for one browser, within {seconds} s", told["segundos"])
         if kube and url is None:
             out.say("it leads there until Ctrl-C")

@@ -74,7 +74,7 @@ def rebuild(  # noqa: PLR0913, PLR0917 - each is an option of the command
         if last.get("hecho") and not kube:
             _until_started(url, service, last["generacion"])
     if as_json:
-        out.print_json(json.dumps(last, ensure_ascii=False))
+        out.json(last)
         return
     out.say("{says}", last["dice"])
     if last.get("desconocidos"):
