@@ -76,7 +76,9 @@ class Forwarding:
         while not self._store.leads:
             url = self._store.leader_url()
             if FORWARDED not in request.headers and url and url != self._runtime.settings.public_url:
-                answer = await self._pass_on(request, url, body, {**headers, FORWARDED: "1"})
+                # A session was shown to the page of this replica's address, and that was looked at here.
+                page = {"origin": url} if "origin" in headers else {}
+                answer = await self._pass_on(request, url, body, {**headers, **page, FORWARDED: "1"})
                 if answer is not None and answer.status_code != 503:
                     return answer
             if FORWARDED in request.headers or time.monotonic() > deadline:
