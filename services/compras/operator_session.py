@@ -74,7 +74,7 @@ async def codigo(request: Request, _: Keyholder) -> Response:
     responses={200: {"model": SesionVista}, **OPERATORS, **problems(413, 415, 422, 503)},
 )
 async def entrar(request: Request, sent: AsOperator) -> Response:
-    """Without a body the token is asked for, as a bearer. The cookie is for this address alone, and no script sees it."""
+    """Without a body the token is asked for, as a bearer. The cookie is for this address alone; no script sees it."""
     token: SecretStr | None = runtime_of(request).settings.operator_token
     if token is None or not await request.body():
         await keyholder(request, sent)
