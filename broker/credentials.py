@@ -92,6 +92,7 @@ def make(store: Secrets) -> None:
     passwords[OPERATOR] = operator["password"]
     store.once("operator-token", {"ZOCO_OPERATOR_TOKEN": secrets.token_urlsafe(SECRET_BYTES)})
     store.once("replica-secret", {"ZOCO_REPLICA_SECRET": secrets.token_urlsafe(SECRET_BYTES)})
+    store.once("books-token", {"ZOCO_BOOKS_TOKEN": secrets.token_urlsafe(SECRET_BYTES)})
     store.always("rabbitmq-definitions", {"definitions.json": json.dumps(definitions(passwords, operator=OPERATOR))})
 
 

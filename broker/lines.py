@@ -14,6 +14,19 @@ ROOM_BYTES: Final = 1024 * 1024
 AGAIN_SECONDS: Final = 0.05
 
 
+def plain(text: str) -> str:
+    """What a stranger wrote, fit for a terminal: what cannot be printed is shown as an escape, as JSON has it, so that
+    it breaks no line, colours nothing, and turns no other text around. Lines that are there stay lines."""
+    return text if text.isprintable() else "\n".join("".join(map(_shown, line)) for line in text.split("\n"))
+
+
+def _shown(char: str) -> str:
+    if char.isprintable():
+        return char
+    pair = char.encode("utf-16-be", "surrogatepass")
+    return "".join(f"\\u{pair[at : at + 2].hex()}" for at in range(0, len(pair), 2))
+
+
 class Lines(io.TextIOBase):
     """A text stream that a thread of its own writes on to `target`."""
 

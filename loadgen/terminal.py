@@ -52,7 +52,7 @@ class Progress:
             self._live.update(say(_line(meter) if meter else text))
         elif meter is None or time.monotonic() > self._next:
             self._next = time.monotonic() + LINE_SECONDS
-            err.print(_line(meter) if meter else text, markup=False)
+            err.print(_line(meter) if meter else text)
 
     async def watch(self, meter: Meter) -> None:
         while True:

@@ -15,6 +15,7 @@ from urllib.parse import quote
 from broker.services import SERVICES
 from ops.errors import UserError
 from ops.i18n import Text
+from ops.running import Keys
 
 NAMESPACE: Final = "zoco"
 BROKER: Final = "rabbitmq"
@@ -62,8 +63,11 @@ class Cluster:
             raise KubeError("{said} (is Zoco there? `make deploy`; elsewhere? --namespace)", said)
         return done.stdout
 
-    def operator_token(self) -> str:
-        return self._secret("operator-token", "ZOCO_OPERATOR_TOKEN")
+    def keys(self) -> Keys:
+        return Keys(self._secret("operator-token", "ZOCO_OPERATOR_TOKEN"), self.books_token())
+
+    def books_token(self) -> str:
+        return self._secret("books-token", "ZOCO_BOOKS_TOKEN")
 
     def _secret(self, name: str, key: str) -> str:
         return base64.b64decode(self.kubectl("get", "secret", name, "--output", f"jsonpath={{.data.{key}}}")).decode()

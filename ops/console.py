@@ -7,25 +7,30 @@ from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
 
-from broker.texts import printable
+from broker.lines import plain
 from ops.i18n import Text, say
 
 if TYPE_CHECKING:
     from rich.table import Table
+    from rich.text import Text as Cell
 
 
 class Speaker(Console):
-    """Prints sentences in the reader's language; tables and panels bring theirs along."""
+    """Prints sentences in the reader's language; tables and panels bring theirs along. Whatever strangers wrote into
+    what it prints is neither markup nor a command to the terminal."""
 
     def __init__(self, **options: Any) -> None:
-        super().__init__(highlight=False, soft_wrap=True, **options)
+        super().__init__(highlight=False, soft_wrap=True, markup=False, emoji=False, **options)
 
     def print(self, *objects: Any, **options: Any) -> None:
         super().print(*(say(one) if isinstance(one, str) else one for one in objects), **options)
 
+    def render_str(self, text: str, **options: Any) -> Cell:
+        """All strings come by here, those in tables and panels, too."""
+        return super().render_str(plain(text), **options)
+
     def say(self, text: str, *values: object) -> None:
-        """Nothing that fills it is markup: a path may have brackets."""
-        self.print(Text(text, *values), markup=False)
+        self.print(Text(text, *values))
 
     def json(self, value: Any) -> None:
         """For a program or a person; whatever strangers wrote into it, no terminal obeys it."""
@@ -33,27 +38,8 @@ class Speaker(Console):
         self.out("\n".join(map(plain, text.split("\n"))), highlight=False)
 
 
-def plain(text: str) -> str:
-    """What a stranger wrote, fit for a terminal: what cannot be printed is shown as an escape, as JSON has it."""
-    return text if printable(text) else "".join(map(_shown, text))
-
-
-def _shown(char: str) -> str:
-    if printable(char):
-        return char
-    pair = char.encode("utf-16-be", "surrogatepass")
-    return "".join(f"\\u{pair[at : at + 2].hex()}" for at in range(0, len(pair), 2))
-
-
 def table(*headings: str) -> Table:
     # A fifth of the time that a command without a table takes to start.
     from rich.table import Table  # noqa: PLC0415
 
     return Table(*map(say, headings))
-
-
-def strangers_row(shown: Table, *cells: str) -> None:
-    """Add what strangers wrote: it is neither markup nor a command to the terminal."""
-    from rich.text import Text as Cell  # noqa: PLC0415
-
-    shown.add_row(*(Cell(plain(cell)) for cell in cells))

@@ -18,6 +18,7 @@ from typing import Final
 from broker.services import SERVICES
 from ops.errors import UserError
 from ops.process import is_ours
+from ops.secret import secret
 
 STATE: Final = "up.json"
 LOCK: Final = "up.lock"
@@ -25,6 +26,9 @@ HOLDS: Final = "holds"
 REPLICA_SECRET: Final = "replica-secret"
 FIRST_PORT: Final = 8000
 BROKER: Final = "rabbitmq"
+# The files of the keys in a shop's folder.
+OPERATOR_KEY: Final = "operator-token"
+BOOKS_KEY: Final = "books-token"
 # Where a shop is kept unless told.
 DATA: Final = Path(".zoco")
 POLL_SECONDS: Final = 0.05
@@ -34,6 +38,19 @@ START: Final = "make up" if Path(__file__).parents[1].joinpath("Makefile").exist
 
 class LocalError(UserError):
     """What was asked of a shop on this machine cannot be done."""
+
+
+@dataclass(frozen=True, slots=True)
+class Keys:
+    """Who has these is let in: by the front door as the operator, by each service as who keeps the books."""
+
+    operator: str
+    books: str
+
+    @classmethod
+    def of(cls, data: Path) -> Keys:
+        """Those of the shop in this folder. Made when they are not there yet."""
+        return cls(secret(data / OPERATOR_KEY), secret(data / BOOKS_KEY))
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,6 +66,7 @@ class Running:
     management_user: str | None
     management_password: str | None
     operator_token: str
+    books_token: str
     broker_metrics_url: str | None = None
 
     @classmethod
@@ -65,6 +83,10 @@ class Running:
             says = "`zoco up` in {data} is gone (it was pid {pid}): start it again with `{start}`"
             raise LocalError(says, data, state["pid"], START)
         return cls(data, **state)
+
+    @property
+    def keys(self) -> Keys:
+        return Keys(self.operator_token, self.books_token)
 
     def lives(self, name: str) -> bool:
         """Whether this service, or `rabbitmq`, runs as the process that was written down."""
@@ -105,7 +127,7 @@ def reset(data: Path) -> None:
     """Delete all that was ever bought here. Raises LocalError while it runs."""
     if not data.exists():
         return
-    ours = {*SERVICES, BROKER, HOLDS, LOCK, STATE, "operator-token", REPLICA_SECRET}
+    ours = {*SERVICES, BROKER, HOLDS, LOCK, STATE, OPERATOR_KEY, BOOKS_KEY, REPLICA_SECRET}
     strangers = {path.name for path in data.iterdir()} - ours
     if strangers:
         raise LocalError("{data} holds {stranger}, which is not Zoco's: nothing was deleted", data, min(strangers))

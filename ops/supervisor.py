@@ -19,12 +19,12 @@ from typing import IO, Any, Final
 
 import aiohttp
 
-from broker.lines import Lines
+from broker.lines import Lines, plain
 from broker.services import SERVICES
 from ops.console import Speaker
 from ops.process import Process, free_port, is_free, make_private
 from ops.rabbitmq import Node, NodeError
-from ops.running import BROKER, HOLDS, LOCK, POLL_SECONDS, REPLICA_SECRET, STATE, LocalError, Running
+from ops.running import BROKER, HOLDS, LOCK, POLL_SECONDS, REPLICA_SECRET, STATE, Keys, LocalError, Running
 from ops.secret import secret
 from ops.welcome import welcome
 
@@ -97,6 +97,7 @@ class Local:
         self._node: Node | None = None
         self._broker_url, self.token = broker_url, token or ""
         self._lock: IO[str] | None = None
+        self._keys = Keys("", "")
         self._first_port = first_port
         self._children: dict[str, Child] = {}
         self._logs: list[threading.Thread] = []
@@ -172,7 +173,8 @@ class Local:
         return ports
 
     async def _start(self, watchers: list[asyncio.Task[None]]) -> None:
-        self.token = self.token or secret(self.data / "operator-token")
+        keys = Keys.of(self.data)
+        self._keys = Keys(self.token or keys.operator, keys.books)
         ports = self._ports()
         if self._broker_url is None:
             self._say("starting RabbitMQ and the services ...")
@@ -207,14 +209,18 @@ class Local:
             "ZOCO_RABBITMQ_URL": self._broker_url,
             "ZOCO_DATA": str(self.data / name),
             "ZOCO_PUBLIC_URL": urls[name],
-            "ZOCO_OPERATOR_TOKEN": self.token,
+            "ZOCO_BOOKS_TOKEN": self._keys.books,
             "ZOCO_LOG": "console",
             **(self._front_door() if name == "compras" else {}),
         }
 
     def _front_door(self) -> dict[str, str]:
         """By what its replicas know each other, what the page shows of this machine, and may do to it."""
-        own = {"ZOCO_KNOCK_DOWN": f"local:{self.data}", "ZOCO_REPLICA_SECRET": secret(self.data / REPLICA_SECRET)}
+        own = {
+            "ZOCO_OPERATOR_TOKEN": self._keys.operator,
+            "ZOCO_KNOCK_DOWN": f"local:{self.data}",
+            "ZOCO_REPLICA_SECRET": secret(self.data / REPLICA_SECRET),
+        }
         return own | ({"ZOCO_MANAGEMENT_URL": self._node.management_url} if self._node else {})
 
     def _launch(self, child: Child) -> None:
@@ -361,7 +367,8 @@ class Local:
             "management_user": node.user if node else None,
             "management_password": node.password if node else None,
             "broker_metrics_url": node.metrics_url if node else None,
-            "operator_token": self.token,
+            "operator_token": self._keys.operator,
+            "books_token": self._keys.books,
         }
         new = self.data / f".{STATE}"
         new.touch(mode=0o600)
@@ -376,8 +383,7 @@ class Local:
         prefix = f"{name:<13}"
         if colour and sys.stderr.isatty() and not os.environ.get("NO_COLOR"):
             prefix = f"\x1b[{colour}m{prefix}\x1b[0m"
-        sys.stderr.write(f"{prefix} {text}\n")
-        sys.stderr.flush()
+        sys.stderr.write(f"{prefix} {plain(text)}\n")
 
 
 # What may be tuned from outside for all services of one `zoco up`.

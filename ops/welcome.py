@@ -6,7 +6,7 @@ from rich.panel import Panel
 
 from ops.console import Speaker
 from ops.i18n import say
-from ops.running import Running, typed
+from ops.running import BOOKS_KEY, BROKER, OPERATOR_KEY, Running, typed
 
 # In the order of their ports, behind the front door.
 OTHERS = ("usuarios", "tokens", "transacciones")
@@ -17,11 +17,11 @@ def welcome(running: Running, console: Speaker) -> None:
     front = running.urls["compras"]
     lines = [
         say("the page       {url}", front),
-        say("   as operator {url}/#operador={token}", front, running.operator_token),
+        say("   as operator by the link of: {command}", typed("operator", running.data)),
         say("the API        {url}/docs", front),
         *(f"{name:<14} {running.urls[name]}" for name in OTHERS),
         *_broker(running),
-        say("operator       token {token}", running.operator_token),
+        say("the keys       {files}", f"{running.data / OPERATOR_KEY}, {running.data / BOOKS_KEY}"),
         "",
         say("Try, in another terminal:"),
         f"  curl -s {front}/compras -H 'Content-Type: application/json' -H 'Prefer: wait=5' "
@@ -30,7 +30,7 @@ def welcome(running: Running, console: Speaker) -> None:
         f"  {typed('queues --watch', running.data)}",
     ]
     for line in lines:
-        console.print(line, markup=False)
+        console.print(line)
     console.print(
         Panel(
             say(
@@ -49,8 +49,8 @@ def _broker(running: Running) -> list[str]:
     """Of a RabbitMQ that is not ours nobody here knows these."""
     if running.management_url is None:
         return []
-    says = "management UI  {url}   user {user}, password {password}"
+    says = "management UI  {url}   user {user}, password in {file}"
     return [
-        say(says, running.management_url, running.management_user, running.management_password),
+        say(says, running.management_url, running.management_user, running.data / BROKER / "password"),
         say("   its metrics {url}   (the services': /metrics on each)", running.broker_metrics_url),
     ]

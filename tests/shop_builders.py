@@ -46,7 +46,7 @@ class Shop:
         return self.running.urls["compras"]
 
     def client(self) -> Client:
-        return Client(self.front, self.data.parent / "client.jsonl", self.running.operator_token)
+        return Client(self.front, self.data.parent / "client.jsonl", self.running.keys)
 
     def kill(self, name: str, seconds: float | None = None) -> None:
         """SIGKILL, as soon as there is something to kill."""
@@ -158,6 +158,7 @@ def replica(shop: Shop) -> Iterator[str]:
         "ZOCO_PUBLIC_URL": url,
         "ZOCO_OPERATOR_TOKEN": running.operator_token,
         "ZOCO_REPLICA_SECRET": (shop.data / REPLICA_SECRET).read_text(encoding="utf-8"),
+        "ZOCO_BOOKS_TOKEN": running.books_token,
     }
     words = ("-m", "uvicorn", "services.compras.main:app", "--port", str(port), "--log-level", "warning")
     with (shop.data.parent / "replica.log").open("ab") as log:

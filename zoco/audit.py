@@ -79,11 +79,11 @@ def _print_verdict(verdict: Verdict, *, explain: bool) -> None:
     out.print(shown)
     if explain:
         for name, value in work_rows(verdict):
-            out.print(f"{name:<22} {value}", markup=False)
+            out.print(f"{name:<22} {value}")
         for breach in verdict.breaches:
             out.print("")
             for name, value in block(breach):
-                out.print(f"{name:<10} {value}", markup=False)
+                out.print(f"{name:<10} {value}")
     else:
         print_breaches(verdict)
     out.say("accepted {accepted}, sold {sold}, refused {refused}", verdict.accepted, verdict.sold, verdict.refused)

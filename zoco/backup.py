@@ -24,7 +24,7 @@ FILE: Final = "zoco-%Y-%m-%dT%H%M%SZ.tar"
 out = Speaker()
 
 SettingsOption = Annotated[
-    bool, typer.Option("--settings", help="The shop that ZOCO_COMPRAS_URL … and ZOCO_OPERATOR_TOKEN name, as in a pod.")
+    bool, typer.Option("--settings", help="The shop that ZOCO_COMPRAS_URL … and ZOCO_BOOKS_TOKEN name, as in a pod.")
 ]
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import logging
 import shutil
 import sys
@@ -54,9 +53,9 @@ def bench(
     except (BenchFailed, ValueError) as error:
         raise UserError(str(error)) from error
     if as_json:
-        out.print_json(json.dumps({**findings.as_json(), "audit": verdict.as_json()}, ensure_ascii=False))
+        out.json({**findings.as_json(), "audit": verdict.as_json()})
     else:
-        out.print(table.markdown(findings, say), markup=False)
+        out.print(table.markdown(findings, say))
         says = "audit: lost {lost}, doubled {doubled}, oversold {oversold}"
         out.say(says, verdict.lost, verdict.doubled, verdict.oversold)
     if not verdict.holds:

@@ -1,4 +1,4 @@
-"""The four services as an operator reaches them: what they say of their books, all records of one; giving it one."""
+"""The four services as who keeps the books reaches them: what they say of them, all records of one; giving it one."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ class Books:
     """Where the four answer, each the process that writes. Every method may raise UserError."""
 
     urls: Mapping[str, str]
-    operator_token: str
+    token: str
 
     def state(self, service: str) -> dict[str, Any]:
         """What it says of itself."""
@@ -77,7 +77,7 @@ class Books:
             return found
 
     def _headers(self) -> dict[str, str]:
-        return {"Authorization": f"Bearer {self.operator_token}"}
+        return {"Authorization": f"Bearer {self.token}"}
 
 
 @contextlib.contextmanager
@@ -86,18 +86,18 @@ def reached(data: Path, kube: str | None, *, settings: bool) -> Iterator[Books]:
     if settings:
         yield Books(
             {name: _setting(f"ZOCO_{name.upper()}_URL").rstrip("/") for name in SERVICES},
-            _setting("ZOCO_OPERATOR_TOKEN"),
+            _setting("ZOCO_BOOKS_TOKEN"),
         )
     elif kube is None:
         running = Running.read(data)
-        yield Books(running.urls, running.operator_token)
+        yield Books(running.urls, running.books_token)
     else:
         cluster = Cluster(kube)
         with contextlib.ExitStack() as forwards:
             urls: dict[str, str] = {
                 name: forwards.enter_context(cluster.forwarded(name, pod=cluster.writer(name))) for name in SERVICES
             }
-            yield Books(urls, cluster.operator_token())
+            yield Books(urls, cluster.books_token())
 
 
 def identity(state: Mapping[str, Any]) -> Identity:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import json
 import logging
 import os
 import time
@@ -13,7 +12,7 @@ import typer
 
 from broker.services import SERVICES
 from ops.cluster import NAMESPACE, Cluster
-from ops.console import plain, table
+from ops.console import table
 from ops.errors import UserError
 from ops.i18n import Text, say
 from ops.running import DATA, FIRST_PORT, Running, kill_process
@@ -25,6 +24,7 @@ from zoco.drill import drill
 from zoco.front_door import NoAnswer, bought, estado, front_door_of
 from zoco.letters import letters_app
 from zoco.load import load
+from zoco.operator import operator
 from zoco.options import DataOption, JsonOption, KubeOption, NamespaceOption, UrlOption, whole
 from zoco.rebuild import rebuild
 from zoco.restore import restore
@@ -70,7 +70,7 @@ def _version(asked: bool) -> None:
     if asked:
         from importlib import metadata
 
-        out.print(metadata.version("zoco"), markup=False)
+        out.print(metadata.version("zoco"))
         raise typer.Exit
 
 
@@ -154,7 +154,7 @@ def buy(  # noqa: PLR0913, PLR0917 - each is an option of the command
     if status not in (200, 202):
         fail("answered {status}: {detail}", status, told.get("detail", told))
     if as_json:
-        out.print_json(json.dumps(told, ensure_ascii=False))
+        out.json(told)
     else:
         for step in told["historia"]:
             out.print(f"{step['fecha']}  {step['estado']}")
@@ -191,7 +191,7 @@ def _show_queues(front: str, as_json: bool, watch: bool) -> None:
         if state["colas"] is None:
             fail("the broker does not answer: {trouble}", state["broker"]["problema"])
         if as_json:
-            out.print_json(json.dumps(state["colas"]))
+            out.json(state["colas"])
         else:
             out.print(_queue_table(state["colas"]))
         if not watch:
@@ -231,10 +231,10 @@ def doctor(
     else:
         for finding in findings:
             mark = say("ok  " if finding.well else "BAD ")
-            out.print(f"{mark} {plain(say(finding.what))}: {plain(say(finding.says))}", markup=False)
+            out.print(f"{mark} {say(finding.what)}: {say(finding.says)}")
     if not all(finding.well for finding in findings):
         raise typer.Exit(1)
 
 
-for command in (load, drill, audit, backup, restore, rebuild, bench):
+for command in (operator, load, drill, audit, backup, restore, rebuild, bench):
     app.command()(command)

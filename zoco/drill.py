@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import json
 from typing import Annotated, Final
 
 import typer
@@ -119,7 +118,7 @@ def drill(  # noqa: PLR0913, PLR0917
     told = report.meter, report.faults, report.rows(), report.verdict
     page.write_text(html(f"zoco drill {scenario}", *told), encoding="utf-8")
     if as_json:
-        out.print_json(json.dumps(report.as_json(), ensure_ascii=False))
+        out.json(report.as_json())
     else:
         out.print(report.shown())
         print_breaches(report.verdict, EXAMPLES)

@@ -69,6 +69,16 @@ def estado(front: str) -> dict[str, Any]:
     return told
 
 
+def operators_code(front: str, key: str) -> dict[str, Any]:
+    """A code for one browser, and how long it holds. Raises NoAnswer."""
+    status, told = _answer(f"{front}/operador/codigos", b"", {"Authorization": f"Bearer {key}"}, 0)
+    if not isinstance(told, dict) or (status == 200 and "codigo" not in told):
+        raise _no_front_door(front)
+    if status != 200:
+        raise NoAnswer("answered {status}: {detail}", status, told.get("detail", told))
+    return told
+
+
 def _no_front_door(url: str) -> NoAnswer:
     return NoAnswer("what answers at {url} is no front door ({error}): see --url", url, Text("another JSON"))
 

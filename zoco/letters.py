@@ -9,9 +9,10 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from broker.lines import plain
 from broker.services import SERVICES, Service
 from ops.cluster import NAMESPACE, Cluster
-from ops.console import plain, strangers_row, table
+from ops.console import table
 from ops.errors import UserError
 from ops.i18n import say
 from ops.running import DATA, Running
@@ -42,7 +43,7 @@ def letters_list(
         return
     shown = table("queue", "message id", "type", "since", "reason")
     for letter in letters:
-        strangers_row(shown, letter.queue, letter.id, letter.type, letter.hora, letter.motivo)
+        shown.add_row(letter.queue, letter.id, letter.type, letter.hora, letter.motivo)
     out.print(shown if letters else "no dead letters")
 
 

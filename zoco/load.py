@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-import json
 from typing import Annotated
 
 import typer
 
 from ops.i18n import say
-from ops.running import DATA, Running
+from ops.running import DATA, Keys, Running
 from zoco.options import (
     BuyersOption,
     DataOption,
@@ -36,6 +35,9 @@ def load(  # noqa: PLR0913, PLR0917 - each is an option of the command
     token: Annotated[
         str | None, typer.Option("--operator-token", envvar="ZOCO_OPERATOR_TOKEN", help="For --url: registers buyers.")
     ] = None,
+    books: Annotated[
+        str | None, typer.Option("--books-token", envvar="ZOCO_BOOKS_TOKEN", help="For --url: sees purchases end.")
+    ] = None,
     workers: WorkersOption = 1,
     folder: FolderOption = None,
     as_json: JsonOption = False,
@@ -53,9 +55,11 @@ def load(  # noqa: PLR0913, PLR0917 - each is an option of the command
     one_of("mix", mix, WORKLOADS)
     if url is None:
         running = Running.read(data)
-        url, token = running.urls["compras"], running.operator_token
-    if not token:
-        raise Unusable("buyers and tokens are registered by the operator: give --operator-token with --url")
+        url, keys = running.urls["compras"], running.keys
+    elif token and books:
+        keys = Keys(token, books)
+    else:
+        raise Unusable("the operator registers buyers, and ends stand in the books: --url needs both tokens")
     many_connections()
     folder = new_folder(folder, "load")
     count = max(1, round(rate * seconds))
@@ -64,13 +68,13 @@ def load(  # noqa: PLR0913, PLR0917 - each is an option of the command
     plan = Plan(mix, fixture, seed, rate, count, workers)
     meter = Meter()
     with Progress(as_json) as progress:
-        quiet = asyncio.run(run(plan, folder, url, token, meter, progress))
+        quiet = asyncio.run(run(plan, folder, url, keys, meter, progress))
     (folder / REPORT).write_text(html(f"zoco load: {mix}", meter, [], load_rows(meter)), encoding="utf-8")
     if as_json:
-        out.print_json(json.dumps(meter.as_json()))
+        out.json(meter.as_json())
     else:
         for name, value in load_rows(meter):
-            out.print(f"{say(name):<12} {say(value)}", markup=False)
+            out.print(f"{say(name):<12} {say(value)}")
         out.say("journal and report: {journal} {report}", folder / JOURNAL, folder / REPORT)
     if meter.wrong or meter.abandoned or not quiet:
         raise typer.Exit(1)

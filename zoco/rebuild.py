@@ -74,7 +74,7 @@ def rebuild(  # noqa: PLR0913, PLR0917 - each is an option of the command
         if last.get("hecho") and not kube:
             _until_started(url, service, last["generacion"])
     if as_json:
-        out.print_json(json.dumps(last, ensure_ascii=False))
+        out.json(last)
         return
     out.say("{says}", last["dice"])
     if last.get("desconocidos"):
@@ -92,14 +92,14 @@ def _adopt(shop: Reach, *, yes: bool, as_json: bool) -> None:
 
 @contextlib.contextmanager
 def _reached(service: str, data: Path, kube: bool, namespace: str) -> Iterator[tuple[str, str]]:
-    """Where the process answers that writes the book, and the operator's token."""
+    """Where the process answers that writes the book, and the books' token."""
     if not kube:
         running = Running.read(data)
-        yield running.urls[service], running.operator_token
+        yield running.urls[service], running.books_token
         return
     cluster = Cluster(namespace)
     with cluster.forwarded(service, pod=cluster.writer(service)) as url:
-        yield url, cluster.operator_token()
+        yield url, cluster.books_token()
 
 
 def _lines(url: str, token: str) -> Iterator[dict[str, Any]]:

@@ -5,7 +5,8 @@ from __future__ import annotations
 import sys
 from typing import Final, NoReturn
 
-from ops.console import Speaker, plain
+from broker.lines import plain
+from ops.console import Speaker
 from ops.i18n import say
 
 # Usage, and whatever the user can mend.
@@ -17,6 +18,5 @@ out = Speaker()
 
 
 def fail(sentence: str | Exception, *values: object, code: int = EX_USAGE) -> NoReturn:
-    lines = say(str(sentence), *values).split("\n")
-    sys.stderr.write("zoco: " + "\n".join(map(plain, lines)) + "\n")
+    sys.stderr.write(f"zoco: {plain(say(str(sentence), *values))}\n")
     sys.exit(code)

@@ -372,7 +372,7 @@ def _synced(file: Path) -> int:
     return int(found[1]) if found and int(found[2], 16) == zlib.crc32(found[1]) else 0
 
 
-async def from_service(url: str, operator_token: str, service: str) -> Journal:
+async def from_service(url: str, books_token: str, service: str) -> Journal:
     """The journal of a service that runs: it shows it to its operator. Raises Unreadable, aiohttp.ClientError."""
     where, last = f"{url}/diario", b"\n"
     with tempfile.NamedTemporaryFile(delete=False) as file:
@@ -382,10 +382,10 @@ async def from_service(url: str, operator_token: str, service: str) -> Journal:
         weakref.finalize(journal, Path(file.name).unlink, missing_ok=True)
         async with (
             aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=JOURNAL_SECONDS)) as http,
-            http.get(where, headers={"Authorization": f"Bearer {operator_token}"}) as answer,
+            http.get(where, headers={"Authorization": f"Bearer {books_token}"}) as answer,
         ):
             if answer.status != HTTPStatus.OK:
-                says = "{where} answered {status}: give the operator's token of this shop"
+                says = "{where} answered {status}: give the token of this shop's books (ZOCO_BOOKS_TOKEN)"
                 raise Unreadable(says, where, answer.status)
             async for last in answer.content.iter_chunked(PIECE_BYTES):
                 file.write(last)

@@ -185,7 +185,7 @@ async def _latency(plan: Plan, folder: Path, shop: Shop, findings: Findings, tel
     await shop.stock(count, _money(count))
     meter = Meter()
     running = shop.running
-    async with Client(running.urls[FRONT], folder / JOURNAL, running.operator_token) as client:
+    async with Client(running.urls[FRONT], folder / JOURNAL, running.keys) as client:
         load = Load(client, meter)
         watch = Watch(shop.pids)
         async with load.measured():

@@ -32,7 +32,7 @@ from loadgen.load.plan import Plan, prepared
 from loadgen.load.workloads import WORKLOADS, Fixture
 from ops.cluster import Cluster, KubeError
 from ops.i18n import Text
-from ops.running import Running
+from ops.running import Keys, Running
 
 POLL_SECONDS: Final = 0.2
 # By so many seconds each fault may make those after it late: who is down already is killed only once it is back.
@@ -122,7 +122,7 @@ class Drilled:
     """
 
     url: str
-    operator_token: str
+    keys: Keys
     target: Target
     audit: Callable[[Sequence[Path]], Awaitable[Verdict]]
     data: Path | None = None
@@ -137,10 +137,10 @@ async def drill(config: DrillConfig, tell: Callable[[str, Meter | None], None]) 
     async with _shop(config, tell) as shop:
         meter, footprint = Meter(), Footprint()
         journals = [journal_of(config.folder, number) for number in range(1, config.workers + 1)]
-        async with Client(shop.url, journals[0], shop.operator_token) as client:
+        async with Client(shop.url, journals[0], shop.keys) as client:
             tell("registering buyers and tokens ...", None)
             plan = config.plan(await prepared(client, config.fixture()))
-            async with crew(plan, config.folder, shop.url, shop.operator_token) as workers:
+            async with crew(plan, config.folder, shop.url, shop.keys) as workers:
                 happened, left = await _under_load(config, client, workers, shop, (meter, footprint), tell)
         tell("auditing ...", None)
         verdict, unread = await _audited(shop, journals)
@@ -176,7 +176,7 @@ async def _shop(config: DrillConfig, tell: Callable[[str, Meter | None], None]) 
         async with front_door(cluster) as url:
             yield Drilled(
                 url,
-                cluster.operator_token(),
+                cluster.keys(),
                 KubeTarget(cluster),
                 lambda journals: asyncio.to_thread(reconcile_cluster, cluster, journals),
             )
@@ -193,7 +193,7 @@ async def _shop(config: DrillConfig, tell: Callable[[str, Meter | None], None]) 
 def _of_this_machine(data: Path, target: Target, seeds: Path | None = None) -> Drilled:
     running = Running.read(data)
     return Drilled(
-        running.urls["compras"], running.operator_token, target, lambda journals: reconcile(data, journals, seeds), data
+        running.urls["compras"], running.keys, target, lambda journals: reconcile(data, journals, seeds), data
     )
 
 

@@ -203,10 +203,10 @@ def main() -> int:
     try:
         found = judged(wanted.journals, alone=wanted.alone)
     except Unreadable as error:
-        Speaker(stderr=True).print(str(error), markup=False)
+        Speaker(stderr=True).print(str(error))
         return 2
     for line in found.reasons or [found.rows()]:
-        out.print(line, markup=False)
+        out.print(line)
     if found.broken:
         return 1
     return 3 if found.unchecked else 0

@@ -41,10 +41,10 @@ async def reconcile_backup(file: Path, clients: Sequence[Path] = (), seeds: Path
 
 
 async def reconcile_running(
-    urls: Mapping[str, str], operator_token: str, clients: Sequence[Path] = (), seeds: Path | None = None
+    urls: Mapping[str, str], books_token: str, clients: Sequence[Path] = (), seeds: Path | None = None
 ) -> Verdict:
     """Audit a shop whose folders are not here. Raises Unreadable, aiohttp.ClientError."""
-    read = {name: await books.from_service(urls[name], operator_token, name) for name in books.SERVICES}
+    read = {name: await books.from_service(urls[name], books_token, name) for name in books.SERVICES}
     return await _audited(read, clients, seeds, *await answers(urls))
 
 
@@ -52,7 +52,7 @@ def reconcile_cluster(cluster: Cluster, clients: Sequence[Path] = (), seeds: Pat
     """Audit a shop in a cluster. Raises KubeError, Unreadable, aiohttp.ClientError."""
     with contextlib.ExitStack() as forwards:
         urls: dict[str, str] = {name: forwards.enter_context(cluster.forwarded(name)) for name in books.SERVICES}
-        return asyncio.run(reconcile_running(urls, cluster.operator_token(), clients, seeds))
+        return asyncio.run(reconcile_running(urls, cluster.books_token(), clients, seeds))
 
 
 async def _audited(

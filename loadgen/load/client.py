@@ -19,6 +19,7 @@ import msgspec
 from loadgen.load.journal import ClientJournal, answer_of
 from ops.errors import UserError
 from ops.i18n import Text
+from ops.running import Keys
 
 # A buyer who gets no answer, or a 503, sends the same request again, under the same key, for so long.
 PATIENCE_SECONDS: Final = 60.0
@@ -42,10 +43,10 @@ class ClientLimit(Exception):
 class Client:
     """One shop, reached at `url`. Use it as `async with`. Its journal is a file of JSON lines; None writes none."""
 
-    def __init__(self, url: str, journal: Path | None, operator_token: str | None = None) -> None:
+    def __init__(self, url: str, journal: Path | None, keys: Keys | None = None) -> None:
         self.url = url.rstrip("/")
         self._journal = ClientJournal(journal, self.url) if journal else None
-        self._token = operator_token
+        self._keys = keys
         self._http: aiohttp.ClientSession | None = None
 
     async def __aenter__(self) -> Self:
@@ -116,7 +117,7 @@ class Client:
 
     async def know_shop(self) -> None:
         """Write down which shop this is, once it has a record by which one can tell, and answers."""
-        if self._journal and self._token and not self._journal.knows_shop:
+        if self._journal and self._keys and not self._journal.knows_shop:
             with suppress(aiohttp.ClientError, TimeoutError, OSError, msgspec.DecodeError):
                 async with asyncio.timeout(SHOP_SECONDS):
                     async for line in self.lines("/diario?desde=0"):
@@ -147,7 +148,7 @@ class Client:
 
     async def lines(self, path: str) -> AsyncIterator[bytes]:
         """The lines of an operator's GET, as they come. Raises aiohttp.ClientError."""
-        headers = {"Authorization": f"Bearer {self._token}"}
+        headers = _bearer(self._keys.books if self._keys else None)
         async with self.http.get(f"{self.url}{path}", headers=headers) as answer:
             answer.raise_for_status()
             async for line in answer.content:
@@ -155,7 +156,7 @@ class Client:
 
     async def enter(self, method: str, path: str, body: dict[str, Any]) -> str:
         """An operator's entry; its id. Sent again until it is accepted. Raises NotQuiet."""
-        headers = {"Authorization": f"Bearer {self._token}", "Idempotency-Key": str(uuid4())}
+        headers = {**_bearer(self._keys.operator if self._keys else None), "Idempotency-Key": str(uuid4())}
         deadline = time.monotonic() + PATIENCE_SECONDS
         while time.monotonic() < deadline:
             try:
@@ -205,6 +206,10 @@ class Client:
                 pass
             await asyncio.sleep(RETRY_SECONDS)
         raise NotQuiet("not quiet after {seconds:.0f} s: {left}", seconds, left)
+
+
+def _bearer(key: str | None) -> dict[str, str]:
+    return {"Authorization": f"Bearer {key}"}
 
 
 def _own_limit(error: BaseException) -> str | None:

@@ -17,6 +17,7 @@ from loadgen.load.load import Load
 from loadgen.load.meter import Meter
 from loadgen.load.plan import Plan
 from ops.errors import UserError
+from ops.running import Keys
 
 # From the word to start until the start, so that all have heard it.
 START_SECONDS: Final = 0.2
@@ -68,7 +69,7 @@ class Crew:
             with suppress(BrokenPipeError, ConnectionResetError):
                 process.stdin.write(frame(what))
 
-    async def begin(self, url: str, operator_token: str | None) -> None:
+    async def begin(self, url: str, keys: Keys) -> None:
         """Start the others, and wait until they are ready. Raises WorkerDied."""
         for number, journal in enumerate(self.journals[1:], 2):
             process = await asyncio.create_subprocess_exec(
@@ -76,7 +77,7 @@ class Crew:
             )
             self.processes.append(process)
             assert process.stdin is not None
-            process.stdin.write(frame(Assignment(number, self.plan, url, operator_token, journal, CLOCK.ahead_seconds)))
+            process.stdin.write(frame(Assignment(number, self.plan, url, keys, journal, CLOCK.ahead_seconds)))
         for place in range(len(self.processes)):
             await self._heard(place)
 
@@ -105,11 +106,11 @@ class Crew:
 
 
 @asynccontextmanager
-async def crew(plan: Plan, folder: Path, url: str, operator_token: str | None) -> AsyncIterator[Crew]:
+async def crew(plan: Plan, folder: Path, url: str, keys: Keys) -> AsyncIterator[Crew]:
     """The workers of this plan, ready. Raises WorkerDied."""
     found = Crew(plan, folder)
     try:
-        await found.begin(url, operator_token)
+        await found.begin(url, keys)
         yield found
     finally:
         await found.end()

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from loadgen.load.plan import Plan
+from ops.running import Keys
 
 READY: Final = "ready"
 LENGTH_BYTES: Final = 8
@@ -22,7 +23,7 @@ class Assignment:
     number: int
     plan: Plan
     url: str
-    operator_token: str | None
+    keys: Keys
     journal: Path
     ahead_seconds: float
 

@@ -12,15 +12,16 @@ from loadgen.load.load import PATIENCE_SECONDS, Load
 from loadgen.load.meter import Meter
 from loadgen.load.plan import Plan, prepared
 from loadgen.terminal import Progress
+from ops.running import Keys
 
 
-async def run(plan: Plan, folder: Path, url: str, token: str, meter: Meter, progress: Progress) -> bool:
+async def run(plan: Plan, folder: Path, url: str, keys: Keys, meter: Meter, progress: Progress) -> bool:
     """Whether all that was accepted came to its end. Writes the clients' journals. Raises UserError."""
-    async with Client(url, folder / JOURNAL, token) as client:
+    async with Client(url, folder / JOURNAL, keys) as client:
         progress.tell("registering buyers and tokens ...", None)
         plan.fixture = await prepared(client, plan.fixture)
         load = Load(client, meter)
-        async with crew(plan, folder, url, token) as workers, load.measured():
+        async with crew(plan, folder, url, keys) as workers, load.measured():
             watching = asyncio.create_task(progress.watch(meter))
             try:
                 await workers.send(load)

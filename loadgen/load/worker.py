@@ -37,7 +37,7 @@ async def work() -> None:
         except asyncio.IncompleteReadError:
             me.cancel()
 
-    async with Client(mine.url, mine.journal, mine.operator_token) as client:
+    async with Client(mine.url, mine.journal, mine.keys) as client:
         await client.know_shop()
         _say(READY)
         start: float = await heard(reader)

@@ -16,6 +16,7 @@ from broker.messages import Message
 from broker.services import SERVICES, Service
 from services.compras.acceptance import Acceptance
 from services.compras.chaos import chaos_of
+from services.compras.codes import Codes
 from services.compras.domain import Asunto
 from services.compras.forwarding import Forwarding
 from services.compras.resend import Resender
@@ -34,6 +35,7 @@ class FrontDoor:
         self.acceptance = Acceptance(runtime)
         self.forwarding = Forwarding(runtime)
         self.events = Events(store)
+        self.codes = Codes()
         self.chaos = chaos_of(settings.knock_down)
         self.resender: Resender | None = None
         nudges = Counter("zoco_nudges_sent", "Purchases and entries that were asked for again", registry=registry)

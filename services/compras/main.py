@@ -12,12 +12,13 @@ from services.compras.domain import DOMAIN
 from services.compras.forwarding import FrontDoorApp
 from services.compras.front_door import FrontDoor
 from services.compras.operator_api import routes as operator_routes
+from services.compras.operator_session import routes as session_routes
 from services.compras.page import routes as page_routes
 from services.shared.http.app import create_app
 from services.shared.runtime import Service
 
 # One list: a router in a router costs every request that passes it.
-routes = APIRouter(routes=[*buyers_routes.routes, *operator_routes.routes, *page_routes.routes])
+routes = APIRouter(routes=[*buyers_routes.routes, *operator_routes.routes, *session_routes.routes, *page_routes.routes])
 
 
 SERVICE = Service(

@@ -27,8 +27,9 @@ from services.compras.answers import ASKED, Body, accepted, door_of, elsewhere, 
 from services.compras.domain import Alta
 from services.compras.schemas import AltaVista
 from services.shared.http.bodies import PathId, json_bytes, read_body
+from services.shared.http.credentials import Operator, deed
 from services.shared.http.openapi import OPERATORS, documented, problems
-from services.shared.http.problems import Operator, Problem
+from services.shared.http.problems import Problem
 
 # So many tokens are put up for sale by one request; as text they fill most of what a body may be.
 MAX_CATALOGO: Final = 100
@@ -127,7 +128,8 @@ async def alta_catalogo(request: Request, _: Operator) -> Response:
         raise Problem(422, f"token {token_id} is in the list twice: say once what is to be shown of it")
     key = idempotency_key(request)
     with keeping(request, key):
-        return await _catalogo(request, key, catalogo)
+        answer = await _catalogo(request, key, catalogo)
+    return _told(request, answer, f"{len(catalogo.root)} tokens")
 
 
 async def _catalogo(request: Request, key: str, catalogo: Catalogo) -> Response:
@@ -143,16 +145,25 @@ async def _catalogo(request: Request, key: str, catalogo: Catalogo) -> Response:
     last = max(altas, key=lambda alta: alta.status_code)
     headers = {name: last.headers[name] for name in ("retry-after", "preference-applied") if name in last.headers}
     body = b"[" + b",".join(bytes(alta.body) for alta in altas) + b"]"
-    return json_bytes(body, last.status_code, {"Idempotency-Key": key, **headers})
+    answer = json_bytes(body, last.status_code, {"Idempotency-Key": key, **headers})
+    return _told(request, answer, f"{len(altas)} tokens")
 
 
 async def _alta(request: Request, model: type[AltaMessage], **fields: Any) -> Response:
     key = idempotency_key(request)
     name, whose = f"operador:{key}", request.scope["path"].removesuffix("/recargas")
-    with keeping(request, key, f"/altas/{_id(name)}"):
-        if (answer := await elsewhere(request, key)) is not None:
-            return answer
-        return await accepted(request, _entry(request, name, whose, model, **fields), "altas", key)
+    with keeping(request, key, place := f"/altas/{_id(name)}"):
+        answer = await elsewhere(request, key)
+        if answer is None:
+            answer = await accepted(request, _entry(request, name, whose, model, **fields), "altas", key)
+    return _told(request, answer, place)
+
+
+def _told(request: Request, answer: Response, entry: str | None) -> Response:
+    """In the log: which entry, and from where it came."""
+    if answer.status_code in (200, 202):
+        deed(request, "an operator's entry", entry=entry)
+    return answer
 
 
 def _token(request: Request, name: str, token: TokenDeCatalogo, **fields: Any) -> AltaMessage:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
-from typing import Annotated, Any, Final, Literal
+from typing import Annotated, Any, Final
 
 from fastapi import APIRouter, Query, Request, Response
 from fastapi.responses import FileResponse, PlainTextResponse
@@ -12,9 +12,10 @@ from fastapi.responses import FileResponse, PlainTextResponse
 from services.compras.chaos import MAX_SECONDS, knock_down
 from services.compras.chaos_local import DEFAULT_SECONDS
 from services.shared.http.bodies import runtime_of
+from services.shared.http.credentials import Operator, deed
 from services.shared.http.files import whole_file
 from services.shared.http.openapi import OPERATORS, Vista, problems
-from services.shared.http.problems import Operator, Problem
+from services.shared.http.problems import Problem
 
 WEB: Final = Path(__file__).with_name("web")
 SHOWN: Final = {".css", ".js", ".svg"}
@@ -36,10 +37,6 @@ PART: Final = {
 }
 
 routes = APIRouter()
-
-
-class EsOperador(Vista):
-    operador: Literal[True]
 
 
 class Derribo(Vista):
@@ -82,15 +79,6 @@ async def part(request: Request, file: str) -> Response:
     return await whole_file(request, path, HEADERS)
 
 
-@routes.get(
-    "/operador",
-    summary="Whether this is the operator's token (operator)",
-    responses={200: {"model": EsOperador}, **OPERATORS},
-)
-async def operador(_: Operator) -> dict[str, bool]:
-    return {"operador": True}
-
-
 @routes.post(
     "/operador/derribos/{servicio}",
     summary="Kill a service, for real; it is started again by itself (operator)",
@@ -105,4 +93,6 @@ async def derribo(
     ] = DEFAULT_SECONDS,
 ) -> dict[str, Any]:
     """Off unless ZOCO_KNOCK_DOWN says where: `zoco up` switches it on."""
+    # Before it is done: it may be this process that ends.
+    deed(request, "the operator knocks a service down")
     return await knock_down(runtime_of(request).extension.chaos, servicio, segundos)

@@ -15,8 +15,9 @@ from services.rebuild.rebuilding import NotRebuilt
 from services.rebuild.restore import put_back
 from services.rebuild.run import Rebuild
 from services.shared.http.bodies import as_it_is, runtime_of
+from services.shared.http.credentials import BookKeeper, deed
 from services.shared.http.openapi import OPERATORS, Vista, problems
-from services.shared.http.problems import Operator, Problem, unavailable
+from services.shared.http.problems import Problem, unavailable
 from services.shared.runtime import Runtime
 
 log = structlog.get_logger()
@@ -29,7 +30,7 @@ _busy: Final = asyncio.Lock()
 
 @routes.post(
     "/libro/reconstruccion",
-    summary="Write this service's lost book again from the other three (operator)",
+    summary="Write this service's lost book again from the other three (books)",
     response_class=StreamingResponse,
     responses={
         200: {"content": {"application/x-ndjson": {"schema": {"type": "string"}}}},
@@ -37,12 +38,13 @@ _busy: Final = asyncio.Lock()
         **problems(409, 422, 503),
     },
 )
-async def rebuild(request: Request, _: Operator, comprobar: bool = False) -> StreamingResponse:
+async def rebuild(request: Request, _: BookKeeper, comprobar: bool = False) -> StreamingResponse:
     """JSON lines: what it does, and at last `hecho` and a sentence. `comprobar`: say what would be done, and change
     nothing. A process that wrote its book again ends, and is started anew."""
     runtime = _writer_of(request)
     if runtime.bus is None:
         raise unavailable("this process only reads: start it with ZOCO_RABBITMQ_URL", 60)
+    deed(request, "the book is to be written again", only_checked=comprobar)
     return StreamingResponse(_lines(Rebuild(runtime), comprobar), media_type="application/x-ndjson")
 
 
@@ -57,18 +59,18 @@ class Puesto(Vista):
 
 @routes.put(
     BOOK,
-    summary="Put a book from a backup in the place of this service's (operator)",
+    summary="Put a book from a backup in the place of this service's (books)",
     responses={200: {"model": Puesto}, **OPERATORS, **problems(409, 415, 422, 503, 507)},
     openapi_extra={"requestBody": {"content": {"application/x-ndjson": {"schema": {"type": "string"}}}}},
 )
-async def put(request: Request, _: Operator) -> JSONResponse:
+async def put(request: Request, _: BookKeeper) -> JSONResponse:
     """JSON lines: `heights`, the book's own first, as it goes on and with what it has heard of the others, and
     `formerly`; then its records, from the first on, as /diario shows them. The process ends then, and starts anew."""
     as_it_is(dict(request.scope["headers"]))
     runtime = _writer_of(request)
     async with _busy:
         found = await put_back(runtime, request.stream())
-    log.warning("a backup took the place of this book", **found)
+    deed(request, "a backup took the place of this book", **found)
     return JSONResponse(found)
 
 

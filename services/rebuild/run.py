@@ -172,14 +172,16 @@ class Rebuild:
         return max(heights.values())
 
     async def _diario(self, name: Service) -> AsyncIterator[Mapping[str, Any]]:
-        token = self._runtime.settings.operator_token
+        token = self._runtime.settings.books_token
         headers = {"Authorization": f"Bearer {token.get_secret_value()}"} if token else {}
         url = f"{self._runtime.peers.urls[name]}/diario"
         try:
             timeout = aiohttp.ClientTimeout(total=None, sock_read=ASK_SECONDS)
             async with aiohttp.ClientSession(timeout=timeout) as http, http.get(url, headers=headers) as answer:
                 if answer.status != 200:
-                    raise NotRebuilt(f"{name} does not show its book ({answer.status}): one operator's token for all")
+                    raise NotRebuilt(
+                        f"{name} does not show its book ({answer.status}): give all four one ZOCO_BOOKS_TOKEN"
+                    )
                 # Not by its own lines: they end at half a megabyte, and a sale refuses all who wait in one record.
                 async for lines in lines_of(answer.content.iter_any()):
                     for line in lines:

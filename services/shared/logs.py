@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import atexit
 import functools
+import io
 import logging
 import logging.config
 import os
 import sys
-from typing import Final, Literal
+from typing import Any, Final, Literal, TextIO
 
 import structlog
 
-from broker.lines import Lines
+from broker.lines import Lines, plain
 
 # What a process that ends leaves for its last lines.
 DRAIN_SECONDS: Final = 1.0
@@ -31,11 +32,12 @@ def configure_logs(service: str, style: Literal["auto", "json", "console"]) -> N
             colors=sys.stderr.isatty() and not os.environ.get("NO_COLOR"),
             # Unless told, it shows the values of all variables where Rich is installed: the operator's key among them,
             # and at such a length that the service stands still meanwhile.
-            exception_formatter=structlog.dev.plain_traceback,
+            exception_formatter=_traceback,
         )
         if console
         else structlog.processors.JSONRenderer(ensure_ascii=False)
     )
+    fit = (_plain_values, renderer) if console else (structlog.processors.format_exc_info, renderer, _plain_json)
     structlog.configure(
         processors=[*shared, structlog.stdlib.ProcessorFormatter.wrap_for_formatter],
         logger_factory=structlog.stdlib.LoggerFactory(),
@@ -47,11 +49,7 @@ def configure_logs(service: str, style: Literal["auto", "json", "console"]) -> N
     handler.setFormatter(
         structlog.stdlib.ProcessorFormatter(
             foreign_pre_chain=shared,
-            processors=[
-                structlog.stdlib.ProcessorFormatter.remove_processors_meta,
-                structlog.processors.format_exc_info if not console else _as_it_is,
-                renderer,
-            ],
+            processors=[structlog.stdlib.ProcessorFormatter.remove_processors_meta, *fit],
         )
     )
     root = logging.getLogger()
@@ -77,5 +75,17 @@ def drain_logs() -> None:
     _stderr().drain(DRAIN_SECONDS)
 
 
-def _as_it_is(logger: object, name: str, event: structlog.typing.EventDict) -> structlog.typing.EventDict:
-    return event
+def _plain_values(logger: object, name: str, event: structlog.typing.EventDict) -> structlog.typing.EventDict:
+    """Whatever else is in it, the renderer shows by its `repr`."""
+    return {key: plain(value) if isinstance(value, str) else value for key, value in event.items()}
+
+
+def _plain_json(logger: object, name: str, line: Any) -> str:
+    """JSON itself escapes less than a terminal needs."""
+    return plain(line)
+
+
+def _traceback(out: TextIO, error: structlog.typing.ExcInfo) -> None:
+    found = io.StringIO()
+    structlog.dev.plain_traceback(found, error)
+    out.write(plain(found.getvalue()))

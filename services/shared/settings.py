@@ -77,7 +77,12 @@ class Settings(BaseSettings):
         "http://127.0.0.1:8000", description="Where other replicas of this service reach this process."
     )
     operator_token: Bearer | None = Field(
-        None, description="What the operator's endpoints ask for. Without it they are off."
+        None, description="compras: what the operator's endpoints ask for. Without it they are off."
+    )
+    books_token: Bearer | None = Field(
+        None,
+        description="What whoever reads a whole book (/diario) or puts one (/libro) is asked for. One for all four "
+        "services: they ask each other, too. Without it that is off.",
     )
     replica_secret: SecretStr | None = Field(
         None,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import subprocess
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -11,7 +12,7 @@ from typing import Any
 
 from axe_playwright_python.base import AXE_FILE_PATH
 from playwright.async_api import Page, Route, expect
-from shop_builders import purchases
+from shop_builders import ZOCO, purchases
 
 CHROMIUM = os.environ.get("ZOCO_CHROMIUM", "/usr/bin/chromium")
 AXE = Path(AXE_FILE_PATH).read_text(encoding="utf-8")
@@ -20,6 +21,14 @@ PATIENCE_MS = 90_000
 RICH, POOR = 3, 4
 
 expect.set_options(timeout=PATIENCE_MS)
+
+
+def operators_link(shop: Any, url: str | None = None) -> str:
+    """As the command prints it; of another replica, if that is asked for."""
+    words = (str(ZOCO), "operator", "--json", "--data", str(shop.data))
+    done = subprocess.run(words, capture_output=True, text=True, check=True)
+    link: str = json.loads(done.stdout)["link"]
+    return link.replace(shop.front, url) if url else link
 
 
 class Opened:

@@ -7,7 +7,7 @@ from itertools import count
 from typing import Any
 
 import pytest
-from browser_builders import CHROMIUM, PATIENCE_MS, POOR, RICH, Opened
+from browser_builders import CHROMIUM, PATIENCE_MS, POOR, RICH, Opened, operators_link
 from playwright.async_api import Browser, ConsoleMessage, async_playwright, expect
 from shop_builders import processes_of, start
 
@@ -69,8 +69,7 @@ async def opened(browser: Browser, shop: Any) -> AsyncIterator[Callable[..., Any
         page.set_default_timeout(PATIENCE_MS)
         page.on("console", note)
         page.on("pageerror", lambda error: complaints.append(str(error)))
-        key = f"#operador={front.running.operator_token}" if operator else ""
-        await page.goto((url or front.front) + "/" + key)
+        await page.goto(operators_link(front, url) if operator else (url or front.front) + "/")
         await expect(page.locator("#link")).to_have_attribute("data-state", "live")
         await expect(page.locator(".card").first).to_be_visible()
         return Opened(page, front)

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import asyncio
 import re
+import threading
 import time
 from collections.abc import Callable
+from http.server import HTTPServer, SimpleHTTPRequestHandler
 from typing import Any
 from uuid import uuid4
 
 import aiohttp
 import pytest
-from browser_builders import POOR, RICH, Opened, answered, lost_answers
+from browser_builders import POOR, RICH, Opened, answered, lost_answers, operators_link
 from patience import PATIENCE_SECONDS
 from playwright.async_api import Browser, expect
 from shop_builders import ZOCO, replica
@@ -231,11 +233,18 @@ async def test_a_top_up_whose_answer_is_lost_counts_once(entered: Open, opened: 
         assert (await client.get(f"/usuarios/{RICH}"))["saldo"] == before + 100
 
 
-async def test_a_key_that_is_no_longer_good_is_said_in_the_readers_language(entered: Open, opened: Open) -> None:
+async def test_a_session_that_is_no_longer_good_is_said_in_the_readers_language(entered: Open, opened: Open) -> None:
     await entered()
     here: Opened = await opened(operator=True)
-    await here.page.evaluate("sessionStorage.setItem('zoco.operador', 'of-yesterday')")
-    for says in ("No se recargó a Marta. La clave del operador ya no vale", "not topped up. The operator’s key is no"):
+    await expect(here.page.locator("#operator")).to_have_text("Operador ✓")
+    async with here.page.expect_response("**/operador"):
+        await here.page.reload()
+    (cookie,) = await here.page.context.cookies()
+    await here.page.context.add_cookies([{**cookie, "value": cookie["value"].replace(".", "0.", 1)}])
+    for says in (
+        "No se recargó a Marta. La sesión del operador ya no vale",
+        "not topped up. The operator’s session is no",
+    ):
         await here.page.locator(f".person[data-id='{RICH}'] button").click()
         await expect(here.page.locator("#shop-says")).to_contain_text(says)
         await here.page.click("#language")
@@ -427,12 +436,63 @@ async def test_only_the_operator_knocks_down(shop: Any, opened: Open) -> None:
     await here.page.keyboard.press("Enter")
     await expect(here.page.locator("#key")).to_be_hidden()
     await expect(here.page.locator("#operator")).to_have_text("Operador ✓")
+    await here.page.click("#operator")
+    await here.page.click("#leave")
+    await expect(here.page.locator("#operator")).to_have_text("Operador")
+    assert await here.page.context.cookies() == []
     async with aiohttp.ClientSession() as http:
         path = f"{shop.front}/operador/derribos/"
         bearer = {"Authorization": f"Bearer {shop.running.operator_token}"}
         for headers, name, status in (({}, "tokens", 401), (bearer, "nadie", 404)):
             async with http.post(path + name, headers=headers) as answer:
                 assert answer.status == status, name
+
+
+async def test_a_link_makes_one_browser_the_operators_and_leaves_nothing_to_be_found(shop: Any, opened: Open) -> None:
+    here: Opened = await opened(operator=True)
+    await expect(here.page.locator("#operator")).to_have_text("Operador ✓")
+    assert here.page.url == f"{shop.front}/"
+    # No script sees the session, and whoever goes back, or reads what the browser keeps, finds no key.
+    seen = "[document.cookie, JSON.stringify(localStorage), JSON.stringify(sessionStorage)].join()"
+    assert not re.search(r"[\w-]{20,}", await here.page.evaluate(seen))
+    (cookie,) = await here.page.context.cookies()
+    assert (cookie["httpOnly"], cookie["sameSite"], cookie["path"]) == (True, "Strict", "/")
+    # A second tab, and this one once more, are the operator's as well.
+    await here.page.reload()
+    await expect(here.page.locator("#operator")).to_have_text("Operador ✓")
+    await here.page.context.clear_cookies()
+    await here.page.reload()
+    await expect(here.page.locator("#operator")).to_have_text("Operador")
+
+
+async def test_a_link_that_was_used_is_said_to_be(shop: Any, opened: Open) -> None:
+    link = operators_link(shop)
+    here: Opened = await opened()
+    for says in ("Operador ✓", "Operador"):
+        await here.page.goto("about:blank")
+        await here.page.goto(link)
+        await expect(here.page.locator("#operator")).to_have_text(says)
+        await here.page.context.clear_cookies()
+        await here.page.evaluate("localStorage.removeItem('zoco.operador')")
+    await expect(here.page.locator("#key-says")).to_have_text(re.compile("Ese enlace ya se usó"))
+    await here.page.goto("about:blank")
+
+
+async def test_another_page_of_this_machine_cannot_use_the_session(shop: Any, opened: Open) -> None:
+    here: Opened = await opened(operator=True)
+    await expect(here.page.locator("#operator")).to_have_text("Operador ✓")
+    # Of another port, so of the same site: the cookie is sent along.
+    other = HTTPServer(("127.0.0.1", 0), SimpleHTTPRequestHandler)
+    threading.Thread(target=other.handle_request).start()
+    await here.page.goto(f"http://127.0.0.1:{other.server_port}/nothing")
+    other.server_close()
+    for path, method in (("/operador/derribos/tokens", "POST"), ("/operador", "GET")):
+        options = f"{{method: '{method}', mode: 'no-cors', credentials: 'include'}}"
+        sent = f"fetch('{shop.front}{path}', {options}).then(() => 0)"
+        async with here.page.expect_response(f"**{path}") as answer:
+            await here.page.evaluate(sent)
+        # 401 is what they get who send no cookie.
+        assert (await answer.value).status == 403
 
 
 async def test_a_name_with_markup_in_it_stays_a_name(entered: Open, opened: Open) -> None:

@@ -133,6 +133,7 @@ async def test_a_shop_that_runs_is_drilled_where_it_is_and_again(tmp_path: Path)
 
 
 def test_what_cannot_be_done_is_a_sentence_and_exit_code_2(tmp_path: Path) -> None:
+    nowhere = ("load", "--url", "http://127.0.0.1:9", "--operator-token", "x", "--books-token", "x")
     for words, sentence in (
         (("drill", "nosuch"), "there is no scenario nosuch"),
         (("drill", "--mix", "nosuch"), "there is no mix nosuch"),
@@ -144,8 +145,8 @@ def test_what_cannot_be_done_is_a_sentence_and_exit_code_2(tmp_path: Path) -> No
         (("drill", "lost-disk", "--here"), "lost-disk deletes books: it is for a shop of the drill's own"),
         (("drill", "--here", "--data", str(tmp_path)), "make up"),
         (("load", "--data", str(tmp_path)), "make up"),
-        (("load", "--url", "http://127.0.0.1:9"), "--operator-token"),
-        (("load", "--url", "http://127.0.0.1:9", "--operator-token", "x", "--out", str(tmp_path)), "does not answer"),
+        (nowhere[:5], "both tokens"),
+        ((*nowhere, "--out", str(tmp_path)), "does not answer"),
         (("audit", "--data", str(tmp_path)), "--data"),
     ):
         answer = zoco(*words)

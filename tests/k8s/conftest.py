@@ -14,7 +14,7 @@ from ops.cluster import Cluster, KubeError
 
 NAMESPACE = "zoco-test"
 # The whole table holds with them and without: COMPONENTS="" make test-k8s.
-COMPONENTS = os.environ.get("COMPONENTS", "networkpolicies knock-down")
+COMPONENTS = os.environ.get("COMPONENTS", "knock-down")
 measured: list[str] = []
 
 

@@ -31,6 +31,7 @@ from loadgen.load.load import Load as Requests
 from loadgen.load.meter import Meter
 from loadgen.load.workloads import BuyRequest
 from ops.cluster import Cluster
+from ops.running import Keys
 
 ROOT: Final = Path(__file__).parents[2]
 # The issue asks for 50 at least, all the while.
@@ -49,7 +50,7 @@ class KubeShop:
     components: str
     journal: Path
     front: str = ""
-    token: str = ""
+    keys: Keys = field(default_factory=lambda: Keys("", ""))
     measured: list[str] = field(default_factory=list)
 
     def deploy(self, *arguments: str, **env: str) -> str:
@@ -66,15 +67,15 @@ class KubeShop:
         return done.stdout
 
     def find(self) -> None:
-        """Where the front door is, and the operator's token."""
+        """Where the front door is, and its keys."""
         kubectl = self.cluster.kubectl
         port = kubectl("get", "service", "compras", "--output", "jsonpath={.spec.ports[0].nodePort}")
         address = '{.items[0].status.addresses[?(@.type=="InternalIP")].address}'
         self.front = f"http://{kubectl('get', 'nodes', '--output', f'jsonpath={address}')}:{port}"
-        self.token = self.cluster.operator_token()
+        self.keys = self.cluster.keys()
 
     def client(self) -> Client:
-        return Client(self.front, self.journal, self.token)
+        return Client(self.front, self.journal, self.keys)
 
     def secret(self, name: str) -> dict[str, str]:
         data = json.loads(self.cluster.kubectl("get", "secret", name, "--output", "json"))["data"]

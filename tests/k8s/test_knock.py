@@ -22,7 +22,7 @@ def knocking(shop: KubeShop) -> KubeShop:
 
 
 async def knock(shop: KubeShop, client: Client, name: str) -> dict[str, Any]:
-    headers = {"Authorization": f"Bearer {shop.token}"}
+    headers = {"Authorization": f"Bearer {shop.keys.operator}"}
     async with client.http.post(f"{client.url}/operador/derribos/{name}", headers=headers) as answer:
         told: dict[str, Any] = await answer.json()
         assert answer.status == 200, told

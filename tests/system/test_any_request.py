@@ -48,6 +48,7 @@ def urls(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, str]]:
         **{name: value for name, value in os.environ.items() if not name.startswith("ZOCO_")},
         **{f"ZOCO_{name.upper()}_URL": found[name] for name in ("usuarios", "tokens", "transacciones")},
         "ZOCO_OPERATOR_TOKEN": KEY,
+        "ZOCO_BOOKS_TOKEN": KEY,
     }
     processes = []
     try:

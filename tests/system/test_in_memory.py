@@ -30,7 +30,7 @@ async def test_a_shop_that_keeps_all_in_memory_sells_tells_and_is_audited(tmp_pa
             ]
             assert (await client.get("/compras?desde=1&limite=1"))[0]["id"] == bought[1]["id"]
         running = shop.running
-        verdict = await reconcile_running(running.urls, running.operator_token, [shop.data.parent / "client.jsonl"])
+        verdict = await reconcile_running(running.urls, running.books_token, [shop.data.parent / "client.jsonl"])
         assert verdict.holds and not verdict.unchecked, verdict.as_json()
         assert not [*shop.data.glob("*/journal-*")], "no journal is written"
     finally:

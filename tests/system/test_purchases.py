@@ -178,6 +178,6 @@ async def test_the_books_over_http_come_to_the_same_verdict(shop: Shop, numbers:
         await client.buy(first, first, wait_seconds=10)
     by_folder = await shop.audited()
     running, told = shop.running, [shop.data.parent / "client.jsonl"]
-    assert (await reconcile_running(running.urls, running.operator_token, told)).as_json() == by_folder.as_json()
+    assert (await reconcile_running(running.urls, running.books_token, told)).as_json() == by_folder.as_json()
     with pytest.raises(Unreadable, match="operator's token"):
         await reconcile_running(running.urls, "x" * 16, told)

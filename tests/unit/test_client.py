@@ -15,7 +15,9 @@ from aiohttp.test_utils import TestServer
 
 from loadgen.load.client import Client, ClientLimit
 from loadgen.load.journal import ClientJournal
+from ops.running import Keys
 
+KEYS = Keys("operator", "books")
 FIRST = {"seq": 1, "time": "2026-11-25T10:00:00.000Z", "crc": "0badcafe"}
 
 
@@ -46,7 +48,7 @@ def lines(file: Path) -> list[dict[str, Any]]:
 
 async def test_a_journal_says_who_asked_where_and_is_closed_by_the_number_of_its_lines(tmp_path: Path) -> None:
     file = tmp_path / "client.jsonl"
-    async with answering(b'{"id": "a"}') as url, Client(url, file, "operator") as client:
+    async with answering(b'{"id": "a"}') as url, Client(url, file, KEYS) as client:
         await client.ask(1, 2, key="k", precio_maximo=3)
         client.ended("a", "rechazada", "token-vendido")
     header, asked, told, ended, shop, closed = lines(file)
@@ -62,7 +64,7 @@ async def test_a_journal_says_who_asked_where_and_is_closed_by_the_number_of_its
 async def test_whoever_goes_on_with_a_journal_leaves_one_closing_line_and_no_number_twice(tmp_path: Path) -> None:
     file = tmp_path / "client.jsonl"
     for _ in range(2):
-        async with answering(b"{}") as url, Client(url, file, "operator") as client:
+        async with answering(b"{}") as url, Client(url, file, KEYS) as client:
             await client.ask(1, 2)
     found = lines(file)
     assert [line["n"] for line in found if "asks" in line] == [1, 2]

@@ -24,7 +24,7 @@ from loadgen.load.load import Load
 from loadgen.load.meter import Meter
 from loadgen.load.plan import Plan
 from loadgen.load.workloads import BuyRequest, Fixture
-from tests.unit.test_client import no_more_descriptors
+from tests.unit.test_client import KEYS, no_more_descriptors
 
 
 @asynccontextmanager
@@ -117,8 +117,8 @@ async def test_a_load_of_three_processes_sends_what_was_asked_for_at_the_rate_of
     meter = Meter()
     async with (
         front_door() as url,
-        Client(url, tmp_path / "client.jsonl", "operator") as client,
-        crew(plan(300, 150, 3), tmp_path, url, "operator") as workers,
+        Client(url, tmp_path / "client.jsonl", KEYS) as client,
+        crew(plan(300, 150, 3), tmp_path, url, KEYS) as workers,
     ):
         await workers.send(Load(client, meter))
     keys = []
@@ -138,7 +138,7 @@ async def test_a_load_of_three_processes_sends_what_was_asked_for_at_the_rate_of
 async def test_a_worker_that_dies_is_an_error_and_not_fewer_requests(tmp_path: Path) -> None:
     async with front_door() as url, Client(url, None) as client:
         with pytest.raises(WorkerDied, match="worker 2 of the load ended with exit code -9"):
-            async with crew(plan(3000, 100, 2), tmp_path, url, "operator") as workers:
+            async with crew(plan(3000, 100, 2), tmp_path, url, KEYS) as workers:
                 sending = asyncio.create_task(workers.send(Load(client, Meter())))
                 while b'"asks"' not in (tmp_path / "client-2.jsonl").read_bytes():
                     await asyncio.sleep(0.02)
@@ -151,7 +151,7 @@ async def test_where_to_stop_may_be_said_while_the_load_is_sent_and_all_workers_
     async with (
         front_door() as url,
         Client(url, None) as client,
-        crew(plan(100_000, 100, 2), tmp_path, url, "operator") as workers,
+        crew(plan(100_000, 100, 2), tmp_path, url, KEYS) as workers,
     ):
         sending = asyncio.create_task(workers.send(Load(client, meter)))
         while not meter.arrived:

@@ -71,6 +71,7 @@ def running(data: Path, up: Process, urls: dict[str, str] | None = None, /, **pi
         "management_user": None,
         "management_password": None,
         "operator_token": "",
+        "books_token": "",
     }
     (data / STATE).write_text(json.dumps(state))
     return Running.read(data)

@@ -36,7 +36,7 @@ async def test_the_record_of_a_sale_with_a_full_line_behind_it_is_read_whole() -
     async with TestServer(app) as server:
         peers = SimpleNamespace(urls={"tokens": str(server.make_url("")).rstrip("/")})
         runtime: Any = SimpleNamespace(
-            name="compras", store=None, peers=peers, settings=SimpleNamespace(operator_token=None)
+            name="compras", store=None, peers=peers, settings=SimpleNamespace(books_token=None)
         )
         read = [record async for record in Rebuild(runtime)._diario("tokens")]
     assert [(record["seq"], len(record["words"])) for record in read] == [(1, WAITING), (2, 0)]

@@ -2,7 +2,7 @@
 
 import { t } from "./texts.js";
 
-const TOKEN = "zoco.operador";
+const OPERATOR = "zoco.operador";
 const AGAIN_MS = 1000;
 const ASK_MS = 8000;
 const FIRST_MS = 500;
@@ -16,20 +16,36 @@ export class Problem extends Error {
   }
 }
 
+// Whether this browser has the operator's session, for all that is known: the session is a cookie, and no script sees it.
 export const operator = {
-  get token() {
-    return sessionStorage.getItem(TOKEN);
+  get here() {
+    return localStorage.getItem(OPERATOR) !== null;
   },
-  set token(value) {
-    if (value) sessionStorage.setItem(TOKEN, value);
-    else sessionStorage.removeItem(TOKEN);
+  // By a code in the body, or by the key in a header. Throws as `ask`.
+  async enter(shown) {
+    await ask("/operador/sesion", { method: "POST", ...shown });
+    localStorage.setItem(OPERATOR, "");
+  },
+  async leave() {
+    await ask("/operador/sesion", { method: "DELETE" });
+    localStorage.removeItem(OPERATOR);
+  },
+  // Forgets a session that has ended. Whether it did.
+  async over() {
+    try {
+      await ask("/operador");
+    } catch (error) {
+      if (!(error instanceof Problem)) return false;
+      localStorage.removeItem(OPERATOR);
+      return true;
+    }
+    return false;
   },
 };
 
 // The parsed body. Throws Problem, or TypeError when there is no answer at all.
-export async function ask(path, { method = "GET", body, headers = {}, asOperator = false } = {}) {
+export async function ask(path, { method = "GET", body, headers = {} } = {}) {
   if (body !== undefined) headers["Content-Type"] = "application/json";
-  if (asOperator) headers.Authorization = `Bearer ${operator.token}`;
   let answer;
   try {
     answer = await fetch(path, { method, headers, body: body && JSON.stringify(body), signal: AbortSignal.timeout(ASK_MS) });

@@ -30,7 +30,7 @@ function drawTools() {
   write($("#language"), t("idioma"));
   $("#language").ariaLabel = t("idiomaEtiqueta");
   $("#language").lang = t("idioma") === "English" ? "en" : "es";
-  write($("#operator"), t(operator.token ? "operadorSi" : "operador"));
+  write($("#operator"), t(operator.here ? "operadorSi" : "operador"));
   drawLink();
 }
 
@@ -61,42 +61,55 @@ function linked(state) {
   if (state === "live" && back) shop.refresh();
 }
 
-async function enter(token) {
+async function enter(key) {
   // Anything else cannot be sent in a header.
-  if (!/^[\x21-\x7e]+$/.test(token)) {
+  if (!/^[\x21-\x7e]+$/.test(key)) {
     write($("#key-says"), t("claveMal"));
     return false;
   }
-  operator.token = token;
   try {
-    await ask("/operador", { asOperator: true });
+    await operator.enter({ headers: { Authorization: `Bearer ${key}` } });
     return true;
   } catch (error) {
-    operator.token = null;
     write($("#key-says"), error instanceof Problem && error.status === 401 ? t("claveMal") : why(error));
     return false;
   }
 }
 
+function openDialog() {
+  show($("#leave"), operator.here);
+  $("#key").showModal();
+}
+
+function closeDialog() {
+  $("#token").value = "";
+  write($("#key-says"), "");
+  $("#key").close();
+  drawAll();
+}
+
 function dialog() {
-  $("#operator").onclick = () => $("#key").showModal();
+  $("#operator").onclick = openDialog;
   $("#close").onclick = () => $("#key").close();
+  $("#leave").onclick = () => operator.leave().then(closeDialog, (error) => write($("#key-says"), why(error)));
   $("#key form").onsubmit = async (event) => {
     event.preventDefault();
-    if (!(await enter($("#token").value.trim()))) return;
-    $("#token").value = "";
-    write($("#key-says"), "");
-    $("#key").close();
-    drawAll();
+    if (await enter($("#token").value.trim())) closeDialog();
   };
 }
 
-// `zoco up` prints the page's address with the operator's key behind a #: it is taken, and leaves the address.
-async function keyFromAddress() {
-  const found = /^#operador=(.+)$/.exec(location.hash);
+// `zoco operator` prints the page's address with a code behind a #. It leaves the address before it is tried, and is
+// worth nothing afterwards.
+async function codeFromAddress() {
+  const found = /^#codigo=([\w-]+)$/.exec(location.hash);
   if (!found) return;
-  if (await enter(found[1])) history.replaceState(null, "", location.pathname);
-  else $("#key").showModal();
+  history.replaceState(null, "", location.pathname);
+  try {
+    await operator.enter({ body: { codigo: found[1] } });
+  } catch (error) {
+    write($("#key-says"), error instanceof Problem && error.status === 401 ? t("codigoMal") : why(error));
+    openDialog();
+  }
 }
 
 async function start() {
@@ -131,10 +144,11 @@ async function start() {
       purchases.heard(data);
     },
   });
-  await keyFromAddress();
+  await codeFromAddress();
   drawTools();
   load.draw();
   await Promise.all([shop.start(), room.start()]);
+  if (operator.here && (await operator.over())) drawAll();
 }
 
 start();

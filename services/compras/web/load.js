@@ -32,8 +32,8 @@ export function start() {
 }
 
 async function set(perSecond) {
-  if (perSecond && !operator.token) {
-    $("#key").showModal();
+  if (perSecond && !operator.here) {
+    $("#operator").click();
     return;
   }
   [speed, owed, trouble] = [perSecond, 0, ""];
@@ -41,7 +41,7 @@ async function set(perSecond) {
   if (!perSecond || ready) return;
   try {
     await Promise.all(Array.from({ length: TEST_BUYERS }, (_, n) =>
-      ask(`/usuarios/${TEST_IDS + n}`, { method: "PUT", body: { nombre: `Prueba ${n + 1}`, saldo: SALDO }, asOperator: true })));
+      ask(`/usuarios/${TEST_IDS + n}`, { method: "PUT", body: { nombre: `Prueba ${n + 1}`, saldo: SALDO } })));
     ready = true;
   } catch (error) {
     stop(error);
@@ -87,7 +87,7 @@ async function publish() {
     const id = (next += 1);
     return { id, nombre: `Prueba ${id % 100_000}`, imagen: PICTURES[id % PICTURES.length], precio: 1 };
   });
-  const published = await tried("/tokens", { body: tokens, asOperator: true });
+  const published = await tried("/tokens", { body: tokens });
   if (published) stock.push(...tokens.map((token) => token.id));
   publishing = false;
   // After trouble the next tick is soon enough.
@@ -127,5 +127,5 @@ export const draw = once(() => {
   const figures = t("cargaDice", { a: number(asked), b: number(accepted), r: number(Math.round(times.length / 2)) });
   // Half a second behind: five connections carry no more at this latency.
   const slow = speed && owed > speed / 2 ? t("cargaTope", { n: number(speed) }) : "";
-  write($("#load-says"), asked ? [figures, slow, trouble].filter(Boolean).join(" · ") : trouble || t(operator.token ? "cargaNota" : "cargaOperador"));
+  write($("#load-says"), asked ? [figures, slow, trouble].filter(Boolean).join(" · ") : trouble || t(operator.here ? "cargaNota" : "cargaOperador"));
 });

@@ -97,12 +97,12 @@ function row(name) {
 }
 
 async function knock(name) {
-  if (!operator.token) {
-    $("#key").showModal();
+  if (!operator.here) {
+    $("#operator").click();
     return;
   }
   try {
-    const told = await ask(`/operador/derribos/${name}`, { method: "POST", asOperator: true });
+    const told = await ask(`/operador/derribos/${name}`, { method: "POST" });
     says = t("tumbado", { nombre: name, quien: told.quien });
     fallen = { name, down: false };
   } catch (error) {
@@ -133,7 +133,7 @@ const draw = once(() => {
 });
 
 function drawNote() {
-  const kind = state && !state.tumbar ? "tumbarApagado" : operator.token ? "tumbarOrden" : "tumbarOperador";
+  const kind = state && !state.tumbar ? "tumbarApagado" : operator.here ? "tumbarOrden" : "tumbarOperador";
   write($("#knock-note"), says || t(kind));
 }
 

@@ -132,7 +132,7 @@ async function publish() {
   off($("#collection button"), true);
   const body = COLLECTION.map(([id, nombre, imagen, precio]) => ({ id, nombre, imagen, precio }));
   try {
-    await ask("/tokens", { method: "POST", body, asOperator: true, headers: { Prefer: "wait=5" } });
+    await ask("/tokens", { method: "POST", body, headers: { Prefer: "wait=5" } });
   } catch (error) {
     tell(t("noPublicado", { detalle: why(error) }));
   }
@@ -150,7 +150,7 @@ function tell(text) {
 // One click, one key: it is sent until there is an answer, and counts once.
 async function topUp(user, button) {
   const quien = user.nombre;
-  const asked = { key: newKey(), body: { monto: 100 }, asOperator: true, headers: { Prefer: "wait=3" } };
+  const asked = { key: newKey(), body: { monto: 100 }, headers: { Prefer: "wait=3" } };
   off(button, true);
   try {
     const told = await insist(`/usuarios/${user.id}/recargas`, { ...asked, meanwhile: () => tell(t("recargaSinRespuesta", { quien })) });
@@ -183,7 +183,7 @@ export const draw = once(() => {
   }
   show($("#more"), Boolean(tokens.more || users.more));
   write($("#more"), t("hayMas", { n: SHOWN }));
-  show($("#collection"), Boolean(operator.token) && tokens.size > 0 && !COLLECTION.some(([id]) => tokens.has(id)));
+  show($("#collection"), Boolean(operator.here) && tokens.size > 0 && !COLLECTION.some(([id]) => tokens.has(id)));
 });
 
 function drawBuyers() {
@@ -205,7 +205,7 @@ function drawBuyers() {
     write($("label span span", person), user.nombre);
     write($("small", person), t("saldo", { n: number(user.saldo) }));
     const add = $("button", person);
-    show(add, Boolean(operator.token));
+    show(add, Boolean(operator.here));
     write(add, t("recargar"));
     add.ariaLabel = t("recargarEtiqueta", { quien: user.nombre });
   }

@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import hmac
 from collections.abc import Mapping
 from http.client import responses
-from typing import Annotated, Any
+from typing import Any
 
 import msgspec
 import structlog
-from fastapi import Depends, Request, Response
+from fastapi import Response
 from fastapi.exceptions import RequestValidationError
-from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
 from starlette.exceptions import HTTPException
 
 from services.shared.store import Damaged, StoreBroken
@@ -66,28 +64,6 @@ def invalid(errors: Any) -> Problem:
 
 def _pointer(place: tuple[Any, ...]) -> str:
     return "".join("/" + str(part).replace("~", "~0").replace("/", "~1") for part in place)
-
-
-# It answers nothing by itself: it is for /docs, which asks for the token, and for /openapi.json.
-_bearer = HTTPBearer(auto_error=False, scheme_name="operator", description="The token of ZOCO_OPERATOR_TOKEN")
-
-
-async def operator(request: Request, sent: Annotated[HTTPAuthorizationCredentials | None, Depends(_bearer)]) -> None:
-    """Let only the operator through. Answers 401, and 403 where no token is configured."""
-    if request.scope.get(PROVEN):
-        return
-    token = request.app.state.runtime.settings.operator_token
-    if token is None:
-        raise Problem(403, "the operator's endpoints are off: set ZOCO_OPERATOR_TOKEN and start again")
-    if sent is None or not hmac.compare_digest(sent.credentials.encode(), token.get_secret_value().encode()):
-        raise Problem(
-            401,
-            "this is the operator's: send 'Authorization: Bearer TOKEN' with the token of ZOCO_OPERATOR_TOKEN",
-            headers={"WWW-Authenticate": 'Bearer realm="zoco"'},
-        )
-
-
-Operator = Annotated[None, Depends(operator)]
 
 
 def as_problem(error: Exception, method: str, path: str) -> Problem:

@@ -1,0 +1,113 @@
+"""How a browser becomes the operator's, without a key in its address or its storage: a code that works once, soon.
+
+`zoco operator` asks for the code and prints the page's address with it; the page exchanges it for a cookie.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Final, Literal
+
+from fastapi import APIRouter, Request, Response
+from pydantic import Field, SecretStr
+
+from services.compras.answers import Body, door_of
+from services.compras.codes import CODE_SECONDS
+from services.shared.http.bodies import json_bytes, read_body, runtime_of
+from services.shared.http.credentials import CHALLENGE, AsOperator, Keyholder, Operator, deed, keyholder, refusals
+from services.shared.http.openapi import OPERATORS, Vista, documented, problems
+from services.shared.http.problems import Problem
+from services.shared.http.sessions import SESSION_SECONDS, cookie_name, new_session
+
+routes = APIRouter()
+NOT_KEPT: Final = {"Cache-Control": "no-store"}
+
+
+class EsOperador(Vista):
+    operador: Literal[True]
+
+
+class CodigoVisto(Vista):
+    """For the page's address, behind `#codigo=`: once, and for so many seconds."""
+
+    codigo: str
+    segundos: int
+
+
+class Entrada(Body):
+    """What `POST /operador/codigos` gave."""
+
+    codigo: Annotated[str, Field(min_length=1, max_length=64)]
+
+
+class SesionVista(Vista):
+    """For so many seconds this browser is the operator's."""
+
+    segundos: int
+
+
+@routes.get(
+    "/operador",
+    summary="Whether this is the operator's token, or session (operator)",
+    responses={200: {"model": EsOperador}, **OPERATORS},
+)
+async def operador(_: Operator) -> dict[str, bool]:
+    return {"operador": True}
+
+
+@routes.post(
+    "/operador/codigos",
+    summary="A code that lets one browser in as the operator, once, within a minute (operator)",
+    responses={200: {"model": CodigoVisto}, **OPERATORS, **problems(503)},
+)
+async def codigo(request: Request, _: Keyholder) -> Response:
+    """By the key alone: a session begins no other."""
+    if (answer := await door_of(request).forwarding.at_the_leader(request)) is not None:
+        return answer
+    deed(request, "a code for a browser was made")
+    return json_bytes({"codigo": door_of(request).codes.make(), "segundos": CODE_SECONDS}, headers=NOT_KEPT)
+
+
+@routes.post(
+    "/operador/sesion",
+    summary="Exchange a code, or the operator's token, for a cookie (operator)",
+    openapi_extra=documented(Entrada),
+    responses={200: {"model": SesionVista}, **OPERATORS, **problems(413, 415, 422, 503)},
+)
+async def entrar(request: Request, sent: AsOperator) -> Response:
+    """Without a body the token is asked for, as a bearer. The cookie is for this address alone; no script sees it."""
+    token: SecretStr | None = runtime_of(request).settings.operator_token
+    if token is None or not await request.body():
+        await keyholder(request, sent)
+        assert token is not None
+    else:
+        # The codes are with the process that writes; the cookie can be made, and is known, by each.
+        entrada = await read_body(request, Entrada)
+        answer = await door_of(request).forwarding.at_the_leader(request)
+        if answer is not None and answer.status_code != 200:
+            return answer
+        if answer is None and not door_of(request).codes.take(entrada.codigo):
+            refusals.note(request)
+            raise Problem(
+                401,
+                "this code was used already, or is older than a minute: `zoco operator` prints another",
+                headers=CHALLENGE,
+            )
+    deed(request, "a browser is the operator's now")
+    cookie = _cookie(request, cookie_name(token), new_session(token), SESSION_SECONDS)
+    return json_bytes({"segundos": SESSION_SECONDS}, headers={"Set-Cookie": cookie, **NOT_KEPT})
+
+
+@routes.delete(
+    "/operador/sesion", summary="Let this browser forget its session", responses={200: {"model": SesionVista}}
+)
+async def salir(request: Request) -> Response:
+    token: SecretStr | None = runtime_of(request).settings.operator_token
+    headers = {"Set-Cookie": _cookie(request, cookie_name(token), "", 0)} if token else {}
+    return json_bytes({"segundos": 0}, headers=headers)
+
+
+def _cookie(request: Request, name: str, value: str, seconds: int) -> str:
+    # What a browser says of its page is true behind a proxy, too.
+    origin = request.headers.get("origin") or str(request.base_url)
+    secure = "; Secure" if origin.startswith("https:") else ""
+    return f"{name}={value}; Path=/; Max-Age={seconds}; HttpOnly; SameSite=Strict{secure}"
