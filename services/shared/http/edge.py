@@ -20,7 +20,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from services.shared.http.gzipped import gzipped
 from services.shared.http.methods import allowed, head_only, unchunked
 from services.shared.http.openapi import completed
-from services.shared.http.problems import Problem, as_problem
+from services.shared.http.problems import PROVEN, Problem, as_problem
 from services.shared.http.shares import whose
 from services.shared.http.shutdown import CLOSE
 
@@ -100,7 +100,7 @@ class EdgeApp(FastAPI):
                 # It cannot be taken back: the server logs this, and breaks the connection, so that half is not a whole.
                 raise
             problem = as_problem(error, method, scope["path"])
-            if problem.status == 429 and "connection" in scope["state"]:
+            if problem.status == 429 and "connection" in scope["state"] and not scope.get(PROVEN):
                 scope["state"]["connection"].hold()
             if problem.status == METHOD_NOT_ALLOWED:
                 problem.headers["Allow"] = allowed(self.router.routes, scope)

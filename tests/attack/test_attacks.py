@@ -1,0 +1,145 @@
+"""Each attack of attackers.py beside an honest buyer: what the buyer, the memory and the log notice of it.
+
+`pytest -m long tests/attack` measures it longer, by way of one replica and of two, and writes the table of SECURITY.md.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import re
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+from uuid import uuid4
+
+import aiohttp
+import psutil
+import pytest
+from attackers import ATTACKS
+from shop_builders import ZOCO, Shop, replica, start
+
+from ops.running import Running
+
+ATTACKERS = Path(__file__).with_name("attackers.py")
+SECURITY = Path(__file__).parents[2] / "SECURITY.md"
+DESCRIPTORS = 1024
+MIB = 1024 * 1024
+# What an honest buyer asks for.
+A_SECOND = 20
+ROUNDS = 3
+# This much slower an honest buyer may be; and on a machine that does much else, this slow.
+TIMES, PATIENCE_SECONDS = 3, 0.5
+# A log line that a stranger may cause.
+LOG_BYTES = 10_000
+# A pod has 512 MiB. What 691 idle connections hold, and a heap that was larger once, are not given back at once.
+MEMORY = 32 * MIB
+
+
+@dataclass(frozen=True)
+class Seen:
+    """p99 in seconds, bytes."""
+
+    idle: float
+    attacked: float
+    memory: int
+    log: int
+    done: int
+
+    def row(self) -> str:
+        slower = f"{1000 * self.idle:.0f} | {1000 * self.attacked:.0f}"
+        return f"{self.done:,} | {slower} | {max(0, self.memory) / MIB:.0f} | {self.log:,}"
+
+
+@pytest.fixture(scope="module")
+def besieged(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Shop]:
+    limited = ("prlimit", f"--nofile={DESCRIPTORS}:{DESCRIPTORS}", str(ZOCO), "up")
+    shop = start(tmp_path_factory.mktemp("besieged"), command=limited)
+    yield shop
+    shop.stop()
+
+
+async def p99(url: str, seconds: float) -> float:
+    """Of an honest buyer's purchases, each until it is on the disk. Who is told to come again does, under the same key."""
+    took: list[float] = []
+
+    async def buys(http: aiohttp.ClientSession) -> None:
+        began, key = time.monotonic(), str(uuid4())
+        status = 0
+        while status not in (200, 202):
+            body = {"usuarioId": 1, "tokenId": 101}
+            async with http.post(f"{url}/compras", json=body, headers={"Idempotency-Key": key}) as answer:
+                status = answer.status
+                await answer.read()
+        took.append(time.monotonic() - began)
+
+    async with aiohttp.ClientSession() as http, asyncio.TaskGroup() as tasks:
+        for _ in range(round(seconds * A_SECOND)):
+            tasks.create_task(buys(http))
+            await asyncio.sleep(1 / A_SECOND)
+    return sorted(took)[int(len(took) * 0.99) - 1]
+
+
+async def measured(shop: Shop, url: str, name: str, seconds: float) -> Seen:
+    """In turn with and without, and the better of each: what else the machine does is in all of them."""
+    door = psutil.Process(Running.read(shop.data).pids["compras"])
+    idle, attacked, done = [], [], 0
+    memory, log = door.memory_info().rss, shop.log.stat().st_size
+    for _ in range(ROUNDS):
+        idle.append(await p99(url, seconds))
+        port = url.rpartition(":")[2]
+        attack = await asyncio.create_subprocess_exec(
+            sys.executable, str(ATTACKERS), name, port, str(seconds + 1), stdout=asyncio.subprocess.PIPE
+        )
+        await asyncio.sleep(0.5)
+        attacked.append(await p99(url, seconds))
+        said, _ = await attack.communicate()
+        assert attack.returncode == 0
+        done += int(said)
+    assert Running.read(shop.data).pids["compras"] == door.pid, "the front door was started anew"
+    return Seen(min(idle), min(attacked), door.memory_info().rss - memory, shop.log.stat().st_size - log, done)
+
+
+def holds(name: str, seen: Seen) -> None:
+    assert seen.done, f"{name} did nothing"
+    assert seen.attacked < max(TIMES * seen.idle, PATIENCE_SECONDS), f"{name}: {seen}"
+    assert seen.memory < MEMORY, f"{name}: {seen}"
+    assert seen.log < LOG_BYTES, f"{name}: {seen}"
+
+
+@pytest.mark.parametrize("name", ATTACKS)
+async def test_an_honest_buyer_is_served_while_a_stranger_does_this(besieged: Shop, name: str) -> None:
+    holds(name, await measured(besieged, besieged.front, name, 1.5))
+
+
+async def test_nothing_was_lost_meanwhile(besieged: Shop) -> None:
+    await besieged.audited()
+
+
+@pytest.mark.long
+async def test_the_table_of_attacks(tmp_path: Path) -> None:
+    lines = [
+        "| what a stranger does, from one address | replicas | times | p99 idle, ms | attacked, ms | more MiB | log bytes |",
+        "| --- | --- | --- | --- | --- | --- | --- |",
+    ]
+    limited = ("prlimit", f"--nofile={DESCRIPTORS}:{DESCRIPTORS}", str(ZOCO), "up")
+    shop = start(tmp_path, command=limited)
+    for replicas in (1, 2):
+        with ExitStack() as others:
+            url = shop.front if replicas == 1 else others.enter_context(replica(shop))
+            for name, attack in ATTACKS.items():
+                seen = await measured(shop, url, name, 10)
+                lines.append(f"| {attack.__doc__} | {replicas} | {seen.row()} |")
+                print(lines[-1], flush=True)
+                holds(name, seen)
+    await shop.audited()
+    shop.stop()
+    table = re.sub(
+        r"(<!-- attacks[^\n]*-->\n).*?(<!-- end of attacks -->)",
+        lambda found: found[1] + "\n".join(lines) + "\n" + found[2],
+        SECURITY.read_text(encoding="utf-8"),
+        flags=re.DOTALL,
+    )
+    SECURITY.write_text(table, encoding="utf-8")
