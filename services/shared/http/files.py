@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 from fastapi import Request, Response
 from starlette.concurrency import run_in_threadpool
@@ -13,6 +13,8 @@ from starlette.datastructures import Headers
 from starlette.responses import FileResponse
 from starlette.staticfiles import NotModifiedResponse, StaticFiles
 from starlette.types import Receive, Scope, Send
+
+KEPT: Final = (*NotModifiedResponse.NOT_MODIFIED_HEADERS, "content-security-policy")
 
 
 class Whole(FileResponse):
@@ -36,8 +38,10 @@ class Files(StaticFiles):
 
     def answer(self, whole: Whole, scope: Scope) -> Response:
         """304 for who has it."""
-        has_it = self.is_not_modified(whole.headers, Headers(scope=scope))
-        return NotModifiedResponse(whole.headers) if has_it else whole
+        if not self.is_not_modified(whole.headers, Headers(scope=scope)):
+            return whole
+        # A browser puts them in the place of those that it has: another policy would be the page's from then on.
+        return Response(status_code=304, headers={name: whole.headers[name] for name in KEPT if name in whole.headers})
 
 
 _ANY = Files(check_dir=False)
