@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections import defaultdict, deque
-from collections.abc import Iterable
+from collections import Counter, defaultdict, deque
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from datetime import UTC, datetime
 from typing import Any, Final
 
-from prometheus_client import Counter, Histogram
+from prometheus_client import Counter as Metric
+from prometheus_client import Histogram
 
 from broker.messages import AltaMessage, CompraSolicitada, Message
 from services.compras.clock import MonotonicClock
@@ -17,6 +19,7 @@ from services.compras.domain import ETAPAS, Alta, Asunto, Compra, finished, preg
 from services.shared.clock import dated
 from services.shared.heights import Doubted
 from services.shared.http.problems import Problem, unavailable
+from services.shared.http.shares import ALPHA
 from services.shared.metrics import SECONDS
 from services.shared.runtime import Runtime, utc_now
 from services.shared.store import Answer, Change
@@ -43,12 +46,15 @@ class Acceptance:
         self._waiting: dict[str, list[asyncio.Future[None]]] = defaultdict(list)
         # Who waits for the disk, and until when, in their order.
         self._asked: deque[tuple[float, asyncio.Future[Answer]]] = deque()
+        # Whose the purchases on their way are that were accepted here, and how many each address has.
+        self._whose: dict[str, str] = {}
+        self._held: Counter[str] = Counter()
         self._entry_clock = MonotonicClock(utc_now)
         registry = runtime.metrics.registry
-        self._accepted = Counter(
+        self._accepted = Metric(
             "zoco_purchases_accepted", "Purchases answered 202 for the first time", registry=registry
         )
-        self._finished = Counter(
+        self._finished = Metric(
             "zoco_purchases_finished", "Purchases that reached their end, by result", ["result"], registry=registry
         )
         self._seconds = Histogram(
@@ -74,18 +80,16 @@ class Acceptance:
         generations = max(self._store.heights.generation - 1, 0)
         return generations * RECORDS_OF_A_GENERATION + self._store.seq or None
 
-    async def accept(self, message: CompraSolicitada | AltaMessage) -> Asunto:
-        """Store what was asked for, unless it is there already. Raises Problem (422, 503)."""
+    async def accept(self, message: CompraSolicitada | AltaMessage, whose: str = "") -> Asunto:
+        """Store what was asked for, by this address, unless it is there already. Raises Problem (422, 429, 503)."""
         row = await self._store.row(message.subject)
         if (doubt := self._runtime.doubt) is not None:
             raise unavailable(doubt.says, 60)
         if row is None:
-            limit = self._runtime.settings.backlog_limit
-            if isinstance(message, CompraSolicitada) and (many := self._store.unfinished_of(Compra)) >= limit:
-                raise unavailable(f"{many} purchases are on their way already: try again later", 5)
-            if isinstance(message, CompraSolicitada) and self._store.room.short:
-                raise unavailable(SHORT, 60)
-            row, repeated = await self._stored(message)
+            if isinstance(message, CompraSolicitada):
+                self._check_room(whose)
+            with self._held_by(whose, message):
+                row, repeated = await self._stored(message)
             if not repeated:
                 return row
         if not _asks_the_same(row, message):
@@ -93,6 +97,37 @@ class Acceptance:
                 422, "this Idempotency-Key was used for something else: nothing was done; use another key for this"
             )
         return row
+
+    def _check_room(self, whose: str) -> None:
+        """For one more purchase. Raises Problem (429, 503)."""
+        many, limit = self._store.unfinished_of(Compra), self._runtime.settings.backlog_limit
+        if many >= limit:
+            raise unavailable(f"{many} purchases are on their way already: try again later", 5)
+        if (own := self._held[whose]) >= ALPHA * (limit - many):
+            says = f"{own} purchases of this address are on their way already: try again later"
+            raise Problem(429, says, headers={"Retry-After": "5"})
+        if self._store.room.short:
+            raise unavailable(SHORT, 60)
+
+    @contextmanager
+    def _held_by(self, whose: str, message: Message) -> Iterator[None]:
+        """It counts from now until it ends, or if it cannot be stored."""
+        new = isinstance(message, CompraSolicitada) and message.subject not in self._whose
+        if new:
+            self._whose[message.subject] = whose
+            self._held[whose] += 1
+        try:
+            yield
+        except BaseException:
+            if new:
+                self._ended(message.subject)
+            raise
+
+    def _ended(self, subject: str) -> None:
+        if (whose := self._whose.pop(subject, None)) is not None:
+            self._held[whose] -= 1
+            if not self._held[whose]:
+                del self._held[whose]
 
     async def _stored(self, message: Message) -> tuple[Asunto, bool]:
         """What is there of it now, and whether it was there before."""
@@ -157,6 +192,7 @@ class Acceptance:
             self._entry_clock.seen(row.fecha)
         if row is None or not finished(row):
             return
+        self._ended(change.subject)
         _release(self._waiting.pop(change.subject, ()))
         if isinstance(row, Compra) and self._runtime.writing.is_set() and change.type == ETAPAS[row.estado].llega.type:
             result = row.motivo if row.estado == "rechazada" and row.motivo else row.estado

@@ -84,9 +84,8 @@ class Settings(BaseSettings):
         description="What whoever reads a whole book (/diario) or puts one (/libro) is asked for. One for all four "
         "services: they ask each other, too. Without it that is off.",
     )
-    replica_secret: SecretStr | None = Field(
+    replica_secret: Bearer | None = Field(
         None,
-        min_length=16,
         description="compras: by which its replicas know each other. Without it one process sells, and a second one "
         "answers 503 to what it would have to pass on.",
     )

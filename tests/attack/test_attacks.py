@@ -62,7 +62,7 @@ def besieged(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Shop]:
 
 
 async def p99(url: str, seconds: float) -> float:
-    """Of an honest buyer's purchases, each until it is on the disk. Who is told to come again does, under the same key."""
+    """Of an honest buyer's purchases, each until it is on the disk; who is told to come again does, under its key."""
     took: list[float] = []
 
     async def buys(http: aiohttp.ClientSession) -> None:
@@ -121,7 +121,7 @@ async def test_nothing_was_lost_meanwhile(besieged: Shop) -> None:
 @pytest.mark.long
 async def test_the_table_of_attacks(tmp_path: Path) -> None:
     lines = [
-        "| what a stranger does, from one address | replicas | times | p99 idle, ms | attacked, ms | more MiB | log bytes |",
+        "| a stranger does, from one address | replicas | times | p99 idle, ms | under it | more MiB | log bytes |",
         "| --- | --- | --- | --- | --- | --- | --- |",
     ]
     limited = ("prlimit", f"--nofile={DESCRIPTORS}:{DESCRIPTORS}", str(ZOCO), "up")

@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 from prometheus_client import CollectorRegistry
-from store_builders import HeldDisk, all_records, disk_on, publicado, recarga, solicitada, usuario, writer
+from store_builders import HeldDisk, all_records, disk_on, publicado, recarga, solicitada, usuario, vendida, writer
 
 from broker.messages import CompraSolicitada, compra_id, encode
 from services.compras.acceptance import Acceptance
@@ -169,6 +169,33 @@ async def test_entries_that_wait_for_a_user_take_no_purchases_place(tmp_path: Pa
         with pytest.raises(Problem, match="2 purchases are on their way") as refused:
             await door.accept(solicitada(3))
         assert refused.value.status == 503
+        working.cancel()
+        await asyncio.wait([working])
+
+
+async def test_one_address_does_not_fill_the_backlog(tmp_path: Path) -> None:
+    async with writer(tmp_path, COMPRAS) as store:
+        door, loop = door_on(store, backlog_limit=20)
+        working = asyncio.ensure_future(loop.run())
+        store.watch(door.heard)
+        for number in range(18):
+            await door.accept(solicitada(number + 1), "stranger")
+        with pytest.raises(Problem, match="18 purchases of this address") as refused:
+            await door.accept(solicitada(30), "stranger")
+        assert (refused.value.status, refused.value.headers["Retry-After"]) == (429, "5")
+        # The same again is no new one; entries are the operator's; there is room for others.
+        await door.accept(solicitada(1), "stranger")
+        await door.accept(recarga(1), "stranger")
+        await door.accept(solicitada(31), "honest")
+        # What has ended, or was never stored, counts no more.
+        for number in (1, 2):
+            await store.process_batch([vendida(solicitada(number))])
+        await door.accept(solicitada(32), "stranger")
+        for number in range(3, 19):
+            await store.process_batch([vendida(solicitada(number))])
+        for number in (31, 32):
+            await store.process_batch([vendida(solicitada(number))])
+        assert not door._held and not door._whose
         working.cancel()
         await asyncio.wait([working])
 

@@ -102,7 +102,8 @@ async def test_a_made_up_address_hears_no_credential_and_is_not_believed(tmp_pat
             replayed = {**{name: value for name, value in heard.headers.items() if name != "Host"}, "Prefer": "x"}
             assert " 401 " in (await follower.ask("PUT", "/usuarios/1", replayed, ENTRY))[0]
     assert {name.lower() for name in heard.headers} == {
-        "host", "content-type", "idempotency-key", "content-length", "accept", "accept-encoding", "x-zoco-replica", "x-zoco-client"
+        "host", "content-type", "idempotency-key", "content-length", "accept", "accept-encoding",
+        "x-zoco-replica", "x-zoco-client",
     }  # fmt: skip
     assert not any(KEY in value or SECRET in value for value in heard.headers.values())
 

@@ -89,7 +89,9 @@ def _members(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 async def public_page(request: Request, desde: int, limite: int) -> Response:
     """What the public sees of a service's rows, so many behind an id."""
     body, last = await runtime_of(request).store.public_list(limite, desde)
-    return json_bytes(body, headers=_following(request.url.path, {"desde": last, "limite": limite}) if last else {})
+    return json_bytes(
+        body, headers=_following(request.scope["path"], {"desde": last, "limite": limite}) if last else {}
+    )
 
 
 def page(

@@ -45,7 +45,7 @@ class Refusals:
         self._waits: asyncio.TimerHandle | None = None
 
     def note(self, request: Request) -> None:
-        self._last = {"address": address(request), "method": request.method, "path": request.url.path}
+        self._last = {"address": address(request), "method": request.method, "path": request.scope["path"]}
         if self._waits is not None:
             self._more += 1
             return
@@ -68,7 +68,7 @@ refusals: Final = Refusals()
 
 def deed(request: Request, what: str, **more: Any) -> None:
     """A line for what somebody did by a credential."""
-    log.info(what, address=address(request), method=request.method, path=request.url.path, **more)
+    log.info(what, address=address(request), method=request.method, path=request.scope["path"], **more)
 
 
 async def keyholder(request: Request, sent: AsOperator) -> None:

@@ -23,7 +23,9 @@ WHEN: Final = {
     409: "It is under way already",
     413: "The body is too large",
     415: "The body is not declared to be JSON, or it is packed",
+    421: "The shop is not reached under that name",
     422: "A parameter or the body is wrong: `errors` point at what",
+    429: "This address asks for more than its share of what there is: the same request again, later",
     503: "Not now: the same request again, later",
     507: "No room on the disk, or it may not be written: nothing was changed",
 }
@@ -57,7 +59,7 @@ def header(description: str, kind: str = "string") -> dict[str, Any]:
 
 RETRY_AFTER: Final = {"Retry-After": header("Seconds to wait before the next try", "integer")}
 LINK: Final = {"Link": header('Where there are more: <…>; rel="next" (RFC 8288); not with the last of them')}
-HEADERS: Final = {401: {"WWW-Authenticate": header('Bearer realm="zoco"')}, 503: RETRY_AFTER}
+HEADERS: Final = {401: {"WWW-Authenticate": header('Bearer realm="zoco"')}, 429: RETRY_AFTER, 503: RETRY_AFTER}
 
 
 def problems(*statuses: int) -> dict[int | str, dict[str, Any]]:
@@ -69,6 +71,8 @@ def problems(*statuses: int) -> dict[int | str, dict[str, Any]]:
     }
 
 
+# What may be answered to whatever is asked.
+ANYWHERE: Final = (421, 429)
 # What an operator's endpoint may answer.
 OPERATORS: Final = problems(401, 403)
 
@@ -92,6 +96,7 @@ def completed(document: dict[str, Any]) -> dict[str, Any]:
         schemas.pop(name, None)
     for operations in document["paths"].values():
         for operation in operations.values():
+            operation["responses"] |= {str(status): told for status, told in problems(*ANYWHERE).items()}
             if MEDIA_TYPE not in operation["responses"].get("422", {}).get("content", {MEDIA_TYPE: {}}):
                 del operation["responses"]["422"]
     return document
