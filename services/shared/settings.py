@@ -77,7 +77,9 @@ class Settings(BaseSettings):
         "http://127.0.0.1:8000", description="Where other replicas of this service reach this process."
     )
     operator_token: Bearer | None = Field(
-        None, description="compras: what the operator's endpoints ask for. Without it they are off."
+        None,
+        description="compras: what the operator's endpoints ask for: 16 or more visible ASCII characters. Without it "
+        "they are off; `zoco up` makes one.",
     )
     books_token: Bearer | None = Field(
         None,

@@ -38,13 +38,13 @@ LONG_FILES = {
     "loadgen/audit/selling.py": 349,
     "loadgen/audit/showing.py": 312,
     "loadgen/bench/sides.py": 306,
-    "ops/supervisor.py": 383,
+    "ops/supervisor.py": 400,
     "services/shared/runtime.py": 320,
 }
 LONG_CLASSES = {
     "Bus": 437,
     "DrillReport": 214,
-    "Local": 292,
+    "Local": 307,
     "Meter": 220,
     "Node": 204,
     "Selling": 285,
