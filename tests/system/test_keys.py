@@ -139,8 +139,15 @@ async def test_every_replica_takes_a_code_and_knows_a_session(shop: Shop) -> Non
             assert status == 200
             assert (await entered(made, code))[0] == 401
             headers = {"Cookie": cookie, "Origin": asked}
+            before = shop.log.stat().st_size
             status, told, _ = await ask("PUT", f"{asked}/usuarios/7", json=EVA, headers=headers)
             assert status == 202, told
+            await a_code(shop)
+            # Whoever was asked tells of it, with the address; the other heard of it from a replica.
+            lines = shop.says("a code for a browser was made", after=before)
+            assert ("an operator's entry" in lines) is (asked == shop.front)
+        log = (shop.data.parent / "replica.log").read_text(encoding="utf-8")
+        assert log.count("an operator's entry") == 2
 
 
 async def test_who_is_refused_is_told_of_in_a_few_lines_without_what_was_sent(shop: Shop) -> None:

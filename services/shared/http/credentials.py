@@ -67,8 +67,9 @@ refusals: Final = Refusals()
 
 
 def deed(request: Request, what: str, **more: Any) -> None:
-    """A line for what somebody did by a credential."""
-    log.info(what, address=address(request), method=request.method, path=request.scope["path"], **more)
+    """A line for what somebody did by a credential. Of what a replica passes on, that one has told already."""
+    if not request.scope.get(PROVEN):
+        log.info(what, address=address(request), method=request.method, path=request.scope["path"], **more)
 
 
 async def keyholder(request: Request, sent: AsOperator) -> None:
