@@ -33,6 +33,9 @@ class PiecewiseProtocol(HttpToolsProtocol):
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._nobody_reads()
+        if self.scope is not None:
+            # It would keep itself.
+            self.scope["state"].pop("connection", None)
         super().connection_lost(exc)
 
     def data_received(self, data: bytes) -> None:
