@@ -161,6 +161,7 @@ class Pod(Process):
     def _prepare(self) -> None:
         settings = SimpleNamespace(
             backlog_limit=self.world.backlog_limit, usuarios_url="", tokens_url="", transacciones_url="",
+            public_url="", replica_secret=None,
             nudge_seconds=1.0, knock_down=None,
         )  # fmt: skip
         runtime: Any = SimpleNamespace(
