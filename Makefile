@@ -4,7 +4,7 @@ ENV := .venv/bin
 READY := .venv/.zoco-ready
 UV := $(shell sed -n 's/^uv==\([0-9.]*\).*/\1/p' requirements-uv.txt)
 
-.PHONY: help up test test-faults check format i18n clean bench images deploy undeploy sbom digests test-k8s rabbitmq chromium strace
+.PHONY: help up test test-faults check format i18n clean bench images deploy undeploy sbom digests test-k8s rabbitmq chromium strace nginx
 
 help: ## list these targets
 	@grep -E '^[a-z0-9-]+:.*## ' Makefile | sed -E 's/:.*## /\t/' | expand -t 14
@@ -15,7 +15,7 @@ up: $(READY) rabbitmq ## set up, then run all of Zoco here until Ctrl-C (ARGS="-
 test: $(READY) rabbitmq chromium go ## every test that needs no cluster and no quiet machine
 	$(ENV)/pytest --ignore=tests/k8s --ignore=tests/bench -n 3 --dist loadfile $(ARGS)
 
-test-faults: $(READY) rabbitmq strace go ## the long tests: every crash point, a disk and clocks that fail
+test-faults: $(READY) rabbitmq strace go nginx ## the long tests: every crash point, a disk and clocks that fail
 	$(ENV)/pytest -m long --ignore=tests/k8s $(ARGS)
 
 test-k8s: $(READY) images ## the tests on the cluster that kubectl points at, in a namespace of their own
@@ -71,6 +71,9 @@ rabbitmq:
 
 chromium:
 	@scripts/chromium
+
+nginx:
+	@scripts/nginx
 
 strace:
 	@scripts/strace

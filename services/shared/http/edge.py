@@ -81,9 +81,7 @@ class EdgeApp(FastAPI):
         exchange = _Exchange(method, receive, send, self.state, most)
         endpoint = None if scope["query_string"] else self._straight.get((scope["method"], scope["path"]))
         try:
-            self.state.hosts.check(scope["http_version"], scope["method"], scope["headers"])
-            if scope["path"] not in ALWAYS:
-                self.state.pace.check(whose(scope["client"][0] if scope["client"] else ""))
+            self._admit(scope)
             if method == "OPTIONS" and (allow := allowed(self.router.routes, scope)):
                 await Response(status_code=204, headers={"Allow": allow})(scope, receive, exchange.send)
             elif endpoint is None:
@@ -105,6 +103,14 @@ class EdgeApp(FastAPI):
             if problem.status == METHOD_NOT_ALLOWED:
                 problem.headers["Allow"] = allowed(self.router.routes, scope)
             await problem.response()(scope, receive, exchange.send)
+
+    def _admit(self, scope: Scope) -> None:
+        """Raises Problem (400, 403, 421, 429)."""
+        self.state.hosts.check(scope["http_version"], scope["method"], scope["headers"])
+        if scope.get(PROVEN) is False:
+            raise Problem(403, "X-Zoco-Replica is for replicas with the same ZOCO_REPLICA_SECRET: leave it out")
+        if scope["path"] not in ALWAYS:
+            self.state.pace.check(whose(scope["client"][0] if scope["client"] else ""))
 
 
 class _Exchange:
