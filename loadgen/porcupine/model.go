@@ -13,8 +13,7 @@ const (
 // Refusals that tokens or usuarios decide only about a token that can still be had: a sold one is refused as late
 // before anything else is looked at, and money is asked for only while the token is held, and so not sold.
 var early = map[string]bool{
-	"saldo-insuficiente": true, "usuario-inexistente": true, "precio-mayor": true, "token-disputado": true,
-	"ya-en-cola": true,
+	"saldo-insuficiente": true, "usuario-inexistente": true, "precio-mayor": true, "token-disputado": true, "ya-en-cola": true,
 }
 
 // A purchase is an operation's input. place: where it stands in the one order to be tried (order.go), or anywhere.

@@ -145,8 +145,7 @@ async def _catalogo(request: Request, key: str, catalogo: Catalogo) -> Response:
     last = max(altas, key=lambda alta: alta.status_code)
     headers = {name: last.headers[name] for name in ("retry-after", "preference-applied") if name in last.headers}
     body = b"[" + b",".join(bytes(alta.body) for alta in altas) + b"]"
-    answer = json_bytes(body, last.status_code, {"Idempotency-Key": key, **headers})
-    return _told(request, answer, f"{len(altas)} tokens")
+    return json_bytes(body, last.status_code, {"Idempotency-Key": key, **headers})
 
 
 async def _alta(request: Request, model: type[AltaMessage], **fields: Any) -> Response:

@@ -23,7 +23,7 @@ RAISED = {404: HTTPException(404), 410: HTTPException(410, "it was here"), 500: 
 def main() -> None:
     accept, full = Acceptance.accept, Path(os.environ["ZOCO_DATA"]).with_name("short")
 
-    async def raising(self: Acceptance, message: Any, whose: str) -> Any:
+    async def raising(self: Acceptance, message: Any, whose: str = "") -> Any:
         if getattr(message, "usuario_id", None) in RAISED:
             raise RAISED[message.usuario_id]
         return await accept(self, message, whose)

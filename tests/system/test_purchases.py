@@ -179,5 +179,5 @@ async def test_the_books_over_http_come_to_the_same_verdict(shop: Shop, numbers:
     by_folder = await shop.audited()
     running, told = shop.running, [shop.data.parent / "client.jsonl"]
     assert (await reconcile_running(running.urls, running.books_token, told)).as_json() == by_folder.as_json()
-    with pytest.raises(Unreadable, match="operator's token"):
+    with pytest.raises(Unreadable, match="token of this shop's books"):
         await reconcile_running(running.urls, "x" * 16, told)

@@ -37,8 +37,11 @@ QUERIES = [
 EVERYWHERE = {"x-content-type-options", "referrer-policy", "cross-origin-resource-policy", "cross-origin-opener-policy"}
 
 
-def operator(shop: Shop, **more: str) -> dict[str, str]:
-    return {**JSON, "Authorization": f"Bearer {shop.running.operator_token}", **more}
+def operator(shop: Shop, target: str = "", **more: str) -> dict[str, str]:
+    """With the key that opens this."""
+    books = target.startswith(("/diario", "/libro"))
+    token = shop.running.books_token if books else shop.running.operator_token
+    return {**JSON, "Authorization": f"Bearer {token}", **more}
 
 
 @pytest.mark.parametrize(("service", "path"), PLACES)
@@ -56,7 +59,7 @@ async def test_a_number_in_a_query_is_its_digits(shop: Shop, service: str, targe
     for spelling in NO_NUMBERS:
         # "&" begins another parameter there.
         if "%26" not in spelling:
-            answer = await ask(shop.running.urls[service], "GET", target.format(spelling), operator(shop))
+            answer = await ask(shop.running.urls[service], "GET", target.format(spelling), operator(shop, target))
             assert answer.status == 422, (spelling, answer)
             assert answer.problem["errors"][0]["pointer"].startswith("/query/")
 
@@ -154,7 +157,7 @@ async def test_a_packed_body_is_415_and_says_how_it_is_taken(shop: Shop, coding:
     asked = [("compras", "POST", "/compras"), ("compras", "POST", "/compras?x"), ("compras", "PUT", "/usuarios/5")]
     asked += [(name, "PUT", "/libro") for name in SERVICES]
     for service, method, target in asked:
-        headers = operator(shop, **{"Content-Encoding": coding})
+        headers = operator(shop, target, **{"Content-Encoding": coding})
         answer = await ask(shop.running.urls[service], method, target, headers, packed)
         assert (answer.status, answer["accept-encoding"]) == (415, "identity"), (service, answer)
         assert coding.lower() in answer.problem["detail"]
@@ -217,11 +220,11 @@ async def test_head_is_answered_as_get_is_but_for_the_body(shop: Shop) -> None:
             continue
         for query in ("", "?x=1"):
             async with Wire(shop.running.urls[name]) as wire:
-                head = await wire.ask("HEAD", path + query, operator(shop))
+                head = await wire.ask("HEAD", path + query, operator(shop, path))
                 # The connection is in step: the next answer is whole.
                 assert (await wire.ask("GET", "/livez")).body == b'{"estado":"vivo"}', (name, path)
             async with Wire(shop.running.urls[name]) as wire:
-                wire.send("GET", path + query, operator(shop), b"", "1.1")
+                wire.send("GET", path + query, operator(shop, path), b"", "1.1")
                 got = await wire.head()
             assert head.status == got.status, (name, path)
             assert [one for one in head.headers if one[0] not in VOLATILE] == [
@@ -270,8 +273,7 @@ async def test_who_has_a_file_is_told_so(shop: Shop, service: str, path: str, pa
             assert (answer.status, answer.body) == (304, b""), (has, answer)
             # What the whole answer would say (RFC 9110, section 15.4.5).
             assert answer["etag"].removeprefix("W/") == bare
-            for name in ("cache-control", "content-security-policy"):
-                assert answer.all(name) == whole.all(name)
+            assert answer.all("cache-control") == whole.all("cache-control")
             assert set(answer.all("vary")) >= set(whole.all("vary"))
     for other in (
         {"If-None-Match": '"other"'},
@@ -311,8 +313,8 @@ async def test_http_1_0_is_answered_without_chunks(shop: Shop) -> None:
             assert "transfer-encoding" not in answer and "content-length" not in answer
             assert (await wire.some(40)).startswith(b"retry: 1000\n\nevent: inicio\ndata: {")
     for name, url in shop.running.urls.items():
-        old = await ask(url, "GET", "/diario", operator(shop), b"", "1.0")
-        new = await ask(url, "GET", "/diario", operator(shop))
+        old = await ask(url, "GET", "/diario", operator(shop, "/diario"), b"", "1.0")
+        new = await ask(url, "GET", "/diario", operator(shop, "/diario"))
         assert "transfer-encoding" not in old and new["transfer-encoding"] == "chunked"
         assert old["connection"] == "close" and new.body.startswith(old.body), name
         # These two may have been asked for nothing yet.
