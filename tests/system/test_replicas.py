@@ -261,7 +261,8 @@ async def ways(both: dict[str, Door], head: bytes, body: bytes) -> list[tuple[st
 def test_whatever_bytes_a_key_is_made_of_it_is_one_purchase_or_one_refusal(
     both: dict[str, Door], keys: list[bytes]
 ) -> None:
-    head = b"".join(b"Idempotency-Key: " + key.replace(b"\n", b"") + b"\r\n" for key in keys or [b"made"])
+    keys = [key.replace(b"\n", b"") for key in keys]
+    head = b"".join(b"Idempotency-Key: " + key + b"\r\n" for key in keys or [b"made"])
     head += b"Content-Type: application/json\r\nContent-Length: %d\r\n" % len(BUYS)
     first, *others = asyncio.run(ways(both, head, BUYS))
     assert others == [first] * 3
