@@ -320,11 +320,15 @@ async def test_a_purchase_that_the_broker_lost_is_asked_for_again_and_that_is_co
     before = await asked_again(shop)
     async with shop.client() as client:
         await client.prepare(users=[first], tokens=[first], saldo=10, precio=10)
-        await asyncio.to_thread(shop.kill, "tokens", 5)
+        await asyncio.to_thread(shop.kill, "tokens", PATIENCE_SECONDS)
         told = await client.buy(first, first)
         async with await aio_pika.connect(shop.running.broker_url) as connection:
-            queue = await (await connection.channel()).declare_queue("tokens", passive=True)
+            channel = await connection.channel()
+            # It is accepted before it is there.
+            while not (queue := await channel.declare_queue("tokens", passive=True)).declaration_result.message_count:
+                await asyncio.sleep(0.02)
             lost = await queue.purge()
+        shop.let_it_start("tokens")
         await client.quiet()
         assert (await client.get(f"/compras/{told['id']}"))["estado"] == "registrada"
     assert lost.message_count == 1
