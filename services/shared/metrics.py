@@ -83,6 +83,10 @@ class Metrics:
         self.requests = Counter(
             "zoco_http_requests", "HTTP requests, by method and status", ["method", "status"], registry=registry
         )
+        self.refused = Counter(
+            "zoco_http_refused", "Connections and heads that were refused, by reason", ["reason"], registry=registry
+        )
+        self.connections = Gauge("zoco_http_connections", "Open connections", registry=registry)
         self.request_seconds = Histogram(
             "zoco_http_request_seconds", "Seconds per HTTP request", buckets=SECONDS, registry=registry
         )

@@ -5,10 +5,10 @@ from __future__ import annotations
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from prometheus_client import CollectorRegistry
 
 from services.shared.http.guard import Guard, client_of
 from services.shared.http.shares import Shares, whose
+from services.shared.metrics import Metrics
 from services.shared.settings import WrongSetting, read_settings
 
 
@@ -68,7 +68,7 @@ def test_whose_an_address_is(told: str, counts_as: str) -> None:
 def test_a_proxy_says_for_whom_it_asks(told: list[str], client: str | None, monkeypatch: pytest.MonkeyPatch) -> None:
     """The last of them that is no proxy: what stands before it, the client may have written."""
     monkeypatch.setenv("ZOCO_PROXIES", "10.0.0.0/24, 2001:db8:9::/48")
-    guard = Guard(read_settings(), CollectorRegistry())
+    guard = Guard(read_settings(), Metrics("tokens"))
     assert guard.is_proxy("10.0.0.7") and guard.is_proxy("::ffff:10.0.0.7") and not guard.is_proxy("10.0.1.7")
     assert client_of([(b"x-forwarded-for", one.encode()) for one in told], guard) == client
 

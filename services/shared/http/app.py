@@ -44,7 +44,7 @@ def create_app(service: Service[Row], open_store: OpenStore = open_json_store, b
             app.state.runtime = runtime
             app.state.pace = Pace()
             app.state.hosts = Hosts(service.domain.name, settings.public_hosts)
-            guard = Guard(settings, runtime.metrics.registry)
+            guard = Guard(settings, runtime.metrics)
             await runtime.start()
             app.state.drain = GracefulShutdown(settings.drain_seconds)
             app.state.drain.start()

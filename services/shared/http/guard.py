@@ -12,11 +12,10 @@ from collections.abc import Sequence
 from enum import Enum, auto
 from typing import Final
 
-from prometheus_client import CollectorRegistry, Counter, Gauge
-
 from services.shared.http.pieces import PiecewiseProtocol
 from services.shared.http.problems import Problem, unavailable
 from services.shared.http.shares import Shares, address_of, whose
+from services.shared.metrics import Metrics
 from services.shared.settings import Settings
 
 # Descriptors that are kept for the journal, the broker, and requests that are passed on.
@@ -46,18 +45,15 @@ class Phase(Enum):
 class Guard:
     """All connections of a process: whose they are, and for how long they may do nothing."""
 
-    def __init__(self, settings: Settings, registry: CollectorRegistry) -> None:
+    def __init__(self, settings: Settings, metrics: Metrics) -> None:
         self.settings = settings
         descriptors = raised_descriptors()
         most = settings.connections or min(MOST_CONNECTIONS, descriptors - KEPT_DESCRIPTORS)
         self._places = Shares(max(most, 1))
         # In the order in which they came.
         self._open: dict[str, dict[GuardedProtocol, None]] = defaultdict(dict)
-        self._refused = Counter(
-            "zoco_http_refused", "Connections and heads that were refused, by reason", ["reason"], registry=registry
-        )
-        count = Gauge("zoco_http_connections", "Open connections", registry=registry)
-        count.set_function(lambda: sum(map(len, self._open.values())))
+        self._refused = metrics.refused
+        metrics.connections.set_function(lambda: sum(map(len, self._open.values())))
 
     def counted(self, reason: str) -> None:
         self._refused.labels(reason).inc()
