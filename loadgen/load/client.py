@@ -21,7 +21,9 @@ from ops.errors import UserError
 from ops.i18n import Text
 from ops.running import Keys
 
-# A buyer who gets no answer, or a 503, sends the same request again, under the same key, for so long.
+# What is no answer yet: none, more than this address's share, not now.
+NOT_YET: Final = (None, 429, 503)
+# A buyer who gets none sends the same request again, under the same key, for so long.
 PATIENCE_SECONDS: Final = 60.0
 RETRY_SECONDS: Final = 0.2
 # uvicorn closes a connection that was idle for 5 s. Whoever sends a request just then gets no answer.
@@ -134,7 +136,7 @@ class Client:
             status, told = await self.ask(usuario_id, token_id, **options)
             if status in (200, 202):
                 return dict(told)
-            if status not in (None, 503):
+            if status not in NOT_YET:
                 raise AssertionError(f"the front door answered {status}: {told}")
             if time.monotonic() > deadline:
                 raise NotQuiet("not accepted in {seconds:.0f} s: {told}", PATIENCE_SECONDS, told or Text("no answer"))
@@ -164,7 +166,7 @@ class Client:
                     told = await answer.json(content_type=None)
                     if answer.status in (200, 202):
                         return str(told["id"])
-                    if answer.status != 503:
+                    if answer.status not in NOT_YET:
                         raise AssertionError(f"{method} {path} was answered {answer.status}: {told}")
             except (aiohttp.ClientError, TimeoutError, OSError):
                 pass

@@ -8,7 +8,7 @@ from collections.abc import AsyncIterator, Iterable
 from contextlib import asynccontextmanager, suppress
 from typing import Any, Final
 
-from loadgen.load.client import Client, ClientLimit
+from loadgen.load.client import NOT_YET, Client, ClientLimit
 from loadgen.load.clock import CLOCK
 from loadgen.load.follow import Follower
 from loadgen.load.meter import Meter
@@ -33,7 +33,7 @@ class _Door:
         self._open = asyncio.Event()
 
     def answered(self, status: int | None) -> None:
-        if status in (None, 503):
+        if status in NOT_YET:
             self._open.clear()
         else:
             self._open.set()
@@ -94,7 +94,7 @@ class Load:
     async def _request(self, ask: BuyRequest, due: float) -> None:
         self.meter.sends(due, CLOCK.now())
         status, told = await self._sent(ask)
-        while status in (None, 503):
+        while status in NOT_YET:
             if CLOCK.now() - due > PATIENCE_SECONDS:
                 self.meter.abandons(CLOCK.now())
                 return

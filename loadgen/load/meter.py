@@ -10,6 +10,7 @@ from dataclasses import asdict, dataclass
 from itertools import accumulate, pairwise
 from typing import Any, Final
 
+from loadgen.load.client import NOT_YET
 from loadgen.load.latency import Latency
 from loadgen.load.points import Instants, Point
 from ops.i18n import Text
@@ -101,7 +102,7 @@ class Meter:
     def answers(self, status: int | None, now: float) -> None:
         """Something, or nothing (None), came back."""
         self.statuses[status] += 1
-        if status in (None, 503):
+        if status in NOT_YET:
             self._at.unanswered.append(now)
 
     def rejects(self, now: float) -> None:

@@ -73,6 +73,8 @@ async def p99(url: str, seconds: float) -> float:
             async with http.post(f"{url}/compras", json=body, headers={"Idempotency-Key": key}) as answer:
                 status = answer.status
                 await answer.read()
+            if status not in (200, 202):
+                await asyncio.sleep(0.2)
         took.append(time.monotonic() - began)
 
     async with aiohttp.ClientSession() as http, asyncio.TaskGroup() as tasks:

@@ -6,13 +6,13 @@ from math import inf
 
 import pytest
 
-from services.shared.http.pace import LATE_SECONDS, LEAST, Pace
+from services.shared.http.pace import LEAST, Pace
 from services.shared.http.problems import Problem
 
-LATE, IN_TIME = 2 * LATE_SECONDS, 0.0
+LATE, IN_TIME = True, False
 
 
-def asked(pace: Pace, late_seconds: float, **times: int) -> dict[str, int]:
+def asked(pace: Pace, too_much: bool, **times: int) -> dict[str, int]:
     """How often each was let in during one window."""
     let_in = dict.fromkeys(times, 0)
     for name, count in times.items():
@@ -22,7 +22,7 @@ def asked(pace: Pace, late_seconds: float, **times: int) -> dict[str, int]:
                 let_in[name] += 1
             except Problem as problem:
                 assert problem.status == 429 and problem.headers["Retry-After"] == "1"
-    pace.adapt(late_seconds)
+    pace.adapt(too_much=too_much)
     return let_in
 
 

@@ -7,6 +7,7 @@ import asyncio
 import time
 from collections import Counter, deque
 from math import inf
+from statistics import median
 from typing import Final
 
 from services.shared.http.problems import Problem
@@ -15,8 +16,10 @@ from services.shared.http.problems import Problem
 WINDOW_SECONDS: Final = 1.0
 # So often is looked whether the loop is late.
 LOOK_SECONDS: Final = 0.1
-# Later than this by its own clock, the loop has more to do than it can.
+# Later than this most of the time, and busy for this share of it, the loop has more to do than it can. Late alone it is
+# also on a machine that does much else.
 LATE_SECONDS: Final = 0.02
+BUSY: Final = 0.7
 # Nobody is asked to be slower than 50 requests a second.
 LEAST: Final = 50
 DECREASE: Final = 0.5
@@ -52,19 +55,20 @@ class Pace:
     async def run(self) -> None:
         """For as long as the process lives."""
         while True:
-            late = 0.0
+            late, worked, began = [], time.thread_time(), time.perf_counter()
             for _ in range(round(WINDOW_SECONDS / LOOK_SECONDS)):
-                began = time.perf_counter()
+                looked = time.perf_counter()
                 await asyncio.sleep(LOOK_SECONDS)
-                late = max(late, time.perf_counter() - began - LOOK_SECONDS)
-            self.adapt(late)
+                late.append(time.perf_counter() - looked - LOOK_SECONDS)
+            busy = (time.thread_time() - worked) / (time.perf_counter() - began)
+            self.adapt(too_much=median(late) > LATE_SECONDS and busy > BUSY)
 
-    def adapt(self, late_seconds: float) -> None:
-        """A window is over, in which the loop was late by so many seconds."""
+    def adapt(self, *, too_much: bool) -> None:
+        """A window is over. `too_much`: there was more to do than could be done."""
         asked, self._asked = self._asked, Counter()
         self._before.append(asked)
         most = max(asked.values(), default=0)
-        if late_seconds > LATE_SECONDS and len(set().union(*self._before)) > 1:
+        if too_much and len(set().union(*self._before)) > 1:
             self.level = max(LEAST, min(self.level, most) * DECREASE)
         elif self.level < inf:
             self.level += INCREASE
