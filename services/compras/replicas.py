@@ -63,7 +63,7 @@ class Passed:
 
     @property
     def client(self) -> str:
-        return dict(self.headers)[CLIENT].decode()
+        return dict(self.headers).get(CLIENT, b"").decode()
 
     def proof(self, secret: bytes, nanoseconds: int) -> bytes:
         parts = (self.url.encode(), self.method.encode(), self.target, *_flat(self.headers), self.body)

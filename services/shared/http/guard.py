@@ -12,11 +12,15 @@ from collections.abc import Sequence
 from enum import Enum, auto
 from typing import Final
 
+import structlog
+
 from services.shared.http.pieces import PiecewiseProtocol
 from services.shared.http.problems import Problem, unavailable
 from services.shared.http.shares import Shares, address_of, whose
 from services.shared.metrics import Metrics
 from services.shared.settings import Settings
+
+log = structlog.get_logger()
 
 # Descriptors that are kept for the journal, the broker, and requests that are passed on.
 KEPT_DESCRIPTORS: Final = 256
@@ -90,7 +94,12 @@ class Guard:
             every = [one for those in list(self._open.values()) for one in those]
             for start in range(0, len(every), LOOKED_AT):
                 for one in every[start : start + LOOKED_AT]:
-                    one.look(loop.time())
+                    try:
+                        one.look(loop.time())
+                    except Exception:
+                        # A bug costs that connection, and nobody else's guard.
+                        log.exception("a bug in the guard")
+                        one.cut()
                 await asyncio.sleep(0)
 
 

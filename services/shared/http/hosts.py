@@ -11,6 +11,8 @@ from services.shared.http.problems import Problem
 from services.shared.http.shares import address_of
 
 READING: Final = frozenset({"GET", "HEAD", "OPTIONS"})
+# A name is no longer (RFC 1035).
+LONGEST: Final = 300
 _HOST: Final = re.compile(r"(\[[0-9a-f:.]+\]|[a-z0-9._-]+)(?::[0-9]{1,5})?")
 # So many that were looked at are remembered.
 REMEMBERED: Final = 1_000
@@ -39,7 +41,7 @@ class Hosts:
                     raise Problem(403, "another site's page sent this (Origin): pages of this shop may")
 
     def _is_known(self, host: bytes) -> bool:
-        known = self._known.get(host)
+        known = self._known.get(host) if len(host) <= LONGEST else False
         if known is None:
             if len(self._known) >= REMEMBERED:
                 self._known.clear()
