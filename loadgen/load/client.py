@@ -15,6 +15,7 @@ from uuid import uuid4
 
 import aiohttp
 import msgspec
+from yarl import URL
 
 from loadgen.load.journal import ClientJournal, answer_of
 from ops.errors import UserError
@@ -147,6 +148,17 @@ class Client:
         async with self.http.get(f"{self.url}{path}") as answer:
             answer.raise_for_status()
             return await answer.json(content_type=None)
+
+    async def every(self, path: str) -> AsyncIterator[dict[str, Any]]:
+        """The rows of a list, page by page. Raises aiohttp.ClientError."""
+        following: URL | None = URL(self.url + path)
+        while following is not None:
+            async with self.http.get(following) as answer:
+                answer.raise_for_status()
+                for row in await answer.json(content_type=None):
+                    yield row
+                more = answer.links.get("next")
+                following = answer.url.join(URL(str(more["url"]))) if more else None
 
     async def lines(self, path: str) -> AsyncIterator[bytes]:
         """The lines of an operator's GET, as they come. Raises aiohttp.ClientError."""

@@ -32,7 +32,11 @@ class Plan:
 
 async def prepared(client: Client, fixture: Fixture) -> Fixture:
     """Register buyers and tokens with ids that nobody has yet. Raises NotQuiet."""
-    users, tokens = await client.get("/usuarios"), await client.get("/tokens")
-    fixture = fixture.behind(max((user["id"] for user in users), default=0), max((t["id"] for t in tokens), default=0))
+    user, token = 0, 0
+    async for row in client.every("/usuarios"):
+        user = max(user, row["id"])
+    async for row in client.every("/tokens"):
+        token = max(token, row["id"])
+    fixture = fixture.behind(user, token)
     await client.prepare(users=fixture.buyers, tokens=fixture.tokens, saldo=fixture.saldo, precio=fixture.precio)
     return fixture
