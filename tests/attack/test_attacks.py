@@ -35,8 +35,8 @@ LONG_SECONDS = 2
 TIMES, PATIENCE_SECONDS = 3, 0.5
 # A log line that a stranger may cause.
 LOG_BYTES = 10_000
-# A pod has 512 MiB. What 691 idle connections hold, and a heap that was larger once, are not given back at once.
-MEMORY = 32 * MIB
+# A pod has 512 MiB. What 150 unread answers hold, and a heap that was larger once, are not given back at once.
+MEMORY = 64 * MIB
 
 
 @dataclass(frozen=True)
