@@ -115,14 +115,9 @@ class Shop:
         return time.monotonic() - started
 
 
-async def purchases(client: Client, user: int | None = None) -> AsyncIterator[dict[str, Any]]:
+def purchases(client: Client, user: int | None = None) -> AsyncIterator[dict[str, Any]]:
     """All of them, or of one buyer, page by page."""
-    url: Any = f"{client.url}/compras" + (f"?usuarioId={user}" if user is not None else "")
-    while url:
-        async with client.http.get(url) as answer:
-            for compra in await answer.json():
-                yield compra
-            url = answer.links.get("next", {}).get("url")
+    return client.every("/compras" + (f"?usuarioId={user}" if user is not None else ""))
 
 
 def start(folder: Path, *, command: Sequence[str] = (str(ZOCO), "up"), wait: bool = True, **env: str) -> Shop:

@@ -18,6 +18,7 @@ from loadgen.audit.backup import from_backup
 from loadgen.audit.clients import client_journal
 from loadgen.audit.text import NotAShop, Unreadable
 from loadgen.audit.verdict import Verdict
+from loadgen.load.client import rows
 from ops.cluster import Cluster
 from ops.running import LocalError, Running
 
@@ -103,7 +104,9 @@ async def answers(urls: Mapping[str, str]) -> tuple[dict[str, list[Any]], dict[s
     `urls` has one for each service. Raises aiohttp.ClientError.
     """
     async with aiohttp.ClientSession() as http:
-        shown = {name: await _pages(http, f"{urls[name]}/{name}") for name in urls}
+        shown = {
+            name: [row async for row in rows(http, URL(f"{urls[name]}/{name}") % {"limite": PAGE})] for name in urls
+        }
         depths = (await _json(http, f"{urls['compras']}/estado"))["colas"]
     dead = {name: depth["messages"] for name, depth in (depths or {}).items() if name not in books.SERVICES}
     return shown, None if depths is None else dead
@@ -113,16 +116,3 @@ async def _json(http: aiohttp.ClientSession, url: str) -> Any:
     async with http.get(url) as answer:
         answer.raise_for_status()
         return await answer.json(content_type=None)
-
-
-async def _pages(http: aiohttp.ClientSession, url: str) -> list[Any]:
-    """All of a list that is shown in pages."""
-    rows: list[Any] = []
-    following: URL | None = URL(url) % {"limite": PAGE}
-    while following is not None:
-        async with http.get(following) as answer:
-            answer.raise_for_status()
-            rows += await answer.json(content_type=None)
-            more = answer.links.get("next")
-            following = answer.url.join(URL(str(more["url"]))) if more else None
-    return rows

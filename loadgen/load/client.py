@@ -149,16 +149,9 @@ class Client:
             answer.raise_for_status()
             return await answer.json(content_type=None)
 
-    async def every(self, path: str) -> AsyncIterator[dict[str, Any]]:
+    def every(self, path: str) -> AsyncIterator[dict[str, Any]]:
         """The rows of a list, page by page. Raises aiohttp.ClientError."""
-        following: URL | None = URL(self.url + path)
-        while following is not None:
-            async with self.http.get(following) as answer:
-                answer.raise_for_status()
-                for row in await answer.json(content_type=None):
-                    yield row
-                more = answer.links.get("next")
-                following = answer.url.join(URL(str(more["url"]))) if more else None
+        return rows(self.http, URL(self.url + path))
 
     async def lines(self, path: str) -> AsyncIterator[bytes]:
         """The lines of an operator's GET, as they come. Raises aiohttp.ClientError."""
@@ -220,6 +213,17 @@ class Client:
                 pass
             await asyncio.sleep(RETRY_SECONDS)
         raise NotQuiet("not quiet after {seconds:.0f} s: {left}", seconds, left)
+
+
+async def rows(http: aiohttp.ClientSession, following: URL | None) -> AsyncIterator[dict[str, Any]]:
+    """Those of a list that is shown in pages (RFC 8288). Raises aiohttp.ClientError."""
+    while following is not None:
+        async with http.get(following) as answer:
+            answer.raise_for_status()
+            for row in await answer.json(content_type=None):
+                yield row
+            more = answer.links.get("next")
+            following = answer.url.join(URL(str(more["url"]))) if more else None
 
 
 def _bearer(key: str | None) -> dict[str, str]:

@@ -20,7 +20,7 @@ from services.compras.views import vista
 from services.shared.http.bodies import json_bytes, runtime_of
 from services.shared.http.openapi import RETRY_AFTER, header, problems
 from services.shared.http.problems import Problem, as_problem
-from services.shared.http.shares import whose
+from services.shared.http.shares import asker
 from services.shared.runtime import Runtime
 
 # The longest that `Prefer: wait` holds a request.
@@ -118,7 +118,7 @@ def wait_seconds(request: Request) -> int:
 async def accepted(request: Request, message: CompraSolicitada | AltaMessage, place: str, key: str) -> Response:
     """202 with where to look, or 200 when it has reached its end already."""
     acceptance = door_of(request).acceptance
-    row = await acceptance.accept(message, whose(request.client.host if request.client else ""))
+    row = await acceptance.accept(message, asker(request.scope))
     headers = _headers(key, f"/{place}/{message.subject}")
     if seconds := wait_seconds(request):
         await acceptance.finish(message.subject, seconds)

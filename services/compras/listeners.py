@@ -12,7 +12,7 @@ from fastapi.sse import EventSourceResponse
 from starlette.types import Receive, Scope, Send
 
 from services.shared.http.problems import unavailable
-from services.shared.http.shares import Shares, whose
+from services.shared.http.shares import Shares, asker
 
 HEADERS: Final = {"Cache-Control": "no-store", "X-Accel-Buffering": "no"}
 MAX_LISTENERS: Final = 2_000
@@ -100,7 +100,7 @@ class Listening(EventSourceResponse):
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Raises Problem (503)."""
-        with self._listeners.place(whose(scope["client"][0] if scope["client"] else "")):
+        with self._listeners.place(asker(scope)):
             await super().__call__(scope, receive, send)
 
 

@@ -21,7 +21,7 @@ from services.shared.http.gzipped import gzipped
 from services.shared.http.methods import allowed, head_only, unchunked
 from services.shared.http.openapi import completed
 from services.shared.http.problems import PROVEN, Problem, as_problem
-from services.shared.http.shares import whose
+from services.shared.http.shares import asker
 from services.shared.http.shutdown import CLOSE
 
 METHOD_NOT_ALLOWED: Final = 405
@@ -110,7 +110,7 @@ class EdgeApp(FastAPI):
         if scope.get(PROVEN) is False:
             raise Problem(403, "X-Zoco-Replica is for replicas with the same ZOCO_REPLICA_SECRET: leave it out")
         if scope["path"] not in ALWAYS:
-            self.state.pace.check(whose(scope["client"][0] if scope["client"] else ""))
+            self.state.pace.check(asker(scope))
 
 
 class _Exchange:

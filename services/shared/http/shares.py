@@ -7,6 +7,8 @@ from functools import lru_cache
 from ipaddress import IPv4Address, IPv6Address, IPv6Network, ip_address
 from typing import Final
 
+from starlette.types import Scope
+
 # Nine tenths for who is alone, nine tenths of the rest for the next.
 ALPHA: Final = 9
 
@@ -56,3 +58,8 @@ def whose(told: str) -> str:
     if isinstance(found, IPv6Address):
         return str(IPv6Network((found, NETWORK_BITS), strict=False).network_address)
     return str(found or told)
+
+
+def asker(scope: Scope) -> str:
+    """Under what name the address of a request counts."""
+    return whose(scope["client"][0] if scope["client"] else "")
