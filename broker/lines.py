@@ -9,6 +9,8 @@ import time
 from collections import deque
 from typing import Final, TextIO
 
+from broker.texts import printable
+
 # As much as waits for a reader before further lines are left out.
 ROOM_BYTES: Final = 1024 * 1024
 AGAIN_SECONDS: Final = 0.05
@@ -17,11 +19,11 @@ AGAIN_SECONDS: Final = 0.05
 def plain(text: str) -> str:
     """What a stranger wrote, fit for a terminal: what cannot be printed is shown as an escape, as JSON has it, so that
     it breaks no line, colours nothing, and turns no other text around. Lines that are there stay lines."""
-    return text if text.isprintable() else "\n".join("".join(map(_shown, line)) for line in text.split("\n"))
+    return text if printable(text) else "\n".join("".join(map(_shown, line)) for line in text.split("\n"))
 
 
 def _shown(char: str) -> str:
-    if char.isprintable():
+    if printable(char):
         return char
     pair = char.encode("utf-16-be", "surrogatepass")
     return "".join(f"\\u{pair[at : at + 2].hex()}" for at in range(0, len(pair), 2))
