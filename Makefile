@@ -4,22 +4,30 @@ ENV := .venv/bin
 READY := .venv/.zoco-ready
 UV := $(shell sed -n 's/^uv==\([0-9.]*\).*/\1/p' requirements-uv.txt)
 
-.PHONY: help up test test-faults check format i18n clean bench images deploy undeploy sbom digests test-k8s rabbitmq chromium strace nginx
+# What takes longest is seen without asking.
+PYTEST := $(ENV)/pytest --durations=25 --durations-min=5
+
+.PHONY: help up test test-faults check format i18n clean bench images deploy undeploy sbom digests test-k8s test-ha rabbitmq postgres chromium strace nginx pgbouncer
 
 help: ## list these targets
 	@grep -E '^[a-z0-9-]+:.*## ' Makefile | sed -E 's/:.*## /\t/' | expand -t 14
 
-up: $(READY) rabbitmq ## set up, then run all of Zoco here until Ctrl-C (ARGS="--port 0" for any free port)
+# A database is installed for whoever wants one.
+up: $(READY) rabbitmq $(if $(findstring --postgres,$(ARGS)),postgres) ## set up, then run all of Zoco here until Ctrl-C (ARGS="--port 0" for any free port)
 	@exec $(ENV)/zoco up $(ARGS)
 
-test: $(READY) rabbitmq chromium go ## every test that needs no cluster and no quiet machine
-	$(ENV)/pytest --ignore=tests/k8s --ignore=tests/bench -n 3 --dist loadfile $(ARGS)
+test: $(READY) rabbitmq postgres pgbouncer chromium go ## every test that needs no cluster and no quiet machine
+	$(PYTEST) -n 3 --dist loadfile --no-loadscope-reorder $(ARGS)
 
-test-faults: $(READY) rabbitmq strace go nginx ## the long tests: every crash point, a disk and clocks that fail
-	$(ENV)/pytest -m long --ignore=tests/k8s $(ARGS)
+test-faults: $(READY) rabbitmq postgres strace go nginx ## the long tests: every crash point, a disk and clocks that fail
+	$(PYTEST) -m long $(ARGS)
 
 test-k8s: $(READY) images ## the tests on the cluster that kubectl points at, in a namespace of their own
-	$(ENV)/pytest tests/k8s $(ARGS)
+	$(PYTEST) tests/k8s --ignore-glob='tests/k8s/test_ha*' $(ARGS)
+
+test-ha: export COMPONENTS := postgres postgres-ha rabbitmq-ha
+test-ha: $(READY) images ## the same on three nodes that lose their power (NODE_POWER: the command that takes and gives it)
+	$(PYTEST) tests/k8s/test_ha*.py -m "long or not long" $(ARGS)
 
 check: $(READY) ## style and types
 	$(ENV)/ruff check .
@@ -35,7 +43,7 @@ format: $(READY) ## make the style right
 i18n: $(READY) ## take the sentences from the code into ops/locale, compile it, and say which lack a translation
 	$(ENV)/python scripts/catalogue.py
 
-bench: $(READY) rabbitmq ## measure Zoco beside the least that could do the same; writes docs/performance.md (ARGS="--long")
+bench: $(READY) rabbitmq postgres ## measure Zoco beside the least that could do the same; writes docs/performance.md (ARGS="--long")
 	$(ENV)/python -m uv sync --quiet --frozen --inexact --group bench
 	@exec $(ENV)/zoco bench --write docs/performance.md $(ARGS)
 
@@ -69,11 +77,17 @@ $(READY): uv.lock pyproject.toml requirements-uv.txt
 rabbitmq:
 	@scripts/rabbitmq
 
+postgres:
+	@scripts/postgres
+
 chromium:
 	@scripts/chromium
 
 nginx:
 	@scripts/nginx
+
+pgbouncer:
+	@scripts/pgbouncer
 
 strace:
 	@scripts/strace

@@ -1,5 +1,7 @@
 """Makes a cluster's credentials, once: `python -m broker.credentials`, run by a Job that may write Secrets.
 
+With a word it makes those of one component, and no others: `postgres` of postgres-ha, `rabbitmq` of rabbitmq-ha.
+
 A Secret that is there stays as it is, but for the broker's definitions: they follow `topology.py`. However often this
 runs, and wherever it was killed, the Secrets agree with each other afterwards.
 """
@@ -19,9 +21,10 @@ from urllib.parse import urlsplit
 
 from broker.account import Account
 from broker.services import SERVICES
-from broker.topology import definitions
+from broker.topology import MONITOR, definitions
 
 BROKER: Final = "rabbitmq:5672"
+DATABASE: Final = "postgres:5432/zoco"
 OPERATOR: Final = "operador"
 CALL_SECONDS: Final = 10
 SECRET_BYTES: Final = 24
@@ -90,20 +93,43 @@ def make(store: Secrets) -> None:
         passwords[service] = urlsplit(made["ZOCO_RABBITMQ_URL"]).password or ""
     operator = store.once("rabbitmq-operator", {"username": OPERATOR, "password": secrets.token_urlsafe(SECRET_BYTES)})
     passwords[OPERATOR] = operator["password"]
+    # Whoever asks how long the queues are may stand in another namespace.
+    host = f"http://{MONITOR}:{secrets.token_urlsafe(SECRET_BYTES)}@rabbitmq.{store.account.namespace}:15672/"
+    made = store.once("rabbitmq-monitor", {"host": host})
+    passwords[MONITOR] = urlsplit(made["host"]).password or ""
     store.once("operator-token", {"ZOCO_OPERATOR_TOKEN": secrets.token_urlsafe(SECRET_BYTES)})
     store.once("replica-secret", {"ZOCO_REPLICA_SECRET": secrets.token_urlsafe(SECRET_BYTES)})
     store.once("books-token", {"ZOCO_BOOKS_TOKEN": secrets.token_urlsafe(SECRET_BYTES)})
     store.always("rabbitmq-definitions", {"definitions.json": json.dumps(definitions(passwords, operator=OPERATOR))})
 
 
-def main() -> None:
+def make_postgres(store: Secrets) -> None:
+    """PostgreSQL's: each service's way into it, and what its three know each other by. Raises OSError."""
+    for service in SERVICES:
+        url = f"postgresql://{service}:{secrets.token_urlsafe(SECRET_BYTES)}@{DATABASE}"
+        store.once(f"{service}-postgres", {"ZOCO_STORE": url})
+    passwords = {name: secrets.token_urlsafe(SECRET_BYTES) for name in ("replicator", "rewind")}
+    store.once("postgres-replication", passwords)
+    store.once("postgres-backup", {"url": f"postgresql://backup:{secrets.token_urlsafe(SECRET_BYTES)}@{DATABASE}"})
+
+
+def make_rabbitmq(store: Secrets) -> None:
+    """By which three brokers know each other. Raises OSError."""
+    store.once("rabbitmq-cookie", {"cookie": secrets.token_urlsafe(SECRET_BYTES)})
+
+
+PARTS: Final = {"postgres": make_postgres, "rabbitmq": make_rabbitmq}
+
+
+def main(part: str = "") -> None:
     """Exit code 1, and a sentence, when the cluster does not let us."""
+    makes = PARTS[part] if part else make
     try:
-        make(Secrets(Account.of_this_pod()))
+        makes(Secrets(Account.of_this_pod()))
     except OSError as error:
         sys.exit(f"the credentials could not be made: {error}")
     print("the credentials are there")
 
 
 if __name__ == "__main__":
-    main()
+    main(*sys.argv[1:])

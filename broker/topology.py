@@ -18,6 +18,8 @@ from broker.services import SERVICES, Service
 
 EXCHANGE: Final = "zoco"
 DEAD_LETTER_EXCHANGE: Final = "zoco.muertos"
+# Sees how long the queues are, in the management API, and nothing else: for whoever makes more pods of a longer queue.
+MONITOR: Final = "monitor"
 # The routing keys of the dead-letter exchange are the services' names: a topic exchange, so that the broker can keep
 # each service to its own.
 EXCHANGE_TYPE: Final = "topic"
@@ -56,7 +58,8 @@ BINDINGS: Final[tuple[tuple[str, str, str], ...]] = (
 def definitions(passwords: Mapping[str, str], *, operator: str = "operador") -> dict[str, Any]:
     """RabbitMQ's definitions file: the table above, a user for each service with the least rights, and `operator`.
 
-    `passwords` has one for each service and for the operator, who may do everything and sees the management UI.
+    `passwords` has one for each service, for the operator, who may do everything and sees the management UI, and for
+    the monitor.
     """
     everything = {"configure": ".*", "write": ".*", "read": ".*"}
     return {
@@ -64,10 +67,12 @@ def definitions(passwords: Mapping[str, str], *, operator: str = "operador") -> 
         "users": [
             *({"name": name, **_credentials(passwords[name]), "tags": []} for name in SERVICES),
             {"name": operator, **_credentials(passwords[operator]), "tags": ["administrator"]},
+            {"name": MONITOR, **_credentials(passwords[MONITOR]), "tags": ["monitoring"]},
         ],
         "permissions": [
             *({"user": name, "vhost": "/", **_rights(name)} for name in SERVICES),
             {"user": operator, "vhost": "/", **everything},
+            {"user": MONITOR, "vhost": "/", **dict.fromkeys(everything, "^$")},
         ],
         "topic_permissions": [
             # To read under a key is to bind one's queue to it: what a service hears, and nothing else.

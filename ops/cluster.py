@@ -57,7 +57,8 @@ class Cluster:
             raise KubeError("kubectl is missing: install it, https://kubernetes.io/docs/tasks/tools/") from None
         if done.returncode:
             said = " ".join(line for line in done.stderr.strip().splitlines() if not KLOG.match(line))
-            if NOBODY.search(said):
+            # What a server says of an error of its own is its answer.
+            if NOBODY.search(said) and "Error from server" not in said:
                 says = "no cluster answers kubectl ({said}): start one, or choose it with `kubectl config use-context`"
                 raise KubeError(says, said.removeprefix("error: "))
             raise KubeError("{said} (is Zoco there? `make deploy`; elsewhere? --namespace)", said)

@@ -6,7 +6,6 @@ import asyncio
 import os
 import shutil
 from collections.abc import Mapping
-from dataclasses import dataclass
 from http import HTTPStatus
 from pathlib import Path
 from typing import Any, Final
@@ -17,12 +16,17 @@ from broker.amqp.calls import UNKNOWN
 from broker.amqp.connect import Address, connect
 from broker.services import SERVICES
 from broker.topology import BINDINGS, QUEUES
+from ops.doctor_database import database, programs
+from ops.findings import Finding
+from ops.findings import bad as _bad
+from ops.findings import well as _well
+from ops.folder import kind_of
 from ops.i18n import Text
+from ops.places import PORTS
 from ops.process import is_free, is_ours, lock_holder
 from ops.rabbitmq import NodeError, find_rabbitmq
 from ops.routes import compare
-from ops.running import FIRST_PORT, LocalError, Running, typed
-from ops.supervisor import PORTS
+from ops.running import FIRST_PORT, LocalError, Running, service_of, typed
 
 # Less room than this fills up in an hour of heavy buying.
 ROOM_BYTES: Final = 500 * 1024 * 1024
@@ -40,34 +44,19 @@ STATISTICS_SECONDS: Final = 6
 ROLES: Final = {"writer": Text("writer"), "follower": Text("follower")}
 
 
-@dataclass(frozen=True, slots=True)
-class Finding:
-    """One thing that was looked at."""
-
-    what: str
-    well: bool
-    says: str
-
-
-def _well(what: str, says: str, *values: object) -> Finding:
-    return Finding(what, True, Text(says, *values))
-
-
-def _bad(what: str, says: str, *values: object) -> Finding:
-    return Finding(what, False, Text(says, *values))
-
-
 async def examine(data: Path) -> list[Finding]:
     """All findings, in the order in which one rests on the other."""
     findings = [_rabbitmq(), _folder(data)]
+    if kind_of(data) == "postgresql":
+        findings.append(programs(data))
     try:
         running = Running.read(data)
     except LocalError as error:
         return [*findings, _ports(), _bad("zoco up", str(error))]
     told: dict[str, dict[str, Any]] = {}
-    services = (_service(name, running.urls[name], data / name / LOCK, told) for name in SERVICES)
-    findings += await asyncio.gather(*services)
-    return [*findings, *forecast(told), *await _broker(running)]
+    labels = [label for name in SERVICES for label in running.processes[name]]
+    findings += await asyncio.gather(*(_service(running, label, told) for label in labels))
+    return [*findings, *forecast(told), *await database(running), *await _broker(running)]
 
 
 def _rabbitmq() -> Finding:
@@ -99,7 +88,8 @@ def _ports() -> Finding:
     return _well("ports", "{first} to {last} are free", FIRST_PORT, FIRST_PORT + len(PORTS) - 1)
 
 
-async def _service(name: str, url: str, lock: Path, told: dict[str, dict[str, Any]]) -> Finding:
+async def _service(running: Running, label: str, told: dict[str, dict[str, Any]]) -> Finding:
+    name, url = service_of(label), running.places[label]
     try:
         timeout = aiohttp.ClientTimeout(total=CALL_SECONDS)
         async with aiohttp.ClientSession(timeout=timeout) as http:
@@ -110,31 +100,38 @@ async def _service(name: str, url: str, lock: Path, told: dict[str, dict[str, An
                     break
                 await asyncio.sleep(CALL_SECONDS / 2 / TAKEOVER_TRIES)
     except (aiohttp.ClientError, TimeoutError, OSError):
-        return _bad(name, "does not answer at {url}: the lines of `zoco up` say why", url)
-    told[name] = state
+        return _bad(label, "does not answer at {url}: the lines of `zoco up` say why", url)
+    if name not in told or state["role"] == "writer":
+        told[name] = state
+    lock = running.data / name / LOCK
     if state["role"] == "follower" and not state["diskFull"] and (nobody := _nobody_writes(name, lock)):
         return nobody
-    return _of_itself(name, state)
+    return _of_itself(label, state)
 
 
 def _of_itself(name: str, state: dict[str, Any]) -> Finding:
-    """By what a service that answers says."""
+    """By what a process that answers says. `name`: its own, or its service's."""
     if state["diskFull"]:
         return _bad(name, "its disk is full, or may only be read: what is to be written waits")
+    if waits := state.get("waitsFor"):
+        return _bad(name, "it waits for its database: {why}", waits)
     if doubt := state.get("doubt"):
         return Finding(name, False, doubt)
     disk: dict[str, Any] = state.get("disk") or {}
     if disk.get("short"):
         says = "its disk is nearly full ({free} MiB free, {kept} MiB kept for what is under way): {what}"
         what = Text("make room, or start it with ZOCO_DISK_RESERVE lower (0: nothing is kept)")
-        if name == "compras":
+        if service_of(name) == "compras":
             what = Text("new purchases are refused; {what}", what)
         return _bad(name, says, disk["freeBytes"] >> 20, disk["keptBytes"] >> 20, what)
     broker: dict[str, Any] = state["broker"] or {}
     if trouble := broker.get("trouble"):
         return _bad(name, "the broker: {trouble}", trouble)
     role = ROLES.get(state["role"], state["role"])
-    return Finding(name, bool(state["ready"]), Text("{role}, {records} records", role, state["records"]))
+    how = Finding(name, bool(state["ready"]), Text("{role}, {records} records", role, state["records"]))
+    if clock := state.get("clock"):
+        how = _bad(name, "{clock}: set the machine's clock right; what it dated stays as it is", clock)
+    return how
 
 
 def _nobody_writes(name: str, lock: Path) -> Finding | None:

@@ -89,9 +89,9 @@ class Process:
             await asyncio.sleep(POLL_SECONDS)
         return code
 
-    async def stop(self, timeout_seconds: float) -> int:
-        """SIGTERM, and SIGKILL once the time is over. Returns `code`."""
-        self.send(signal.SIGTERM)
+    async def stop(self, timeout_seconds: float, number: signal.Signals = signal.SIGTERM) -> int:
+        """This signal, and SIGKILL once the time is over. Returns `code`."""
+        self.send(number)
         # A frozen process hears nothing until it goes on.
         self.send(signal.SIGCONT)
         with suppress(TimeoutError):

@@ -17,10 +17,13 @@ from pathlib import Path
 from typing import Final
 from urllib.parse import quote
 
+from typing_extensions import override
+
 from ops.errors import UserError
-from ops.process import POLL_SECONDS, Process, free_port, is_free, is_ours, make_private
+from ops.process import POLL_SECONDS, Process, free_port, is_ours, make_private
 from ops.rabbitmq_user import lets_in, make_user, put
 from ops.secret import new_cookie, secret
+from ops.server import Server
 
 HOMES: Final = (
     "/usr/lib/rabbitmq/bin",  # Debian, Ubuntu. Not /usr/sbin: that wrapper changes the user.
@@ -71,18 +74,20 @@ def find_epmd(server: Path) -> Path:
     return Path(found)
 
 
-class Node:
+class Node(Server):
     """One RabbitMQ. Ports keep their number when it is started again; 0 is any free port."""
 
+    title = "RabbitMQ"
+    error = NodeError
+
     def __init__(self, folder: Path, amqp_port: int = 0, management_port: int = 0, prometheus_port: int = 0) -> None:
-        self.folder = folder.absolute()
+        super().__init__(folder)
         self.amqp_port = amqp_port or free_port()
         self.management_port = management_port or free_port()
         self.prometheus_port = prometheus_port or free_port()
         self.user = USER
         self._distribution_port = free_port()
         self._epmd_port = free_port()
-        self._broker: Process | None = None
         self._epmd: Process | None = None
 
     @property
@@ -103,38 +108,24 @@ class Node:
         """The AMQP URL of a virtual host, with user and password."""
         return f"amqp://{self.user}:{self.password}@127.0.0.1:{self.amqp_port}/{quote(vhost, safe='')}"
 
-    @property
-    def pid(self) -> int | None:
-        """The broker's process, None unless it lives."""
-        return self._broker.pid if self._broker and self._broker.code is None else None
-
     async def start(self, timeout_seconds: float = START_SECONDS) -> None:
         """Start it and wait until it takes connections. Raises NodeError when it dies or takes too long."""
-        if self.pid is not None:
-            raise NodeError("RabbitMQ in {folder} already runs (pid {pid}).", self.folder, self.pid)
+        self._check_stopped()
         server = find_rabbitmq()
         self._end_stale()
-        self._check_ports()
+        self._check_free(self.amqp_port, self.management_port, self.prometheus_port)
         self._configure()
         await self._start_epmd(server)
         with (self.folder / "console.log").open("wb") as console:
             # The last two arguments do nothing but say whose process this is: see `_end_stale`.
-            self._broker = Process([str(server), "-zoco_folder", str(self.folder)], self._environment(server), console)
+            self._process = Process([str(server), "-zoco_folder", str(self.folder)], self._environment(server), console)
         self._remember()
+        await self._until_ready(self._takes_connections, timeout_seconds)
         try:
-            await asyncio.wait_for(self._until_ready(self._broker), timeout_seconds)
             await self.mend_user()
-        except TimeoutError:
-            await self.stop(0)
-            says = "RabbitMQ is not ready after {seconds:g} s. {console}"
-            raise NodeError(says, timeout_seconds, self._console()) from None
         except BaseException:
             await self.stop(0)
             raise
-
-    async def wait(self) -> int:
-        """Wait for the broker's end. Returns its exit code, or minus the signal that ended it."""
-        return await self._running().wait()
 
     def kill(self) -> None:
         """SIGKILL: nothing is flushed, nobody is told. When it returns the broker is gone."""
@@ -148,13 +139,13 @@ class Node:
         """Let a frozen broker go on."""
         self._running().send(signal.SIGCONT)
 
+    @override
     async def stop(self, timeout_seconds: float = 10) -> None:
-        """End it, in order if that takes no longer than this, and its epmd. No process is left behind."""
-        if self._broker:
-            await self._broker.stop(timeout_seconds)
+        if self._process:
+            await self._process.stop(timeout_seconds)
         if self._epmd:
             self._epmd.kill()
-        self._broker = self._epmd = None
+        self._process = self._epmd = None
         self._pids.unlink(missing_ok=True)
 
     async def wipe(self) -> None:
@@ -180,17 +171,8 @@ class Node:
         for path, body in ((f"vhosts/{vhost}", {}), (f"permissions/{vhost}/{self.user}", rights)):
             await put(self.management_url, self.user, self.password, path, body)
 
-    def _running(self) -> Process:
-        if self._broker is None:
-            raise NodeError("RabbitMQ in {folder} was not started.", self.folder)
-        return self._broker
-
-    async def _until_ready(self, broker: Process) -> None:
-        while not (_accepts(self.amqp_port) and _accepts(self.management_port)):
-            if broker.code is not None:
-                says = "RabbitMQ ended while it started (code {code}). {console}"
-                raise NodeError(says, broker.code, self._console())
-            await asyncio.sleep(POLL_SECONDS)
+    def _takes_connections(self) -> bool:
+        return _accepts(self.amqp_port) and _accepts(self.management_port)
 
     async def _start_epmd(self, server: Path) -> None:
         # RabbitMQ would start one itself, but as a daemon that nobody ends.
@@ -207,12 +189,6 @@ class Node:
     @property
     def _epmd_arguments(self) -> list[str]:
         return ["-port", str(self._epmd_port), "-address", "127.0.0.1"]
-
-    def _check_ports(self) -> None:
-        # RabbitMQ says it less clearly, and what listens there would pass for it meanwhile.
-        for port in (self.amqp_port, self.management_port, self.prometheus_port):
-            if not is_free(port):
-                raise NodeError("RabbitMQ cannot start: port {port} is taken. Stop what listens there.", port)
 
     def _configure(self) -> None:
         make_private(self.folder)
@@ -258,20 +234,21 @@ class Node:
 
     def _remember(self) -> None:
         """Note who runs, with a mark from each command line."""
-        if self._broker is None or self._epmd is None:
+        if self._process is None or self._epmd is None:
             raise RuntimeError("nothing was started")
-        marks = {self._broker.pid: f"-zoco_folder {self.folder}", self._epmd.pid: " ".join(self._epmd_arguments)}
+        marks = {self._process.pid: f"-zoco_folder {self.folder}", self._epmd.pid: " ".join(self._epmd_arguments)}
         self._pids.write_text(json.dumps(marks))
 
     def _end_stale(self) -> None:
         """End a node that outlived its starter in this folder (on macOS; Linux has seen to it)."""
-        mine = {process.pid for process in (self._broker, self._epmd) if process}
+        mine = {process.pid for process in (self._process, self._epmd) if process}
         with suppress(FileNotFoundError, ValueError):
             for pid, mark in json.loads(self._pids.read_text()).items():
                 if int(pid) not in mine and is_ours(int(pid), mark):
                     os.kill(int(pid), signal.SIGKILL)
 
-    def _console(self) -> str:
+    @override
+    def _said(self) -> str:
         console = self.folder / "console.log"
         lines = console.read_text(errors="replace").splitlines()[-CONSOLE_LINES:]
         return "\n".join([f"More in {self.folder / 'log'}; it said:", *lines])

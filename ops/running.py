@@ -5,19 +5,20 @@ from __future__ import annotations
 import fcntl
 import json
 import os
+import random
 import shlex
 import shutil
 import signal
 import sys
 import time
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
 
 from broker.services import SERVICES
 from ops.errors import UserError
-from ops.process import is_ours
+from ops.process import is_ours, lock_holder
 from ops.secret import secret
 
 STATE: Final = "up.json"
@@ -26,6 +27,12 @@ HOLDS: Final = "holds"
 REPLICA_SECRET: Final = "replica-secret"
 FIRST_PORT: Final = 8000
 BROKER: Final = "rabbitmq"
+POSTGRES: Final = "postgres"
+# The second PostgreSQL, where there is one: it takes over.
+STANDBY: Final = "postgres-standby"
+ENGINES: Final = (BROKER, POSTGRES, STANDBY)
+# Which kind its books are of.
+KIND: Final = "books"
 # The files of the keys in a shop's folder.
 OPERATOR_KEY: Final = "operator-token"
 BOOKS_KEY: Final = "books-token"
@@ -59,7 +66,8 @@ class Running:
 
     data: Path
     pid: int
-    urls: Mapping[str, str]
+    # By name: a service's own, or that with a number where it has several processes.
+    places: Mapping[str, str]
     pids: Mapping[str, int]
     broker_url: str
     management_url: str | None
@@ -68,6 +76,10 @@ class Running:
     operator_token: str
     books_token: str
     broker_metrics_url: str | None = None
+    # Each service's part of the database; empty where books are files.
+    stores: Mapping[str, str] = field(default_factory=dict)
+    # The same of who owns all of it.
+    database_url: str | None = None
 
     @classmethod
     def read(cls, data: Path) -> Running:
@@ -88,10 +100,40 @@ class Running:
     def keys(self) -> Keys:
         return Keys(self.operator_token, self.books_token)
 
-    def lives(self, name: str) -> bool:
-        """Whether this service, or `rabbitmq`, runs as the process that was written down."""
-        mark = str(self.data) if name == BROKER else f"services.{name}.main"
-        return name in self.pids and is_ours(self.pids[name], mark)
+    @property
+    def urls(self) -> dict[str, str]:
+        """Where each service answers: of several processes the first that lives."""
+        return {name: self.places[self._first(labels)] for name, labels in self.processes.items()}
+
+    @property
+    def processes(self) -> dict[str, list[str]]:
+        """The names of each service's processes."""
+        found: dict[str, list[str]] = {}
+        for label in self.places:
+            found.setdefault(service_of(label), []).append(label)
+        return found
+
+    def _first(self, labels: Sequence[str]) -> str:
+        return next((label for label in labels if self.lives(label)), labels[0]) if len(labels) > 1 else labels[0]
+
+    def lives(self, label: str) -> bool:
+        """Whether this process of a service, `rabbitmq` or `postgres` runs as the one that was written down."""
+        mark = str(self.data) if label in ENGINES else f"services.{service_of(label)}.main"
+        return label in self.pids and is_ours(self.pids[label], mark)
+
+    def one_of(self, name: str) -> str:
+        """Who is meant by this name: of a service's several processes the one that writes the files, or any that
+        lives. A name that is nobody's stays as it is."""
+        if not (living := [label for label in self.processes.get(name, ()) if self.lives(label)]):
+            return name
+        writer = lock_holder(self.data / name / "lock")
+        return next((label for label in living if self.pids[label] == writer), random.choice(living))
+
+
+def service_of(label: str) -> str:
+    """Whose process this is: `tokens-2` is one of tokens."""
+    name, _, number = label.rpartition("-")
+    return name if number.isdigit() else label
 
 
 def typed(words: str, data: Path) -> str:
@@ -105,10 +147,14 @@ def typed(words: str, data: Path) -> str:
 
 
 def kill_process(running: Running, name: str, seconds: float | None) -> int:
-    """SIGKILL a service, or `rabbitmq`, and keep it down for so long. Returns its pid. Raises LocalError."""
+    """SIGKILL a process of a service, `rabbitmq` or `postgres`, and keep it down for so long. Returns its pid. Raises
+    LocalError. Which of several is meant by a service's name, `Running.one_of` says."""
     pid = running.pids.get(name)
+    if pid is None and name in running.processes:
+        raise LocalError("{name} is down already; it is started again by itself", name)
     if pid is None:
-        raise LocalError("there is no {name} here: it is one of {known}", name, ", ".join(running.pids))
+        known = dict.fromkeys((*running.processes, *running.pids))
+        raise LocalError("there is no {name} here: it is one of {known}", name, ", ".join(known))
     if not running.lives(name):
         raise LocalError("{name} is down already; it is started again by itself", name)
     if seconds is not None:
@@ -127,7 +173,7 @@ def reset(data: Path) -> None:
     """Delete all that was ever bought here. Raises LocalError while it runs."""
     if not data.exists():
         return
-    ours = {*SERVICES, BROKER, HOLDS, LOCK, STATE, OPERATOR_KEY, BOOKS_KEY, REPLICA_SECRET}
+    ours = {*SERVICES, BROKER, POSTGRES, KIND, HOLDS, LOCK, STATE, OPERATOR_KEY, BOOKS_KEY, REPLICA_SECRET}
     strangers = {path.name for path in data.iterdir()} - ours
     if strangers:
         raise LocalError("{data} holds {stranger}, which is not Zoco's: nothing was deleted", data, min(strangers))

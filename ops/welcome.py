@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from urllib.parse import urlsplit
+
 from rich.panel import Panel
 
 from ops.console import Speaker
 from ops.i18n import say
-from ops.running import BOOKS_KEY, BROKER, OPERATOR_KEY, Running, typed
+from ops.postgres import LOG
+from ops.running import BOOKS_KEY, BROKER, OPERATOR_KEY, POSTGRES, Running, typed
 
 # In the order of their ports, behind the front door.
 OTHERS = ("usuarios", "tokens", "transacciones")
@@ -19,8 +22,9 @@ def welcome(running: Running, console: Speaker) -> None:
         say("the page       {url}", front),
         say("   as operator by the link of: {command}", typed("operator", running.data)),
         say("the API        {url}/docs", front),
-        *(f"{name:<14} {running.urls[name]}" for name in OTHERS),
+        *(f"{name:<14} {', '.join(map(running.places.__getitem__, running.processes[name]))}" for name in OTHERS),
         *_broker(running),
+        *_database(running),
         say("the keys       {files}", f"{running.data / OPERATOR_KEY}, {running.data / BOOKS_KEY}"),
         "",
         say("Try, in another terminal:"),
@@ -43,6 +47,15 @@ def welcome(running: Running, console: Speaker) -> None:
         ),
         soft_wrap=False,
     )
+
+
+def _database(running: Running) -> list[str]:
+    if running.database_url is None:
+        return []
+    database, folder = urlsplit(running.database_url), running.data / POSTGRES
+    says = "PostgreSQL     {place}   role {role}, password in {file}"
+    place = f"{database.hostname}:{database.port}{database.path}"
+    return [say(says, place, database.username, folder / "password"), say("   its log {file}", folder / LOG)]
 
 
 def _broker(running: Running) -> list[str]:

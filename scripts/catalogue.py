@@ -24,7 +24,7 @@ PO: Final = ROOT / "ops/locale/es/LC_MESSAGES/zoco.po"
 
 ERRORS: Final = (
     *("UserError", "LocalError", "NodeError", "KubeError", "NoAnswer", "Unusable", "NotQuiet", "WorkerDied"),
-    "BackupFailed",
+    *("BackupFailed", "DatabaseError", "NoPostgres"),
     *("Unreadable", "NotAShop", "Impossible", "FaultFailed", "NotBuilt"),
 )
 # Whoever calls one of these says what stands in these places.
@@ -48,7 +48,7 @@ NAMES: Final = {"says", "why"}
 FIELD: Final = re.compile(r"\{\w+(?::[^{}]*)?\}")
 WORD: Final = re.compile("[A-Za-z]{2}")
 # Said as they are.
-AS_THEY_ARE: Final = {"RabbitMQ", "Porcupine", "zoco up"}
+AS_THEY_ARE: Final = {"RabbitMQ", "PostgreSQL", "Porcupine", "zoco up"}
 # What Typer says, and has no name for.
 TYPER: Final = (
     *("[OPTIONS]", "COMMAND [ARGS]...", "<int>", "<int range>", "<float>", "<float range>", "<path>", "<str>"),

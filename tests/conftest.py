@@ -8,8 +8,10 @@ from itertools import count
 
 import pytest
 from hypothesis import HealthCheck, settings
+from postgres_server import running_postgres
 from shop_builders import running_node, started
 
+from ops.postgres import Database
 from ops.process import FREE_PORTS, RANGE
 from ops.rabbitmq import Node
 
@@ -46,3 +48,9 @@ def numbers() -> Iterator[int]:
 def node(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Node]:
     """One RabbitMQ for the whole run, not to be hurt."""
     yield from running_node(tmp_path_factory.mktemp("node"))
+
+
+@pytest.fixture(scope="session")
+def postgres(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Database]:
+    """One PostgreSQL for the whole run, not to be hurt."""
+    yield from running_postgres(tmp_path_factory.mktemp("postgres"))

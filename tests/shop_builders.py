@@ -22,6 +22,7 @@ from patience import END_SECONDS, PATIENCE_SECONDS, POLL_SECONDS, eventually, wa
 from loadgen.audit.verdict import Verdict
 from loadgen.drill.reconcile import reconcile
 from loadgen.load.client import Client
+from ops.child import GUARDED, SERVER_OPTIONS
 from ops.process import free_port
 from ops.rabbitmq import Node, find_rabbitmq
 from ops.running import HOLDS, REPLICA_SECRET, LocalError, Running, kill_process
@@ -120,14 +121,17 @@ def purchases(client: Client, user: int | None = None) -> AsyncIterator[dict[str
     return client.every("/compras" + (f"?usuarioId={user}" if user is not None else ""))
 
 
-def start(folder: Path, *, command: Sequence[str] = (str(ZOCO), "up"), wait: bool = True, **env: str) -> Shop:
-    """Start a shop in this folder. Its log is shown when it does not come up."""
+def start(
+    folder: Path, *, command: Sequence[str] = (str(ZOCO), "up"), wait: bool = True, spares: bool = False, **env: str
+) -> Shop:
+    """Start a shop in this folder. Its log is shown when it does not come up. `spares` are most of a start's work."""
+    fewer = ["--no-spares"] if str(ZOCO) in command and not spares else []
     log = folder / "up.log"
     log.touch()
     before = log.stat().st_size
     with log.open("ab") as output:
         process = subprocess.Popen(
-            [*command, "--data", str(folder / "data"), "--port", "0"],
+            [*command, *fewer, "--data", str(folder / "data"), "--port", "0"],
             stdout=output,
             stderr=output,
             env={**os.environ, **env},
@@ -140,8 +144,9 @@ def start(folder: Path, *, command: Sequence[str] = (str(ZOCO), "up"), wait: boo
 
 
 @contextmanager
-def replica(shop: Shop) -> Iterator[str]:
-    """A second front door on the same books, as `kubectl scale` would start it; its address."""
+def replica(shop: Shop, limited: Sequence[str] = ()) -> Iterator[str]:
+    """A second front door on the same books, as `kubectl scale` would start it; its address. `limited`: by what
+    command it is started."""
     port = free_port()
     url = f"http://127.0.0.1:{port}"
     running = shop.running
@@ -155,9 +160,9 @@ def replica(shop: Shop) -> Iterator[str]:
         "ZOCO_REPLICA_SECRET": (shop.data / REPLICA_SECRET).read_text(encoding="utf-8"),
         "ZOCO_BOOKS_TOKEN": running.books_token,
     }
-    words = ("-m", "uvicorn", "services.compras.main:app", "--port", str(port), "--log-level", "warning")
+    words = (sys.executable, "-m", "uvicorn", "services.compras.main:app", "--port", str(port))
     with (shop.data.parent / "replica.log").open("ab") as log:
-        process = subprocess.Popen([sys.executable, *words], env=env, stdout=log, stderr=log)
+        process = subprocess.Popen([*limited, *words, *SERVER_OPTIONS, *GUARDED], env=env, stdout=log, stderr=log)
     try:
         wait_until(lambda: process.poll() is not None or answers(f"{url}/readyz"), "the replica does not start")
         assert process.poll() is None, "the replica ended"

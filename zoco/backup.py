@@ -18,7 +18,7 @@ from ops.console import Speaker, table
 from ops.errors import UserError
 from ops.running import DATA
 from zoco.books import Books, reached
-from zoco.options import DataOption, JsonOption, KubeOption, NamespaceOption
+from zoco.options import DataOption, JsonOption, KubeOption, NamespaceOption, one_or_more
 
 FILE: Final = "zoco-%Y-%m-%dT%H%M%SZ.tar"
 out = Speaker()
@@ -42,7 +42,9 @@ class Reach:
 
 def backup(
     file: Annotated[Path, typer.Argument(help="The new file; or a folder, in which it is named by the time.")],
-    keep: Annotated[int | None, typer.Option(min=1, help="In a folder: delete all but the newest so many.")] = None,
+    keep: Annotated[
+        int | None, typer.Option(parser=one_or_more, help="In a folder: delete all but the newest so many.")
+    ] = None,
     data: DataOption = DATA,
     kube: KubeOption = False,
     namespace: NamespaceOption = NAMESPACE,

@@ -34,7 +34,7 @@ def bench(
 
     from loadgen.bench import table
     from loadgen.bench.place import BenchFailed
-    from loadgen.bench.run import LONG, QUICK, Plan
+    from loadgen.bench.plan import LONG, QUICK, Plan
     from loadgen.bench.run import bench as run_bench
 
     if quick and long:

@@ -24,8 +24,21 @@ from zoco.drill import drill
 from zoco.front_door import NoAnswer, bought, estado, front_door_of
 from zoco.letters import letters_app
 from zoco.load import load
+from zoco.migrate import migrate
 from zoco.operator import operator
-from zoco.options import DataOption, JsonOption, KubeOption, NamespaceOption, UrlOption, whole
+from zoco.options import (
+    DataOption,
+    JsonOption,
+    KubeOption,
+    NamespaceOption,
+    PostgresOption,
+    ReplicasOption,
+    SparesOption,
+    StandbyOption,
+    UrlOption,
+    decimal,
+    whole,
+)
 from zoco.rebuild import rebuild
 from zoco.restore import restore
 from zoco.saying import EX_UNREADABLE, EX_USAGE, fail, out
@@ -86,13 +99,25 @@ def zoco(
 @app.command()
 def up(
     data: DataOption = DATA,
-    port: Annotated[int, typer.Option(help="The front door's port, and the next three. 0: any.")] = FIRST_PORT,
+    port: Annotated[
+        int, typer.Option(help="The front door's port, and the next three. 0: any.", parser=whole)
+    ] = FIRST_PORT,
+    postgres: PostgresOption = False,
+    standby: StandbyOption = False,
+    replicas: ReplicasOption = "",
+    spares: SparesOption = True,
 ) -> None:
     """Start RabbitMQ and the four services here, and watch them until Ctrl-C."""
     from broker.amqp.connect import Address
     from broker.texts import bearer
+    from ops.child import Processes
+    from ops.places import read_replicas
+    from ops.postgres_pair import Postgres
     from ops.supervisor import Local
 
+    if standby and not postgres:
+        fail("--standby is PostgreSQL's: add --postgres")
+    many = read_replicas(replicas)
     broker_url, token = os.environ.get("ZOCO_RABBITMQ_URL"), os.environ.get("ZOCO_OPERATOR_TOKEN")
     try:
         if broker_url is not None:
@@ -103,7 +128,10 @@ def up(
         token = bearer(token) if token else None
     except ValueError as error:
         fail("ZOCO_OPERATOR_TOKEN is wrong: {error}", error)
-    asyncio.run(Local(data, port, broker_url=broker_url, token=token).run())
+    database = Postgres(standby) if postgres else None
+    processes = Processes(spares=spares)
+    shop = Local(data, port, broker_url=broker_url, token=token, replicas=many, postgres=database, processes=processes)
+    asyncio.run(shop.run())
 
 
 @app.command()
@@ -117,8 +145,17 @@ def reset(data: DataOption = DATA, yes: Annotated[bool, typer.Option("--yes", he
 
 @app.command()
 def kill(
-    service: Annotated[str, typer.Argument(help=say("One of {services}, rabbitmq.", ", ".join(SERVICES)))],
-    seconds: Annotated[float | None, typer.Option("--for", help="Keep it down so many seconds.")] = None,
+    service: Annotated[
+        str,
+        typer.Argument(
+            help=say(
+                "One of {services}, rabbitmq, postgres; of several processes of a service one.", ", ".join(SERVICES)
+            )
+        ),
+    ],
+    seconds: Annotated[
+        float | None, typer.Option("--for", help="Keep it down so many seconds.", parser=decimal)
+    ] = None,
     data: DataOption = DATA,
     kube: KubeOption = False,
     namespace: NamespaceOption = NAMESPACE,
@@ -129,9 +166,11 @@ def kill(
         says = "killed pod {pod}, and kept {service} down for {seconds:g} s"
         out.say(Text(says, pod, service, seconds) if seconds else Text("killed pod {pod}", pod))
         return
-    pid = kill_process(Running.read(data), service, seconds)
+    running = Running.read(data)
+    who = running.one_of(service)
+    pid = kill_process(running, who, seconds)
     says = "killed {service} (pid {pid}), for {seconds:g} s"
-    out.say(Text(says, service, pid, seconds) if seconds else Text("killed {service} (pid {pid})", service, pid))
+    out.say(Text(says, who, pid, seconds) if seconds else Text("killed {service} (pid {pid})", who, pid))
 
 
 @app.command()
@@ -140,7 +179,7 @@ def buy(  # noqa: PLR0913, PLR0917 - each is an option of the command
     token: Annotated[int, typer.Argument(help="The token's id.", parser=whole)],
     key: Annotated[str | None, typer.Option(help="Idempotency-Key: the same key is the same purchase.")] = None,
     max_price: Annotated[int | None, typer.Option("--max-price", help="Refuse to pay more.", parser=whole)] = None,
-    wait: Annotated[int, typer.Option(help="Seconds to wait for the end.")] = 10,
+    wait: Annotated[int, typer.Option(help="Seconds to wait for the end.", parser=whole)] = 10,
     url: UrlOption = None,
     data: DataOption = DATA,
     kube: KubeOption = False,
@@ -236,5 +275,5 @@ def doctor(
         raise typer.Exit(1)
 
 
-for command in (operator, load, drill, audit, backup, restore, rebuild, bench):
+for command in (operator, load, drill, audit, backup, restore, rebuild, migrate, bench):
     app.command()(command)

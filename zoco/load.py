@@ -20,12 +20,13 @@ from zoco.options import (
     TokensOption,
     UrlOption,
     WorkersOption,
+    a_little,
 )
 
 
 def load(  # noqa: PLR0913, PLR0917 - each is an option of the command
     rate: RateOption = 100.0,
-    seconds: Annotated[float, typer.Option("--for", min=0.1, help="Seconds of load.")] = 30.0,
+    seconds: Annotated[float, typer.Option("--for", parser=a_little, help="Seconds of load.")] = 30.0,
     mix: MixOption = "normal",
     buyers: BuyersOption = None,
     tokens: TokensOption = None,

@@ -9,15 +9,15 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import os
 import random
+import socket
 import time
 from collections import Counter, deque
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
-from functools import lru_cache
-from typing import Final
+from typing import Any, Final
 from urllib.parse import unquote
-from uuid import NAMESPACE_URL, uuid5
 
 import structlog
 from aio_pika.abc import AbstractChannel, AbstractConnection
@@ -25,17 +25,17 @@ from aio_pika.exceptions import ChannelNotFoundEntity, ProbableAuthenticationErr
 from aiormq.abc import DeliveredMessage
 from pamqp.commands import Basic
 
-from broker import heights
 from broker.amqp.calls import UNKNOWN, first_of, lost_is_unknown, number_and_frame_max, open_channel
 from broker.amqp.connect import Address, connect
-from broker.amqp.frames import Consumer, Delivered, Outgoing, Publisher, Unroutable, properties, table
-from broker.amqp.hearing import Hearing
+from broker.amqp.envelope import Hearing, outgoing
+from broker.amqp.frames import Consumer, Delivered, Outgoing, Publisher, Unroutable
 from broker.amqp.letters import BUDGET, BUDGET_SECONDS, SHORTEST, Budget, letter
 from broker.amqp.queues import check, keep_routes
 from broker.amqp.tap import FrameTap
-from broker.messages import BIT, Message, Poison, encode
+from broker.amqp.vigil import Vigil, oldest_seconds
+from broker.messages import Message, Poison
 from broker.services import Service
-from broker.topology import EXCHANGE, QUEUES
+from broker.topology import QUEUES
 
 log = structlog.get_logger()
 
@@ -77,6 +77,8 @@ class BusOptions:
     # Without a delivery for so long, though there are messages: build the consumer anew; after the second, end.
     silent_seconds: float = 60
     stuck_seconds: float = 180
+    # Heard of nothing for so long, a consumer is asked for again: others on its queue hide that it is gone.
+    renew_seconds: float = 30
     # How long a route that somebody took away stays away: what was said meanwhile is asked for again.
     routes_seconds: float = 10
     # So many dead letters in so long are an alarm.
@@ -112,6 +114,8 @@ class Bus:
         self.consuming = False
         self._address = Address.read(url)
         self._service = service
+        # How the broker shows whose a connection is: in a cluster the host is the pod.
+        self._process = f"{socket.gethostname()} {os.getpid()}"
         self._hearing = Hearing(service)
         self._options = options or BusOptions()
         self._now = now
@@ -136,15 +140,23 @@ class Bus:
         self._channel: AbstractChannel | None = None
         self._consumer: Consumer | None = None
         self._tag: str | None = None
-        self._underway = 0
-        self._received_at = 0.0
-        # The consumer was built anew because nothing came: the silence goes on.
-        self._silenced = False
+        self._consumers = 0
+        self._vigil = Vigil(self._options.silent_seconds, self._options.stuck_seconds)
         self._budget = Budget(service, self._options.letters, self._options.letters_seconds)
 
     @property
     def connected(self) -> bool:
         return self._ready.is_set()
+
+    def state(self) -> dict[str, Any]:
+        """How it is, for whoever asks this process."""
+        how = {"connected": self.connected, "consuming": self.consuming, "trouble": self.trouble}
+        return how | {"oldestSeconds": self.oldest_seconds}
+
+    @property
+    def oldest_seconds(self) -> float | None:
+        """How long ago the oldest message was said that this process has in its hands; None: it has none."""
+        return oldest_seconds(tuple(self._consumer.held)) if self._consumer else None
 
     @property
     def trouble(self) -> str | None:
@@ -227,7 +239,7 @@ class Bus:
         try:
             return await connect(
                 self._address,
-                f"{self._service}-{role}",
+                f"{self._service}-{role} {self._process}",
                 line=line,
                 seconds=options.connect_seconds,
                 query={"heartbeat": options.heartbeat_seconds},
@@ -289,7 +301,7 @@ class Bus:
         """
         once = {message.id: message for message in messages}
         now = self._now()
-        await self._until_confirmed([self.outgoing(message, now) for message in once.values()])
+        await self._until_confirmed([outgoing(message, self._service, now) for message in once.values()])
 
     async def _until_confirmed(self, outgoing: Sequence[Outgoing]) -> None:
         async with self._publishing:
@@ -346,31 +358,6 @@ class Bus:
             with contextlib.suppress(*UNKNOWN), lost_is_unknown():
                 await connection.close()
 
-    def outgoing(self, message: Message, now: str) -> Outgoing:
-        """As CloudEvents' binding for AMQP has it, and readable in the management UI. `now` is its ce-time."""
-        subject, message_id = message.subject, message.id
-        trace = subject.replace("-", "")
-        if len(trace) != 32:
-            trace = uuid5(NAMESPACE_URL, subject).hex
-        headers = {
-            "ce-id": message_id,
-            "ce-subject": subject,
-            "ce-time": now,
-            # Within a trace, which is a purchase, the type tells its messages apart.
-            "traceparent": f"00-{trace}-{trace[:14]}{BIT[message.type].bit_length():02x}-01",
-        }
-        if message.heights:
-            headers[heights.HEADER] = message.heights
-        packed = properties(
-            _of_all(message.type, self._service) + table(headers),
-            subject=subject,
-            message_id=message_id,
-            type_name=message.type,
-            app_id=self._service,
-            timestamp=int(time.time()),
-        )
-        return Outgoing(EXCHANGE, message.type, packed, encode(message))
-
     # Topology
 
     def _unblocked(self) -> AbstractConnection | None:
@@ -425,16 +412,14 @@ class Bus:
         """Take nothing more; what was delivered can still be acked."""
         self._wanted.clear()
         self.consuming = False
-        if self._channel is not None and self._tag is not None:
+        if self._channel is not None:
             with contextlib.suppress(*UNKNOWN), lost_is_unknown():
-                underlay = await self._channel.get_underlay_channel()
-                await underlay.basic_cancel(self._tag, timeout=self._options.call_seconds)
+                await self._unsubscribe(self._channel)
 
     async def _serve_consuming(self, connection: AbstractConnection) -> None:
         channel = await open_channel(connection, publisher_confirms=False)
         await channel.set_qos(prefetch_count=self._options.prefetch)
         self._arrived.clear()
-        self._underway = 0
         self._channel = channel
         lost: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         underlay = await channel.get_underlay_channel()
@@ -446,17 +431,13 @@ class Bus:
         underlay.on_consumer_cancel_callbacks.add(cancelled)
         # It only puts the message aside: a handler is cancelled in mid-flight when the connection drops.
         self._consumer = Consumer(self._lines["consume"], underlay.number, self._put_aside)
-        # Named before it is there: the first deliveries may come before aiormq has seen that it is.
-        self._tag = tag = f"{self._service}-1"
         try:
-            await underlay.basic_consume(self._service, _never, consumer_tag=tag, timeout=self._options.call_seconds)
+            await self._subscribe(channel)
         except ChannelNotFoundEntity:
             # Only the other connection makes queues.
             await self._reconnect()
             raise
-        if not self._silenced:
-            self._received_at = time.monotonic()
-        self._silenced = False
+        self._vigil.begins()
         self._problems.pop("consume", None)
         self.consuming = True
         try:
@@ -477,31 +458,49 @@ class Bus:
         except Poison as error:
             poison = str(error)
         self._arrived.append(Delivery(message, poison, raw.redelivered, raw))
-        self._underway += 1
-        self._received_at = time.monotonic()
         self._something.set()
+
+    async def _subscribe(self, channel: AbstractChannel) -> None:
+        # Named before it is there: the first deliveries may come before aiormq has seen that it is.
+        self._consumers += 1
+        self._tag = tag = f"{self._service}-{self._consumers} {self._process}"
+        underlay = await channel.get_underlay_channel()
+        await underlay.basic_consume(self._service, _never, consumer_tag=tag, timeout=self._options.call_seconds)
+
+    async def _unsubscribe(self, channel: AbstractChannel) -> None:
+        tag, self._tag = self._tag, None
+        if tag is not None:
+            underlay = await channel.get_underlay_channel()
+            await underlay.basic_cancel(tag, timeout=self._options.call_seconds)
+
+    async def _renew(self, channel: AbstractChannel) -> None:
+        await self._unsubscribe(channel)
+        if self._wanted.is_set():
+            await self._subscribe(channel)
+            self._vigil.renewed()
 
     async def _watch(self) -> None:
         """Return when the consumer is surely dead. Raises BusStuck when a new one did not help either."""
-        strikes = 0
-        began = time.monotonic()
         while True:
             await asyncio.sleep(self._options.watch_seconds)
-            if not self._wanted.is_set():
+            consumer = self._consumer
+            if not self._wanted.is_set() or self._channel is None or consumer is None:
                 continue
+            if self._vigil.unseen_seconds(consumer.received) > self._options.renew_seconds and not consumer.held:
+                await self._renew(self._channel)
             try:
                 depth = await self._depth(self._service)
             except BusError:
                 continue
-            strikes = strikes + 1 if depth.consumers == 0 else 0
-            if depth.messages == 0 or self._underway >= self._options.prefetch:
-                self._received_at = time.monotonic()
-            silent = time.monotonic() - self._received_at
-            if silent > self._options.stuck_seconds:
-                raise BusStuck(f"{depth.messages} messages wait in {self._service}, and none came for {silent:.0f} s")
-            self._silenced = min(silent, time.monotonic() - began) > self._options.silent_seconds
-            if strikes > 1 or self._silenced:
-                return
+            full = len(consumer.held) >= self._options.prefetch
+            match self._vigil.look(depth.messages, depth.consumers, consumer.received, full=full):
+                case "lost":
+                    return
+                case "stuck":
+                    silent = self._vigil.waits_seconds
+                    raise BusStuck(
+                        f"{depth.messages} messages wait in {self._service}, and none came for {silent:.0f} s"
+                    )
 
     async def receive(self, limit: int) -> list[Delivery]:
         """At least one delivery, at most `limit`, in the order in which they came."""
@@ -522,7 +521,6 @@ class Bus:
             return
         with contextlib.suppress(ConnectionError):
             self._consumer.ack(max(tags))
-            self._underway -= len(tags)
 
     async def _bury(self, reasons: Mapping[Delivery, str]) -> None:
         """Put these with the dead letters, all of them together, and return when they are there."""
@@ -539,12 +537,6 @@ class Bus:
             letters.append(letter(delivery.raw, reason, self._service, now, longest))
         await self._until_confirmed(letters)
         self._budget.spend(len(letters))
-
-
-@lru_cache
-def _of_all(type_name: str, service: Service) -> bytes:
-    """The headers that all messages of a type from a service have."""
-    return table({"ce-specversion": "1.0", "ce-type": type_name, "ce-source": f"/zoco/{service}"})
 
 
 async def _never(message: DeliveredMessage) -> None:

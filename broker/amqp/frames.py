@@ -10,6 +10,8 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import time
+from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
 from functools import lru_cache
@@ -50,9 +52,7 @@ PROPERTIES: Final = (
     (1 << 3, "app_id", "s"),
     (1 << 2, "cluster_id", "s"),
 )
-# content_type, headers, delivery_mode, correlation_id, message_id, timestamp, type, app_id.
-_OURS: Final = (1 << 15 | 1 << 13 | 1 << 12 | 1 << 10 | 1 << 7 | 1 << 6 | 1 << 5 | 1 << 3).to_bytes(2, "big")
-_PERSISTENT: Final = b"\x02"
+PERSISTENT: Final = b"\x02"
 # The payload of a frame where the broker sets no limit: four bytes say how long it is, and Erlang takes no more.
 _WITHOUT_LIMIT: Final = 2**31 - 1
 
@@ -92,7 +92,7 @@ class Delivered:
     def says(self, type_name: str) -> bool:
         """Whether this is its type, or it has none."""
         value = self._value("type")
-        return value is None or value == _known(type_name)
+        return value is None or value == known(type_name)
 
     @property
     def message_id(self) -> str | None:
@@ -145,7 +145,7 @@ class Delivered:
         values = {name: short(text) for name in kept if (text := self._text(name)) is not None}
         if self.timestamp is not None:
             values["timestamp"] = self._value("timestamp") or b""
-        values |= {"headers": len(headers).to_bytes(4, "big") + headers, "delivery_mode": _PERSISTENT}
+        values |= {"headers": len(headers).to_bytes(4, "big") + headers, "delivery_mode": PERSISTENT}
         flags = sum(flag for flag, name, _ in PROPERTIES if name in values)
         return flags.to_bytes(2, "big") + b"".join(values[name] for _, name, _ in PROPERTIES if name in values)
 
@@ -223,10 +223,15 @@ class Consumer(Channel):
     def __init__(self, line: FrameTap, number: int, put_aside: Callable[[Delivered], None]) -> None:
         super().__init__(line, number)
         self._put_aside = put_aside
+        # What is not acked, in the order in which it came; and when the last of all came (`time.monotonic`).
+        self.held: deque[Delivered] = deque()
+        self.received = 0.0
 
     def ack(self, tag: int, flags: int = MULTIPLE) -> None:
         """This delivery and all before it, or with flags 0 this one alone. Raises ConnectionError."""
         self._line.write(frame(METHOD, self._number, ACK.to_bytes(4, "big") + _ACK.pack(tag, flags)))
+        while flags and self.held and self.held[0].tag <= tag:
+            self.held.popleft()
 
     def _said(self, method: int, payload: bytes) -> bool:
         if method != DELIVER:
@@ -235,7 +240,10 @@ class Consumer(Channel):
         return True
 
     def _message(self, method: bytes, properties: bytes, body: bytes) -> None:
-        self._put_aside(Delivered(self, method, properties, body))
+        delivered = Delivered(self, method, properties, body)
+        self.held.append(delivered)
+        self.received = time.monotonic()
+        self._put_aside(delivered)
 
 
 class Unroutable(Exception):
@@ -298,7 +306,7 @@ class Publisher(Channel):
 
     def _frames(self, message: Outgoing) -> bytes:
         number, body = self._number, message.body
-        publish = b"".join((_PUBLISH, b"\0\0", _known(message.exchange), _known(message.routing_key), MANDATORY))
+        publish = b"".join((_PUBLISH, b"\0\0", known(message.exchange), known(message.routing_key), MANDATORY))
         content = _CONTENT.pack(60, 0, len(body)) + message.properties
         frames = [frame(METHOD, number, publish), frame(HEADER, number, content)]
         frames += [frame(BODY, number, body[at : at + self.longest]) for at in range(0, len(body), self.longest)]
@@ -342,24 +350,6 @@ def table(headers: Mapping[str, str]) -> bytes:
     return b"".join([_name(name) + _long(value) for name, value in headers.items()])
 
 
-def properties(headers: bytes, *, subject: str, message_id: str, type_name: str, app_id: str, timestamp: int) -> bytes:
-    """The properties of a message of ours, as they travel. `headers`: a `table`; `timestamp`: seconds since 1970."""
-    return b"".join(
-        (
-            _OURS,
-            _JSON,
-            len(headers).to_bytes(4, "big"),
-            headers,
-            _PERSISTENT,
-            short(subject),
-            short(message_id),
-            timestamp.to_bytes(8, "big"),
-            _known(type_name),
-            _known(app_id),
-        )
-    )
-
-
 def short(text: str) -> bytes:
     """At most 255 bytes. Raises OverflowError."""
     data = text.encode()
@@ -373,10 +363,7 @@ def _name(name: str) -> bytes:
 
 
 # Types, exchanges, services: there are few of them.
-_known: Final = lru_cache(short)
-
-
-_JSON: Final = short("application/json")
+known: Final = lru_cache(short)
 
 
 def _long(text: str) -> bytes:

@@ -24,7 +24,7 @@ QUEUE = "transacciones"
 async def drain(url: str, count: int, file: Path, *, batched: bool) -> None:
     """Raises OSError."""
     ledger = Ledger(file)
-    answer = outgoing(url, message(LAST))
+    answer = outgoing(message(LAST))
     wire = await opened(url, QUEUE, batched=batched)
     drained, started = 0, 0.0
     while drained < count:

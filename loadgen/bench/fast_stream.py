@@ -12,9 +12,9 @@ from __future__ import annotations
 
 import os
 from collections.abc import AsyncIterator, Iterable
-from contextlib import asynccontextmanager
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from pathlib import Path
-from typing import Any, Final, Generic, TypeVar
+from typing import Any, Final, Generic, Protocol, TypeVar
 from uuid import uuid4
 
 from fastapi import FastAPI, Request, Response
@@ -25,16 +25,15 @@ from msgspec import Struct
 from broker.messages import (
     CompraSolicitada,
     Message,
-    TokenPublicado,
-    UsuarioRegistrado,
     compra_id,
     decode,
     encode,
     encode_word,
 )
+from broker.services import Service
 from broker.topology import EXCHANGE, QUEUES
 from loadgen.bench.ledger import Ledger
-from loadgen.bench.sample import PRECIO, USUARIO
+from loadgen.bench.sample import PRECIO, USUARIO, publicado, registrado
 from loadgen.bench.wire import PREFETCH
 from services.compras.api import Solicitud
 from services.compras.domain import DOMAIN as COMPRAS
@@ -49,6 +48,20 @@ from services.usuarios.domain import DOMAIN as USUARIOS
 
 Row = TypeVar("Row", bound=Struct)
 exchange: Final = RabbitExchange(EXCHANGE, type=ExchangeType.TOPIC, durable=True, declare=False)
+
+
+class Books(Protocol):
+    """What a service keeps."""
+
+    # How many purchases have ended.
+    ended: int
+
+    async def hear(self, message: Message) -> tuple[Message, ...]:
+        """Decide it once, and return what is left to be said of it."""
+
+    async def row(self, key: str) -> Struct | None: ...
+
+    def open(self, broker: RabbitBroker) -> AbstractAsyncContextManager[None]: ...
 
 
 class Shelf(Generic[Row]):
@@ -74,6 +87,13 @@ class Shelf(Generic[Row]):
             await self._ledger.synced()
         return said
 
+    async def row(self, key: str) -> Row | None:
+        return self.rows.get(key)
+
+    @asynccontextmanager
+    async def open(self, broker: RabbitBroker) -> AsyncIterator[None]:
+        yield
+
     def _decide(self, message: Message) -> tuple[Message, ...]:
         key = self.domain.key(message)
         row = self.rows.get(key)
@@ -86,7 +106,7 @@ class Shelf(Generic[Row]):
         return decision.messages
 
 
-def service(domain: Domain[Any], stock: Iterable[Message] = ()) -> FastAPI:
+def service(name: Service, books: Books) -> FastAPI:
     """One process: a subscriber of its queue, and HTTP."""
     broker = RabbitBroker(
         os.environ["ZOCO_RABBITMQ_URL"],
@@ -94,28 +114,26 @@ def service(domain: Domain[Any], stock: Iterable[Message] = ()) -> FastAPI:
         apply_types=False,
         logger=None,
     )
-    shelf = Shelf(domain, stock)
 
     async def read(message: RabbitMessage) -> Message:
         return decode(message.raw_message.routing_key or "", message.body, utc_now())
 
     async def hear(message: Message) -> None:
-        for said in await shelf.hear(message):
+        for said in await books.hear(message):
             await publish(broker, said)
 
-    queue = RabbitQueue(
-        domain.name, queue_type=QueueType.QUORUM, durable=True, declare=False, arguments=QUEUES[domain.name]
-    )
+    queue = RabbitQueue(name, queue_type=QueueType.QUORUM, durable=True, declare=False, arguments=QUEUES[name])
     broker.subscriber(queue, ack_policy=AckPolicy.NACK_ON_ERROR, decoder=read, no_reply=True)(hear)
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
-        await broker.start()
-        yield
-        await broker.stop()
+        async with books.open(broker):
+            await broker.start()
+            yield
+            await broker.stop()
 
     app = FastAPI(lifespan=lifespan, docs_url=None, redoc_url=None)
-    app.state.shelf, app.state.broker = shelf, broker
+    app.state.broker = broker
     return app
 
 
@@ -133,9 +151,8 @@ async def publish(broker: RabbitBroker, message: Message) -> None:
     )
 
 
-def compras() -> FastAPI:
-    app = service(COMPRAS)
-    shelf: Shelf[Any] = app.state.shelf
+def front_door(books: Books) -> FastAPI:
+    app = service("compras", books)
 
     async def comprar(request: Request) -> Response:
         solicitud = await read_body(request, Solicitud)
@@ -147,43 +164,42 @@ def compras() -> FastAPI:
             precio_maximo=solicitud.precio_maximo,
             fecha=utc_now(),
         )
-        # Confirmed before it is answered: nothing here publishes again what a crash left unsaid.
-        for said in await shelf.hear(message):
+        # Confirmed before it is answered, or in the outbox: nothing else publishes again what a crash left unsaid.
+        for said in await books.hear(message):
             await publish(app.state.broker, said)
-        row = shelf.rows[message.compra_id]
+        row = await books.row(message.compra_id)
         assert isinstance(row, Compra)
         return json_bytes(vista(row), 202)
 
     async def ended() -> int:
-        return shelf.ended
+        return books.ended
 
     app.add_api_route("/compras", comprar, methods=["POST"], status_code=202)
     app.add_api_route("/ended", ended)
     return app
 
 
+def stock() -> dict[Service, Iterable[Message]]:
+    """What each book begins with."""
+    tokens = int(os.environ["BENCH_TOKENS"])
+    return {"tokens": map(publicado, range(1, tokens + 1)), "usuarios": [registrado(USUARIO, PRECIO * tokens)]}
+
+
+def shelf(domain: Domain[Any]) -> Shelf[Any]:
+    return Shelf(domain, stock().get(domain.name, ()))
+
+
+def compras() -> FastAPI:
+    return front_door(shelf(COMPRAS))
+
+
 def tokens() -> FastAPI:
-    return service(TOKENS, (_token(number) for number in range(1, int(os.environ["BENCH_TOKENS"]) + 1)))
+    return service("tokens", shelf(TOKENS))
 
 
 def usuarios() -> FastAPI:
-    rich = PRECIO * int(os.environ["BENCH_TOKENS"])
-    return service(
-        USUARIOS,
-        [UsuarioRegistrado(alta_id="bench", fecha=utc_now(), usuario_id=USUARIO, nombre="Comprador", saldo=rich)],
-    )
+    return service("usuarios", shelf(USUARIOS))
 
 
 def transacciones() -> FastAPI:
-    return service(TRANSACCIONES)
-
-
-def _token(number: int) -> TokenPublicado:
-    return TokenPublicado(
-        alta_id=f"bench:{number}",
-        fecha=utc_now(),
-        token_id=number,
-        nombre=f"Token {number}",
-        imagen="gato.jpg",
-        precio=PRECIO,
-    )
+    return service("transacciones", shelf(TRANSACCIONES))

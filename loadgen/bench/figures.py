@@ -37,6 +37,33 @@ FIGURES: Final[dict[str, Figure]] = {
     "memory": Figure("memory of the largest service then", "MB", 600, at_most=True),
     "start": Figure("start of the slowest service with all that behind it", "s", 10, at_most=True),
     "crowd": Figure("CPU per buyer, all on one token", "µs", 1.2, "a hundred buyers on each", at_most=True),
+    "postgres": Figure(
+        "CPU per purchase at the top rate, books in PostgreSQL, all processes",
+        "µs",
+        1.7,
+        "books in files",
+        at_most=True,
+    ),
+    "outbox": Figure(
+        "purchases, POST to `registrada`, books in PostgreSQL", "/s", 1.0, "FastStream with SQLAlchemy and an outbox"
+    ),
+    "postgres-crowd": Figure(
+        "CPU per buyer, all on one token, PostgreSQL, four of tokens",
+        "µs",
+        1.5,
+        "a hundred buyers on each",
+        at_most=True,
+    ),
+    "store-300": Figure("CPU of a message by itself, 300 at a time, PostgreSQL", "µs", 2.2, "files", at_most=True),
+    "store-300-compras": Figure("the same in compras", "µs", 4, "files", at_most=True),
+    "store-10": Figure("the same, 10 at a time", "µs", 4, "files", at_most=True),
+    "pods-tokens-2": Figure("purchases, tokens has 30m of a processor a pod: two pods", "/s", 1.8, "one"),
+    "pods-tokens-4": Figure("the same: four pods", "/s", 3.2, "one"),
+    "pods-usuarios-2": Figure("purchases, usuarios has 30m of a processor a pod: two pods", "/s", 1.8, "one"),
+    "pods-usuarios-4": Figure("the same: four pods", "/s", 3.2, "one"),
+    "pods-transacciones-4": Figure(
+        "purchases, transacciones, which numbers them, has 30m a pod: four pods", "/s", 1, "one"
+    ),
 }
 
 
@@ -86,6 +113,8 @@ class Findings:
 
     results: dict[str, Result] = field(default_factory=dict)
     cpu: dict[str, Mapping[str, float]] = field(default_factory=dict)
+    # The same of a message in each store by itself: by service, store and how many are decided at a time.
+    stores: dict[str, Mapping[str, Mapping[int, float]]] = field(default_factory=dict)
     # Figures that were left out, and why.
     missing: dict[str, str] = field(default_factory=dict)
 
@@ -103,5 +132,6 @@ class Findings:
         return {
             "figures": {name: result.as_json() for name, result in self.results.items()},
             "cpu": {who: dict(spent) for who, spent in self.cpu.items()},
+            "stores": self.stores,
             "missing": self.missing,
         }

@@ -18,12 +18,15 @@ import aiohttp
 import psutil
 
 from broker.amqp.bus import Bus
+from ops.child import GUARDED, SERVER_OPTIONS
 from ops.process import Process, free_port
 from ops.rabbitmq import Node
-from ops.supervisor import GUARDED, SERVER_OPTIONS
+from ops.running import POSTGRES
 from services.shared.runtime import utc_now
 
 BROKER: Final = "rabbitmq"
+# The store that is files, in a table.
+JSON: Final = "json"
 POLL_SECONDS: Final = 0.05
 PATIENCE_SECONDS: Final = 120.0
 STOP_SECONDS: Final = 10.0
@@ -54,8 +57,21 @@ class Watch:
 
 
 def cpu_seconds(pid: int) -> float:
-    """What the kernel has counted, in user and system mode."""
-    times = psutil.Process(pid).cpu_times()
+    """What the kernel has counted for it, in user and system mode, and, for a database, for its children too."""
+    process = psutil.Process(pid)
+    if not process.name().startswith(POSTGRES):
+        return _counted(process)
+    found = process.cpu_times()
+    # Each connection is a process; those that ended are counted with their parent.
+    total = _counted(process) + float(found.children_user + found.children_system)
+    for child in process.children():
+        with suppress(psutil.Error):
+            total += _counted(child)
+    return total
+
+
+def _counted(process: psutil.Process) -> float:
+    times = process.cpu_times()
     return float(times.user + times.system)
 
 

@@ -35,7 +35,7 @@ async def relay(url: str, service: Service, count: int, *, batched: bool) -> Non
     wire = await opened(url, service, batched=batched)
     if service == FRONT:
         await _front(url, wire, count)
-    ready = answers(url, service)
+    ready = answers(service)
     say(ready=service)
     while True:
         batch = await wire.receive()
@@ -48,7 +48,7 @@ async def relay(url: str, service: Service, count: int, *, batched: bool) -> Non
 async def _front(url: str, wire: Wire, count: int) -> None:
     go = asyncio.Event()
     asyncio.get_running_loop().add_signal_handler(signal.SIGUSR1, go.set)
-    first = outgoing(url, message(FIRST))
+    first = outgoing(message(FIRST))
     say(ready=FRONT)
     while True:
         await go.wait()

@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable, Mapping
 from contextlib import AsyncExitStack
-from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
 from statistics import median
@@ -14,11 +12,14 @@ from typing import Final
 
 from broker.services import SERVICES
 from loadgen.audit.verdict import Verdict
+from loadgen.bench import on_postgres, pods
 from loadgen.bench.figures import Findings
+from loadgen.bench.others import MISSING, fast_stream, relay
 from loadgen.bench.place import BenchFailed, Place, Sample, Watch, opened, until
+from loadgen.bench.plan import Plan, Side, Tell, crowd, in_turn, money, total
 from loadgen.bench.relay import FRONT
-from loadgen.bench.sample import PRECIO, USUARIO
-from loadgen.bench.sides import Backlog, Shop, doors, fast_stream, relay, shelves
+from loadgen.bench.sample import USUARIO
+from loadgen.bench.sides import Backlog, Shop, doors, shelves
 from loadgen.drill.footprint import memory_bytes
 from loadgen.drill.reconcile import reconcile
 from loadgen.drill.shop import own_shop
@@ -30,54 +31,12 @@ from loadgen.load.workloads import BuyRequest
 from ops.i18n import Text
 from ops.running import Running
 
-Side = Callable[[int], Awaitable[Sample]]
-Tell = Callable[[str], None]
-
-
-@dataclass(frozen=True, slots=True)
-class Plan:
-    """How much of each."""
-
-    rounds: int = 3
-    # Rounds before those, which only warm everything up.
-    warming: int = 1
-    purchases: int = 5_000
-    # FastStream is slow: as many seconds, not as many purchases.
-    fast_stream: int = 1_000
-    posts: int = 10_000
-    gets: int = 5_000
-    backlog: int = 40_000
-    buyers: int = 10_000
-    # 0: no latencies.
-    latency_seconds: float = 15.0
-    starts: bool = True
-    # Purchases that are behind the shop when its cost is looked at again; 0: whatever the figures before it made.
-    behind: int = 0
-    # Tokens that are put up for sale, and bought, at a time on the way there.
-    step: int = 20_000
-
-
-QUICK = Plan(
-    rounds=2,
-    warming=0,
-    purchases=1_000,
-    fast_stream=200,
-    posts=3_000,
-    gets=2_000,
-    backlog=10_000,
-    buyers=1_000,
-    latency_seconds=0,
-    starts=False,
-)
-LONG = Plan(backlog=100_000, behind=1_000_000)
 SHELF_TOKENS = 1_000
 # A virtual host for each side.
 VHOSTS = ("door", "drain", "shop", "relay-public", "relay-batched", "fast-stream")
 # Whose CPU is looked at again later.
 TOP: Final = Text("zoco, at the top rate")
 THIRD: Final = Text("zoco, at a third of it")
-# Buyers on each token that a crowd on one token is compared with.
-FEW = 100
 
 
 async def bench(plan: Plan, folder: Path, tell: Tell) -> tuple[Findings, Verdict]:
@@ -85,7 +44,7 @@ async def bench(plan: Plan, folder: Path, tell: Tell) -> tuple[Findings, Verdict
     findings = Findings()
     tell("starting RabbitMQ ...")
     async with opened(folder) as place:
-        await asyncio.gather(*(place.url(name) for name in VHOSTS))
+        await asyncio.gather(*map(place.url, (*VHOSTS, *on_postgres.VHOSTS)))
         await _doors(plan, place, findings, tell)
         await _shelves(plan, place, findings, tell)
         await _drains(plan, place, findings, tell)
@@ -94,31 +53,22 @@ async def bench(plan: Plan, folder: Path, tell: Tell) -> tuple[Findings, Verdict
         async with own_shop(folder / "shop", broker_url=url):
             shop = Shop(place, Running.read(folder / "shop" / "data"))
             await _purchases(plan, place, shop, findings, tell)
+            await on_postgres.on_postgres(plan, place, shop, findings, tell)
             if plan.latency_seconds:
                 await _latency(plan, folder, shop, findings, tell)
-            await _crowds(plan, shop, findings, tell)
+            await crowd(plan, shop, findings, tell, "crowd")
             await _behind(plan, shop, findings, tell)
             tell("auditing ...")
             await until(shop.quiet, "quiet")
             told = folder / JOURNAL
             verdict = await reconcile(folder / "shop" / "data", [told] if told.exists() else [])
+        if plan.pods and (why := pods.missing()):
+            findings.missing["pods-tokens-2"] = why
+        elif plan.pods:
+            await pods.pods(plan, place, findings, tell)
         if plan.starts:
             await _starts(place, shop, url, findings, tell)
     return findings, verdict
-
-
-async def in_turn(plan: Plan, tell: Tell, sides: Mapping[str, tuple[Side, int]]) -> dict[str, list[Sample]]:
-    """Measure each side with its count, then each again."""
-    found: dict[str, list[Sample]] = {name: [] for name in sides}
-    for number in range(plan.warming + plan.rounds):
-        for name, (measure, count) in sides.items():
-            sample = await measure(count)
-            if number < plan.warming:
-                tell(Text("{name}: {value:,.0f} (warming up)", name, sample.value))
-            else:
-                tell(f"{name}: {sample.value:,.0f}")
-                found[name].append(sample)
-    return found
 
 
 async def _doors(plan: Plan, place: Place, findings: Findings, tell: Tell) -> None:
@@ -156,7 +106,7 @@ async def _drains(plan: Plan, place: Place, findings: Findings, tell: Tell) -> N
 
 async def _purchases(plan: Plan, place: Place, shop: Shop, findings: Findings, tell: Tell) -> None:
     rounds = plan.warming + plan.rounds
-    await shop.stock(plan.purchases * rounds, _money(plan.purchases * rounds))
+    await shop.stock(plan.purchases * rounds, money(plan.purchases * rounds))
     async with AsyncExitStack() as stack:
         sides: dict[str, tuple[Side, int]] = {"purchases/s": (shop.measure, plan.purchases)}
         for how in ("public", "batched"):
@@ -166,8 +116,7 @@ async def _purchases(plan: Plan, place: Place, shop: Shop, findings: Findings, t
             other = await stack.enter_async_context(fast_stream(place, plan.fast_stream * rounds))
             sides["FastStream"] = (other.measure, plan.fast_stream)
         else:
-            says = "FastStream is not installed: `make bench` does it"
-            findings.missing["faststream"] = says
+            findings.missing["faststream"] = MISSING
         found = await in_turn(plan, tell, sides)
     ours = found["purchases/s"]
     findings.compare("relay", ours, found["relay, public"])
@@ -182,7 +131,7 @@ async def _latency(plan: Plan, folder: Path, shop: Shop, findings: Findings, tel
     rate = median(findings.results["relay"].ours) / 3
     count = round(rate * plan.latency_seconds)
     tell(Text("latency at {rate:,.0f}/s ...", rate))
-    await shop.stock(count, _money(count))
+    await shop.stock(count, money(count))
     meter = Meter()
     running = shop.running
     async with Client(running.urls[FRONT], folder / JOURNAL, running.keys) as client:
@@ -205,29 +154,16 @@ async def _latency(plan: Plan, folder: Path, shop: Shop, findings: Findings, tel
     findings.note("cpu", [sum(fast.values())], [sum(slow.cpu.values())])
 
 
-async def _crowds(plan: Plan, shop: Shop, findings: Findings, tell: Tell) -> None:
-    tokens = plan.buyers // FEW
-    rounds = plan.warming + plan.rounds
-    await shop.stock((tokens + 1) * rounds, _money((tokens + 1) * rounds))
-    sides: dict[str, tuple[Side, int]] = {
-        "CPU µs per buyer, one token": (lambda buyers: shop.crowd(buyers, 1), plan.buyers),
-        f"{FEW} buyers on each": (lambda buyers: shop.crowd(buyers, tokens), plan.buyers),
-    }
-    one, few = (await in_turn(plan, tell, sides)).values()
-    note = Text("{buyers:,} buyers", plan.buyers)
-    findings.compare("crowd", one, few, note)
-
-
 async def _behind(plan: Plan, shop: Shop, findings: Findings, tell: Tell) -> None:
     """What a purchase costs after all those before it, by the same measurement as at the beginning."""
-    early = _total(findings.cpu[TOP])
+    early = total(findings.cpu[TOP])
     first = plan.purchases * plan.rounds
     while (left := plan.behind - shop.bought) > 0:
         tell(Text("purchases so far: {bought:,}", shop.bought))
-        await shop.stock(min(left, plan.step), _money(plan.step))
+        await shop.stock(min(left, plan.step), money(plan.step))
         await shop.measure(min(left, plan.step))
-    await shop.stock(plan.purchases * plan.rounds, _money(first))
-    late = [_total((await shop.measure(plan.purchases)).cpu) for _ in range(plan.rounds)]
+    await shop.stock(plan.purchases * plan.rounds, money(first))
+    late = [total((await shop.measure(plan.purchases)).cpu) for _ in range(plan.rounds)]
     behind = await shop.ended()
     note = Text("the {behind:,}th against the {first:,}th", behind, first)
     findings.note("flat", late, [early] * len(late), note)
@@ -246,11 +182,3 @@ async def _starts(place: Place, shop: Shop, url: str, findings: Findings, tell: 
             seconds.append(time.perf_counter() - started)
         tell(Text("{name} started in {seconds:.1f} s", name, seconds[-1]))
     findings.note("start", [max(seconds)], note=findings.results["memory"].note)
-
-
-def _total(cpu: Mapping[str, float]) -> float:
-    return sum(cpu.values())
-
-
-def _money(purchases: int) -> int:
-    return PRECIO * purchases

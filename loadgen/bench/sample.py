@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from broker.amqp.bus import Bus
+from broker.amqp import envelope
 from broker.amqp.frames import Outgoing
 from broker.messages import (
     PRODUCERS,
@@ -13,8 +13,10 @@ from broker.messages import (
     CompraSolicitada,
     Message,
     SaldoReservado,
+    TokenPublicado,
     TokenReservado,
     TransaccionRegistrada,
+    UsuarioRegistrado,
     compra_id,
 )
 from broker.services import Service
@@ -33,9 +35,9 @@ PRECIO: Final = 10
 USUARIO: Final = 1
 
 
-def message(type_name: str, key: str = "bench", token: int = 100_000) -> Message:
-    """A message of this type, of one buyer's purchase."""
-    subject = {"compra_id": compra_id(USUARIO, key), "usuario_id": USUARIO, "token_id": token, "fecha": utc_now()}
+def message(type_name: str, key: str = "bench", token: int = 100_000, usuario: int = USUARIO) -> Message:
+    """A message of this type, of one purchase."""
+    subject = {"compra_id": compra_id(usuario, key), "usuario_id": usuario, "token_id": token, "fecha": utc_now()}
     match type_name:
         case "compra.solicitada":
             return CompraSolicitada(**subject)
@@ -48,12 +50,29 @@ def message(type_name: str, key: str = "bench", token: int = 100_000) -> Message
     return TransaccionRegistrada(**subject, transaccion_id=token)
 
 
-def outgoing(url: str, found: Message) -> Outgoing:
+def publicado(token: int) -> TokenPublicado:
+    """It is for sale."""
+    return TokenPublicado(
+        alta_id=f"bench:{token}",
+        fecha=utc_now(),
+        token_id=token,
+        nombre=f"Token {token}",
+        imagen="gato.jpg",
+        precio=PRECIO,
+    )
+
+
+def registrado(usuario: int, saldo: int) -> UsuarioRegistrado:
+    return UsuarioRegistrado(
+        alta_id=f"bench:{usuario}", fecha=utc_now(), usuario_id=usuario, nombre="Comprador", saldo=saldo
+    )
+
+
+def outgoing(found: Message) -> Outgoing:
     """As the service that says it would send it."""
-    speaker = PRODUCERS[type(found)][0]
-    return Bus(url, speaker, now=utc_now).outgoing(found, utc_now())
+    return envelope.outgoing(found, PRODUCERS[type(found)][0], utc_now())
 
 
-def answers(url: str, service: Service) -> dict[str, Outgoing]:
+def answers(service: Service) -> dict[str, Outgoing]:
     """What a service says to each message that it has to answer, made once."""
-    return {heard: outgoing(url, message(said)) for heard, said in NEXT.items() if service in PRODUCERS[TYPES[said]]}
+    return {heard: outgoing(message(said)) for heard, said in NEXT.items() if service in PRODUCERS[TYPES[said]]}

@@ -9,17 +9,16 @@ import re
 import signal
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import asynccontextmanager
 from itertools import count as numbers
 from typing import Final
 
-from broker.services import SERVICES
 from loadgen.bench.client import Observed, request, send
 from loadgen.bench.place import BROKER, PATIENCE_SECONDS, BenchFailed, Place, Program, Sample, Served, Watch, until
 from loadgen.bench.relay import FRONT
 from loadgen.bench.sample import PRECIO, USUARIO, message, outgoing
 from loadgen.bench.wire import opened
-from ops.running import Running
+from ops.running import POSTGRES, Running
 from services.shared.processor import BATCH_LIMIT
 
 # A poll of what is under way costs a little, and makes no figure wrong by more than this.
@@ -78,7 +77,8 @@ class Shop(Chain):
     """Our shop, as `zoco up` runs it."""
 
     def __init__(self, place: Place, running: Running) -> None:
-        pids: dict[str, int] = {name: running.pids[name] for name in SERVICES}
+        ours = (*running.places, POSTGRES)
+        pids: dict[str, int] = {name: pid for name, pid in running.pids.items() if name in ours}
         pids[BROKER] = place.broker_pid
         super().__init__(running.urls[FRONT], pids, self.ended)
         self.running = running
@@ -148,62 +148,6 @@ class Door:
         observed = await send(self._served.url, asked)
         well(observed, self._status, count, self._served.url)
         return Sample(count / observed.seconds, watch.per(count))
-
-
-class Relay:
-    """The raw relay: four processes, fed by one of them."""
-
-    def __init__(self, programs: Mapping[str, Program], pids: Mapping[str, int], count: int) -> None:
-        self._programs = programs
-        self._pids = pids
-        self._count = count
-
-    async def measure(self, count: int) -> Sample:
-        """Purchases a second. `count` is what it was started with."""
-        assert count == self._count
-        watch = Watch(self._pids)
-        self._programs[FRONT].process.send(signal.SIGUSR1)
-        seconds: float = await self._programs[FRONT].says("seconds")
-        return Sample(count / seconds, watch.per(count))
-
-
-@asynccontextmanager
-async def relay(place: Place, count: int, how: str) -> AsyncIterator[Relay]:
-    """Start one, `public` or `batched`."""
-    env = {"ZOCO_RABBITMQ_URL": await place.url(f"relay-{how}")}
-    programs: dict[str, Program] = {}
-    try:
-        for name in SERVICES:
-            programs[name] = Program("loadgen.bench.relay", (name, str(count), how), env)
-        for program in programs.values():
-            await program.says("ready")
-        pids = {BROKER: place.broker_pid, **{name: program.process.pid for name, program in programs.items()}}
-        yield Relay(programs, pids, count)
-    finally:
-        for program in programs.values():
-            await program.stop()
-
-
-@asynccontextmanager
-async def fast_stream(place: Place, tokens: int) -> AsyncIterator[Chain]:
-    """Start one with so many tokens for sale."""
-    url = await place.url("fast-stream")
-    async with AsyncExitStack() as stack:
-
-        async def started(name: str) -> Served:
-            folder = place.folder / "fast-stream" / name
-            env = {"ZOCO_RABBITMQ_URL": url, "ZOCO_DATA": str(folder), "BENCH_TOKENS": str(tokens)}
-            words = ("--factory", f"loadgen.bench.fast_stream:{name}")
-            return await stack.enter_async_context(place.served(f"fast-stream-{name}", words, env, OPENAPI))
-
-        services = dict(zip(SERVICES, await asyncio.gather(*map(started, SERVICES)), strict=True))
-        pids: dict[str, int] = {name: served.process.pid for name, served in services.items()}
-        pids[BROKER] = place.broker_pid
-
-        async def ended() -> int:
-            return int(await place.get(f"{services[FRONT].url}/ended"))
-
-        yield Chain(services[FRONT].url, pids, ended)
 
 
 @asynccontextmanager
@@ -284,10 +228,7 @@ class Backlog:
 
     async def _fill(self, count: int, run: int) -> None:
         wire = await opened(self._url, None, batched=True)
-        waiting = [
-            outgoing(self._url, message("compra.confirmada", f"{run}-{number}", number))
-            for number in range(1, count + 1)
-        ]
+        waiting = [outgoing(message("compra.confirmada", f"{run}-{number}", number)) for number in range(1, count + 1)]
         for at in range(0, count, BATCH_LIMIT):
             await wire.publish(waiting[at : at + BATCH_LIMIT])
         await wire.close()

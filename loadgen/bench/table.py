@@ -13,7 +13,9 @@ from statistics import median
 from typing import Final
 
 from loadgen.bench.figures import FIGURES, Findings, Result
+from loadgen.bench.place import JSON
 from ops.i18n import Text
+from ops.running import POSTGRES
 
 BEGIN: Final = "<!-- what `zoco bench` writes begins here -->"
 END: Final = "<!-- and ends here -->"
@@ -35,13 +37,28 @@ def markdown(findings: Findings, say: Callable[[str], str] = str) -> str:
     for name, why in findings.missing.items():
         cells = [say(FIGURES[name].what), say(FIGURES[name].against or ""), "", say(why), "", ""]
         lines.append(f"| {' | '.join(cells)} |")
-    processes = list(next(iter(findings.cpu.values()), {}))
+    # In the order in which they are met: a side may have one more.
+    processes = list(dict.fromkeys(process for spent in findings.cpu.values() for process in spent))
     lines += ["", say("CPU per purchase in µs:"), "", f"| | {' | '.join([*processes, say('all')])} |"]
     lines += ["| --- |" + " --- |" * (len(processes) + 1)]
     for who, spent in findings.cpu.items():
-        cells = [f"{spent[process]:,.0f}" for process in processes]
+        cells = [f"{spent[process]:,.0f}" if process in spent else "" for process in processes]
         lines.append(f"| {say(who)} | {' | '.join([*cells, f'{sum(spent.values()):,.0f}'])} |")
-    return "\n".join(lines)
+    return "\n".join([*lines, *_stores(findings, say)])
+
+
+def _stores(findings: Findings, say: Callable[[str], str]) -> list[str]:
+    """What a message costs in each store by itself."""
+    if not findings.stores:
+        return []
+    sizes = list(next(iter(findings.stores.values()))[JSON])
+    heads = [say(Text("{size} at a time", size)) for size in sizes]
+    lines = ["", say("CPU of a message in µs, by itself: books in files / in PostgreSQL, the database's included:"), ""]
+    lines += [f"| | {' | '.join(heads)} |", "| --- |" + " --- |" * len(sizes)]
+    for service, by_store in findings.stores.items():
+        cells = [f"{by_store[JSON][size]:,.0f} / {by_store[POSTGRES][size]:,.0f}" for size in sizes]
+        lines.append(f"| {service} | {' | '.join(cells)} |")
+    return lines
 
 
 def _row(result: Result, say: Callable[[str], str]) -> str:

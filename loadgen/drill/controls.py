@@ -22,6 +22,8 @@ from typing_extensions import override
 
 from broker.amqp.bus import Bus, Delivery
 from broker.messages import BIT, CompraMessage, CompraSolicitada, Message
+from loadgen.drill.guarantees import ASYNCHRONOUS
+from loadgen.drill.postgres_controls import NoMemory, NoRowLock, NoStandby, NoWalOnRepeat
 from ops.process import Process, free_port
 from services.compras.front_door import FrontDoor
 from services.compras.resend import Resender
@@ -32,6 +34,7 @@ from services.shared.journal.position import dedup_key
 from services.shared.journal.segments import segment_names
 from services.shared.journal.store import Batch, JsonStore, MeasuredDisk, open_json_store
 from services.shared.metrics import Metrics
+from services.shared.postgres.store import PostgresStore, open_postgres_store
 from services.shared.runtime import Service
 from services.shared.store import Answer
 from services.tokens.domain import Token, TokenDecision
@@ -235,11 +238,14 @@ class Parts:
     bus: type[Bus] = Bus
     resender: type[Resender] = Resender
     domain: Callable[[Domain[Any]], Domain[Any]] = lambda domain: domain
+    postgres: type[PostgresStore[Any]] | None = None
 
     def app(self, service: Service[Any]) -> FastAPI:
         service = replace(service, domain=self.domain(service.domain))
         if service.extension is FrontDoor:
             service = replace(service, extension=partial(FrontDoor, resender=self.resender))
+        if self.postgres:
+            return create_app(service, partial(open_postgres_store, kind=self.postgres), self.bus)
         return create_app(service, partial(open_json_store, on=self.disk, kind=self.store), self.bus)
 
 
@@ -253,6 +259,10 @@ CONTROLS: Final[Mapping[str, Parts]] = {
     "epoch": Parts(store=NoEpoch, disk=NoLock),
     "nudge": Parts(resender=NoNudge),
     "heights": Parts(store=NoHeights),
+    "row-lock": Parts(postgres=NoRowLock),
+    "dedup": Parts(postgres=NoMemory),
+    "wal-on-repeat": Parts(postgres=NoWalOnRepeat),
+    ASYNCHRONOUS: Parts(postgres=NoStandby),
 }
 
 

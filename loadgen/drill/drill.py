@@ -7,7 +7,7 @@ import contextlib
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Sequence
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
@@ -16,102 +16,30 @@ import aiohttp
 from loadgen.audit.text import Unreadable
 from loadgen.audit.verdict import Verdict
 from loadgen.drill import faults
-from loadgen.drill.drill_report import DrillReport, Judged
-from loadgen.drill.faults import SCENARIOS, Fault, Happened, Target
+from loadgen.drill.config import DrillConfig
+from loadgen.drill.drill_report import DrillReport
+from loadgen.drill.faults import SCENARIOS, Happened, Target
 from loadgen.drill.footprint import Footprint
 from loadgen.drill.pods import KubeTarget, front_door
 from loadgen.drill.reconcile import SEEDS, reconcile, reconcile_cluster
-from loadgen.drill.shop import own_shop
+from loadgen.drill.shop import ShopKind, own_shop
 from loadgen.drill.target import LocalTarget
 from loadgen.load.client import Client
 from loadgen.load.crew import Crew, crew
 from loadgen.load.journal import journal_of
 from loadgen.load.load import Load
 from loadgen.load.meter import Meter
-from loadgen.load.plan import Plan, prepared
-from loadgen.load.workloads import WORKLOADS, Fixture
-from ops.cluster import Cluster, KubeError
+from loadgen.load.plan import prepared
+from ops.cluster import KubeError
 from ops.i18n import Text
 from ops.running import Keys, Running
 
 POLL_SECONDS: Final = 0.2
-# By so many seconds each fault may make those after it late: who is down already is killed only once it is back.
-LATE_SECONDS: Final = 5.0
-BROKER_LATE_SECONDS: Final = 10.0
-# A book is written again from some 40,000 records in this time, on two busy cores.
-BOOK_LATE_SECONDS: Final = 20.0
-# All of them together: so much more load there is at most, or as much again as was asked for.
-ALL_LATE_SECONDS: Final = 30.0
-# So many seconds of load there are after the last fault is over, so that one sees whether the shop is back.
-AFTER_SECONDS: Final = 0.5
 # From the end of all patience until each service must answer the audit.
 ANSWER_SECONDS: Final = 60.0
 
-# Another judge than the audit. It gets the clients' journals, closed, when the audit is done.
-Judge = Callable[[Sequence[Path]], Awaitable[Judged]]
 # What the front door shows at /estado.
 State = dict[str, Any]
-
-
-@dataclass(frozen=True, slots=True)
-class DrillConfig:
-    """What is to be done. `folder` is for all that the drill writes.
-
-    `here`: harm the shop that runs in this folder; `kube`: the one in this cluster; neither: one of the drill's own.
-    """
-
-    scenario: str
-    folder: Path
-    here: Path | None = None
-    kube: Cluster | None = None
-    mix: str = "normal"
-    seed: int = 0
-    purchases: int = 10_000
-    rate: float = 250.0
-    down_seconds: float = 0.0
-    # How often a storm kills a service.
-    every_seconds: float = 1.0
-    buyers: int | None = None
-    tokens: int | None = None
-    # How long to wait for quiet after the last request and the last fault.
-    patience_seconds: float = 120.0
-    # The guarantee that is taken away, and the promises of which at least one must then be broken.
-    without: str | None = None
-    must_break: frozenset[int] = frozenset()
-    # Processes that send the load.
-    workers: int = 1
-    # Each adds its rows and reasons to the drill's report.
-    judges: Sequence[Judge] = ()
-
-    @property
-    def load_seconds(self) -> float:
-        return self.purchases / self.rate
-
-    def fixture(self) -> Fixture:
-        """What the load needs, however late its faults come; ids from 1 on."""
-        usual = WORKLOADS[self.mix].fixture(self.most)
-        return Fixture.of(self.buyers or len(usual.buyers), self.tokens or len(usual.tokens), usual.saldo)
-
-    @property
-    def most(self) -> int:
-        """Requests at most. `purchases` of them are sent, and more only while faults that were late last."""
-        each = [fault.seconds + self._late_seconds(fault) for fault in self.faults()]
-        most = sum(each) if SCENARIOS[self.scenario].loses else max(ALL_LATE_SECONDS, self.load_seconds)
-        late = min(sum(each) + AFTER_SECONDS, most)
-        return self.purchases + round(late * self.rate)
-
-    def _late_seconds(self, fault: Fault) -> float:
-        if SCENARIOS[self.scenario].loses:
-            return BOOK_LATE_SECONDS
-        return BROKER_LATE_SECONDS if fault.victim == faults.BROKER else LATE_SECONDS
-
-    def plan(self, fixture: Fixture) -> Plan:
-        return Plan(self.mix, fixture, self.seed, self.rate, self.most, self.workers)
-
-    def faults(self) -> list[Fault]:
-        planned = faults.plan(self.scenario, self.seed, self.load_seconds, self.down_seconds, self.every_seconds)
-        # A pod is deleted, which takes its process away a moment later: nobody can say when.
-        return [replace(fault, kind="delete") for fault in planned] if self.kube else planned
 
 
 @dataclass(frozen=True, slots=True)
@@ -184,8 +112,9 @@ async def _shop(config: DrillConfig, tell: Callable[[str, Meter | None], None]) 
         yield _of_this_machine(config.here, LocalTarget(config.here))
     else:
         tell("starting a shop of its own ...", None)
-        proxied = SCENARIOS[config.scenario].proxied
-        async with own_shop(config.folder, without=config.without, proxied=proxied) as proxy:
+        scenario = SCENARIOS[config.scenario]
+        kind = ShopKind(config.postgres, scenario.standby, config.replicas)
+        async with own_shop(config.folder, without=config.without, proxied=scenario.proxied, kind=kind) as proxy:
             data = config.folder / "data"
             yield _of_this_machine(data, LocalTarget(data, proxy), SEEDS)
 
@@ -221,7 +150,7 @@ async def _under_load(
 async def _harm(config: DrillConfig, workers: Crew, target: Target) -> Sequence[Happened]:
     """Carry out the faults. The load goes on until they are done, and a little longer."""
     happened = await faults.carry_out(config.faults(), target)
-    after = max((one.over for one in happened), default=0.0) + AFTER_SECONDS
+    after = max((one.over for one in happened), default=0.0) + config.after_seconds
     workers.stop_at(min(config.most, max(config.purchases, workers.due_by(after))))
     return happened
 

@@ -49,6 +49,8 @@ class Met:
         match self.happened.fault.victim:
             case faults.BROKER:
                 return "RabbitMQ"
+            case faults.POSTGRES | faults.STANDBY:
+                return "PostgreSQL"
             case faults.NETWORK:
                 return Text("the network")
         return Text("services")

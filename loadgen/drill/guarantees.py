@@ -12,8 +12,12 @@ class Guarantee:
 
     scenario: str
     promises: frozenset[int]
+    # Of a shop on PostgreSQL, with so many processes; "": its books are files.
+    replicas: str = ""
 
 
+# The one that is no part of a program, but a setting of PostgreSQL's.
+ASYNCHRONOUS: Final = "synchronous-replication"
 GUARANTEES: Final = {
     "dedupe": Guarantee("all", frozenset({9})),
     "journal": Guarantee("transacciones", frozenset({4, 5, 6, 7})),
@@ -23,4 +27,8 @@ GUARANTEES: Final = {
     "epoch": Guarantee("transacciones", frozenset({5, 7, 8})),
     "nudge": Guarantee("wipe", frozenset({4})),
     "heights": Guarantee("old-backup", frozenset({1, 3, 6})),
+    "row-lock": Guarantee("transacciones", frozenset({1, 3, 4, 6, 8}), "tokens=3,usuarios=2"),
+    "dedup": Guarantee("all", frozenset({9}), "tokens=3,usuarios=2"),
+    "wal-on-repeat": Guarantee("failover", frozenset({4, 5, 6, 7}), "tokens=2,usuarios=2,compras=2"),
+    ASYNCHRONOUS: Guarantee("failover", frozenset({4, 5, 6, 7}), "tokens=2,usuarios=2,compras=2"),
 }

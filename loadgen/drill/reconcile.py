@@ -20,6 +20,7 @@ from loadgen.audit.text import NotAShop, Unreadable
 from loadgen.audit.verdict import Verdict
 from loadgen.load.client import rows
 from ops.cluster import Cluster
+from ops.folder import kind_of
 from ops.running import LocalError, Running
 
 # The seed of a shop that nobody gave another one.
@@ -29,9 +30,17 @@ PAGE: Final = 1_000
 
 async def reconcile(data: Path, clients: Sequence[Path] = (), seeds: Path | None = None) -> Verdict:
     """Audit the books in a folder, with all that a shop that runs there answers. Raises Unreadable."""
-    live = dead_letters = None
+    running = live = dead_letters = None
     with contextlib.suppress(LocalError):
-        live, dead_letters = await answers(Running.read(data).urls)
+        running = Running.read(data)
+    if kind_of(data) == "postgresql":
+        if running is None:
+            raise Unreadable(
+                "the books of {data} are in its PostgreSQL, which does not run: start it with --postgres", data
+            )
+        return await reconcile_running(running.urls, running.books_token, clients, seeds)
+    if running is not None:
+        live, dead_letters = await answers(running.urls)
     read = {name: books.from_folder(data, name) for name in books.SERVICES}
     return await _audited(read, clients, seeds, live, dead_letters)
 

@@ -8,6 +8,7 @@ import sys
 import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
@@ -23,9 +24,26 @@ STOP_SECONDS: Final = 15.0
 POLL_SECONDS: Final = 0.1
 
 
+@dataclass(frozen=True, slots=True)
+class ShopKind:
+    """As `zoco up` is asked for it: its books in PostgreSQL, with a standby; its services' processes."""
+
+    postgres: bool = False
+    standby: bool = False
+    replicas: str = ""
+
+
+USUAL: Final = ShopKind()
+
+
 @asynccontextmanager
 async def own_shop(
-    folder: Path, *, without: str | None = None, proxied: bool = False, broker_url: str | None = None
+    folder: Path,
+    *,
+    without: str | None = None,
+    proxied: bool = False,
+    broker_url: str | None = None,
+    kind: ShopKind = USUAL,
 ) -> AsyncIterator[Proxy | None]:
     """Start a shop in `folder/data`; stop it in the end. Its output is in `folder/up.log`.
 
@@ -48,7 +66,7 @@ async def own_shop(
         else:
             env.pop("ZOCO_RABBITMQ_URL", None)
         with (folder / "up.log").open("ab") as log:
-            shop = Process(_command(data, without), env, log)
+            shop = Process(_command(data, without, kind), env, log)
         try:
             await _until_ready(data, shop, folder / "up.log")
             yield proxy
@@ -61,10 +79,15 @@ async def own_shop(
             await node.stop()
 
 
-def _command(data: Path, without: str | None) -> list[str]:
+def _command(data: Path, without: str | None, kind: ShopKind) -> list[str]:
     if without:
-        return [sys.executable, "-m", "loadgen.drill.zoco_without", str(data), without]
-    return [str(Path(sys.executable).with_name("zoco")), "up", "--data", str(data), "--port", "0"]
+        words = [kind.replicas] if kind.replicas else []
+        words += ["--standby"] if kind.standby else []
+        return [sys.executable, "-m", "loadgen.drill.zoco_without", str(data), without, *words]
+    options = ["--postgres"] if kind.postgres else []
+    options += ["--standby"] if kind.standby else []
+    options += ["--replicas", kind.replicas] if kind.replicas else []
+    return [str(Path(sys.executable).with_name("zoco")), "up", "--data", str(data), "--port", "0", *options]
 
 
 async def _until_ready(data: Path, shop: Process, log: Path) -> None:
@@ -78,7 +101,7 @@ async def _until_ready(data: Path, shop: Process, log: Path) -> None:
 
 
 async def _ready(data: Path, http: aiohttp.ClientSession) -> bool:
-    """Every service reads and writes, and every queue has its consumer."""
+    """Every service reads, and every queue has its consumer, whichever process of several that is."""
     try:
         async with http.get(f"{Running.read(data).urls['compras']}/estado") as answer:
             state = await answer.json()
@@ -86,6 +109,5 @@ async def _ready(data: Path, http: aiohttp.ClientSession) -> bool:
         return False
     queues = state["colas"]
     return queues is not None and all(
-        service["ready"] and service["role"] == "writer" and queues[name]["consumers"] > 0
-        for name, service in state["servicios"].items()
+        service["ready"] and queues[name]["consumers"] > 0 for name, service in state["servicios"].items()
     )

@@ -7,19 +7,21 @@ import os
 import shutil
 import signal
 import time
-from collections.abc import Callable
-from contextlib import suppress
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import asynccontextmanager, suppress
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 import aiohttp
+import psutil
 from yarl import URL
 
-from loadgen.drill.faults import BROKER, POLL_SECONDS, Fault, FaultFailed, kill_when_there
+from loadgen.drill.faults import BROKER, POLL_SECONDS, POSTGRES, STANDBY, Fault, FaultFailed, kill_when_there
 from loadgen.drill.lost import LostBooks
 from loadgen.drill.proxy import Proxy
 from loadgen.load.clock import CLOCK
 from ops.i18n import Text
+from ops.postgres import opened
 from ops.running import LocalError, Running, kill_process
 
 # RabbitMQ takes about 6 s to come back, and far longer on a machine with other work.
@@ -45,6 +47,8 @@ class LocalTarget:
                 await self._wipe(fault.seconds, began)
             case "freeze":
                 await self._freeze(fault.victim, fault.seconds, began)
+            case "disconnect":
+                await self._disconnect(began)
             case "disk-full":
                 await self._fill_disk(fault.victim, fault.seconds, began)
             case "cut":
@@ -59,23 +63,38 @@ class LocalTarget:
         in each of them is never back."""
 
         def kill() -> None:
-            kill_process(Running.read(self._data), victim, seconds or None)
+            running = Running.read(self._data)
+            kill_process(running, one or running.one_of(victim), seconds or None)
 
-        deadline = time.monotonic() + PATIENCE_SECONDS
-        while not await self._works(victim) and time.monotonic() < deadline:  # noqa: ASYNC110 - nothing announces it
-            await asyncio.sleep(POLL_SECONDS)
+        one = await self._working(victim)
         await kill_when_there(kill, victim, LocalError, PATIENCE_SECONDS, began)
 
+    async def _working(self, victim: str) -> str | None:
+        """One of these processes that works, once there is one; None: none did for so long."""
+        deadline = time.monotonic() + PATIENCE_SECONDS
+        while time.monotonic() < deadline:
+            with suppress(LocalError):
+                one = Running.read(self._data).one_of(victim)
+                if await self._works(one):
+                    return one
+            await asyncio.sleep(POLL_SECONDS)
+        return None
+
     async def _works(self, victim: str) -> bool:
-        """Whether RabbitMQ takes connections; whether a service has read its journal and found RabbitMQ."""
+        """Whether RabbitMQ or PostgreSQL takes connections, or a standby has all that the other has; whether a process
+        of a service has read its books and found RabbitMQ."""
         try:
             running = Running.read(self._data)
-            if victim == BROKER:
-                broker = URL(running.broker_url)
-                _, writer = await asyncio.open_connection(broker.host, broker.port)
+            if victim == STANDBY:
+                async with self._database() as owner:
+                    follows = "SELECT count(*) > 0 FROM pg_stat_replication WHERE state = 'streaming'"
+                    return bool(await owner.fetchval(follows))
+            if victim in (BROKER, POSTGRES):
+                engine = URL((running.broker_url if victim == BROKER else running.database_url) or "")
+                _, writer = await asyncio.open_connection(engine.host, engine.port)
                 writer.close()
                 return True
-            if (url := running.urls.get(victim)) is None:
+            if (url := running.places.get(victim)) is None:
                 return True
             timeout = aiohttp.ClientTimeout(total=ANSWER_SECONDS)
             async with aiohttp.ClientSession(timeout=timeout) as http, http.get(f"{url}/readyz") as answer:
@@ -91,14 +110,33 @@ class LocalTarget:
         await asyncio.to_thread(shutil.rmtree, disk)
 
     async def _freeze(self, victim: str, seconds: float, began: Callable[[float], None]) -> None:
-        pid = await self._pid(victim)
-        os.kill(pid, signal.SIGSTOP)
+        if victim == STANDBY:
+            # Who does not follow yet has nothing to miss.
+            await self._working(victim)
+        pids = [await self._pid(victim)]
+        if victim in (POSTGRES, STANDBY):
+            # Each of its connections is a process.
+            pids += [process.pid for process in psutil.Process(pids[0]).children()]
+        _send(pids, signal.SIGSTOP)
         began(CLOCK.now())
         try:
             await asyncio.sleep(seconds)
         finally:
-            with suppress(ProcessLookupError):
-                os.kill(pid, signal.SIGCONT)
+            _send(pids, signal.SIGCONT)
+
+    async def _disconnect(self, began: Callable[[float], None]) -> None:
+        """Of a PostgreSQL that waits for nobody, nobody."""
+        began(CLOCK.now())
+        async with self._database() as owner:
+            await owner.execute("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE wait_event = 'SyncRep'")
+
+    @asynccontextmanager
+    async def _database(self) -> AsyncIterator[Any]:
+        connection = await opened(Running.read(self._data).database_url or "")
+        try:
+            yield connection
+        finally:
+            await connection.close()
 
     async def _fill_disk(self, victim: str, seconds: float, began: Callable[[float], None]) -> None:
         """By a limit on the size of the service's files, which needs no rights: the kernel writes up to it, and then
@@ -145,8 +183,14 @@ class LocalTarget:
         deadline = time.monotonic() + PATIENCE_SECONDS
         while True:
             running = Running.read(self._data)
-            if running.lives(victim):
-                return running.pids[victim]
+            if running.lives(one := running.one_of(victim)):
+                return running.pids[one]
             if time.monotonic() > deadline:
                 raise FaultFailed(Text("there was no {victim} in {seconds:.0f} s", victim, PATIENCE_SECONDS))
             await asyncio.sleep(POLL_SECONDS)
+
+
+def _send(pids: Sequence[int], number: signal.Signals) -> None:
+    for pid in pids:
+        with suppress(ProcessLookupError):
+            os.kill(pid, number)

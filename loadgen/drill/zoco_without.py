@@ -8,17 +8,23 @@ import os
 import sys
 from pathlib import Path
 
+from loadgen.drill.guarantees import ASYNCHRONOUS
+from ops.child import Processes
+from ops.places import read_replicas
+from ops.postgres_pair import Postgres
 from ops.supervisor import Local
 
 
 def main() -> None:
-    """python -m loadgen.drill.zoco_without DATA CONTROL"""
-    data, control = sys.argv[1:]
+    """python -m loadgen.drill.zoco_without DATA CONTROL [REPLICAS [--standby]], these of a shop on PostgreSQL"""
+    data, control, *more = sys.argv[1:]
     shop = Local(
         Path(data),
         0,
         broker_url=os.environ.get("ZOCO_RABBITMQ_URL"),
-        program=lambda name: ("-m", "loadgen.drill.controls", control, f"services.{name}.main:app"),
+        postgres=Postgres(more[1:] == ["--standby"], control != ASYNCHRONOUS) if more else None,
+        replicas=read_replicas("".join(more[:1])),
+        processes=Processes(lambda name: ("-m", "loadgen.drill.controls", control, f"services.{name}.main:app")),
     )
     asyncio.run(shop.run())
 

@@ -29,6 +29,10 @@ PATIENCE_SECONDS: Final = 60.0
 RETRY_SECONDS: Final = 0.2
 # uvicorn closes a connection that was idle for 5 s. Whoever sends a request just then gets no answer.
 IDLE_SECONDS: Final = 3.0
+# An answer may take its time. That nobody is there shows at once, but at the address of a node that lost its power: it
+# stays in a Service for most of a minute, and says nothing at all. Whoever asks again is led elsewhere.
+ANSWER_SECONDS: Final = 30.0
+CONNECT_SECONDS: Final = 5.0
 # Operator's entries under way at once.
 ENTRIES: Final = 256
 # For record 1 of a shop's journal.
@@ -54,7 +58,8 @@ class Client:
 
     async def __aenter__(self) -> Self:
         connector = aiohttp.TCPConnector(limit=0, keepalive_timeout=IDLE_SECONDS)
-        self._http = aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=30), connector=connector)
+        timeout = aiohttp.ClientTimeout(total=ANSWER_SECONDS, sock_connect=CONNECT_SECONDS)
+        self._http = aiohttp.ClientSession(timeout=timeout, connector=connector)
         return self
 
     async def __aexit__(

@@ -38,7 +38,7 @@ class ClientJournal:
         self._shop: Any = None
         self._number = self._lines = 0
         self._file = file.open("a+b", buffering=0)
-        if self._go_on() == 0:
+        if self._go_on(file) == 0:
             self._write({"client": FORMAT, "url": url, "started": CLOCK.utc()})
 
     def asks(self, key: str, body: dict[str, Any]) -> int:
@@ -86,16 +86,17 @@ class ClientJournal:
         self._file.write(msgspec.json.encode(line, enc_hook=str.__str__) + b"\n")
         self._lines += 1
 
-    def _go_on(self) -> int:
+    def _go_on(self, file: Path) -> int:
         """Read what is there, and take its closing line away. The number of lines left."""
-        self._file.seek(0)
         size, last = 0, b""
-        for last in self._file:
-            size += len(last)
-            self._lines += 1
-            note = _decoded(last)
-            self._number = max(self._number, note.get("n", 0))
-            self._shop = note.get("shop", self._shop)
+        # Not by the file that is written, which has no buffer: it would be read byte by byte.
+        with file.open("rb") as before:
+            for last in before:
+                size += len(last)
+                self._lines += 1
+                note = _decoded(last)
+                self._number = max(self._number, note.get("n", 0))
+                self._shop = note.get("shop", self._shop)
         if _decoded(last).get("closed"):
             self._file.truncate(size - len(last))
             self._lines -= 1

@@ -8,7 +8,7 @@ from collections import Counter, defaultdict, deque
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
-from typing import Any, Final
+from typing import Any, Final, cast
 
 from prometheus_client import Counter as Metric
 from prometheus_client import Histogram
@@ -31,7 +31,6 @@ SHORT: Final = (
     "the disk is nearly full, and what is left is kept for purchases on their way: send the same request, with "
     "the same Idempotency-Key, again later. Whoever runs the shop makes room, or sets ZOCO_DISK_RESERVE lower"
 )
-# How often is looked for who waits too long.
 LOOK_SECONDS: Final = 0.1
 # More than any book has; times a few generations it still is an exact JSON number.
 RECORDS_OF_A_GENERATION: Final = 1 << 40
@@ -67,27 +66,30 @@ class Acceptance:
 
     def fecha(self) -> str:
         """Now, and never a little earlier than what is in the journal."""
-        return dated(utc_now(), self._store.time)
+        return dated(self._store.now(), self._store.time)
 
-    def fecha_alta(self, whose: str) -> str:
+    async def fecha_alta(self, *whose: str) -> list[str]:
         """For two entries about the same user or token that are under way at once never the same."""
-        return self._entry_clock.next(whose, self._store.time)
+        moment = await self._store.moment()
+        return [moment or self._entry_clock.next(one, self._store.time) for one in whose]
 
-    def orden(self) -> int | None:
+    async def orden(self) -> int | None:
         """Of two entries about the same user or token the later one is in force, whatever clocks say: it was entered
         when more records were there. An entry's own record comes behind all these; a book that was written again counts
         on above all that it ever counted."""
         generations = max(self._store.heights.generation - 1, 0)
-        return generations * RECORDS_OF_A_GENERATION + self._store.seq or None
+        return generations * RECORDS_OF_A_GENERATION + await self._store.latest() or None
 
     async def accept(self, message: CompraSolicitada | AltaMessage, whose: str = "") -> Asunto:
         """Store what was asked for, by this address, unless it is there already. Raises Problem (422, 429, 503)."""
-        row = await self._store.row(message.subject)
+        # Where several decide, what can be seen may be with no standby yet: a batch waits for that, a look does not.
+        row = None if (several := self._store.leads and self._store.lags) else await self._store.row(message.subject)
         if (doubt := self._runtime.doubt) is not None:
             raise unavailable(doubt.says, 60)
         if row is None:
-            if isinstance(message, CompraSolicitada):
-                self._check_room(whose)
+            full = self._why_full(whose) if isinstance(message, CompraSolicitada) else None
+            if full and not (several and await self._store.row(message.subject)):
+                raise full
             with self._held_by(whose, message):
                 row, repeated = await self._stored(message)
             if not repeated:
@@ -98,16 +100,14 @@ class Acceptance:
             )
         return row
 
-    def _check_room(self, whose: str) -> None:
-        """For one more purchase. Raises Problem (429, 503)."""
+    def _why_full(self, whose: str) -> Problem | None:
         many, limit = self._store.unfinished_of(Compra), self._runtime.settings.backlog_limit
         if many >= limit:
-            raise unavailable(f"{many} purchases are on their way already: try again later", 5)
+            return unavailable(f"{many} purchases are on their way already: try again later", 5)
         if (own := self._held[whose]) >= ALPHA * (limit - many):
             says = f"{own} purchases of this address are on their way already: try again later"
-            raise Problem(429, says, headers={"Retry-After": "5"})
-        if self._store.room.short:
-            raise unavailable(SHORT, 60)
+            return Problem(429, says, headers={"Retry-After": "5"})
+        return unavailable(SHORT, 60) if self._store.room.short else None
 
     @contextmanager
     def _held_by(self, whose: str, message: Message) -> Iterator[None]:
@@ -144,11 +144,12 @@ class Acceptance:
         except TimeoutError:
             if (doubt := self._runtime.doubt) is not None:
                 raise unavailable(doubt.says, 60) from None
-            why = "the disk is full" if self._store.full else "the disk does not keep up"
+            why = "the database does not answer" if self._store.trouble else "the disk does not keep up"
+            why = "the disk is full" if self._store.full else why
             raise unavailable(f"{why}: send the same request, with the same Idempotency-Key, again") from None
         if answer.failure and answer.repeated:
             raise Problem(500, f"this could not be decided: {answer.failure}")
-        row = await self._store.row(message.subject)
+        row = cast(Asunto | None, answer.row) or await self._store.row(message.subject)
         if answer.failure and (row is None or _asks_the_same(row, message)):
             raise Problem(500, f"this could not be decided: {answer.failure}")
         assert row is not None, f"{message.subject} was stored and is not there"
@@ -158,7 +159,7 @@ class Acceptance:
         return row, answer.repeated or answer.failure is not None
 
     async def send_away(self) -> None:
-        """Tell who waits too long for the disk. One look at all of them costs less than a timer for each."""
+        """Tell who waits too long. One look at all of them, now and then, costs less than a timer for each."""
         while True:
             await asyncio.sleep(LOOK_SECONDS)
             while self._asked and (self._asked[0][1].done() or self._asked[0][0] < time.monotonic()):

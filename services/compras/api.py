@@ -31,7 +31,6 @@ from services.compras.views import vista
 from services.shared.http.bodies import Digits, json_bytes, page, read_body, runtime_of
 from services.shared.http.openapi import LINK, documented, problems
 from services.shared.http.problems import Problem
-from services.shared.turns import Turns
 from services.shared.views import PICTURE, TokenEntero, TokenVisto, TransaccionVista, UsuarioVisto
 
 MAX_LIMITE: Final = 1_000
@@ -105,11 +104,8 @@ async def compras(
     store = runtime_of(request).store
     found = await store.listed(limite + 1, after=desde, where={"usuario_id": usuarioId})
     lines, headers = page("/compras", found, limite, usuarioId=usuarioId)
-    shown, turns = [], Turns()
-    for line in lines:
-        shown.append(vista(await store.row(line["compraId"])))
-        await turns.pause()
-    return json_bytes(shown, headers=headers)
+    rows = await store.rows_of(line["compraId"] for line in lines)
+    return json_bytes([vista(rows[line["compraId"]]) for line in lines], headers=headers)
 
 
 def last_event_id(request: Request, desde: int | None) -> int | None:

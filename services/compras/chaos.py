@@ -28,13 +28,13 @@ class Chaos(Protocol):
         """Kill it, for real; who it was. Raises Problem (503) when there is nothing to kill just now."""
 
 
-def chaos_of(setting: str | None) -> Chaos | None:
-    """None: switched off. Raises WrongSetting."""
+def chaos_of(setting: str | None, *, database: bool = False) -> Chaos | None:
+    """None: switched off. `database`: the books are in one, which can be killed, too. Raises WrongSetting."""
     if setting is None:
         return None
     if setting == "cluster":
         return ClusterChaos(account_of_this_pod())
-    return LocalChaos(Path(setting.removeprefix("local:")))
+    return LocalChaos(Path(setting.removeprefix("local:")), database=database)
 
 
 async def knock_down(chaos: Chaos | None, name: str, seconds: float) -> dict[str, str]:

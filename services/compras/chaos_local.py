@@ -17,17 +17,16 @@ from services.shared.http.problems import unavailable
 
 # How long `zoco up` keeps a service down when the page asks for it: long enough to buy, and to see the queue grow.
 DEFAULT_SECONDS: Final = 10.0
-BROKER: Final = "rabbitmq"
-PID: Final = re.compile(r"pid \d+")
+ENGINES: Final = ("rabbitmq", "postgres")
+KILLED: Final = re.compile(r"killed (\S+) \((pid \d+)\)")
 
 
 class LocalChaos:
     """The processes of the `zoco up` in this folder."""
 
-    names: Sequence[str] = (*SERVICES, BROKER)
-
-    def __init__(self, data: Path) -> None:
+    def __init__(self, data: Path, *, database: bool) -> None:
         self._data = data
+        self.names: Sequence[str] = (*SERVICES, *ENGINES) if database else (*SERVICES, ENGINES[0])
 
     def command(self, name: str) -> str:
         """It works as pasted, in whatever folder: where the command is, and where this shop is kept."""
@@ -36,7 +35,7 @@ class LocalChaos:
 
     async def kill(self, name: str, seconds: float) -> str:
         """Who was killed. The answer of a front door that kills itself is lost with it."""
-        kill = ("-m", "zoco", "kill", name, "--for", f"{seconds:g}", "--data", str(self._data))
+        kill = ("-m", "zoco", "kill", name, "--for", f"{seconds:f}", "--data", str(self._data))
         # It outlives whom it kills, and says so in a language that is known here.
         environment = {**os.environ, "LC_ALL": "C"}
         process = await asyncio.create_subprocess_exec(
@@ -45,5 +44,9 @@ class LocalChaos:
         said, complaint = await process.communicate()
         if process.returncode:
             raise unavailable(complaint.decode(errors="replace").strip().removeprefix("zoco: "))
-        found = PID.search(said.decode(errors="replace"))
-        return found[0] if found else name
+        found = KILLED.search(said.decode(errors="replace"))
+        if found is None:
+            return name
+        who, pid = found.groups()
+        # One of several has a name of its own.
+        return pid if who == name else f"{who}, {pid}"

@@ -56,7 +56,9 @@ class Leader:
 
     async def ask(self, request: Request, key: str | None) -> Response | None:
         """Its answer, whatever the status; None if it is this process meanwhile. Raises Problem (503)."""
-        deadline, body = time.monotonic() + LEADER_SECONDS, await request.body()
+        deadline = time.monotonic() + LEADER_SECONDS
+        # What comes along with a GET means nothing (RFC 9110, section 9.3.1).
+        body = b"" if request.method == "GET" else await request.body()
         why, strange = NOBODY, None
         while not self._store.leads:
             if (left := deadline - time.monotonic()) <= 0:

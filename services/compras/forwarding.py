@@ -14,6 +14,7 @@ from services.compras.acceptance import PATIENCE_SECONDS
 from services.compras.domain import Asunto
 from services.compras.following import CONNECT_SECONDS, NO_ANSWER, NOBODY, Leader, copied
 from services.compras.replicas import PROOF, admitted, target
+from services.shared.addresses import Addresses
 from services.shared.http.edge import EdgeApp
 from services.shared.http.problems import PROVEN, Problem, unavailable
 from services.shared.runtime import Runtime
@@ -44,9 +45,9 @@ class Forwarding:
         self._pools: dict[str, aiohttp.ClientSession] = {}
         settings = runtime.settings
         self.urls = {
-            "usuarios": settings.usuarios_url,
-            "tokens": settings.tokens_url,
-            "transacciones": settings.transacciones_url,
+            "usuarios": Addresses(settings.usuarios_url),
+            "tokens": Addresses(settings.tokens_url),
+            "transacciones": Addresses(settings.transacciones_url),
         }
 
     def pool(self, purpose: str) -> aiohttp.ClientSession:
@@ -57,7 +58,7 @@ class Forwarding:
                 timeout=aiohttp.ClientTimeout(total=PATIENCE_SECONDS, sock_connect=CONNECT_SECONDS),
                 cookie_jar=aiohttp.DummyCookieJar(),
                 headers=PLAIN,
-                skip_auto_headers=("User-Agent",),
+                skip_auto_headers=("User-Agent", "Content-Type"),
             )
         return self._pools[purpose]
 
@@ -83,11 +84,12 @@ class Forwarding:
     async def read_from(self, service: str, request: Request) -> Response:
         """What another service answers to the same GET. Raises Problem (503) when it does not."""
         headers = {name: value for name in READ_BY if (value := request.headers.get(name)) is not None}
-        try:
-            url = URL(self.urls[service] + quote(target(request.scope), safe=ASCII), encoded=True)
-            async with self.pool("reads").get(url, headers=headers, allow_redirects=False) as answer:
-                return copied(answer, await answer.read())
-        except NO_ANSWER:
-            raise unavailable(
-                f"{service} does not answer; purchases are accepted all the same and wait for it", 2
-            ) from None
+        asked = quote(target(request.scope), safe=ASCII)
+        for url in self.urls[service]:
+            try:
+                whole = URL(url + asked, encoded=True)
+                async with self.pool("reads").get(whole, headers=headers, allow_redirects=False) as answer:
+                    return copied(answer, await answer.read())
+            except NO_ANSWER:
+                self.urls[service].silent(url)
+        raise unavailable(f"{service} does not answer; purchases are accepted all the same and wait for it", 2)

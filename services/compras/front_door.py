@@ -4,21 +4,21 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Sequence
-from collections.abc import Set as AbstractSet
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import structlog
 from prometheus_client import Counter, Gauge
 
-from broker.amqp.bus import Bus, BusError
+from broker.amqp.bus import Bus
 from broker.messages import Message
-from broker.services import SERVICES, Service
+from broker.services import Service
 from services.compras.acceptance import Acceptance
 from services.compras.chaos import chaos_of
 from services.compras.codes import Codes
 from services.compras.domain import Asunto
 from services.compras.forwarding import Forwarding
+from services.compras.hands import Hands
 from services.compras.resend import Resender
 from services.compras.streams import Events
 from services.shared.runtime import Runtime
@@ -32,15 +32,16 @@ class FrontDoor:
 
     def __init__(self, runtime: Runtime[Asunto], resender: type[Resender] = Resender) -> None:
         store, settings, registry = runtime.store, runtime.settings, runtime.metrics.registry
+        self._store = store
         self.acceptance = Acceptance(runtime)
         self.forwarding = Forwarding(runtime)
         self.events = Events(store)
         self.codes = Codes()
-        self.chaos = chaos_of(settings.knock_down)
+        self.chaos = chaos_of(settings.knock_down, database=settings.store is not None)
         self.resender: Resender | None = None
         nudges = Counter("zoco_nudges_sent", "Purchases and entries that were asked for again", registry=registry)
         if runtime.bus:
-            outbound = BusOutbound(runtime, runtime.bus, nudges)
+            outbound = BusOutbound(runtime, runtime.bus, Hands(settings, runtime.bus, self.forwarding), nudges)
             self.resender = resender(store, outbound, time.monotonic, first_seconds=settings.nudge_seconds)
         unfinished = Gauge("zoco_purchases_unfinished", "Purchases and entries on their way", registry=registry)
         unfinished.set_function(lambda: store.unfinished)
@@ -58,10 +59,14 @@ class FrontDoor:
 
     async def run(self) -> None:
         """All the while that this process leads: ask again for what does not get on, send away who waits too long."""
-        assert self.resender is not None
         async with asyncio.TaskGroup() as tasks:
-            tasks.create_task(self.resender.run())
+            tasks.create_task(self._ask_again())
             tasks.create_task(self.acceptance.send_away())
+
+    async def _ask_again(self) -> None:
+        assert self.resender is not None
+        await self._store.alone()
+        await self.resender.run()
 
     def stop(self) -> None:
         self.events.stop()
@@ -77,6 +82,7 @@ class BusOutbound:
 
     runtime: Runtime[Asunto]
     bus: Bus
+    hands: Hands
     nudges: Counter
 
     async def publish(self, messages: Sequence[Message]) -> None:
@@ -85,11 +91,5 @@ class BusOutbound:
         self.nudges.inc(len(messages))
         log.info("asked again for what does not get on", purchases=len(messages))
 
-    async def busy(self) -> AbstractSet[Service] | None:
-        if self.runtime.doubt is not None:
-            return None
-        try:
-            depths = await self.bus.depths()
-        except BusError:
-            return None
-        return {name for name in SERVICES if depths[name].messages}
+    async def oldest(self) -> Mapping[Service, float] | None:
+        return None if self.runtime.doubt is not None else await self.hands.oldest()

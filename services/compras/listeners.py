@@ -21,6 +21,8 @@ GATHER_SECONDS: Final = 0.03
 # So many hear of news in one turn; then, where there are more, the others have the loop for so many times as long.
 GROUP: Final = 20
 REST: Final = 3.0
+# Turns of the loop in which those who hear of news take and send them.
+SENDING: Final = 4
 MAX_REST_SECONDS: Final = 0.05
 
 
@@ -51,19 +53,21 @@ class Listeners:
         finally:
             self._places.give(whose)
 
-    async def news(self, seconds: float) -> bool:
-        """Whether there are any, in so many seconds."""
+    @contextmanager
+    def expecting(self) -> Iterator[asyncio.Future[None]]:
+        """Done with the next news, from now on."""
         told = asyncio.get_running_loop().create_future()
         self._waiting.append(told)
         try:
-            async with asyncio.timeout(seconds):
-                await told
-        except TimeoutError:
-            return False
+            yield told
         finally:
             if told in self._waiting:
                 self._waiting.remove(told)
-        return True
+
+    async def news(self, seconds: float) -> bool:
+        """Whether there are any, in so many seconds."""
+        with self.expecting() as told:
+            return await in_time(told, seconds)
 
     def heard(self) -> None:
         """There is something new."""
@@ -83,7 +87,8 @@ class Listeners:
             for start in range(0, len(waiting), GROUP):
                 began = time.perf_counter()
                 _wake(waiting[start : start + GROUP])
-                await asyncio.sleep(0)
+                for _ in range(SENDING):
+                    await asyncio.sleep(0)
                 if start + GROUP < len(waiting):
                     await asyncio.sleep(min(REST * (time.perf_counter() - began), MAX_REST_SECONDS))
             if not self._more:
@@ -102,6 +107,15 @@ class Listening(EventSourceResponse):
         """Raises Problem (503)."""
         with self._listeners.place(asker(scope)):
             await super().__call__(scope, receive, send)
+
+
+async def in_time(told: asyncio.Future[None], seconds: float) -> bool:
+    try:
+        async with asyncio.timeout(seconds):
+            await told
+    except TimeoutError:
+        return False
+    return True
 
 
 def _wake(waiting: list[asyncio.Future[None]]) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
+from collections.abc import Mapping, Sequence
 from hashlib import sha256
 from typing import Annotated, Any, Final
 from uuid import uuid5
@@ -138,9 +139,9 @@ async def _catalogo(request: Request, key: str, catalogo: Catalogo) -> Response:
     # The first holds the key for all of this, and for nothing else: only then the others are entered.
     digest = sha256(catalogo.model_dump_json(by_alias=True).encode()).hexdigest()
     first, *others = catalogo.root
-    entries = [_token(request, f"operador:{key}", first, catalogo=digest)]
+    entries = await _tokens(request, {f"operador:{key}": first}, catalogo=digest)
     await door_of(request).acceptance.accept(entries[0])
-    entries += [_token(request, f"catalogo:{key}:{digest}:{token.id}", token) for token in others]
+    entries += await _tokens(request, {f"catalogo:{key}:{digest}:{token.id}": token for token in others})
     altas = await asyncio.gather(*(accepted(request, entry, "altas", key) for entry in entries))
     last = max(altas, key=lambda alta: alta.status_code)
     headers = {name: last.headers[name] for name in ("retry-after", "preference-applied") if name in last.headers}
@@ -154,7 +155,8 @@ async def _alta(request: Request, model: type[AltaMessage], **fields: Any) -> Re
     with keeping(request, key, place := f"/altas/{_id(name)}"):
         answer = await elsewhere(request, key)
         if answer is None:
-            answer = await accepted(request, _entry(request, name, whose, model, **fields), "altas", key)
+            (entry,) = await _entries(request, {name: whose}, model, [fields])
+            answer = await accepted(request, entry, "altas", key)
     return _told(request, answer, place)
 
 
@@ -165,18 +167,26 @@ def _told(request: Request, answer: Response, entry: str | None) -> Response:
     return answer
 
 
-def _token(request: Request, name: str, token: TokenDeCatalogo, **fields: Any) -> AltaMessage:
-    shown = {"token_id": token.id, "nombre": token.nombre, "imagen": token.imagen, "precio": token.precio}
-    return _entry(request, name, f"/tokens/{token.id}", TokenPublicado, **shown, **fields)
+async def _tokens(request: Request, named: Mapping[str, TokenDeCatalogo], **fields: Any) -> list[AltaMessage]:
+    shown = [
+        {"token_id": token.id, "nombre": token.nombre, "imagen": token.imagen, "precio": token.precio, **fields}
+        for token in named.values()
+    ]
+    places = {name: f"/tokens/{token.id}" for name, token in named.items()}
+    return await _entries(request, places, TokenPublicado, shown)
 
 
-def _entry(request: Request, name: str, whose: str, model: type[AltaMessage], **fields: Any) -> AltaMessage:
-    """An entry that has its id by `name`, about the user or token with the path `whose`."""
+async def _entries(
+    request: Request, named: Mapping[str, str], model: type[AltaMessage], shown: Sequence[Mapping[str, Any]]
+) -> list[AltaMessage]:
+    """Entries that have their ids by these names, each about the user or token with its path."""
     acceptance = door_of(request).acceptance
-    fecha = acceptance.fecha_alta(whose)
-    if model is not SaldoRecargado:
-        fields["orden"] = acceptance.orden()
-    return model(alta_id=_id(name), fecha=fecha, **fields)
+    dates = await acceptance.fecha_alta(*named.values())
+    ours = {} if model is SaldoRecargado else {"orden": await acceptance.orden()}
+    return [
+        model(alta_id=_id(name), fecha=fecha, **ours, **fields)
+        for name, fecha, fields in zip(named, dates, shown, strict=True)
+    ]
 
 
 def _id(name: str) -> str:

@@ -11,7 +11,7 @@ from fastapi.responses import FileResponse, PlainTextResponse
 
 from services.compras.chaos import MAX_SECONDS, knock_down
 from services.compras.chaos_local import DEFAULT_SECONDS
-from services.shared.http.bodies import runtime_of
+from services.shared.http.bodies import Decimal, runtime_of
 from services.shared.http.credentials import Operator, deed
 from services.shared.http.files import whole_file
 from services.shared.http.openapi import OPERATORS, Vista, problems
@@ -89,7 +89,7 @@ async def derribo(
     servicio: str,
     _: Operator,
     segundos: Annotated[
-        float, Query(ge=0, le=MAX_SECONDS, description="How long it stays down, where that can be chosen")
+        float, Query(ge=0, le=MAX_SECONDS, description="How long it stays down, where that can be chosen"), Decimal
     ] = DEFAULT_SECONDS,
 ) -> dict[str, Any]:
     """Off unless ZOCO_KNOCK_DOWN says where: `zoco up` switches it on."""

@@ -7,7 +7,7 @@ whole chain say its last words again.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
 from typing import Final, Protocol
@@ -17,11 +17,13 @@ from broker.services import SERVICES, Service
 from services.compras.domain import Asunto, finished, pregunta
 from services.shared.store import Change, RowReader
 
-# How long a purchase may stand still, with every queue empty, before it is asked for again. A purchase takes tens of
-# milliseconds; each further question waits twice as long.
+# How long a purchase may stand still, with every queue empty and nothing as old in anybody's hands, before it is asked
+# for again. A purchase takes tens of milliseconds; each further question waits twice as long.
 FIRST_SECONDS: Final = 5.0
 LONGEST_SECONDS: Final = 120.0
 ROUND_SECONDS: Final = 1.0
+# A message says in whole seconds, by the clock of who said it, when that was.
+CLOCKS_SECONDS: Final = 2.0
 EVERYWHERE: Final = frozenset(SERVICES)
 BEFORE_THE_SALE: Final = EVERYWHERE - {"transacciones"}
 # At most so many questions a round: with a full line behind it, a lost holder must still be reached soon.
@@ -33,8 +35,9 @@ class Outbound(Protocol):
 
     async def publish(self, messages: Sequence[Message]) -> None: ...
 
-    async def busy(self) -> AbstractSet[Service] | None:
-        """The services whose queues hold something that waits. None when it is not known."""
+    async def oldest(self) -> Mapping[Service, float] | None:
+        """How long ago the oldest message was said that each service has not dealt with, in seconds: 0 when there is
+        none, without end when one waits in its queue. None when it is not known."""
 
 
 @dataclass(slots=True)
@@ -79,19 +82,22 @@ class Resender:
         while True:
             now = self._seconds()
             due = [subject for subject, waiting in self._waiting.items() if waiting.due_seconds <= now]
-            busy = await self._voice.busy() if due else None
-            if busy is not None:
-                await self._again(due, busy)
+            oldest = await self._voice.oldest() if due else None
+            if oldest is not None:
+                await self._again(due, oldest)
             await self._sleep(ROUND_SECONDS)
 
-    async def _again(self, due: Sequence[str], busy: AbstractSet[Service]) -> None:
+    async def _again(self, due: Sequence[str], oldest: Mapping[Service, float]) -> None:
         rows: list[Asunto] = []
+        found = await self._store.rows_of(due)
         for subject in due:
-            row, waiting = await self._store.row(subject), self._waiting.get(subject)
+            row, waiting = found.get(subject), self._waiting.get(subject)
             if row is None or waiting is None or finished(row):
                 self._waiting.pop(subject, None)
                 continue
-            if not busy.isdisjoint(_on_the_way(row)):
+            # What was said of it last is as old as its waiting: where nothing is as old as that, it is not.
+            stood = self._seconds() - waiting.due_seconds + waiting.wait_seconds
+            if (held := max(oldest[name] for name in _on_the_way(row))) and held > stood - CLOCKS_SECONDS:
                 continue
             if len(rows) == ROUND_LIMIT:
                 break

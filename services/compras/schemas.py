@@ -49,8 +49,25 @@ class Fuera(Vista):
     problem: str
 
 
+class ProcesoVisto(Vista):
+    """A process, where it was looked for; who it is, if it answered."""
+
+    url: str
+    ready: bool
+    role: str | None
+    host: str | None
+    pid: int | None
+
+
 class BrokerVisto(Vista):
     conectado: bool
+    problema: str | None
+
+
+class BaseVista(Vista):
+    """The database with compras' books, where they are in one."""
+
+    conectada: bool
     problema: str | None
 
 
@@ -63,7 +80,10 @@ class EstadoVisto(Vista):
     """The whole shop, as far as it answers within a second. `tumbar` has the commands that kill, where that is on."""
 
     servicios: dict[str, ServiceState | Fuera]
+    # Of each service whose processes have addresses of their own.
+    procesos: dict[str, list[ProcesoVisto]]
     broker: BrokerVisto
+    base: BaseVista | None
     colas: dict[str, ColaVista] | None
     sin_terminar: int
     tumbar: dict[str, str] | None

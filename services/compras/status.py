@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from typing import Any
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, TypeAlias
 
 import aiohttp
 import pydantic_core
@@ -15,11 +16,20 @@ from services.compras.following import NO_ANSWER
 from services.compras.forwarding import Forwarding
 from services.shared.runtime import Runtime
 
+State: TypeAlias = dict[str, Any]
+# What processes say of themselves, by the addresses at which they were asked.
+Told: TypeAlias = Mapping[str, State]
+
 
 async def shop_state(runtime: Runtime[Asunto], others: Forwarding, chaos: Chaos | None) -> dict[str, Any]:
     """Every service and every queue, as far as they answer within a second."""
-    states = await asyncio.gather(*(_ready(others, name) for name in others.urls))
-    bus = runtime.bus
+    own, settings, bus = runtime.state(), runtime.settings, runtime.bus
+    # At one address this process answers, too, or a balancer does.
+    doors = [url for url in settings.compras_url if url != settings.public_url] if len(settings.compras_url) > 1 else []
+    names = ["compras", *others.urls]
+    asked = await asyncio.gather(_told(others, doors), *(_told(others, sorted(urls)) for urls in others.urls.values()))
+    told: dict[str, Told] = dict(zip(names, asked, strict=True))
+    told["compras"] = {settings.public_url: own, **told["compras"]}
     queues: Any = None
     trouble = None if bus else "no broker is configured"
     if bus:
@@ -31,20 +41,41 @@ async def shop_state(runtime: Runtime[Asunto], others: Forwarding, chaos: Chaos 
         except BusError as error:
             trouble = bus.trouble or str(error)
     return {
-        "servicios": {"compras": runtime.state(), **dict(zip(others.urls, states, strict=True))},
+        "servicios": {name: own if name == "compras" else _best(told[name].values()) for name in names},
+        "procesos": {
+            name: [_seen(url, state) for url, state in sorted(several.items())]
+            for name, several in told.items()
+            if len(several) > 1
+        },
         "broker": {"conectado": bool(bus and bus.connected), "problema": trouble},
+        "base": None
+        if settings.store is None
+        else {"conectada": not own.get("waitsFor"), "problema": own.get("waitsFor")},
         "colas": queues,
         "sinTerminar": runtime.store.unfinished,
         "tumbar": {name: chaos.command(name) for name in chaos.names} if chaos else None,
-        "gestion": runtime.settings.management_url,
+        "gestion": settings.management_url,
     }
 
 
-async def _ready(others: Forwarding, service: str) -> dict[str, Any]:
+async def _told(others: Forwarding, urls: Sequence[str]) -> Told:
+    return dict(zip(urls, await asyncio.gather(*(_ready(others, url) for url in urls)), strict=True))
+
+
+async def _ready(others: Forwarding, url: str) -> State:
     try:
         timeout = aiohttp.ClientTimeout(total=1)
-        async with others.pool("state").get(f"{others.urls[service]}/readyz", timeout=timeout) as answer:
-            state: dict[str, Any] = pydantic_core.from_json(await answer.read())
+        async with others.pool("state").get(f"{url}/readyz", timeout=timeout) as answer:
+            state: State = pydantic_core.from_json(await answer.read())
             return state
     except (*NO_ANSWER, ValueError):
         return {"ready": False, "role": None, "problem": "does not answer"}
+
+
+def _best(states: Iterable[State]) -> State:
+    """How a service stands is how the one of its processes does that is furthest."""
+    return max(states, key=lambda state: (state["ready"], state["role"] == "writer", state["role"] is not None))
+
+
+def _seen(url: str, state: State) -> State:
+    return {"url": url, **{name: state.get(name) for name in ("ready", "role", "host", "pid")}}

@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 from collections import OrderedDict
 from collections.abc import AsyncIterator
-from typing import Final
+from typing import Any, Final
 
 import msgspec
 import pydantic_core
@@ -18,9 +18,10 @@ import structlog
 from fastapi.sse import KEEPALIVE_COMMENT, format_sse_event
 
 from services.compras.domain import Asunto, finished
-from services.compras.listeners import Listeners
+from services.compras.listeners import Listeners, in_time
 from services.compras.views import novedad, vista
 from services.shared.store import Damaged, RowReader
+from services.shared.turns import Turns
 
 log = structlog.get_logger()
 
@@ -91,19 +92,22 @@ class Events:
         """The purchase, which a follower may still have to read of."""
         deadline = asyncio.get_running_loop().time() + seconds
         while not self._over:
-            if (row := await self._store.row(subject)) is not None:
-                return row
-            if not await self.listeners.news(deadline - asyncio.get_running_loop().time()):
-                break
+            # Before it is looked for: news of it may come while the store is asked.
+            with self.listeners.expecting() as told:
+                if (row := await self._store.row(subject)) is not None:
+                    return row
+                if not await in_time(told, deadline - asyncio.get_running_loop().time()):
+                    break
         return None
 
     async def _ended(self, subject: str, place: int) -> bool:
-        row = await self._store.row(subject) if place >= self._store.seq else None
+        # As it is told of here: the last of what happened to it may still have to come.
+        row = (await self._store.rows_of([subject])).get(subject) if place >= self._store.seq else None
         return row is not None and finished(row)
 
     async def _reached(self, after: int) -> bool:
         """Wait until this process has read so far. False: there is no such record, the journal is another one."""
-        deadline = asyncio.get_running_loop().time() + (0 if self._store.leads else BEHIND_SECONDS)
+        deadline = asyncio.get_running_loop().time() + (BEHIND_SECONDS if self._store.lags else 0)
         while after > self._store.seq and not self._over:
             if not await self.listeners.news(deadline - asyncio.get_running_loop().time()):
                 return False
@@ -126,23 +130,25 @@ class Events:
             log.error("a record cannot be told of", record=after + 1, error=str(error))
             return b"", after + 1
         mine = found if subject is None else [raw for raw in found if b'"row":"%s"' % subject.encode() in raw]
-        chunk = b"".join([await self._text(raw) for raw in mine]), after + len(found)
+        records = [pydantic_core.from_json(raw) for raw in mine]
+        rows = await self._store.rows_of(record["row"] for record in records)
+        turns, told = Turns(), []
+        for record in records:
+            told.append(_text(record, rows.get(record["row"])))
+            await turns.pause()
+        chunk = b"".join(told), after + len(found)
         if subject is None and found:
             self._shared[after] = chunk
             if len(self._shared) > SHARED_CHUNKS:
                 self._shared.popitem(last=False)
         return chunk
 
-    async def _text(self, raw: bytes) -> bytes:
-        record = pydantic_core.from_json(raw)
-        try:
-            row = await self._store.row(record["row"])
-        except Damaged:
-            return b""
-        if row is None or record["change"] is None:
-            return b""
-        news = novedad(row, record["change"])
-        return _event(*news, record["seq"]) if news else b""
+
+def _text(record: dict[str, Any], row: Asunto | None) -> bytes:
+    if row is None or record["change"] is None:
+        return b""
+    news = novedad(row, record["change"])
+    return _event(*news, record["seq"]) if news else b""
 
 
 def _event(kind: str, data: object, seq: int) -> bytes:

@@ -24,6 +24,7 @@ from broker.messages import (
     subject_of,
 )
 from broker.services import Service
+from services.shared.seed import is_seed
 
 # What a word says beside whom it is about: two that differ in one of these are not the same word.
 BROUGHT: Final = ("precio", "motivo", "transaccion_id")
@@ -103,7 +104,7 @@ class Evidence:
         """Take in one record of another service's book."""
         subject, kind = record["id"].rsplit(":", 1)
         heights = written([(by, Height(book, generation, record["seq"]))])
-        if self.service in PRODUCERS[TYPES[kind]] and not subject.startswith("semilla:"):
+        if self.service in PRODUCERS[TYPES[kind]] and not is_seed(subject):
             self._heard(by, record, subject, kind)
         for word in record["words"]:
             if self.service in CONSUMERS[TYPES[word["type"]]]:

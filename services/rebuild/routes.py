@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator
-from typing import Any, Final
+from typing import Annotated, Any, Final
 
 import structlog
 from fastapi import APIRouter, Request
@@ -14,7 +14,7 @@ from msgspec.json import encode
 from services.rebuild.rebuilding import NotRebuilt
 from services.rebuild.restore import put_back
 from services.rebuild.run import Rebuild
-from services.shared.http.bodies import as_it_is, runtime_of
+from services.shared.http.bodies import TrueOrFalse, as_it_is, runtime_of
 from services.shared.http.credentials import BookKeeper, deed
 from services.shared.http.openapi import OPERATORS, Vista, problems
 from services.shared.http.problems import Problem, unavailable
@@ -38,7 +38,9 @@ _busy: Final = asyncio.Lock()
         **problems(409, 422, 503),
     },
 )
-async def rebuild(request: Request, _: BookKeeper, comprobar: bool = False) -> StreamingResponse:
+async def rebuild(
+    request: Request, _: BookKeeper, comprobar: Annotated[bool, TrueOrFalse] = False
+) -> StreamingResponse:
     """JSON lines: what it does, and at last `hecho` and a sentence. `comprobar`: say what would be done, and change
     nothing. A process that wrote its book again ends, and is started anew."""
     runtime = _writer_of(request)

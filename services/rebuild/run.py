@@ -120,7 +120,7 @@ class Rebuild:
             state = await peers.state(name, ASK_SECONDS)
         except NO_ANSWER as error:
             raise NotRebuilt(
-                f"{name} does not answer at {peers.urls[name]}, and its book is needed: start it"
+                f"{name} does not answer at {peers.urls[name].first}, and its book is needed: start it"
             ) from error
         if "book" not in state:
             raise NotRebuilt(f"{name} is of a version that does not say which book it has: start it with this one")
@@ -174,7 +174,7 @@ class Rebuild:
     async def _diario(self, name: Service) -> AsyncIterator[Mapping[str, Any]]:
         token = self._runtime.settings.books_token
         headers = {"Authorization": f"Bearer {token.get_secret_value()}"} if token else {}
-        url = f"{self._runtime.peers.urls[name]}/diario"
+        url = f"{self._runtime.peers.urls[name].first}/diario"
         try:
             timeout = aiohttp.ClientTimeout(total=None, sock_read=ASK_SECONDS)
             async with aiohttp.ClientSession(timeout=timeout) as http, http.get(url, headers=headers) as answer:

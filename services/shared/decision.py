@@ -39,6 +39,10 @@ class Listing:
         return tuple(map(to_camel, self.fields))
 
 
+def never(row: object) -> bool:
+    return False
+
+
 @dataclass(frozen=True, slots=True)
 class Domain(Generic[Row]):
     """What the loop and the store need to know of a service's business. Each `domain.py` ends with one."""
@@ -51,7 +55,7 @@ class Domain(Generic[Row]):
     key: Callable[[Message], str]
     # A row that will hardly change again, and in whose lines nobody waits, leaves memory; it is read from the journal
     # when it is asked for.
-    finished: Callable[[Row], bool] = lambda row: False
+    finished: Callable[[Row], bool] = never
     # The service's list, in the order in which it was said: of purchases, of sales.
     listing: Listing | None = None
     # Whether the record of this message keeps it whole: what only compras' book would know else.
@@ -60,6 +64,12 @@ class Domain(Generic[Row]):
     shown: Callable[[Row], Mapping[str, Any] | None] = lambda row: None
     # By which rules such a message is decided, where older versions had others (0): its record says it, for the audit.
     rules: Callable[[Message], int] = lambda message: 0
+
+    @property
+    def followed(self) -> bool:
+        """Whether rows are listed and on their way to an end, as the front door's: then its processes know at any time
+        what is unfinished, and hear of each record, whoever made it."""
+        return self.listing is not None and self.finished is not never
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -83,6 +93,16 @@ class Fila(Generic[Item]):
     def of(cls, items: Iterable[Item]) -> Self:
         """A line with these in it, in this order."""
         return cls().joined(*items)
+
+    @classmethod
+    def numbered(cls, first: int, items: Iterable[Item]) -> Self:
+        """The same, and the first of them has this number."""
+        return cls(line := list(items), 0, len(line), first)
+
+    @property
+    def numbers(self) -> tuple[int, int]:
+        """The number of the first place, and of the next one that will be taken."""
+        return self._base + self._start, self._base + self._end
 
     def __len__(self) -> int:
         return self._end - self._start
@@ -131,8 +151,8 @@ class Fila(Generic[Item]):
 
     def since(self, older: Fila[Item]) -> tuple[int, list[Item]]:
         """How many left at the front and who joined at the end since `older`, of which this line was made."""
-        gone = self._base + self._start - older._base - older._start
-        first_new = older._base + older._end - self._base
+        gone = self.numbers[0] - older.numbers[0]
+        first_new = older.numbers[1] - self._base
         return gone, self._items[max(first_new, self._start) : self._end]
 
 

@@ -10,8 +10,10 @@ import aiohttp
 import pydantic_core
 
 from broker.services import SERVICES, Service
+from services.shared.addresses import Addresses
 from services.shared.heights import BookHeights
 from services.shared.settings import Settings
+from services.shared.store import RecordReader
 
 # So long the start waits for those who do not answer: they may be starting, too, or be gone.
 ASK_SECONDS: Final = 1.0
@@ -25,19 +27,27 @@ class Peers:
     def __init__(self, service: Service, settings: Settings) -> None:
         # A default is of the shop that runs with the defaults, which need not be this one.
         named = [name for name in SERVICES if name != service and f"{name}_url" in settings.model_fields_set]
-        self.urls: Mapping[Service, str] = {name: getattr(settings, f"{name}_url") for name in named}
+        self.urls: Mapping[Service, Addresses] = {name: Addresses(getattr(settings, f"{name}_url")) for name in named}
 
-    async def check(self, heights: BookHeights, seq: int) -> None:
+    async def check(self, records: RecordReader) -> None:
         """Hear what they know of the books. Who does not answer in a second says nothing. Raises Doubted."""
+        heights = records.heights
         said = await asyncio.gather(*(self._heights(name, heights) for name in self.urls))
-        heights.heard = heights.hear(said, seq)
+        heights.heard = heights.hear(said, await records.latest())
 
     async def state(self, name: Service, seconds: float) -> dict[str, Any]:
-        """What it says of itself. Raises one of NO_ANSWER."""
-        timeout = aiohttp.ClientTimeout(total=seconds)
-        async with aiohttp.ClientSession(timeout=timeout) as http, http.get(f"{self.urls[name]}/readyz") as answer:
-            state: dict[str, Any] = pydantic_core.from_json(await answer.read())
-            return state
+        """What it says of itself; of several processes the first that answers. Raises one of NO_ANSWER."""
+        timeout, silence = aiohttp.ClientTimeout(total=seconds), Exception()
+        async with aiohttp.ClientSession(timeout=timeout) as http:
+            for url in self.urls[name]:
+                try:
+                    async with http.get(f"{url}/readyz") as answer:
+                        state: dict[str, Any] = pydantic_core.from_json(await answer.read())
+                        return state
+                except NO_ANSWER as error:
+                    self.urls[name].silent(url)
+                    silence = error
+        raise silence
 
     async def _heights(self, name: Service, heights: BookHeights) -> str:
         try:

@@ -1,7 +1,7 @@
 """The loop, which is one sentence: receive, decide, store, publish, ack, in that order.
 
-A crash anywhere repeats the message, and the store repeats its last word about that purchase; what else was to be said
-compras asks for again. It works in batches: whatever has arrived is
+A crash anywhere repeats the message, and the store repeats its last word about that purchase; what else was to be said,
+of others or because of HTTP, is said by who decides next. It works in batches: whatever has arrived is
 decided in order and written with one sync; while that batch is published, the next one is decided.
 """
 
@@ -77,6 +77,7 @@ class Processor:
         self._decided: asyncio.Queue[_Decided] = asyncio.Queue()
 
     async def run(self) -> None:
+        self._store.speaks(self._transport.publish)
         async with asyncio.TaskGroup() as tasks:
             tasks.create_task(self._receive())
             tasks.create_task(self._decide())
@@ -146,6 +147,7 @@ class Processor:
                 waiting.append(self._decided.get_nowait())
             messages = [message for decided in waiting for message in decided.messages]
             await self._transport.publish(messages)
+            self._store.told(messages)
             self._metrics.published(messages)
             for decided in waiting:
                 await self._transport.settle(decided.deliveries, decided.reasons)

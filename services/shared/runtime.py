@@ -113,7 +113,6 @@ class Runtime(Generic[Row]):
         self.doubt: Doubt | None = None
         self._doubted_when_asked = False
         self.extension = service.extension(self) if service.extension else None
-        self._loaded = False
         self._tasks: list[asyncio.Task[None]] = []
 
     def _now(self) -> str:
@@ -123,12 +122,12 @@ class Runtime(Generic[Row]):
         if (url := self.settings.rabbitmq_url) is None:
             return None
         options = BusOptions(prefetch=self.settings.prefetch)
-        return bus(url.get_secret_value(), self.service.domain.name, options=options, now=utc_now)
+        return bus(url.get_secret_value(), self.service.domain.name, options=options, now=self.store.now)
 
     @property
     def ready(self) -> bool:
-        """The journal is read, and the broker was seen once. Its later absence takes no process out of service."""
-        return self._loaded and (self.bus is None or self.bus.seen_once)
+        """The books are read, and the broker was seen once. Its later absence takes no process out of service."""
+        return self.store.opened and (self.bus is None or self.bus.seen_once)
 
     def state(self) -> dict[str, Any]:
         """How it is, for `/readyz` and `/estado`."""
@@ -139,6 +138,7 @@ class Runtime(Generic[Row]):
             "role": "writer" if store.leads else "follower",
             "records": store.seq,
             "diskFull": store.full,
+            "waitsFor": store.trouble,
             "disk": store.room.said(),
             "book": {"heights": store.heights.said(store.seq), "formerly": store.heights.formerly},
             "doubt": self.doubt.says if self.doubt else None,
@@ -147,7 +147,7 @@ class Runtime(Generic[Row]):
             # Which of the replicas answers: its host (in a cluster, its pod) and its process there.
             "host": socket.gethostname(),
             "pid": os.getpid(),
-            "broker": {"connected": bus.connected, "consuming": bus.consuming, "trouble": bus.trouble} if bus else None,
+            "broker": bus.state() if bus else None,
         }
 
     def _clock(self) -> str | None:
@@ -158,12 +158,11 @@ class Runtime(Generic[Row]):
         return f"the last record is of {self.store.time}, {seconds:.0f} s ahead of this clock ({now}): one was wrong"
 
     async def start(self) -> None:
-        """Read the books; everything else goes on behind. Raises Damaged, OSError."""
+        """Read the books; everything else goes on behind. Raises Damaged, OSError, WrongSetting."""
         if self.extension:
             self.store.watch(self.extension.heard)
             when_told_to_stop(self.extension.stop)
         await self.store.open()
-        self._loaded = True
         # What was read stays, and what is made for a message has no cycles: looking for them took a tenth of the time.
         gc.freeze()
         gc.set_threshold(20_000, 20, 20)
@@ -229,7 +228,7 @@ class Runtime(Generic[Row]):
         while True:
             asked = True
             try:
-                await self.peers.check(self.store.heights, self.store.seq)
+                await self.peers.check(self.store)
                 if self._doubt_is_over():
                     asked, self.doubt = False, None
                     # Not before: with it, an older book would seem longer. What it answers is told to nobody.

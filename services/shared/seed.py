@@ -14,6 +14,11 @@ def seed_id(entry: int) -> str:
     return f"semilla:{entry}"
 
 
+def is_seed(subject: str) -> bool:
+    """Whether this is about an entry of a seed: what is said of it, nobody waits for."""
+    return subject.startswith("semilla:")
+
+
 def each_once(ids: Iterable[int]) -> None:
     """Raises ValueError: of two entries with one id only the first would count, and nobody would be told."""
     twice = [entry for entry, times in Counter(ids).items() if times > 1]

@@ -55,6 +55,7 @@ def _address(url: str) -> str:
 
 Bearer = Annotated[SecretStr, AfterValidator(_bearer)]
 Url = Annotated[str, StringConstraints(pattern=r"^https?://"), AfterValidator(_address)]
+Urls: TypeAlias = Annotated[tuple[Url, ...], NoDecode, BeforeValidator(_words), Field(min_length=1)]
 
 
 class Settings(BaseSettings):
@@ -69,6 +70,17 @@ class Settings(BaseSettings):
     )
     data: Path | None = Field(
         None, description="The folder of this service's books. Unless told, `.zoco/<service>` in the project."
+    )
+    store: SecretStr | None = Field(
+        None,
+        description="PostgreSQL for this service's books, as postgresql://role:password@host:port/database: then any "
+        "number of processes decide. Without it they are files in ZOCO_DATA, and one does.",
+    )
+    store_standbys: int = Field(
+        0,
+        ge=0,
+        description="How many standbys of PostgreSQL have to have each commit. With more than 0 a service waits while "
+        "synchronous_standby_names is empty.",
     )
     seed: Path | None = Field(
         None, description="What to start with: a JSON file. Unless told, the one beside the service's code."
@@ -91,10 +103,15 @@ class Settings(BaseSettings):
         description="compras: by which its replicas know each other. Without it one process sells, and a second one "
         "answers 503 to what it would have to pass on.",
     )
-    compras_url: Url = Field("http://127.0.0.1:8000", description="Where compras answers.")
-    usuarios_url: Url = Field("http://127.0.0.1:8001", description="Where usuarios answers.")
-    tokens_url: Url = Field("http://127.0.0.1:8002", description="Where tokens answers.")
-    transacciones_url: Url = Field("http://127.0.0.1:8003", description="Where transacciones answers.")
+    compras_url: Urls = Field(
+        ("http://127.0.0.1:8000",),
+        description="Where compras answers; where that is several addresses, with commas between them.",
+    )
+    usuarios_url: Urls = Field(("http://127.0.0.1:8001",), description="Where usuarios answers, in the same way.")
+    tokens_url: Urls = Field(("http://127.0.0.1:8002",), description="Where tokens answers, in the same way.")
+    transacciones_url: Urls = Field(
+        ("http://127.0.0.1:8003",), description="Where transacciones answers, in the same way."
+    )
     backlog_limit: int = Field(
         100_000, ge=1, description="compras: with so many purchases unfinished, further ones are answered 503."
     )

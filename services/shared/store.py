@@ -1,4 +1,5 @@
-"""The store port: how a service remembers what it decided. `journal/store.py` is the one that needs no database.
+"""The store port: how a service remembers what it decided. `journal/store.py` is the one that needs no database, and
+`postgres/store.py` the one for any number of processes.
 
 Whoever needs only a part of it names that part: the processor `BatchStore`, the front door and the routes `RowReader`,
 the streams and `/diario` `RecordReader`. What a database would have to be asked for is awaited.
@@ -7,7 +8,7 @@ the streams and `/diario` `RecordReader`. What a database would have to be asked
 from __future__ import annotations
 
 import errno
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Final, Generic, Protocol, TypeAlias, TypeVar
 
 from msgspec import Struct
@@ -30,6 +31,8 @@ class Answer(Struct, frozen=True):
 
     messages: tuple[Message, ...] = ()
     failure: str | None = None
+    # The row that it was decided about, as it is now; None also where it was not decided.
+    row: Struct | None = None
     # The message was seen before, and these are the last words that were said.
     repeated: bool = False
 
@@ -56,6 +59,12 @@ class BatchStore(Protocol):
         both cases end the process and publish nothing.
         """
 
+    def speaks(self, publish: Callable[[Sequence[Message]], Awaitable[None]]) -> None:
+        """By this it publishes, now that this process decides, what those that died have decided and not told."""
+
+    def told(self, messages: Sequence[Message]) -> None:
+        """The broker has these, which this store's answers said, and all that they said before."""
+
 
 class RecordReader(Protocol):
     """The records in their order, as JSON lines: docs/journal.md says what stands in one."""
@@ -67,6 +76,9 @@ class RecordReader(Protocol):
     @property
     def heights(self) -> BookHeights:
         """Which book this is, and what it has heard of the others."""
+
+    async def latest(self) -> int:
+        """The number of the last record that there is, whoever wrote it."""
 
     async def records(self, after: int, size_bytes: int) -> Sequence[bytes]:
         """The next of them behind record `after`: no more than `size_bytes` unless one is longer; none at the end."""
@@ -84,12 +96,27 @@ class RowReader(RecordReader, Protocol[Row_co]):
         """Whether this process decides: then what it reads is all there is. Else it may be some moments behind."""
 
     @property
+    def lags(self) -> bool:
+        """Whether others write, too, so that what this process knows of may be some moments old. `row` never is, where
+        it decides."""
+
+    def now(self) -> str:
+        """The clock by which records are dated: RFC 3339, in UTC."""
+
+    async def moment(self) -> str | None:
+        """A date that nobody else is given, where several processes decide; None: this one alone gives them."""
+
+    @property
     def time(self) -> str:
         """When the last record was written, as its writer's clock had it: "" before there is one."""
 
     @property
     def full(self) -> bool:
         """There is no room, and a batch waits for it."""
+
+    @property
+    def trouble(self) -> str | None:
+        """Why a batch waits, if it is for something else."""
 
     @property
     def room(self) -> Room:
@@ -103,6 +130,9 @@ class RowReader(RecordReader, Protocol[Row_co]):
         """How many of them are of this class. Asked for with every purchase."""
 
     async def row(self, key: str) -> Row_co | None: ...
+
+    async def rows_of(self, keys: Iterable[str]) -> Mapping[str, Row_co]:
+        """Those that there are, and can be read: while they are unfinished, no newer than the records up to `seq`."""
 
     async def unfinished_rows(self) -> Mapping[str, Row_co]:
         """By their keys, oldest first."""
@@ -127,7 +157,11 @@ class Store(BatchStore, RowReader[Row], Protocol[Row]):
         """Call this for each record from now on, once it is durable, whoever decided it."""
 
     async def open(self) -> None:
-        """Read what there is. Raises Damaged, OSError."""
+        """Read what there is, if it can be read now. Raises Damaged, OSError, WrongSetting."""
+
+    @property
+    def opened(self) -> bool:
+        """Whether it was read."""
 
     async def until_leading(self, url: str) -> None:
         """Return once this process decides, and others can read (`leader_url`) that it answers at this URL. Until then
@@ -135,6 +169,9 @@ class Store(BatchStore, RowReader[Row], Protocol[Row]):
 
     async def tend(self) -> None:
         """What is to be done for as long as this process leads. Raises Fenced when somebody else does."""
+
+    async def alone(self) -> None:
+        """Return once no other process does what one alone has to."""
 
     async def begin_again(self, heights: BookHeights, batches: AsyncIterator[Sequence[Message]]) -> None:
         """Decide all this in a new book, with these heights, and put it in the place of this one: whole, or not at all.
@@ -166,6 +203,10 @@ NO_ROOM: Final = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 class StoreBroken(Exception):
     """The disk cannot be believed any more: a failed sync, a file that went away. Start anew and read again."""
+
+
+class Away(Exception):
+    """What keeps the books does not answer now. Says what to do."""
 
 
 class Fenced(Exception):

@@ -36,6 +36,7 @@ from services.compras.views import vista
 from services.shared.journal import segments as journal
 from services.shared.journal.disk import LocalDisk
 from services.shared.journal.store import JsonStore
+from services.shared.records import with_checksum
 from services.shared.seed import SEED_FECHA, seed_id
 from services.tokens.domain import DOMAIN as TOKENS
 from services.transacciones.domain import DOMAIN as TRANSACCIONES
@@ -362,7 +363,7 @@ def _write_fenced(segment: Path) -> None:
     last |= {"seq": last["seq"] + 1, "batch": last["seq"] + 1}
     last.pop("crc")
     with segment.open("ab") as file:
-        file.write(journal.with_checksum(json.dumps(last, separators=(",", ":"), ensure_ascii=False).encode()[:-1]))
+        file.write(with_checksum(json.dumps(last, separators=(",", ":"), ensure_ascii=False).encode()[:-1]))
 
 
 def problem(status: int, detail: str) -> dict[str, Any]:

@@ -17,7 +17,9 @@ ZOCO = Path(sys.executable).with_name("zoco")
 # A goal may be missed by so much before a test fails: it sees that something broke, not how good it is.
 MARGIN = 8
 # Latencies and starts say nothing while other tests run, and are not measured.
-MEASURED = {"relay", "batched", "door", "drain", "drain-batched", "get", "crowd", "flat", "memory"}
+MEASURED = {"relay", "batched", "door", "drain", "drain-batched", "get", "crowd", "flat", "memory"} | {
+    *("postgres", "store-300", "store-300-compras", "store-10")
+}
 
 
 @pytest.fixture(scope="module")
@@ -28,7 +30,7 @@ def found(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
         capture_output=True,
         text=True,
         check=False,
-        timeout=280,
+        timeout=600,
     )
     assert answer.returncode == 0, answer.stdout[-2000:] + answer.stderr[-2000:]
     answered: dict[str, Any] = json.loads(answer.stdout)
@@ -36,7 +38,7 @@ def found(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
 
 
 def test_every_figure_is_measured_on_both_sides(found: dict[str, Any]) -> None:
-    assert MEASURED | ({"faststream"} if find_spec("faststream") else set()) == found["figures"].keys()
+    assert MEASURED | ({"faststream", "outbox"} if find_spec("faststream") else set()) == found["figures"].keys()
     for name, figure in found["figures"].items():
         assert len(figure["ours"]) == len(figure["base"]) or not FIGURES[name].against, name
         assert all(value > 0 for value in figure["ours"] + figure["base"]), name

@@ -10,6 +10,7 @@ import pytest
 from broker_builders import FECHA, operator, running, solicitada, take, until, wire
 from patience import PATIENCE_SECONDS
 
+from broker.amqp.envelope import outgoing
 from broker.messages import SaldoReservado, encode
 from broker.topology import DEAD_LETTER_EXCHANGE, EXCHANGE
 from ops.rabbitmq import Node
@@ -165,7 +166,7 @@ async def test_poison_that_comes_again_after_a_cut_is_one_letter(node: Node, url
 async def test_properties_that_aiormq_cannot_read_stop_nobody(url: str) -> None:
     async with operator(url) as admin, running(url, "compras") as compras, running(url, consume=True) as bus:
         assert compras._publisher is not None
-        good = compras.outgoing(solicitada(), FECHA)
+        good = outgoing(solicitada(), "compras", FECHA)
         # A timestamp in microseconds, and an id that is no UTF-8: each would end the connection at every delivery.
         stamp = good.properties.replace(int(time.time()).to_bytes(8, "big"), b"\x00" + b"\xff" * 7)
         ident = good.properties.replace(solicitada().id.encode(), b"\xff" * len(solicitada().id))

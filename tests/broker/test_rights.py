@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack
 
 import aio_pika
+import aiohttp
 import pytest
 from aio_pika.exceptions import ChannelClosed
 from aiormq.exceptions import ChannelAccessRefused
@@ -15,10 +16,10 @@ from patience import PATIENCE_SECONDS
 
 from broker.messages import CONSUMERS, PRODUCERS
 from broker.services import SERVICES, Service
-from broker.topology import BINDINGS, DEAD_LETTER_EXCHANGE, EXCHANGE, EXCHANGE_TYPE, QUEUES, definitions
+from broker.topology import BINDINGS, DEAD_LETTER_EXCHANGE, EXCHANGE, EXCHANGE_TYPE, MONITOR, QUEUES, definitions
 from ops.rabbitmq import Node
 
-PASSWORDS = {name: f"secret-of-{name}" for name in (*SERVICES, "operador")}
+PASSWORDS = {name: f"secret-of-{name}" for name in (*SERVICES, "operador", MONITOR)}
 OF_EACH = one_of_each()
 EVERY = pytest.mark.parametrize("service", SERVICES)
 
@@ -129,6 +130,23 @@ async def test_a_service_may_bind_its_own_queues_as_the_table_has_it_and_in_no_o
             queue = await (await connection.channel()).get_queue(service, ensure=False)
             with pytest.raises(ChannelAccessRefused):
                 await queue.bind(EXCHANGE, routing_key=key)
+
+
+async def test_whoever_watches_the_queues_sees_how_long_they_are_and_touches_none(loaded: Node) -> None:
+    headers = {"Authorization": aiohttp.encode_basic_auth(MONITOR, PASSWORDS[MONITOR])}
+    async with aiohttp.ClientSession(loaded.management_url, headers=headers) as session:
+        async with session.get("/api/queues/%2F/tokens") as answer:
+            assert answer.status == 200 and (await answer.json())["name"] == "tokens"
+        async with session.delete("/api/queues/%2F/tokens/contents") as answer:
+            assert answer.status in (401, 403)
+        async with session.get("/api/definitions") as answer:
+            assert answer.status in (401, 403)
+    async with await aio_pika.connect(_url(loaded, MONITOR)) as connection:
+        with pytest.raises(ChannelAccessRefused):
+            await _say(connection, EXCHANGE, "compra.solicitada")
+        queue = await (await connection.channel()).get_queue("tokens", ensure=False)
+        with pytest.raises(ChannelAccessRefused):
+            await queue.get(fail=False, timeout=10)
 
 
 async def test_services_with_their_own_rights_keep_their_routes(loaded: Node) -> None:

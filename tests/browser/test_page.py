@@ -105,6 +105,7 @@ async def test_a_key_used_for_something_else_is_said_in_the_readers_language(ent
     assert await here.purchases(other) == []
 
 
+@pytest.mark.long
 async def test_a_whole_class_can_buy(shop: Any, entered: Open, opened: Open) -> None:
     token = await entered()
     async with shop.client() as client:
@@ -205,6 +206,7 @@ async def test_the_front_door_knocks_itself_down_and_says_so_until_it_is_back(sh
     await expect(note).to_contain_text("Cada botón")
 
 
+@pytest.mark.long
 async def test_what_cannot_be_knocked_down_is_said_in_the_readers_words(shop: Any, opened: Open) -> None:
     here: Opened = await opened(operator=True)
     note = here.page.locator("#knock-note")
@@ -409,6 +411,7 @@ async def last_event(client: Client) -> int:
     return int((await client.get("/estado"))["servicios"]["compras"]["records"])
 
 
+@pytest.mark.long
 async def test_two_replicas_show_the_same_purchase(entered: Open, opened: Open) -> None:
     token = await entered()
     here: Opened = await opened()
@@ -511,7 +514,7 @@ async def test_a_name_with_markup_in_it_stays_a_name(entered: Open, opened: Open
     await here.reaches(token, "registrada")
 
 
-@pytest.mark.parametrize(("width", "columns"), [(390, 2), (1280, 3)])
+@pytest.mark.parametrize(("width", "columns"), [(390, 2), pytest.param(1280, 3, marks=pytest.mark.long)])
 async def test_it_fits_the_screen_and_is_light(entered: Open, opened: Open, width: int, columns: int) -> None:
     await entered()
     here: Opened = await opened(viewport={"width": width, "height": 844})

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import pytest
 from browser_builders import Opened
 from playwright.async_api import expect
 from shop_builders import start
@@ -16,6 +17,7 @@ PICTURES = ("page.jpg", "phone.jpg")
 MAX_BYTES = 150_000
 
 
+@pytest.mark.long
 async def test_the_pictures_show_a_purchase_that_waits_for_a_service_that_is_down(
     tmp_path_factory: Any, opened: Callable[..., Any]
 ) -> None:

@@ -97,6 +97,7 @@ async def test_a_breach_is_seen_whichever_it_is(own: Any, opened: Open) -> None:
         await here.page.unroute_all()
 
 
+@pytest.mark.long
 async def test_a_large_shop_is_known_from_when_the_page_is_opened_and_costs_what_is_new(own: Any, opened: Open) -> None:
     async with own.client() as client:
         stock = range(1_000, 1_000 + LARGE // 5)

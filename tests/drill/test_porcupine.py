@@ -211,6 +211,7 @@ async def test_what_the_real_services_decide_can_be_true_and_not_with_one_answer
     assert f"token {last['answer']['tokenId']}: " in sentence
 
 
+@pytest.mark.long
 def test_a_drill_on_real_processes_is_judged_and_one_answer_altered_is_found(tmp_path: Path) -> None:
     words = ("drill", "--porcupine", "--rate", "100", "--purchases", "400", "--json", "--out", str(tmp_path))
     done = subprocess.run([ZOCO, *words], capture_output=True, text=True, check=False)

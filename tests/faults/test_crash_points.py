@@ -136,7 +136,7 @@ async def test_services_that_die_in_any_other_step_of_a_takeover_lose_nothing(
     await test_services_that_die_in_a_takeover_lose_nothing(shop, numbers, orders)
 
 
-@pytest.mark.parametrize("passage", [1, 2])
+@pytest.mark.parametrize("passage", [2, pytest.param(1, marks=pytest.mark.long)])
 @pytest.mark.parametrize("place", DECIDED)
 async def test_a_list_of_tokens_that_a_death_cut_off_is_finished_when_it_is_sent_again_and_no_other_is_taken_for_it(
     shop: FaultyShop, numbers: Iterator[int], place: str, passage: int

@@ -17,7 +17,7 @@ from shop_builders import ZOCO, Shop, started
 from ops.rabbitmq import Node
 
 
-@pytest.mark.parametrize("reader", ["stops", "goes away"])
+@pytest.mark.parametrize("reader", ["stops", pytest.param("goes away", marks=pytest.mark.long)])
 async def test_a_shop_whose_lines_nobody_reads_sells_on(
     node: Node, broker_url: str, tmp_path: Path, numbers: Iterator[int], reader: str
 ) -> None:

@@ -12,7 +12,8 @@ from table_builders import double, header, nested, sized
 
 from broker.amqp.calls import number_and_frame_max
 from broker.amqp.connect import Address, connect
-from broker.amqp.frames import Outgoing, Publisher, properties
+from broker.amqp.envelope import properties
+from broker.amqp.frames import Outgoing, Publisher
 from broker.amqp.tap import FrameTap
 
 # A red word, a link and an unknown tag to Rich, a direction mark, and a C1 control that some terminals obey.

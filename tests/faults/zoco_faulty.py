@@ -11,18 +11,19 @@ import os
 import sys
 from pathlib import Path
 
-from ops import supervisor as local
+from ops import child, restarts
+from ops.supervisor import Local
 
 
 def main() -> None:
     program, folder, _, data, _, port = sys.argv[1:]
     # What is killed a hundred times is wanted back a hundred times.
-    local.LONGEST_PAUSE_SECONDS = 0.2  # type: ignore[misc]
-    shop = local.Local(
+    child.LONGEST_PAUSE_SECONDS = restarts.LONGEST_PAUSE_SECONDS = 0.2  # type: ignore[misc]
+    shop = Local(
         Path(data),
         int(port),
         broker_url=os.environ.get("ZOCO_RABBITMQ_URL"),
-        program=lambda name: (program, folder, f"services.{name}.main:app"),
+        processes=child.Processes(lambda name: (program, folder, f"services.{name}.main:app")),
     )
     asyncio.run(shop.run())
 

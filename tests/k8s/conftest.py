@@ -1,14 +1,19 @@
-"""One shop for the whole run, on the cluster that kubectl points at, in a namespace of its own."""
+"""One shop for the whole run, on the cluster that kubectl points at, in a namespace of its own; and one with three of
+everything, in another one."""
 
 from __future__ import annotations
 
+import contextlib
+import json
 import os
 import shutil
 from collections.abc import Iterator
 from itertools import count
+from pathlib import Path
+from typing import Any
 
 import pytest
-from k8s_builders import KubeShop
+from k8s_builders import KubeShop, is_so
 
 from ops.cluster import Cluster, KubeError
 
@@ -18,24 +23,46 @@ COMPONENTS = os.environ.get("COMPONENTS", "knock-down")
 measured: list[str] = []
 
 
-@pytest.fixture(scope="session")
-def shop(tmp_path_factory: pytest.TempPathFactory) -> Iterator[KubeShop]:
-    cluster = Cluster(NAMESPACE)
-    if shutil.which("kubectl") is None:
-        pytest.fail("kubectl is missing: install it (https://kubernetes.io/docs/tasks/tools/)")
-    try:
-        cluster.kubectl("get", "nodes")
-    except KubeError as error:
-        pytest.fail(f"no cluster answers: point KUBECONFIG at one ({error})")
-    journal = tmp_path_factory.mktemp("client") / "client.jsonl"
+@contextlib.contextmanager
+def deployed(namespace: str, components: str, journal: Path, **more: Any) -> Iterator[KubeShop]:
+    """A shop with these components, from its beginning to its end."""
     journal.touch()
-    shop = KubeShop(cluster, COMPONENTS, journal, measured=measured)
+    shop = KubeShop(Cluster(namespace), components, journal, measured=measured, **more)
     # What an earlier run may have left.
     shop.deploy("undeploy", VOLUMES="delete")
     shop.deploy()
     shop.find()
     yield shop
     shop.deploy("undeploy", VOLUMES="delete")
+
+
+@pytest.fixture(scope="session")
+def nodes() -> list[str]:
+    """The names of the cluster's nodes that are ready."""
+    if shutil.which("kubectl") is None:
+        pytest.fail("kubectl is missing: install it (https://kubernetes.io/docs/tasks/tools/)")
+    try:
+        found = json.loads(Cluster().kubectl("get", "nodes", "--output", "json"))["items"]
+    except KubeError as error:
+        pytest.fail(f"no cluster answers: point KUBECONFIG at one ({error})")
+    return [node["metadata"]["name"] for node in found if is_so(node, "Ready")]
+
+
+@pytest.fixture(scope="session")
+def shop(nodes: list[str], tmp_path_factory: pytest.TempPathFactory) -> Iterator[KubeShop]:
+    assert nodes
+    with deployed(NAMESPACE, COMPONENTS, tmp_path_factory.mktemp("client") / "client.jsonl") as shop:
+        yield shop
+
+
+@pytest.fixture(scope="session")
+def three(nodes: list[str], tmp_path_factory: pytest.TempPathFactory) -> Iterator[KubeShop]:
+    """One that any node may burn under."""
+    if len(nodes) < 3:
+        pytest.fail(f"three nodes are needed, and these are ready: {', '.join(nodes)}")
+    journal = tmp_path_factory.mktemp("client") / "client.jsonl"
+    with deployed("zoco-ha", "postgres postgres-ha rabbitmq-ha", journal, of_three=("rabbitmq", "postgres")) as shop:
+        yield shop
 
 
 @pytest.fixture(scope="session")

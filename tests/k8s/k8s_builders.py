@@ -9,10 +9,12 @@ import json
 import os
 import subprocess
 import time
+import urllib.request
+from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from dataclasses import dataclass, field
 from datetime import datetime
-from itertools import count, pairwise
+from itertools import chain, count, pairwise
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Final, Self
@@ -30,7 +32,7 @@ from loadgen.load.client import Client
 from loadgen.load.load import Load as Requests
 from loadgen.load.meter import Meter
 from loadgen.load.workloads import BuyRequest
-from ops.cluster import Cluster
+from ops.cluster import Cluster, KubeError
 from ops.running import Keys
 
 ROOT: Final = Path(__file__).parents[2]
@@ -52,6 +54,8 @@ class KubeShop:
     front: str = ""
     keys: Keys = field(default_factory=lambda: Keys("", ""))
     measured: list[str] = field(default_factory=list)
+    # Its StatefulSets.
+    of_three: tuple[str, ...] = ("rabbitmq",)
 
     def deploy(self, *arguments: str, **env: str) -> str:
         """`make deploy` without building: what it prints."""
@@ -94,7 +98,8 @@ class KubeShop:
 
     async def ready(self) -> None:
         """Every workload is as it should be."""
-        for owner in ("statefulset/rabbitmq", *(f"deployment/{name}" for name in SERVICES)):
+        owners = (*(f"statefulset/{name}" for name in self.of_three), *(f"deployment/{name}" for name in SERVICES))
+        for owner in owners:
             await self.run("rollout", "status", owner, ROLLOUT)
 
     async def replaced(self, name: str, *old: str) -> None:
@@ -109,6 +114,41 @@ class KubeShop:
 
         await until(so, f"nothing takes the place of {', '.join(old)}")
         await self.ready()
+
+    async def on_other_nodes(self, node: str) -> bool:
+        """As many pods of each service as there should be are ready, and none of these stands there."""
+        pods = json.loads(
+            await self.run("get", "pods", "--selector", "app.kubernetes.io/component=service", "--output", "json")
+        )["items"]
+        good = Counter(
+            pod["metadata"]["labels"]["app.kubernetes.io/name"]
+            for pod in pods
+            if pod["spec"].get("nodeName") != node
+            and is_so(pod, "Ready")
+            and "deletionTimestamp" not in pod["metadata"]
+        )
+        wanted = await self.run(
+            "get", "deployments", "--output", "jsonpath={range .items[*]}{.metadata.name} {.spec.replicas}{'\\n'}{end}"
+        )
+        return all(good[name] >= int(count) for name, count in map(str.split, wanted.splitlines()))
+
+    async def counted(self, service: str, pod: str, name: str, *labels: str) -> float:
+        """The sum of a pod's counters of this name whose labels hold all of these.
+
+        By its kubelet: the API server's proxy comes from its node's address, which NetworkPolicies refuse elsewhere.
+        """
+
+        def read() -> str:
+            with (
+                self.cluster.forwarded(service, pod=pod) as url,
+                urllib.request.urlopen(f"{url}/metrics", timeout=PATIENCE_SECONDS) as answer,
+            ):
+                text: str = answer.read().decode()
+                return text
+
+        lines = (await asyncio.to_thread(read)).splitlines()
+        ours = (line for line in lines if line.startswith(f"{name}{{") and all(one in line for one in labels))
+        return sum(float(line.split()[-1]) for line in ours)
 
     async def restarts(self) -> dict[str, int]:
         """How often a container was restarted, by pod, of all service pods that are not ending."""
@@ -141,6 +181,12 @@ class KubeShop:
         self.measured.append(f"{what}: {load.meter.accepted} purchases, {load.rate:.0f}/s; {said}")
 
 
+def is_so(thing: dict[str, Any], condition: str) -> bool:
+    """Whether Kubernetes says this of a node or a pod."""
+    said = thing.get("status", {}).get("conditions", ())
+    return any(one["type"] == condition and one["status"] == "True" for one in said)
+
+
 async def until(condition: Callable[[], Awaitable[bool]], otherwise: str, seconds: float = PATIENCE_SECONDS) -> None:
     """Wait until it is so; an answer that does not come is a no. Fails with `otherwise`."""
     deadline = time.monotonic() + seconds
@@ -159,9 +205,9 @@ class Load:
     good client does; `failed` counts every answer that was none.
     """
 
-    def __init__(self, client: Client, journal: Path, first: int, tokens: int) -> None:
+    def __init__(self, client: Client, journal: Path, first: int, tokens: int, per_second: int = PER_SECOND) -> None:
         self._journal, self._before = journal, journal.stat().st_size
-        self.client, self.first, self.tokens = client, first, tokens
+        self.client, self.first, self.tokens, self._per_second = client, first, tokens, per_second
         self.meter = Meter()
         self.failed_reads: list[str] = []
         self.reads = 0
@@ -203,7 +249,7 @@ class Load:
 
     async def _buyers(self) -> None:
         started = time.monotonic()
-        await Requests(self.client, self.meter).send(self._asks(), PER_SECOND)
+        await Requests(self.client, self.meter).send(self._asks(), self._per_second)
         assert self.meter.started
         # How long the last of them wait for their answers is not about the rate.
         self.rate = self.meter.arrived / max(self._asked_until - started, 1)
@@ -255,28 +301,64 @@ async def _is(answer: bool) -> bool:
 
 
 @contextlib.asynccontextmanager
-async def loaded(shop: KubeShop, first: int, tokens: int) -> AsyncIterator[Load]:
+async def loaded(shop: KubeShop, first: int, tokens: int, per_second: int = PER_SECOND) -> AsyncIterator[Load]:
     """A shop in which buyers have begun to buy."""
     async with shop.client() as client:
         users = range(first, first + BUYERS)
         await client.prepare(users=users, tokens=range(first, first + tokens), saldo=10**9, precio=1)
-        async with Load(client, shop.journal, first, tokens) as load:
+        async with Load(client, shop.journal, first, tokens, per_second) as load:
             await until(lambda: _is(load.meter.accepted > PER_SECOND), "nobody can buy")
             yield load
 
 
-async def longest_pause(client: Client, load: Load, estado: str) -> float:
-    """The longest time, in seconds, in which no purchase of this load came into this state."""
-    assert load.meter.arrived <= load.tokens, "what is sold already is not reserved: prepare more tokens"
-    times: list[float] = []
-    for user in range(load.first, load.first + BUYERS):
-        async for compra in purchases(client, user):
-            times += [
-                datetime.fromisoformat(step["fecha"]).timestamp()
-                for step in compra["historia"]
-                if step["estado"] == estado
-            ]
-    return max((later - earlier for earlier, later in pairwise(sorted(times))), default=0)
+class Pauses:
+    """When purchases of one load came into which state, read once."""
+
+    def __init__(self, load: Load) -> None:
+        self._load = load
+        self._times: dict[str, list[float]] = {}
+
+    async def read(self, client: Client) -> Self:
+        for user in range(self._load.first, self._load.first + BUYERS):
+            async for compra in purchases(client, user):
+                for step in compra["historia"]:
+                    at = datetime.fromisoformat(step["fecha"]).timestamp()
+                    self._times.setdefault(step["estado"], []).append(at)
+        return self
+
+    def longest(self, *estados: str) -> float:
+        """The longest time, in seconds, in which no purchase came into one of these states."""
+        always = {"solicitada"} <= {*estados} or {"registrada", "rechazada"} <= {*estados}
+        bought = self._load.meter.arrived <= self._load.tokens
+        assert always or bought, "what is sold already is not reserved: prepare more tokens"
+        times = sorted(chain.from_iterable(self._times.get(estado, ()) for estado in estados))
+        return max((later - earlier for earlier, later in pairwise(times)), default=0)
+
+    @property
+    def accepting(self) -> float:
+        return self.longest("solicitada")
+
+    @property
+    def ending(self) -> float:
+        return self.longest("registrada", "rechazada")
+
+
+async def longest_pause(client: Client, load: Load, *estados: str) -> float:
+    """See Pauses."""
+    return (await Pauses(load).read(client)).longest(*estados)
+
+
+async def in_primary(shop: KubeShop) -> tuple[str, ...]:
+    return ("exec", await primary(shop), "--", "psql", "--no-align", "--tuples-only", "--dbname", "zoco")
+
+
+async def primary(shop: KubeShop) -> str:
+    leads = await shop.run(
+        "get", "endpoints", "postgres", "--output", "jsonpath={.subsets[0].addresses[0].targetRef.name}"
+    )
+    if not leads:
+        raise KubeError("nobody leads PostgreSQL")
+    return leads
 
 
 def pod(name: str, image: str, program: str, arguments: list[str], labels: dict[str, str]) -> dict[str, Any]:

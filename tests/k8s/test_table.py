@@ -113,11 +113,7 @@ async def _at_most(shop: KubeShop, name: str, count: int) -> bool:
 
 async def _reads(shop: KubeShop, pod: str) -> float:
     """GET requests that this pod has answered with 200, probes among them."""
-    path = f"/api/v1/namespaces/{shop.cluster.namespace}/pods/{pod}:8000/proxy/metrics"
-    for line in (await shop.run("get", "--raw", path)).splitlines():
-        if line.startswith("zoco_http_requests_total{") and 'method="GET"' in line and 'status="200"' in line:
-            return float(line.split()[-1])
-    return 0
+    return await shop.counted("tokens", pod, "zoco_http_requests_total", 'method="GET"', 'status="200"')
 
 
 async def test_usuarios_and_a_front_door_are_deleted_and_no_request_fails(

@@ -126,3 +126,14 @@ def test_what_an_image_compiles_is_the_same_whenever_and_wherever_that_is_done(s
     assert made[0]
     assert made[0] == made[1]
     assert "PYC_INVALIDATION_MODE=UNCHECKED_HASH" in dockerfile(service)
+
+
+def test_the_commands_image_has_all_that_the_command_is_made_of_and_runs_as_nobody() -> None:
+    text = (ROOT / "zoco" / "Dockerfile").read_text(encoding="utf-8")
+    assert set(re.findall(r"^FROM (\S+)", text, re.MULTILINE)) == {"$PYTHON"}
+    assert "uv sync --quiet --frozen --no-build --no-install-project --no-default-groups" in text
+    assert re.search(r"^USER 10001:10001$", text, re.MULTILINE)
+    packages = {path.parent.name for path in ROOT.glob("*/__init__.py")}
+    assert set(re.findall(r"^COPY (\w+) \w+$", text, re.MULTILINE)) == packages
+    needed = (ROOT / ".dockerignore").read_text(encoding="utf-8")
+    assert all(f"!{name}\n" in needed for name in packages)

@@ -3,20 +3,24 @@
 from __future__ import annotations
 
 import json
+import os
 import re
+import subprocess
+import sys
 from pathlib import Path
 
-import kubernetes_validate
 import pytest
+import yaml
 from manifest_builders import (
     COMPONENTS,
     FILES,
     K8S,
-    KUBERNETES,
     ROOT,
+    WHOLE,
     Manifest,
     all_combinations,
     containers,
+    kustomize,
     matches,
     of_kind,
     pod_labels,
@@ -24,13 +28,18 @@ from manifest_builders import (
     read,
     render,
     render_plain,
+    template_of,
+    valid,
     workloads,
 )
 
+from broker.credentials import PARTS
 from broker.services import SERVICES
 from services.shared.settings import PREFIX, Settings
 
 EVERY = pytest.mark.parametrize("components", all_combinations(), ids=lambda chosen: "+".join(chosen) or "alone")
+# Images that have a user of their own.
+OTHERS = ("rabbitmq", "zoco/postgres:")
 LABELS = {"app.kubernetes.io/name", "app.kubernetes.io/component", "app.kubernetes.io/part-of"}
 
 
@@ -39,11 +48,19 @@ def plain() -> list[Manifest]:
     return render_plain()
 
 
+@pytest.fixture(scope="module")
+def whole() -> list[Manifest]:
+    """With all components at once, but for the one that excludes another."""
+    return render(WHOLE)
+
+
 @EVERY
 def test_every_combination_is_valid_and_in_its_namespace(components: tuple[str, ...]) -> None:
     manifests = render(components)
     for manifest in manifests:
-        kubernetes_validate.validate(manifest, KUBERNETES, strict=True)
+        # What is KEDA's it brings the schema of, and the API server checks it there.
+        if not manifest["apiVersion"].startswith("keda.sh/"):
+            valid(json.dumps(manifest))
         if manifest["kind"] != "Namespace":
             assert manifest["metadata"]["namespace"] == "zoco"
     names = [(manifest["kind"], manifest["metadata"]["name"]) for manifest in manifests]
@@ -65,14 +82,15 @@ def test_every_combination_goes_into_another_namespace_whole(components: tuple[s
 def test_every_selector_finds_its_pods(components: tuple[str, ...]) -> None:
     manifests = render(components)
     pods = pod_labels(manifests)
-    selectors = [service["spec"]["selector"] for service in of_kind(manifests, "Service")]
+    # What has no selector leads where somebody writes: components/postgres-ha.
+    selectors = [service["spec"].get("selector", {}) for service in of_kind(manifests, "Service")]
     selectors += [budget["spec"]["selector"]["matchLabels"] for budget in of_kind(manifests, "PodDisruptionBudget")]
     for policy in of_kind(manifests, "NetworkPolicy"):
         spec = policy["spec"]
         selectors.append(spec["podSelector"].get("matchLabels", {}))
         for rule in [*spec.get("ingress", ()), *spec.get("egress", ())]:
             for peer in [*rule.get("from", ()), *rule.get("to", ())]:
-                if "namespaceSelector" not in peer:
+                if "podSelector" in peer and "namespaceSelector" not in peer:
                     selectors.append(peer["podSelector"]["matchLabels"])
     for selector in selectors:
         assert any(matches(selector, labels) for labels in pods), selector
@@ -81,18 +99,18 @@ def test_every_selector_finds_its_pods(components: tuple[str, ...]) -> None:
         assert found == [workload["spec"]["template"]["metadata"]["labels"]]
 
 
-def test_every_object_has_the_recommended_labels(plain: list[Manifest]) -> None:
-    for manifest in plain:
+def test_every_object_has_the_recommended_labels(whole: list[Manifest]) -> None:
+    for manifest in whole:
         if manifest["kind"] != "Namespace":
             assert manifest["metadata"]["labels"].keys() >= LABELS, manifest["metadata"]
-    for labels in pod_labels(plain):
+    for labels in pod_labels(whole):
         assert labels.keys() >= LABELS
 
 
 @pytest.mark.parametrize("file", FILES, ids=lambda file: file.name)
 def test_every_file_can_be_applied_alone_into_any_namespace(file: Path) -> None:
     for manifest in read(file):
-        kubernetes_validate.validate(manifest, KUBERNETES, strict=True)
+        valid(json.dumps(manifest))
         assert "namespace" not in manifest["metadata"]
 
 
@@ -108,12 +126,20 @@ def test_each_service_has_the_files_that_the_original_names(service: str) -> Non
 def test_nothing_is_a_secret_and_every_secret_that_is_wanted_is_made() -> None:
     kinds = {manifest["kind"] for file in K8S.rglob("*.yaml") for manifest in read(file)}
     assert "Secret" not in kinds
-    made = set(re.findall(r'"([a-z]+-[a-z]+)", \{', (ROOT / "broker" / "credentials.py").read_text(encoding="utf-8")))
-    made |= {f"{service}-rabbitmq" for service in SERVICES}
-    job = read(K8S / "secrets-job.yaml")
-    (role,) = of_kind(job, "Role")
-    assert {rule for rules in role["rules"] for rule in rules.get("resourceNames", ())} == made
-    for workload in [manifest for file in FILES for manifest in workloads(read(file))]:
+    code = (ROOT / "broker" / "credentials.py").read_text(encoding="utf-8")
+    named = set(re.findall(r'"([a-z]+-[a-z]+)", (?:\{|passwords)', code))
+    named |= {f"{service}-{where}" for service in SERVICES for where in re.findall(r'f"\{service\}-([a-z]+)"', code)}
+    made: set[str] = set()
+    for job in sorted(K8S.rglob("secrets-job.yaml")):
+        (role,) = of_kind(read(job), "Role")
+        names = {rule for rules in role["rules"] for rule in rules.get("resourceNames", ())}
+        assert not made & names
+        made |= names
+        parts = of_kind(read(job), "Job")[0]["spec"]["template"]["spec"]["containers"][0]["command"][3:]
+        assert [PARTS[part] for part in parts] or job.parent == K8S
+    assert made == named
+    files = [file for file in K8S.rglob("*.yaml") if file.name != "kustomization.yaml"]
+    for workload in [manifest for file in files for manifest in workloads(read(file))]:
         for volume in pod_of(workload).get("volumes", ()):
             sources = volume.get("projected", {}).get("sources", ())
             wanted = {source["secret"]["name"] for source in sources}
@@ -134,18 +160,22 @@ def test_a_pod_gets_its_own_credentials_and_no_other_services(service: str) -> N
     assert names == {f"{service}-rabbitmq", "books-token"} | front
 
 
-def test_every_pod_is_restricted(plain: list[Manifest]) -> None:
+def test_only_a_job_talks_to_kubernetes(plain: list[Manifest]) -> None:
     for workload in workloads(plain):
+        assert pod_of(workload)["automountServiceAccountToken"] == (workload["kind"] == "Job")
+
+
+def test_every_pod_is_restricted(whole: list[Manifest]) -> None:
+    whole = [*whole, *(job for file in sorted(K8S.rglob("restore-job.yaml")) for job in read(file))]
+    for workload in workloads(whole):
         pod = pod_of(workload)
         context = pod["securityContext"]
         assert context["runAsNonRoot"]
-        assert context["runAsUser"] == (999 if workload["metadata"]["name"] == "rabbitmq" else 10001)
+        assert context["runAsUser"] == (999 if pod["containers"][0]["image"].startswith(OTHERS) else 10001)
         assert context["seccompProfile"] == {"type": "RuntimeDefault"}
-        # Only the Job talks to Kubernetes.
-        assert pod["automountServiceAccountToken"] == (workload["kind"] == "Job")
         # Their variables would be settings of ours.
         assert pod["enableServiceLinks"] is False
-    for _, container in containers(plain):
+    for _, container in containers(whole):
         context = container["securityContext"]
         assert context["allowPrivilegeEscalation"] is False
         assert context["readOnlyRootFilesystem"]
@@ -153,6 +183,20 @@ def test_every_pod_is_restricted(plain: list[Manifest]) -> None:
         assert container["resources"]["requests"].keys() == {"cpu", "memory"}
         # A limit of CPU would only slow a purchase down.
         assert container["resources"]["limits"].keys() == {"memory"}
+
+
+def test_every_image_of_every_component_is_one_that_make_images_builds(whole: list[Manifest]) -> None:
+    ours = {*(f"zoco/{name}:dev" for name in (*SERVICES, "postgres", "zoco"))}
+    images = {container["image"] for _, container in containers(whole) if container["image"].startswith("zoco/")}
+    assert images == ours
+    for name in ours:
+        tag = subprocess.run(
+            [ROOT / "scripts" / "images", "tag", name.removeprefix("zoco/").removesuffix(":dev")],
+            capture_output=True,
+            text=True,
+            check=True,
+        )
+        assert re.fullmatch("[0-9a-f]{12}\n", tag.stdout)
 
 
 def test_every_image_is_ours_or_the_brokers_and_is_not_pulled_when_it_is_there(plain: list[Manifest]) -> None:
@@ -185,10 +229,10 @@ def test_replicas_share_a_node_and_a_rollout_takes_none_away_before_another_is_t
     assert deployment["spec"]["strategy"]["rollingUpdate"] == {"maxSurge": 1, "maxUnavailable": 0}
 
 
-def test_every_setting_in_the_manifests_is_one(plain: list[Manifest]) -> None:
+def test_every_setting_in_the_manifests_is_one(plain: list[Manifest], whole: list[Manifest]) -> None:
     known = {PREFIX + name.upper() for name in Settings.model_fields}
-    given = {env["name"] for _, container in containers(plain) for env in container.get("env", ())}
-    given |= {name for config in of_kind(plain, "ConfigMap") for name in config["data"]}
+    given = {env["name"] for _, container in containers(whole) for env in container.get("env", ())}
+    given |= {name for config in of_kind(whole, "ConfigMap") for name in config["data"]}
     assert {name for name in given if name.startswith(PREFIX)} <= known
     # Kubernetes puts variables with the names of Services into pods that ask for them.
     assert not [service for service in of_kind(plain, "Service") if service["metadata"]["name"].startswith("zoco")]
@@ -261,6 +305,9 @@ def test_only_who_talks_to_kubernetes_is_let_out_to_it() -> None:
 
     assert talks(()) == {"secrets"}
     assert talks(("knock-down",)) == {"secrets", "compras"}
+    # Who leads, and who the others are, stands there.
+    assert talks(("postgres-ha",)) == {"secrets", "postgres-secrets", "postgres"}
+    assert talks(("rabbitmq-ha",)) == {"secrets", "rabbitmq-secrets", "rabbitmq"}
 
 
 def test_knocking_down_is_off_unless_chosen_and_then_the_front_door_may_delete_pods_and_nothing_else(
@@ -280,6 +327,186 @@ def test_knocking_down_is_off_unless_chosen_and_then_the_front_door_may_delete_p
         assert (pod_of(deployment).get("serviceAccountName") == "knock-down") == ours == knocks
     assert not of_kind(chosen, "ClusterRole", "ClusterRoleBinding")
     assert not of_kind(plain, "RoleBinding")[1:]
+
+
+# --- three of everything ---
+
+
+@pytest.mark.parametrize("name", ["postgres", "rabbitmq"])
+def test_each_of_three_stands_on_a_node_of_its_own_and_is_not_killed_for_what_the_others_do(name: str) -> None:
+    manifests = render((f"{name}-ha",))
+    (three,) = [one for one in of_kind(manifests, "StatefulSet") if one["metadata"]["name"] == name]
+    assert three["spec"]["replicas"] == 3
+    assert three["spec"]["podManagementPolicy"] == "Parallel"
+    (apart,) = pod_of(three)["affinity"]["podAntiAffinity"]["requiredDuringSchedulingIgnoredDuringExecution"]
+    assert apart["topologyKey"] == "kubernetes.io/hostname"
+    assert matches(apart["labelSelector"]["matchLabels"], three["spec"]["template"]["metadata"]["labels"])
+    (budget,) = [one for one in of_kind(manifests, "PodDisruptionBudget") if one["metadata"]["name"] == name]
+    assert budget["spec"]["maxUnavailable"] == 1
+    (container,) = pod_of(three)["containers"]
+    # Not 5432 nor 5672: who waits for the others does not serve, and is well.
+    probe = container["livenessProbe"]
+    assert probe == {
+        "postgres": {"httpGet": {"path": "/liveness", "port": "patroni"}, "failureThreshold": 12},
+        "rabbitmq": {"tcpSocket": {"port": 25672}, "failureThreshold": 6},
+    }[name] | {"periodSeconds": 10, "timeoutSeconds": 10}
+
+
+def test_three_databases_confirm_by_two_and_let_in_nobody_but_the_services_and_each_other() -> None:
+    manifests = render(("postgres-ha",))
+    (config,) = [one for one in of_kind(manifests, "ConfigMap") if one["metadata"]["name"] == "postgres"]
+    patroni = yaml.safe_load(config["data"]["patroni.yml"])
+    dcs = patroni["bootstrap"]["dcs"]
+    assert (dcs["synchronous_mode"], dcs["synchronous_mode_strict"], dcs["failsafe_mode"]) == ("quorum", True, True)
+    assert dcs["ttl"] >= dcs["loop_wait"] + 2 * dcs["retry_timeout"], "Patroni would take other numbers"
+    ways = [line.split() for line in patroni["postgresql"]["pg_hba"]]
+    assert ["local", "all", "postgres", "peer"] in ways
+    assert {way[-1] for way in ways if way[0] == "host"} == {"scram-sha-256"}
+    assert not [way for way in ways if way[0] == "host" and "postgres" in way[2].split(",")], (
+        "the superuser from outside"
+    )
+    assert set(",".join(way[2] for way in ways if way[1] == "zoco").split(",")) == {*SERVICES}
+    roles = (ROOT / "services" / "shared" / "postgres" / "roles.sql").read_text(encoding="utf-8")
+    assert all(f"'{service}'" in roles for service in SERVICES)
+
+
+def test_three_brokers_know_each_other_and_their_queues_have_three_members() -> None:
+    manifests = render(("rabbitmq-ha",))
+    (config,) = [one for one in of_kind(manifests, "ConfigMap") if one["metadata"]["name"] == "rabbitmq"]
+    assert config["data"].keys() == {"20-zoco.conf", "30-three.conf", "enabled_plugins"}
+    said = dict(line.split(" = ") for line in config["data"]["30-three.conf"].splitlines() if " = " in line)
+    prefix = "quorum_queue.continuous_membership_reconciliation"
+    assert (said[f"{prefix}.enabled"], said[f"{prefix}.target_group_size"]) == ("true", "3")
+    (three,) = of_kind(manifests, "StatefulSet")
+    service = said["cluster_formation.k8s.service_name"]
+    assert three["spec"]["serviceName"] == service
+    assert said["cluster_formation.k8s.hostname_suffix"] == f".{service}"
+    (nodes,) = [one for one in of_kind(manifests, "Service") if one["metadata"]["name"] == service]
+    assert nodes["spec"]["clusterIP"] == "None" and nodes["spec"]["publishNotReadyAddresses"]
+    (role,) = [one for one in of_kind(manifests, "Role") if one["metadata"]["name"] == "rabbitmq"]
+    assert role["rules"] == [
+        {"apiGroups": [""], "resources": ["endpoints"], "resourceNames": [service], "verbs": ["get"]}
+    ]
+
+
+def test_on_postgresql_no_service_has_a_volume_and_each_pod_stands_apart_and_is_soon_elsewhere() -> None:
+    manifests = render(("postgres",))
+    assert not of_kind(manifests, "PersistentVolumeClaim")
+    for service in SERVICES:
+        (deployment,) = [one for one in of_kind(manifests, "Deployment") if one["metadata"]["name"] == service]
+        assert deployment["spec"]["replicas"] == 2
+        assert deployment["spec"]["strategy"]["rollingUpdate"] == {"maxSurge": 1, "maxUnavailable": 0}
+        pod, labels = pod_of(deployment), template_of(deployment)["metadata"]["labels"]
+        (container,) = pod["containers"]
+        assert {volume["name"] for volume in pod["volumes"]} <= {"seed", "secrets", "tmp"}
+        assert {mount["name"] for mount in container["volumeMounts"]} == {volume["name"] for volume in pod["volumes"]}
+        assert "ZOCO_DATA" not in {env["name"] for env in container["env"]}
+        # Its own way into the database, what it had before, and nobody else's.
+        (plain,) = of_kind(read(K8S / f"{service}-deployment.yaml"), "Deployment")
+        before, after = (
+            {
+                source["secret"]["name"]
+                for volume in one["volumes"]
+                for source in volume.get("projected", {}).get("sources", ())
+            }
+            for one in (pod_of(plain), pod)
+        )
+        assert after == before | {f"{service}-postgres"}
+        assert pod["affinity"].keys() == {"podAntiAffinity"}
+        node, zone = pod["topologySpreadConstraints"]
+        assert (node["topologyKey"], node["whenUnsatisfiable"]) == ("kubernetes.io/hostname", "DoNotSchedule")
+        # A dead node counts for none, and a rollout's old pods neither.
+        assert (node["nodeTaintsPolicy"], node["matchLabelKeys"]) == ("Honor", ["pod-template-hash"])
+        assert zone["whenUnsatisfiable"] == "ScheduleAnyway"
+        assert all(matches(one["labelSelector"]["matchLabels"], labels) for one in (node, zone))
+        # 50 s until Kubernetes calls a node dead, and the rest of a minute to stand elsewhere.
+        kept = {one["key"]: one["tolerationSeconds"] for one in pod["tolerations"]}
+        assert kept == {"node.kubernetes.io/unreachable": 0, "node.kubernetes.io/not-ready": 5}
+    (policy,) = [one for one in of_kind(manifests, "NetworkPolicy") if one["metadata"]["name"] == "services-database"]
+    assert policy["spec"]["egress"] == [{"ports": [{"port": 5432}]}]
+    (asked,) = {
+        env["value"]
+        for _, container in containers(render(("postgres-ha",)))
+        for env in container.get("env", ())
+        if env["name"] == "ZOCO_STORE_STANDBYS"
+    }
+    assert asked == "1"
+
+
+def test_the_overlay_for_three_nodes_is_what_deploy_makes_of_its_components() -> None:
+    def sent(manifests: list[Manifest]) -> list[str]:
+        return sorted(yaml.safe_dump(manifest) for manifest in manifests)
+
+    assert sent(kustomize(ROOT / "overlays" / "ha")) == sent(render(("postgres", "postgres-ha", "rabbitmq-ha")))
+
+
+def test_more_pods_come_by_the_length_of_a_services_own_queue_or_by_cpu_and_an_apply_undoes_nothing() -> None:
+    for component, kind in (("keda", "ScaledObject"), ("hpa", "HorizontalPodAutoscaler")):
+        manifests = render(("postgres", component))
+        scaled = {one["metadata"]["name"]: one["spec"] for one in of_kind(manifests, kind)}
+        assert scaled.keys() == {*SERVICES}
+        for name, spec in scaled.items():
+            assert spec["scaleTargetRef"]["name"] == name
+        for deployment in of_kind(manifests, "Deployment"):
+            assert "replicas" not in deployment["spec"]
+    scaled = {one["metadata"]["name"]: one["spec"] for one in of_kind(render(("keda",)), "ScaledObject")}
+    for name, spec in scaled.items():
+        (trigger,) = spec["triggers"]
+        asked = trigger["metadata"]
+        assert (asked["queueName"], asked["protocol"], asked["excludeUnacknowledged"]) == (name, "http", "false")
+
+
+# --- backups ---
+
+
+def test_a_backup_is_the_command_that_there_is_and_its_pods_know_no_other_credential(tmp_path: Path) -> None:
+    manifests = render(("backup",))
+    (nightly,) = of_kind(manifests, "CronJob")
+    (restore,) = read(K8S / "components" / "backup" / "restore-job.yaml")
+    valid(json.dumps(restore))
+    asked = [words := pod_of(nightly)["containers"][0]["args"]]
+    asked.append(pod_of(restore)["containers"][0]["args"][0].replace("exec python -m zoco ", "").split())
+    assert [words[0] for words in asked] == ["backup", "restore"]
+    for pod in (pod_of(nightly), pod_of(restore)):
+        kept = {volume["secret"]["secretName"] for volume in pod["volumes"] if "secret" in volume}
+        assert kept == {"books-token"}
+        assert pod["containers"][0]["envFrom"] == [{"configMapRef": {"name": "compras"}}]
+    assert pod_of(nightly)["volumes"] == pod_of(restore)["volumes"]
+    # Every word is understood: what is missing here is the shop.
+    env = {name: value for name, value in os.environ.items() if not name.startswith(PREFIX)}
+    words = [str(tmp_path) if word == "/backups" else word for word in words]
+    done = subprocess.run(
+        [sys.executable, "-m", "zoco", *words], cwd=ROOT, env=env, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 2 and "is not set: with --settings" in done.stderr, done.stderr
+
+
+def test_the_past_of_postgresql_is_kept_by_who_may_only_copy_it_and_put_back_beside_it() -> None:
+    manifests = render(("postgres-ha", "postgres-backup"))
+    (archive,) = [one for one in of_kind(manifests, "Deployment") if one["metadata"]["name"] == "postgres-archive"]
+    (daily,) = of_kind(manifests, "CronJob")
+    (restore,) = read(K8S / "components" / "postgres-backup" / "restore-job.yaml")
+    valid(json.dumps(restore))
+    verbs = [pod_of(one)["containers"][0]["command"][1] for one in (archive, daily, restore)]
+    script = (K8S / "components" / "postgres-ha" / "zoco-archive").read_text(encoding="utf-8")
+    assert all(f"\n  {verb}) " in script for verb in verbs)
+    for one in (archive, daily):
+        kept = {volume["secret"]["secretName"] for volume in pod_of(one)["volumes"] if "secret" in volume}
+        assert kept == {"postgres-backup"}
+    # Whoever puts it back reaches nothing, and knows no credential.
+    assert not [volume for volume in pod_of(restore)["volumes"] if "secret" in volume]
+    label = restore["spec"]["template"]["metadata"]["labels"]
+    policies = [one["spec"] for one in of_kind(manifests, "NetworkPolicy") if one["spec"]["podSelector"]]
+    assert not [one for one in policies if matches(one["podSelector"]["matchLabels"], label)]
+    # A volume is on one node at a time.
+    for one, beside in ((archive, "postgres"), (daily, "postgres-archive"), (restore, "postgres-archive")):
+        (near,) = pod_of(one)["affinity"]["podAffinity"]["requiredDuringSchedulingIgnoredDuringExecution"]
+        assert near["labelSelector"]["matchLabels"]["app.kubernetes.io/name"] == beside
+    # What the script beside it puts into the Job stands there.
+    text = (K8S / "components" / "postgres-backup" / "restore-job.yaml").read_text(encoding="utf-8")
+    wanted = (K8S / "components" / "postgres-backup" / "restore").read_text(encoding="utf-8")
+    for pattern in re.findall(r"s\|([^|]+)\|", wanted):
+        assert text.count(pattern) == 1, pattern
 
 
 def test_the_readme_has_every_file() -> None:

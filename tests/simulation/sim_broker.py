@@ -6,6 +6,7 @@ import asyncio
 from collections import deque
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from math import inf
 from typing import Any
 
 from broker.amqp.bus import Delivery
@@ -239,6 +240,6 @@ class SimWire:
             self.broker.tick(self.service)
         self.process.at("settle>")
 
-    async def busy(self) -> set[Service] | None:
+    async def oldest(self) -> dict[Service, float] | None:
         await asyncio.sleep(0.001)
-        return {name for name, queue in self.broker.queues.items() if queue} if self.broker.up else None
+        return {name: inf if queue else 0.0 for name, queue in self.broker.queues.items()} if self.broker.up else None

@@ -1,8 +1,13 @@
-"""The seeds of tests that live through many worlds."""
+"""The seeds of tests that live through many worlds, one after the other."""
 
 from __future__ import annotations
 
+from collections import Counter
+from collections.abc import Iterable
+
 import pytest
+from sim_broker import Broken
+from sim_world import World, simulate
 
 
 def in_chunks(metafunc: pytest.Metafunc, seeds: int, more: int, chunk: int) -> None:
@@ -10,3 +15,14 @@ def in_chunks(metafunc: pytest.Metafunc, seeds: int, more: int, chunk: int) -> N
     if "first" in metafunc.fixturenames:
         long = [pytest.param(first, marks=pytest.mark.long) for first in range(seeds, seeds + more, chunk)]
         metafunc.parametrize("first", [*range(0, seeds, chunk), *long])
+
+
+def live_through(seeds: Iterable[int], kind: type[World]) -> Counter[str]:
+    """What happened in these worlds, together. Fails the test at the first that breaks a promise."""
+    seen: Counter[str] = Counter()
+    for seed in seeds:
+        try:
+            seen.update(simulate(seed, kind).counts)
+        except Broken as broken:
+            pytest.fail(f"seed {seed}: {broken}", pytrace=False)
+    return seen

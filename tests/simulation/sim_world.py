@@ -27,11 +27,11 @@ from services.compras.front_door import FrontDoor
 from services.compras.resend import Resender
 from services.compras.views import vista
 from services.shared import processor as loop_module
-from services.shared.heights import Doubted
+from services.shared.heights import BookHeights, Doubted
 from services.shared.http.problems import Problem
 from services.shared.journal import rows as journal_rows
 from services.shared.journal import store as store_json
-from services.shared.journal.row_codec import RowCodec
+from services.shared.records import RowCodec
 from services.shared.seed import SEED_FECHA, seed_id
 from services.shared.store import Damaged, Fenced, StoreBroken
 from services.tokens import domain as tokens
@@ -139,8 +139,8 @@ class Pod(Process):
             store.follow()
         await self.disk.replace("writer", b"http://here")
         others = [writer for name in SERVICES if name != self.service and (writer := world.writer(name)) is not None]
-        for writer in others:
-            store.heights.replaced.update(writer.store.heights.formerly)
+        for heights in [*(writer.store.heights for writer in others), *world.doubting.values()]:
+            store.heights.replaced.update(heights.formerly)
         known = [writer.store.heights.said(writer.store.seq) for writer in others]
         try:
             store.heights.heard = store.heights.hear(known, store.seq)
@@ -152,6 +152,7 @@ class Pod(Process):
         async with asyncio.TaskGroup() as tasks:
             tasks.create_task(self._check())
             tasks.create_task(self.store.packer.run())
+            tasks.create_task(self.store.tell())
             self.wire.consume()
             tasks.create_task(self.loop.run())
             self.writing.set()
@@ -161,7 +162,7 @@ class Pod(Process):
     def _prepare(self) -> None:
         settings = SimpleNamespace(
             backlog_limit=self.world.backlog_limit, usuarios_url="", tokens_url="", transacciones_url="",
-            public_url="", replica_secret=None,
+            public_url="", replica_secret=None, store=None,
             nudge_seconds=1.0, knock_down=None,
         )  # fmt: skip
         runtime: Any = SimpleNamespace(
@@ -185,10 +186,10 @@ class Pod(Process):
         """What an HTTP client is told."""
         try:
             acceptance = self.door.acceptance
-            fecha = acceptance.fecha_alta(whose(make(SEED_FECHA))) if entry else acceptance.fecha()
+            fecha = (await acceptance.fecha_alta(whose(make(SEED_FECHA))))[0] if entry else acceptance.fecha()
             asked = make(fecha)
             if "orden" in type(asked).model_fields:
-                asked = asked.model_copy(update={"orden": acceptance.orden()})
+                asked = asked.model_copy(update={"orden": await acceptance.orden()})
             row = await acceptance.accept(asked)
         except Problem as problem:
             return problem.status, {"detail": problem.detail}
@@ -217,6 +218,8 @@ class World:
         self.loop = Loop()
         self.context = contextvars.copy_context()
         self.counts: Counter[str] = Counter()
+        # Of those who decide nothing, for they doubt: they answer all the same.
+        self.doubting: dict[str, BookHeights] = {}
         self.healed = False
         self.rates = {name: rng.choice((0, 0, most / 5, most)) for name, most in RATES.items()}
         self.kinds = rng.sample(FAULTS, rng.choice((0, 1, 2, 3, 5, 8)))
@@ -553,11 +556,11 @@ class World:
         return self._quiet_since is not None and now - self._quiet_since > 2.5
 
 
-def simulate(seed: int) -> World:
+def simulate(seed: int, kind: type[World] = World) -> World:
     """Run a world and check its promises. Raises Broken."""
     from sim_promises import check  # noqa: PLC0415 - it needs this module
 
-    world = World(seed)
+    world = kind(seed)
     try:
         world.run()
         check(world)

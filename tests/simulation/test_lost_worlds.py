@@ -31,8 +31,8 @@ from services.shared.heights import BookHeights, Doubted
 from services.shared.journal.segments import SEGMENT
 from services.shared.journal.store import JsonStore
 
-SEEDS = 150
-MORE = 1_850
+SEEDS = 100
+MORE = 1_900
 CHUNK = 50
 # So many of them are lived through without the alarm, too.
 WITHOUT = 60

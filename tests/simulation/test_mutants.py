@@ -308,7 +308,7 @@ MUTANTS: dict[Patch, set[str]] = {
     snapshot_without_memory: {"4", "8", "9"},
     snapshot_without_shelf: {"8"},
     packed_before_it_is_synced: {"not damaged", "no crash"},
-    packed_without_its_end: {"not damaged", "no crash"},
+    packed_without_its_end: {"not damaged", "no crash", "durable"},
     snapshot_without_rows: {"4", "6", "8", "not damaged"},
     takeover_without_a_sync: {"durable", "not damaged"},
     takeover_with_a_sync_only: {"durable", "not damaged"},

@@ -32,8 +32,8 @@ from services.rebuild.restore import heights_of
 from services.shared.heights import Doubted
 from services.shared.journal.store import JsonStore
 
-SEEDS = 100
-MORE = 900
+SEEDS = 50
+MORE = 950
 CHUNK = 50
 SEEN: Counter[str] = Counter()
 
@@ -172,8 +172,9 @@ class RestoredWorld(World):
         while isinstance(error, BaseExceptionGroup):
             error = error.exceptions[0]
         if pod.alive and isinstance(error, Doubted) and self.under_way:
-            # Until all are back: it asks again.
+            # Until all are back: it asks again, and is asked meanwhile.
             self.counts["doubted"] += 1
+            self.doubting[pod.service] = pod.store.heights
             pod.die("in doubt")
         else:
             super()._ended(pod, task)

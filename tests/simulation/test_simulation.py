@@ -17,9 +17,9 @@ from sim_books import audited
 from sim_broker import Broken
 from sim_world import FAULTS, POINTS, RATES, World, simulate
 
-SEEDS = 600
+SEEDS = 400
 # So many more among the long tests: two thousand in all.
-MORE = 1_400
+MORE = 1_600
 CHUNK = 100
 # What happened in all worlds together.
 SEEN: Counter[str] = Counter()

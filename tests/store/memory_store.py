@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import secrets
 from collections import ChainMap
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import islice
 from typing import Any, TypeVar
@@ -16,8 +16,7 @@ import pydantic_core
 from broker.messages import BIT, Message, encode_word, from_word
 from services.shared.decision import Domain
 from services.shared.heights import BookHeights
-from services.shared.journal.row_codec import RowCodec
-from services.shared.journal.segments import has_checksum, with_checksum
+from services.shared.records import RowCodec, has_checksum, with_checksum
 from services.shared.room import Room, Space
 from services.shared.store import MAX_LINES, Answer, Change, Damaged, Fenced
 
@@ -44,6 +43,7 @@ class MemoryStore:
 
     def __init__(self, domain: Domain[Any], now: Callable[[], str], kept: Kept | None = None) -> None:
         self.domain, self.leads, self.full, self.time = domain, False, False, ""
+        self.trouble, self.opened, self.lags = None, True, False
         self._now, self._kept = now, kept or Kept()
         self.room = Room(lambda: Space(1, 1), lambda: 0)
         self._kept.go.set()
@@ -65,6 +65,9 @@ class MemoryStore:
 
     async def row(self, key: str) -> Any:
         return self._kept.rows.get(key)
+
+    async def rows_of(self, keys: Iterable[str]) -> dict[str, Any]:
+        return {key: self._kept.rows[key] for key in keys if key in self._kept.rows}
 
     async def unfinished_rows(self) -> Mapping[str, Any]:
         return {key: row for key, row in self._kept.rows.items() if not self.domain.finished(row)}
@@ -94,6 +97,20 @@ class MemoryStore:
                 break
             found.append(raw)
         return found
+
+    def now(self) -> str:
+        return self._now()
+
+    async def moment(self) -> None: ...
+
+    async def latest(self) -> int:
+        return self.seq
+
+    def speaks(self, publish: Callable[[Sequence[Message]], Awaitable[None]]) -> None: ...
+
+    def told(self, messages: Sequence[Message]) -> None: ...
+
+    async def alone(self) -> None: ...
 
     def watch(self, heard: Callable[[Change[Any]], None]) -> None:
         self._heard.append(heard)

@@ -162,3 +162,14 @@ class HeldDisk(LocalDisk):
         self.waiting.set()
         await self.go.wait()
         await super().sync(name)
+
+
+class NoBroker:
+    """Nothing comes, and whatever is said is taken."""
+
+    async def receive(self, limit: int) -> Any:
+        await asyncio.Event().wait()
+
+    async def publish(self, messages: object) -> None: ...
+
+    async def settle(self, batch: object, reasons: object) -> None: ...

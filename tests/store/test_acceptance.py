@@ -13,7 +13,18 @@ from typing import Any
 
 import pytest
 from prometheus_client import CollectorRegistry
-from store_builders import HeldDisk, all_records, disk_on, publicado, recarga, solicitada, usuario, vendida, writer
+from store_builders import (
+    HeldDisk,
+    NoBroker,
+    all_records,
+    disk_on,
+    publicado,
+    recarga,
+    solicitada,
+    usuario,
+    vendida,
+    writer,
+)
 
 from broker.messages import CompraSolicitada, compra_id, encode
 from services.compras.acceptance import Acceptance
@@ -23,17 +34,6 @@ from services.shared.journal.store import JsonStore
 from services.shared.processor import Processor
 from services.shared.room import Room, Space
 from services.tokens.domain import publicar
-
-
-class NoBroker:
-    """Nothing comes, and whatever is said is taken."""
-
-    async def receive(self, limit: int) -> Any:
-        await asyncio.Event().wait()
-
-    async def publish(self, messages: object) -> None: ...
-
-    async def settle(self, batch: object, reasons: object) -> None: ...
 
 
 def door_on(store: JsonStore[Any], backlog_limit: int) -> tuple[Acceptance, Processor]:
@@ -70,7 +70,11 @@ async def test_what_a_wrong_clock_dated_stays_and_what_comes_after_it_is_true_ag
         compra = CompraSolicitada(compra_id=compra_id(number, "k"), usuario_id=number, token_id=101, fecha=door.fecha())
         fechas.append((await door.accept(compra)).fecha)
         for precio in (number * 10, number * 10 + 1):
-            asked = {"alta_id": f"a:{precio}", "fecha": door.fecha_alta("/tokens/101"), "orden": door.orden()}
+            asked = {
+                "alta_id": f"a:{precio}",
+                "fecha": (await door.fecha_alta("/tokens/101"))[0],
+                "orden": await door.orden(),
+            }
             prices.append(publicado(precio=precio).model_copy(update=asked))
             await door.accept(prices[-1])
         working.cancel()

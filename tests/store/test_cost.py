@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from generated_books import generate
 from store_builders import (
     FIRST,
     all_records,
@@ -30,6 +31,7 @@ from broker.messages import Message
 from services.compras.domain import DOMAIN as COMPRAS
 from services.shared.decision import Domain
 from services.shared.journal import segments as journal
+from services.shared.records import with_checksum
 from services.tokens.domain import DOMAIN as TOKENS
 from services.transacciones.domain import DOMAIN as TRANSACCIONES
 from services.usuarios.domain import DOMAIN as USUARIOS
@@ -39,6 +41,9 @@ BATCH = 5_000
 # A key, a number and a hash table's place for them; three numbers in the book.
 MAX_BYTES = 150
 TOKENS_SOLD = 1_000
+# Bytes of a journal for each purchase.
+KEPT = 3_000
+MOST_OF_COMPRAS, MOST_OF_ALL = 450, 800
 
 
 def sale(number: int) -> Sequence[Message]:
@@ -226,8 +231,23 @@ async def test_the_whole_line_that_an_older_version_wrote_with_each_top_up_is_re
             waiting += moved["joined"] if isinstance(moved, dict) else moved
             line["change"]["esperan"] = [*waiting]
         line.pop("crc")
-        lines.append(journal.with_checksum(json.dumps(line, separators=(",", ":")).encode()[:-1]))
+        lines.append(with_checksum(json.dumps(line, separators=(",", ":")).encode()[:-1]))
     file.write_bytes(b"".join(lines))
     assert file.read_bytes().count(b"alta_id") == 6
     with reader(tmp_path, USUARIOS, to_the_end=True) as old:
         assert old.rows["1"] == now
+
+
+async def test_a_purchase_takes_half_a_kilobyte_of_compras_disk_for_good_and_less_than_one_of_all_four(
+    tmp_path: Path,
+) -> None:
+    """Of what is packed, the heights that books tell each other included; the entries of users and tokens, too."""
+    await generate(tmp_path, KEPT)
+    took = {}
+    for domain in (COMPRAS, TOKENS, USUARIOS, TRANSACCIONES):
+        async with writer(tmp_path / domain.name, domain) as store:
+            await store.packer.pack()
+            assert list((tmp_path / domain.name).glob("*.zst"))
+        took[domain.name] = sum(file.stat().st_size for file in (tmp_path / domain.name).iterdir()) / KEPT
+    assert took["compras"] <= MOST_OF_COMPRAS, took
+    assert sum(took.values()) <= MOST_OF_ALL, took

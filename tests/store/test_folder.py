@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from patience import eventually
 from store_builders import (
     FIRST,
     Clock,
@@ -31,10 +32,10 @@ from store_builders import (
 
 from broker.messages import Message
 from services.shared.decision import Domain
-from services.shared.journal import segments
 from services.shared.journal.disk import LocalDisk
 from services.shared.journal.json_file import view_of
-from services.shared.journal.store import JsonStore
+from services.shared.journal.store import WRITER, JsonStore
+from services.shared.records import SEAL_BYTES, with_checksum
 from services.shared.settings import WrongSetting, read_settings
 from services.shared.store import Damaged, StoreBroken
 from services.tokens.main import seed as tokens_seed
@@ -178,6 +179,26 @@ async def test_who_may_only_read_where_another_writes_was_given_the_wrong_volume
                 await store.lead()
 
 
+async def test_where_the_writer_answers_is_said_again_when_somebody_else_has_said_otherwise(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As one that was replaced does, which wakes up between taking over and noting its own address."""
+    monkeypatch.setattr("services.shared.journal.store.CHECK_SECONDS", 0.01)
+    with disk_on(tmp_path) as disk:
+        store = JsonStore(disk, USUARIOS, Clock())
+        store.load()
+        await store.until_leading("http://here")
+        assert store.leader_url() == "http://here"
+        tending = asyncio.create_task(store.tend())
+        (tmp_path / WRITER).write_text("http://dead")
+
+        async def is_right() -> bool:
+            return store.leader_url() == "http://here"
+
+        await eventually(is_right, "the address of a dead one stays")
+        tending.cancel()
+
+
 # Copied and put back
 
 
@@ -292,7 +313,7 @@ async def test_a_record_of_a_type_that_only_a_newer_version_knows_is_named(tmp_p
         await store.process_batch([usuario()])
     raw = (tmp_path / FIRST).read_bytes()
     head, record = raw.splitlines(keepends=True)
-    newer = segments.with_checksum(record[: -segments.SEAL_BYTES].replace(b"usuario.registrado", b"usuario.bloqueado"))
+    newer = with_checksum(record[:-SEAL_BYTES].replace(b"usuario.registrado", b"usuario.bloqueado"))
     (tmp_path / FIRST).write_bytes(head + newer)
     without_marks(tmp_path)
     with pytest.raises(Damaged, match=rf"byte {len(head)} is of the type usuario.bloqueado.*use the version"):

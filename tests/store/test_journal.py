@@ -45,6 +45,7 @@ from services.compras.domain import DOMAIN as COMPRAS
 from services.shared.journal import segments as journal
 from services.shared.journal.disk import MAX_READING, LocalDisk
 from services.shared.journal.store import JsonStore
+from services.shared.records import with_checksum
 from services.shared.store import Damaged, Fenced, StoreBroken
 from services.tokens.domain import DOMAIN as TOKENS
 from services.transacciones.domain import DOMAIN as TRANSACCIONES
@@ -296,7 +297,7 @@ async def test_another_format_is_refused(tmp_path: Path, number: int | None) -> 
     other = json.loads(head) | {"format": number}
     del other["crc"]
     body = json.dumps(other, separators=(",", ":")).encode()[:-1]
-    (tmp_path / FIRST).write_bytes(journal.with_checksum(body) + rest)
+    (tmp_path / FIRST).write_bytes(with_checksum(body) + rest)
 
     with pytest.raises(Damaged, match=f"has format {number}, and this version reads 1"), reader(tmp_path, USUARIOS):
         pass
@@ -305,9 +306,7 @@ async def test_another_format_is_refused(tmp_path: Path, number: int | None) -> 
 async def test_a_record_that_is_whole_but_makes_no_sense_is_refused(tmp_path: Path) -> None:
     lines = await small_journal(tmp_path)
     raw = (tmp_path / FIRST).read_bytes()
-    nonsense = journal.with_checksum(
-        b'{"seq":1,"batch":1,"time":"","id":"x:y","row":"1","change":{"nada":1},"words":[]'
-    )
+    nonsense = with_checksum(b'{"seq":1,"batch":1,"time":"","id":"x:y","row":"1","change":{"nada":1},"words":[]')
     (tmp_path / FIRST).write_bytes(raw[: lines[1]] + nonsense)
     (tmp_path / journal.mark_name(FIRST)).write_bytes(journal.mark(lines[1] + len(nonsense)))
 

@@ -12,6 +12,7 @@ from typing import Any, Protocol
 
 import pytest
 from memory_store import Kept, MemoryStore
+from postgres_server import new_database, url_in
 from store_builders import (
     FECHA,
     GATO,
@@ -33,11 +34,13 @@ from store_builders import (
 
 from broker.heights import Height
 from broker.messages import AltaAplicada, CompraRechazada, SaldoReservado, TokenReservado, TransaccionRegistrada
+from ops.postgres import Database
 from services.compras.domain import DOMAIN as COMPRAS
 from services.compras.domain import Alta, Compra
 from services.shared.decision import Domain
 from services.shared.heights import BookHeights, Doubted
 from services.shared.journal.store import JsonStore
+from services.shared.postgres.store import PostgresStore
 from services.shared.store import Change, Damaged, Fenced, Store
 from services.tokens.domain import DOMAIN as TOKENS
 from services.transacciones.domain import DOMAIN as TRANSACCIONES
@@ -87,10 +90,55 @@ class MemoryStores:
         return kept.waiting, kept.go
 
 
-@pytest.fixture(params=[JsonStores, MemoryStores], ids=["json", "memory"])
-def stores(request: pytest.FixtureRequest, tmp_path: Path) -> Stores:
-    built: Stores = request.param(tmp_path)
-    return built
+class HeldStore(PostgresStore[Any]):
+    """Its COMMITs wait for `go` once it is cleared, as they would for a standby."""
+
+    def __init__(self, url: str, domain: Domain[Any]) -> None:
+        super().__init__(url, domain)
+        self.go, self.waiting = asyncio.Event(), asyncio.Event()
+        self.go.set()
+
+    async def _commit(self, connection: Any) -> None:
+        self.waiting.set()
+        await self.go.wait()
+        await super()._commit(connection)
+
+
+class PostgresStores:
+    def __init__(self, server: Database, database: str) -> None:
+        self._server, self._database = server, database
+
+    @asynccontextmanager
+    async def open(self, domain: Domain[Any]) -> AsyncIterator[Store[Any]]:
+        store = HeldStore(url_in(self._server, domain.name, self._database), domain)
+        await store.open()
+        await store.until_leading("http://here")
+        try:
+            yield store
+        finally:
+            await store.close()
+
+    def hold(self, store: Store[Any]) -> tuple[asyncio.Event, asyncio.Event]:
+        assert isinstance(store, HeldStore)
+        store.go.clear()
+        store.waiting.clear()
+        return store.waiting, store.go
+
+
+@pytest.fixture(params=["json", "memory", "postgres"])
+def kept_in(request: pytest.FixtureRequest, tmp_path: Path) -> Any:
+    """Where a store keeps its books."""
+    return request.getfixturevalue("postgres") if request.param == "postgres" else (request.param, tmp_path)
+
+
+@pytest.fixture
+async def stores(kept_in: Any) -> Stores:
+    match kept_in:
+        case "json", folder:
+            return JsonStores(folder)
+        case "memory", folder:
+            return MemoryStores(folder)
+    return PostgresStores(kept_in, await new_database(kept_in))
 
 
 @pytest.fixture

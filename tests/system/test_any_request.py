@@ -19,8 +19,8 @@ from schemathesis.checks import not_a_server_error, positive_data_acceptance
 from shop_builders import answers
 
 from broker.services import SERVICES
+from ops.child import GUARDED, SERVER_OPTIONS
 from ops.process import free_port
-from ops.supervisor import GUARDED, SERVER_OPTIONS
 
 KEY = "the-operators-key-of-this-test"
 # A stream has no end that could be waited for.

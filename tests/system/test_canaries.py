@@ -21,7 +21,7 @@ NAMES = ("Cookie", "X-Api-Key", "X-Zoco-Replica", "Proxy-Authorization", "X-Auth
 HEADERS = dict.fromkeys(NAMES, SENT) | {"Authorization": f"Bearer {SENT}"}
 
 
-@pytest.fixture(scope="module", params=["json", "console"])
+@pytest.fixture(scope="module", params=["console", pytest.param("json", marks=pytest.mark.long)])
 def watched(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Shop]:
     folder = tmp_path_factory.mktemp(f"canaries-{request.param}")
     shop = start(folder, ZOCO_OPERATOR_TOKEN=OPERATOR, ZOCO_LOG=request.param)

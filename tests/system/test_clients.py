@@ -18,7 +18,8 @@ COMMANDS = {
     "curl-http2": (SHELL, ("--http2",)),
     "curl-http1.0": (SHELL, ("--http1.0",)),
     "go": (("go", "run", str(CLIENTS / "buy.go")), ()),
-    "requests": ((sys.executable, str(CLIENTS / "buy.py")), ()),
+    "requests": ((sys.executable, str(CLIENTS / "buy.py")), ("requests",)),
+    "httpx": ((sys.executable, str(CLIENTS / "buy.py")), ("httpx",)),
     "java": (("java", str(CLIENTS / "Buy.java")), ()),
     "node": (("node", str(CLIENTS / "buy.mjs")), ()),
 }

@@ -23,7 +23,8 @@ IDLE_SECONDS = 2.5
 # The file beside the books that a person may read: written within a second of a sale, and no part of it.
 BESIDE = "services/shared/journal/json_file.py"
 FILES_AT_MOST, OF_THE_STORY_AT_MOST = 45, 21
-ENGINE_ROOMS = ("broker/amqp/", "services/shared/journal/", "services/shared/http/")
+# The text of a record is what the stores have in common.
+ENGINE_ROOMS = ("broker/amqp/", "services/shared/journal/", "services/shared/records.py", "services/shared/http/")
 # (service, file, function) and when it was entered first.
 Entered = dict[tuple[str, str, str], float]
 

@@ -18,8 +18,8 @@ import pytest
 from patience import END_SECONDS, PATIENCE_SECONDS, wait_until
 from shop_builders import answers
 
+from ops.child import GUARDED, SERVER_OPTIONS
 from ops.process import free_port
-from ops.supervisor import GUARDED, SERVER_OPTIONS
 
 DESCRIPTORS = 1024
 MIB = 1024 * 1024
@@ -126,30 +126,30 @@ GET = b"GET /livez HTTP/1.1\r\n" + HOST
 
 
 @pytest.mark.parametrize(
-    ("sent", "status", "reason"),
+    ("begins", "again", "times", "ends", "status", "reason"),
     [
-        (GET + b"X: a\r\n" * (32 * MIB // 6) + b"\r\n", 431, "long"),
-        (GET + b"X: " + b"a" * 48 * MIB + b"\r\n\r\n", 431, "long"),
-        (GET + b"X" * 48 * MIB + b": a\r\n\r\n", 431, "long"),
-        (GET + b"X: a\r\n" * 2_800 + b"\r\n", 431, "malformed"),
-        (b"GET /" + b"a" * 32 * MIB + b" HTTP/1.1\r\n" + HOST + b"\r\n", 414, "long"),
-        (b"GET /livez?" + b"a" * 16 * 1024 + b" HTTP/1.1\r\n" + HOST + b"\r\n", 414, "malformed"),
-        (b"\r\n" * 16 * MIB, 414, "long"),
-        (CHUNKED + b"1\r\na\r\n0\r\n" + b"T: bbbbbb\r\n" * (24 * MIB // 11) + b"\r\n", 400, "long"),
-        (CHUNKED + b"1\r\na\r\n0\r\nT: " + b"b" * 24 * MIB + b"\r\n\r\n", 400, "long"),
-        (CHUNKED + b"1;" + b"e" * 24 * MIB + b"\r\na\r\n0\r\n\r\n", 400, "long"),
-        (b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n", 400, "malformed"),
-        (b"GET / HTTP/1.1\r\nHost : localhost\r\n\r\n", 400, "malformed"),
-        (post(b"Content-Length: 1", b"Transfer-Encoding: chunked"), 400, "malformed"),
-        (b"CONNECT localhost:1 HTTP/1.1\r\n" + HOST + b"\r\n", 501, "malformed"),
+        (GET, b"X: a\r\n", 32 * MIB // 6, b"\r\n", 431, "long"),
+        (GET + b"X: ", b"a", 48 * MIB, b"\r\n\r\n", 431, "long"),
+        (GET, b"X", 48 * MIB, b": a\r\n\r\n", 431, "long"),
+        (GET, b"X: a\r\n", 2_800, b"\r\n", 431, "malformed"),
+        (b"GET /", b"a", 32 * MIB, b" HTTP/1.1\r\n" + HOST + b"\r\n", 414, "long"),
+        (b"GET /livez?", b"a", 16 * 1024, b" HTTP/1.1\r\n" + HOST + b"\r\n", 414, "malformed"),
+        (b"", b"\r\n", 16 * MIB, b"", 414, "long"),
+        (CHUNKED + b"1\r\na\r\n0\r\n", b"T: bbbbbb\r\n", 24 * MIB // 11, b"\r\n", 400, "long"),
+        (CHUNKED + b"1\r\na\r\n0\r\nT: ", b"b", 24 * MIB, b"\r\n\r\n", 400, "long"),
+        (CHUNKED + b"1;", b"e", 24 * MIB, b"\r\na\r\n0\r\n\r\n", 400, "long"),
+        (b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n", b"", 0, b"", 400, "malformed"),
+        (b"GET / HTTP/1.1\r\nHost : localhost\r\n\r\n", b"", 0, b"", 400, "malformed"),
+        (post(b"Content-Length: 1", b"Transfer-Encoding: chunked"), b"", 0, b"", 400, "malformed"),
+        (b"CONNECT localhost:1 HTTP/1.1\r\n" + HOST + b"\r\n", b"", 0, b"", 501, "malformed"),
     ],
 )
 def test_what_is_too_long_or_no_http_is_refused_in_little_memory(
-    served: Served, sent: bytes, status: int, reason: str
+    served: Served, begins: bytes, again: bytes, times: int, ends: bytes, status: int, reason: str
 ) -> None:
     before, counted = served.memory, served.refused(reason)
     served.count_from_here()
-    said = served.says(sent)
+    said = served.says(begins + again * times + ends)
     assert served.most_memory - before < 10 * MIB
     # An answer to what was whole may have gone before.
     head, _, body = said[said.rindex(b"HTTP/1.1 ") :].partition(b"\r\n\r\n")
@@ -157,6 +157,20 @@ def test_what_is_too_long_or_no_http_is_refused_in_little_memory(
     assert b"application/problem+json" in head and b"connection: close" in head and b"nosniff" in head
     assert b'"status":%d' % status in body
     assert served.refused(reason) == counted + 1
+
+
+@pytest.mark.parametrize("trailer", [b"Host: localhost", b"Origin: http://evil.example", b"X-Forwarded-For: 6.6.6.6"])
+@pytest.mark.parametrize("together", [True, False], ids=["one packet", "two"])
+def test_a_trailer_is_no_header(served: Served, trailer: bytes, together: bool) -> None:
+    parts = [CHUNKED + b"1\r\na\r\n", b"0\r\n" + trailer + b"\r\n\r\n" + ALIVE]
+    said = served.says(*([b"".join(parts)] if together else parts))
+    assert said.startswith(b"HTTP/1.1 404") and b"HTTP/1.1 200" in said, said
+
+
+@pytest.mark.parametrize("coding", [b"gzip, chunked", b"chunked, chunked", b"gzip", b"identity"])
+def test_a_body_that_was_coded_otherwise_is_not_taken_as_it_is(served: Served, coding: bytes) -> None:
+    said = served.says(post(b"Transfer-Encoding: " + coding) + b"1\r\na\r\n0\r\n\r\n" + ALIVE)
+    assert said.startswith((b"HTTP/1.1 501", b"HTTP/1.1 400")) and b"HTTP/1.1 200" not in said, said
 
 
 def test_what_is_long_and_allowed_passes(served: Served) -> None:
@@ -202,6 +216,39 @@ def test_who_does_not_read_is_let_go(served: Served) -> None:
         stream.sendall((b"GET /swagger/swagger-ui-bundle.js HTTP/1.1\r\n" + HOST + b"\r\n") * 20)
         wait_until(lambda: served.refused("unread") == counted + 1, "it is kept for ever")
         served.alive()
+
+
+def test_those_who_do_not_read_hold_little_whatever_they_sent(served: Served) -> None:
+    """Behind four answers that nobody reads each has sent as many more requests as fit into one piece.
+
+    8 to 10 MiB are seen; parsed all at once they were 70.
+    """
+    bundle = b"GET /swagger/swagger-ui-bundle.js HTTP/1.1\r\n" + HOST + b"\r\n"
+    sent = bundle * 4 + b"GET / HTTP/1.1\r\nHost: [::1]\r\n\r\n" * 130
+    # What the first of them needs is there from then on.
+    served.says(bundle.replace(b"\r\n\r\n", b"\r\n" + LAST + b"\r\n"))
+    counted = served.refused("unread")
+    served.count_from_here()
+    before = served.most_memory
+    with contextlib.ExitStack() as many:
+        for _ in range(150):
+            many.enter_context(served.connect(STRANGER, receives=4096)).sendall(sent)
+        wait_until(lambda: served.refused("unread") >= counted + 20, "they are kept for ever")
+        served.alive()
+    more = served.most_memory - before
+    assert more < 16 * MIB, more
+
+
+def test_who_has_as_many_unread_answers_as_they_may_is_answered_once_they_read(served: Served) -> None:
+    bundle = b"GET /swagger/swagger-ui-bundle.js HTTP/1.1\r\n" + HOST + LAST + b"\r\n"
+    with contextlib.ExitStack() as many:
+        every = [many.enter_context(served.connect(STRANGER, receives=4096)) for _ in range(300)]
+        for one in every:
+            one.sendall(bundle)
+        # Somebody else notices nothing of it.
+        served.alive()
+        sizes = [len(all_of(one)) for one in every[-50:]]
+    assert min(sizes) > MIB, sizes
 
 
 def test_who_reads_slowly_is_not(served: Served) -> None:

@@ -21,7 +21,8 @@ def test_both_languages_have_the_same_commands() -> None:
     assert min(sum(part == number for part, _ in commands["en"]) for number in (1, 2)) > 5
 
 
-@pytest.mark.parametrize("language", ["en", pytest.param("es", marks=pytest.mark.long)])
+@pytest.mark.parametrize("language", ["en", "es"])
+@pytest.mark.long
 def test_the_lesson_is_as_it_says(language: str, tmp_path: Path) -> None:
     shop = start(tmp_path, ZOCO_NUDGE_SECONDS="2")
     # Where whoever types it is: in the project's folder, beside what `make up` keeps there.

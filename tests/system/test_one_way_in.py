@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
 from door_builders import JSON, KEY, OPERATOR, Door, door, doors
-from patience import wait_until
+from patience import PATIENCE_SECONDS, wait_until
 
 GOOD = b'{"usuarioId": 1, "tokenId": 101}'
 TOKEN = '{"id": %d, "nombre": "Uno", "imagen": "uno.png", "precio": 1}'
@@ -90,6 +92,60 @@ async def test_who_hangs_up_in_mid_body_leaves_nothing_in_the_log(
         said = one.log.read_bytes()[before:].decode()
         assert "Traceback" not in said and "ClientDisconnect" not in said, said
         assert said.count("\n") <= 1, said
+
+
+@pytest.mark.parametrize("target", ["/web/app.js", "/swagger/swagger-ui-bundle.js", "/", "/compras", "/openapi.json"])
+async def test_what_comes_along_with_a_get_means_nothing(both: dict[str, Door], target: str) -> None:
+    """However long it is (RFC 9110, section 9.3.1), and whether there is room for it before the answer begins."""
+    for one in both.values():
+        before = len(one.log.read_bytes())
+        for query in ("", "?x=1"):
+            for accepted in ("gzip", "identity"):
+                plain = await one.ask("GET", target + query, {"Accept-Encoding": accepted})
+                assert " 200 " in plain[0], plain
+                assert await one.ask("GET", target + query, {"Accept-Encoding": accepted}, b" " * 20_000) == plain
+        assert "Traceback" not in one.log.read_bytes()[before:].decode()
+
+
+async def test_what_comes_along_with_a_stream_is_dropped_and_more_ends_it(both: dict[str, Door]) -> None:
+    for one in both.values():
+        before = len(one.log.read_bytes())
+        reader, writer = await asyncio.open_connection("127.0.0.1", one.port)
+        writer.write(b"GET /eventos HTTP/1.1\r\nHost: localhost\r\nContent-Length: 100000000\r\n\r\n" + b" " * 20_000)
+        assert b" 200 " in await reader.readuntil(b"event: inicio")
+        # As much as of any body that nobody wants.
+        with suppress(ConnectionError):
+            for _ in range(100):
+                writer.write(b" " * 100_000)
+                await writer.drain()
+        with suppress(ConnectionError):
+            assert await asyncio.wait_for(reader.read(), PATIENCE_SECONDS) is not None
+        writer.close()
+        for _ in range(3):
+            await one.ask("GET", "/livez", {})
+        assert "Traceback" not in one.log.read_bytes()[before:].decode()
+
+
+async def test_a_key_behind_the_body_is_none(both: dict[str, Door]) -> None:
+    body = b"%x\r\n%s\r\n0\r\nIdempotency-Key: behind\r\nX-Zoco-Replica: 1\r\n\r\n" % (len(GOOD), GOOD)
+    head = b"Content-Type: application/json\r\nTransfer-Encoding: chunked\r\n"
+    for one in both.values():
+        status, lines, _ = await one.ask_raw("POST /compras", head, body)
+        assert " 202 " in status and "idempotency-key: behind" not in lines, (status, lines)
+
+
+async def test_who_speaks_http_1_0_is_asked_for_no_body(both: dict[str, Door]) -> None:
+    for one in both.values():
+        reader, writer = await asyncio.open_connection("127.0.0.1", one.port)
+        head = b"POST /compras HTTP/1.0\r\nContent-Type: application/json\r\nExpect: 100-continue\r\n"
+        writer.write(head + b"Content-Length: %d\r\n\r\n" % len(GOOD))
+        await writer.drain()
+        # It waits for the body by now.
+        await one.ask("GET", "/livez", {})
+        writer.write(GOOD)
+        said = await reader.read()
+        writer.close()
+        assert b" 202 " in said.partition(b"\r\n")[0] and b" 100 " not in said, said
 
 
 async def test_a_bug_is_told_once_in_the_log_and_without_the_key(both: dict[str, Door]) -> None:

@@ -168,6 +168,7 @@ async def test_a_writer_that_stands_still_is_noticed_and_what_it_was_asked_happe
         assert len(json.loads((await writer.ask("GET", "/compras", {}))[2])) == 1
 
 
+@pytest.mark.long
 async def test_who_waits_by_way_of_a_follower_keeps_nobody_from_anything(tmp_path: Path) -> None:
     """There is no broker, so nothing ends: all of them wait as long as they may."""
     with doors(tmp_path) as both:

@@ -34,6 +34,25 @@ QUERIES = [
     ("compras", "/eventos?desde={}"),
     *((name, "/diario?desde={}") for name in SERVICES),
 ]
+KNOCKED, REBUILT = "/operador/derribos/nadie?segundos={}", "/libro/reconstruccion?comprobar={}"
+# What Python reads as a number, or Pydantic as a yes or a no.
+NO_SECONDS = (
+    "1e1",
+    "1_0.5",
+    "+1.5",
+    "%2B1.5",
+    "-1",
+    "-0.0",
+    ".5",
+    "5.",
+    "01.5",
+    "inf",
+    "nan",
+    "Infinity",
+    "1%2C5",
+    "%D9%A1",
+)
+NO_FLAGS = ("1", "0", "yes", "no", "on", "off", "t", "f", "True", "TRUE", "FALSE", "%20true", "true%20", "")
 EVERYWHERE = {"x-content-type-options", "referrer-policy", "cross-origin-resource-policy", "cross-origin-opener-policy"}
 
 
@@ -62,6 +81,24 @@ async def test_a_number_in_a_query_is_its_digits(shop: Shop, service: str, targe
             answer = await ask(shop.running.urls[service], "GET", target.format(spelling), operator(shop, target))
             assert answer.status == 422, (spelling, answer)
             assert answer.problem["errors"][0]["pointer"].startswith("/query/")
+
+
+@pytest.mark.parametrize(
+    ("service", "target", "spellings"),
+    [("compras", KNOCKED, NO_SECONDS), *((service, REBUILT, NO_FLAGS) for service in SERVICES)],
+)
+async def test_seconds_are_digits_and_a_yes_is_true(
+    shop: Shop, service: str, target: str, spellings: tuple[str, ...]
+) -> None:
+    for spelling in spellings:
+        answer = await ask(shop.running.urls[service], "POST", target.format(spelling), operator(shop, target))
+        assert answer.status == 422, (spelling, answer)
+        assert answer.problem["errors"][0]["pointer"].startswith("/query/")
+    if target is KNOCKED:
+        for spelling in ("0", "2", "2.5", "120.0"):
+            # It is understood; there is nobody of that name.
+            answer = await ask(shop.front, "POST", target.format(spelling), operator(shop))
+            assert answer.status == 404, (spelling, answer)
 
 
 @pytest.mark.parametrize(

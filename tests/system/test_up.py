@@ -16,6 +16,7 @@ import pytest
 from patience import END_SECONDS, PATIENCE_SECONDS, wait_until
 from shop_builders import ZOCO, Shop, processes_of, start
 
+from ops.child import SPARE_SECONDS
 from ops.rabbitmq import START_SECONDS
 from ops.running import DATA, Running, typed
 
@@ -51,7 +52,8 @@ def test_without_one_the_commands_say_what_to_type(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "number", [pytest.param(signal.SIGINT, marks=pytest.mark.long), signal.SIGTERM, signal.SIGKILL]
+    "number",
+    [signal.SIGKILL, *(pytest.param(one, marks=pytest.mark.long) for one in (signal.SIGINT, signal.SIGTERM))],
 )
 def test_whatever_ends_it_leaves_no_process_behind_and_the_books_stay(tmp_path: Path, number: signal.Signals) -> None:
     shop = start(tmp_path)
@@ -72,7 +74,7 @@ def test_whatever_ends_it_leaves_no_process_behind_and_the_books_stay(tmp_path: 
 
 
 def test_a_killed_service_goes_on_in_a_process_that_was_waiting_and_none_of_those_is_left(tmp_path: Path) -> None:
-    shop = start(tmp_path)
+    shop = start(tmp_path, spares=True)
     wait_until(lambda: len(of_tokens(tmp_path)) == 2, "no next process gets ready")
     ready = of_tokens(tmp_path)
     killed = Running.read(shop.data).pids["tokens"]
@@ -82,6 +84,17 @@ def test_a_killed_service_goes_on_in_a_process_that_was_waiting_and_none_of_thos
     assert zoco("buy", "1", "101", "--data", str(shop.data)).returncode == 0
     shop.process.kill()
     wait_until(lambda: not processes_of(tmp_path), lambda: processes_of(tmp_path))
+
+
+def test_without_spares_nobody_waits_and_who_was_killed_is_back(tmp_path: Path) -> None:
+    shop = start(tmp_path, spares=False)
+    killed = Running.read(shop.data).pids["tokens"]
+    assert zoco("kill", "tokens", "--data", str(shop.data)).returncode == 0
+    wait_until(lambda: Running.read(shop.data).pids["tokens"] != killed, "tokens does not come back")
+    # Longer than it takes until one gets ready.
+    time.sleep(2 * SPARE_SECONDS)
+    assert of_tokens(tmp_path) == [Running.read(shop.data).pids["tokens"]]
+    shop.stop()
 
 
 def of_tokens(folder: Path) -> list[int]:
@@ -182,6 +195,7 @@ def test_a_folder_that_cannot_be_written_is_named_with_what_to_do() -> None:
     assert "name another in ZOCO_DATA" in done.stderr
 
 
+@pytest.mark.long
 def test_a_rabbitmq_that_is_killed_while_it_starts_is_started_again_at_once(tmp_path: Path) -> None:
     shop = start(tmp_path)
     dead = {shop.running.pids["rabbitmq"]}

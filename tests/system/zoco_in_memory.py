@@ -16,6 +16,7 @@ sys.path.insert(0, str(STORES))
 
 from memory_store import MemoryStore  # noqa: E402
 
+from ops.child import Processes  # noqa: E402
 from ops.supervisor import Local  # noqa: E402
 from services.shared.decision import Domain  # noqa: E402
 from services.shared.http.app import create_app  # noqa: E402
@@ -29,7 +30,7 @@ def main(arguments: list[str]) -> None:
     """`up --data FOLDER --port N` starts the shop; `NAME` and uvicorn's options run one service of it."""
     if arguments[0] == "up":
         program = lambda name: (__file__, name)  # noqa: E731
-        asyncio.run(Local(Path(arguments[2]), int(arguments[4]), program=program).run())
+        asyncio.run(Local(Path(arguments[2]), int(arguments[4]), processes=Processes(program)).run())
         return
     module: Any = importlib.import_module(f"services.{arguments[0]}.main")
     module.app = create_app(module.SERVICE, in_memory)

@@ -19,6 +19,7 @@ from typing import Any
 
 import uvicorn
 
+from ops.child import Processes
 from ops.supervisor import Local
 
 ROOT = Path(__file__).parents[2]
@@ -52,7 +53,7 @@ def main(arguments: list[str]) -> None:
     """`up --data FOLDER --port N` starts the shop; `NAME` and uvicorn's options run one service of it."""
     if arguments[0] == "up":
         program = lambda name: (__file__, name)  # noqa: E731
-        asyncio.run(Local(Path(arguments[2]), int(arguments[4]), program=program).run())
+        asyncio.run(Local(Path(arguments[2]), int(arguments[4]), processes=Processes(program)).run())
         return
     profile = Profile(Path(os.environ["PROFILED"]) / f"{arguments[0]}.json")
     signal.signal(signal.SIGUSR1, profile.write)

@@ -194,7 +194,8 @@ async def test_whatever_an_endpoint_raises_is_the_same_problem(
 def test_a_clock_that_the_books_contradict_is_named(tmp_path: Path, time: str, named: bool) -> None:
     """For `/readyz`, and so for `/estado` and whoever asks that."""
     room = Room(lambda: Space(1, 1), lambda: 0)
-    store: Any = SimpleNamespace(time=time, leads=True, seq=1, full=False, heights=BookHeights("compras"), room=room)
+    known = {"time": time, "seq": 1, "heights": BookHeights("compras"), "room": room}
+    store: Any = SimpleNamespace(**known, leads=True, full=False, trouble=None, opened=True)
     service = Service(domain=DOMAIN, routes=APIRouter(), seed=lambda raw: [], seed_file=tmp_path / "none.json")
     said = Runtime(service, Settings(data=tmp_path), lambda *_: store).state()["clock"]
     assert (said is not None) == named

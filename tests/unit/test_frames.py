@@ -16,7 +16,8 @@ from pamqp.header import ContentHeader
 from pamqp.heartbeat import Heartbeat
 from yarl import URL
 
-from broker.amqp.frames import Consumer, Delivered, Outgoing, Publisher, Unroutable, properties, table
+from broker.amqp.envelope import properties
+from broker.amqp.frames import Consumer, Delivered, Outgoing, Publisher, Unroutable, table
 from broker.amqp.tap import FrameTap, _Reader
 
 SHORT = st.text(max_size=60).filter(lambda text: len(text.encode()) < 256)

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any, ClassVar
-from urllib.parse import unquote_to_bytes
+from urllib.parse import quote, unquote_to_bytes
 
 import pytest
 import typer
@@ -89,6 +89,30 @@ def test_what_only_python_takes_for_a_number_is_no_id_and_no_price(words: str, n
     told = [*told[:1], *(["--", *told[1:]] if len(told) == 3 else told[1:])]
     done = CliRunner().invoke(app, [*told, "--url", "http://127.0.0.1:9"] if "--" not in told else told)
     assert (done.exit_code, "Invalid value" in done.output) == (2, True), done.output
+
+
+@pytest.mark.parametrize("number", ["1_0", "+10", "1e1", "inf", "nan", " 10", "-1", "１٠", ".5", "5.", "9" * 400, ""])
+@pytest.mark.parametrize(
+    "words",
+    [
+        *("up --port N", "kill tokens --for N", "buy 1 2 --wait N", "load --rate N", "load --for N", "load --buyers N"),
+        *("load --seed N", "load --workers N", "drill --purchases N", "drill --down N", "drill --every N"),
+        *("drill --patience N", "backup x --keep N"),
+    ],
+)
+def test_what_only_python_takes_for_a_number_is_no_option_either(tmp_path: Path, words: str, number: str) -> None:
+    # A port, a price and the like may have as many digits as they want: they fail by themselves.
+    if len(number) > 99 and words.split()[-2] not in ("--for", "--rate", "--down", "--every", "--patience"):
+        return
+    told = [number if word == "N" else word for word in words.split()]
+    done = CliRunner().invoke(app, told, env={"HOME": str(tmp_path)})
+    assert (done.exit_code, "Invalid value" in done.output) == (2, True), done.output
+
+
+@pytest.mark.parametrize("words", ["load --rate 0", "load --workers 0", "drill --every 0.09", "drill --patience 0.9"])
+def test_too_little_is_refused(words: str) -> None:
+    done = CliRunner().invoke(app, words.split())
+    assert (done.exit_code, "or more" in done.output) == (2, True), done.output
 
 
 @pytest.mark.parametrize("url", ["/", "//"])
@@ -172,6 +196,24 @@ def test_without_a_cluster_kube_is_a_sentence_with_what_to_do_and_exit_code_2(
     )
     assert (done.returncode, done.stdout, done.stderr.count("\n")) == (2, "", 1)
     assert "no cluster answers kubectl" in done.stderr and "`kubectl config use-context`" in done.stderr
+
+
+def test_a_server_that_cannot_reach_a_pod_is_a_cluster_that_answers(stranger: str, tmp_path: Path) -> None:
+    said = quote("error trying to reach service: dial tcp: timeout")
+    config = tmp_path / "config"
+    config.write_text(
+        f"clusters: [{{name: a, cluster: {{server: '{stranger}/500/{said}'}}}}]\n"
+        "contexts: [{name: a, context: {cluster: a}}]\ncurrent-context: a\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-m", "zoco", "queues", "--kube"],
+        env={**os.environ, "KUBECONFIG": str(config)},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 2
+    assert "dial tcp: timeout" in done.stderr and "no cluster answers" not in done.stderr, done.stderr
 
 
 def test_a_command_starts_without_what_it_does_not_need() -> None:

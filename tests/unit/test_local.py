@@ -22,8 +22,9 @@ from patience import PATIENCE_SECONDS
 from broker.services import SERVICES
 from loadgen.drill.faults import Fault, carry_out
 from loadgen.drill.target import LocalTarget
-from ops import supervisor as local
+from ops import child
 from ops.doctor import examine
+from ops.places import PORTS
 from ops.process import RANGE, Process, free_port, is_free, is_ours
 from ops.running import HOLDS, STATE, LocalError, Running, kill_process, reset
 from ops.supervisor import Local
@@ -64,7 +65,7 @@ def running(data: Path, up: Process, urls: dict[str, str] | None = None, /, **pi
     """What that `up` with these services would have written down."""
     state = {
         "pid": up.pid,
-        "urls": urls or {},
+        "places": urls or {},
         "pids": pids,
         "broker_url": "amqp://localhost",
         "management_url": None,
@@ -78,8 +79,8 @@ def running(data: Path, up: Process, urls: dict[str, str] | None = None, /, **pi
 
 
 async def test_a_taken_port_is_named_before_anything_starts(tmp_path: Path) -> None:
-    first = next(port for port in iter(free_port, None) if is_free(port + local.PORTS["tokens"]))
-    taken = socket.create_server(("127.0.0.1", first + local.PORTS["tokens"]))
+    first = next(port for port in iter(free_port, None) if all(is_free(port + more) for more in PORTS.values()))
+    taken = socket.create_server(("127.0.0.1", first + PORTS["tokens"]))
     with taken, pytest.raises(LocalError, match=rf"port {first + 2} \(tokens\) is taken.*--port"):
         await Local(tmp_path, first).run()
     assert not (tmp_path / "rabbitmq").exists()
@@ -251,8 +252,8 @@ def test_a_free_port_is_one_that_nobody_listens_on() -> None:
 
 def test_code_that_was_edited_is_seen_by_whoever_was_started_before() -> None:
     newest = max(file.stat().st_mtime for file in Path(decision.__file__).parents[1].rglob("*.py"))
-    assert local._edited_since(newest - 1)
-    assert not local._edited_since(time.time() + 1)
+    assert child._edited_since(newest - 1)
+    assert not child._edited_since(time.time() + 1)
 
 
 def test_free_ports_are_of_the_range_that_is_asked_for(monkeypatch: pytest.MonkeyPatch) -> None:

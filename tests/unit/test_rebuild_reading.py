@@ -13,6 +13,7 @@ from aiohttp.test_utils import TestServer
 from services.rebuild import run
 from services.rebuild.rebuilding import NotRebuilt
 from services.rebuild.run import Rebuild
+from services.shared.addresses import Addresses
 
 # A sale with a full line behind it: ten thousand refusals in one record.
 WAITING = 10_000
@@ -34,7 +35,7 @@ async def test_the_record_of_a_sale_with_a_full_line_behind_it_is_read_whole() -
     app = web.Application()
     app.add_routes([web.get("/diario", diario)])
     async with TestServer(app) as server:
-        peers = SimpleNamespace(urls={"tokens": str(server.make_url("")).rstrip("/")})
+        peers = SimpleNamespace(urls={"tokens": Addresses([str(server.make_url("")).rstrip("/")])})
         runtime: Any = SimpleNamespace(
             name="compras", store=None, peers=peers, settings=SimpleNamespace(books_token=None)
         )

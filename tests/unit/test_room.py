@@ -151,7 +151,7 @@ def test_the_metrics_say_it() -> None:
     assert value("zoco_disk_short") == 1
 
 
-# The doctor
+# The doctor, of it and of the clock
 
 
 def disk(name: str, rate: float, free: int = 100 * GIB, *, short: bool = False) -> dict[str, object]:
@@ -190,6 +190,17 @@ def test_a_disk_that_is_nearly_full_is_named_with_what_helps() -> None:
     assert not compras.well and not tokens.well
     assert "1024 MiB free, 4096 MiB kept" in compras.says and "ZOCO_DISK_RESERVE" in tokens.says
     assert "new purchases are refused" in compras.says and "refused" not in tokens.says
+
+
+def test_a_clock_that_was_wrong_is_named() -> None:
+    says = "the last record is of 2099-01-01T00:00:00.000Z, 2311459200 s ahead of this clock (…): one was wrong"
+    state = {
+        "servicios": {"compras": disk("a", 0) | {"clock": None}, "tokens": disk("b", 0) | {"clock": says}},
+        "colas": None, "broker": {"problema": "x"},
+    }  # fmt: skip
+    compras, tokens = (one for one in examined(state) if one.what in ("compras", "tokens"))
+    assert compras.well and not tokens.well
+    assert says in tokens.says and "set the machine's clock right" in tokens.says
 
 
 # The setting

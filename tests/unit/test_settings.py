@@ -46,4 +46,13 @@ def test_an_address_is_one_that_paths_can_follow(
     monkeypatch: pytest.MonkeyPatch, name: str, told: str, url: str
 ) -> None:
     monkeypatch.setenv(f"ZOCO_{name.upper()}_URL", told)
-    assert getattr(read_settings(), f"{name}_url") == url
+    assert getattr(read_settings(), f"{name}_url") == (url if name == "public" else (url,))
+
+
+def test_a_service_may_answer_at_several_addresses(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("ZOCO_TOKENS_URL", "http://127.0.0.1:8002/, http://::1:8012")
+    assert read_settings().tokens_url == ("http://127.0.0.1:8002", "http://[::1]:8012")
+    for wrong in ("", ",", "http://127.0.0.1:8002,127.0.0.1:8012"):
+        monkeypatch.setenv("ZOCO_TOKENS_URL", wrong)
+        with pytest.raises(WrongSetting, match="ZOCO_TOKENS_URL is wrong"):
+            read_settings()

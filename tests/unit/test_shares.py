@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import asyncio
+from dataclasses import dataclass
+from functools import partial
+from typing import Any, cast
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from services.shared.http.guard import Guard, client_of
-from services.shared.http.shares import Shares, whose
+from services.shared.http.guard import Guard, Phase, client_of
+from services.shared.http.shares import A_FEW, AT_ONCE, Rounds, Shares, Unread, whose
 from services.shared.metrics import Metrics
 from services.shared.settings import WrongSetting, read_settings
 
@@ -33,6 +38,106 @@ def test_there_are_never_more_than_there_are(steps: list[tuple[bool, int]], plac
             shares.give(str(who))
             held[who] -= 1
         assert sum(held) + shares.free == places and shares.free >= 0
+
+
+async def test_each_address_is_begun_in_its_turn_whoever_sends_how_much() -> None:
+    rounds, begun = Rounds(), []
+    for number in range(1_000):
+        rounds.add("stranger", partial(begun.append, f"stranger {number}"))
+    for name in ("ana", "eva", "ana"):
+        rounds.add(name, partial(begun.append, name))
+    while len(begun) < 1_003:
+        before = len(begun)
+        await asyncio.sleep(0)
+        # Not all in one turn of the loop: what has come meanwhile is seen between them.
+        assert len(begun) - before <= A_FEW
+    assert begun[:7] == ["stranger 0", "ana", "eva", "stranger 1", "ana", "stranger 2", "stranger 3"]
+    assert begun[-1] == "stranger 999"
+
+
+async def test_who_is_alone_has_more_of_each_turn() -> None:
+    rounds, begun = Rounds(), []
+    rounds._last = "ana"
+    for number in range(100):
+        rounds.add("ana", partial(begun.append, number))
+    turns = 0
+    while len(begun) < 100:
+        await asyncio.sleep(0)
+        turns += 1
+    assert begun == list(range(100)) and turns <= 100 / AT_ONCE + 2
+
+
+async def test_who_does_not_read_is_answered_no_further_and_others_are() -> None:
+    unread, begun = Unread(100, Rounds()), []
+
+    def asks(connection: str, whose: str) -> None:
+        unread.begin(connection, whose, partial(begun.append, connection))
+
+    async def now() -> list[str]:
+        for _ in range(20):
+            await asyncio.sleep(0)
+        found, begun[:] = [*begun], []
+        return found
+
+    unread.hold("a1", "stranger", 50)
+    asks("a1", "stranger")
+    asks("a2", "stranger")
+    # One answer at a time, on as many connections as there is room for.
+    assert await now() == ["a2"]
+    unread.hold("a2", "stranger", 50)
+    asks("a3", "stranger")
+    asks("a4", "stranger")
+    asks("b", "ana")
+    assert await now() == ["b"]
+    # Who closes a connection has taken back what they asked for, and what they did not read.
+    unread.gone("a4", "stranger")
+    unread.gone("a2", "stranger")
+    assert await now() == ["a3"]
+    unread.read("a1")
+    assert await now() == ["a1"]
+    asks("a1", "stranger")
+    assert await now() == ["a1"]
+
+
+async def test_what_waits_for_others_to_read_is_begun_when_they_have() -> None:
+    unread, begun = Unread(100, Rounds()), []
+    unread.hold("a", "stranger", 99)
+    unread.hold("b1", "ana", 10)
+    unread.begin("b2", "ana", partial(begun.append, "b2"))
+    assert not begun
+    unread.read("a")
+    unread.look()
+    for _ in range(3):
+        await asyncio.sleep(0)
+    assert begun == ["b2"]
+
+
+@dataclass(eq=False)
+class Standing:
+    """A connection."""
+
+    fresh: bool
+    phase: Phase = Phase.IDLE
+    is_cut: bool = False
+
+    def is_fresh(self) -> bool:
+        return self.fresh
+
+    def cut(self) -> None:
+        self.is_cut = True
+
+
+def test_who_has_long_done_nothing_makes_room_and_who_is_new_does_not(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("ZOCO_CONNECTIONS", "10")
+    guard = Guard(read_settings(), Metrics("tokens"))
+    old, new = [Standing(fresh=False) for _ in range(2)], [Standing(fresh=True) for _ in range(20)]
+    assert [guard.let_in(cast(Any, one), "6.6.6.6") for one in (*old, *new)] == [True] * 11 + [False] * 11
+    assert all(one.is_cut for one in old) and not any(one.is_cut for one in new)
+    assert guard.let_in(cast(Any, Standing(fresh=True)), "127.0.0.1")
+    # One that is served is not cut, however long that takes.
+    for one in new:
+        one.fresh, one.phase = False, Phase.ANSWER
+    assert not guard.let_in(cast(Any, Standing(fresh=True)), "6.6.6.6")
 
 
 @pytest.mark.parametrize(
@@ -62,7 +167,15 @@ def test_whose_an_address_is(told: str, counts_as: str) -> None:
         (["nobody"], None),
         ([], None),
         (["[2001:db8::1]"], "2001:db8::1"),
-        (["::ffff:10.0.0.7"], "::ffff:10.0.0.7"),
+        (["::ffff:10.0.0.7"], "10.0.0.7"),
+        # Some write where it came from as a socket has it.
+        (["6.6.6.6:1, 1.2.3.4:5678, 10.0.0.7:80"], "1.2.3.4"),
+        (["6.6.6.6, [2001:db8::1]:443, [2001:db8:9::1]:80"], "2001:db8::1"),
+        (["fe80::1%eth0"], "fe80::1"),
+        (["fe80::1%" + "x" * 10_000], None),
+        (["1.2.3.4, 1.2.3.4:123456"], None),
+        (["1.2.3.4, \xb9.2.3.4"], None),
+        (["1.2.3.4, "], None),
     ],
 )
 def test_a_proxy_says_for_whom_it_asks(told: list[str], client: str | None, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -70,7 +183,7 @@ def test_a_proxy_says_for_whom_it_asks(told: list[str], client: str | None, monk
     monkeypatch.setenv("ZOCO_PROXIES", "10.0.0.0/24, 2001:db8:9::/48")
     guard = Guard(read_settings(), Metrics("tokens"))
     assert guard.is_proxy("10.0.0.7") and guard.is_proxy("::ffff:10.0.0.7") and not guard.is_proxy("10.0.1.7")
-    assert client_of([(b"x-forwarded-for", one.encode()) for one in told], guard) == client
+    assert client_of([(b"x-forwarded-for", one.encode("latin-1")) for one in told], guard) == client
 
 
 def test_what_is_no_network_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -116,7 +116,9 @@ WRITERS = {
     "loadgen/drill/controls.py": "how it is called",
     "loadgen/load/worker.py": "frames for its own crew",
     "loadgen/bench/relay.py": "figures, as JSON",
+    "loadgen/bench/stores.py": "figures, as JSON",
     "broker/credentials.py": "a sentence of its own",
+    "services/rebuild/migration.py": "JSON, and sentences of its own",
 }
 
 

@@ -11,6 +11,7 @@ const SECONDS = 60;
 const RECORDS = 6;
 const RATE_SECONDS = 5;
 const BROKER = "rabbitmq";
+const POSTGRES = "postgres"; // in a shop whose books are in one
 const NAMES = ["compras", "tokens", "usuarios", "transacciones", BROKER];
 const WIDTH = 104;
 const HEIGHT = 30;
@@ -32,7 +33,7 @@ let fallen = null; // what was knocked down last, until it is back: { name, seen
 export const onState = (hear) => after.push(hear);
 
 export function start() {
-  for (const name of NAMES) $("#services").append(rows.set(name, row(name)).get(name));
+  NAMES.forEach(add);
   draw();
   const round = async () => {
     await look();
@@ -41,11 +42,15 @@ export function start() {
   return round();
 }
 
+const add = (name) => $("#services").append(rows.set(name, row(name)).get(name));
+const isService = (name) => name !== BROKER && name !== POSTGRES;
+
 async function look() {
   try {
     state = await ask("/estado");
     commands = state.tumbar;
     heardOf = true;
+    if (state.base && !rows.has(POSTGRES)) add(POSTGRES);
     for (const name of NAMES) {
       const queue = depths[name];
       queue.push(state.colas?.[name]?.messages ?? queue.at(-1) ?? 0);
@@ -89,7 +94,7 @@ function perSecond(times) {
 
 function row(name) {
   const svg = `<svg viewBox="0 0 ${WIDTH} ${HEIGHT}" role="img"><path class="area"/><path class="line"/></svg>`;
-  const chart = make("div", { className: "chart", innerHTML: name === BROKER ? "" : `${svg}<span></span>` });
+  const chart = make("div", { className: "chart", innerHTML: !isService(name) ? "" : `${svg}<span></span>` });
   const button = make("button", { type: "button", onclick: () => knock(name) });
   return make("li", { className: "service", data: { name } },
     make("div", {}, make("strong", {}, make("span", { className: "dot" }), make("span", { className: "name", textContent: name })), make("small")),
@@ -105,6 +110,8 @@ async function knock(name) {
     const told = await ask(`/operador/derribos/${name}`, { method: "POST" });
     says = t("tumbado", { nombre: name, quien: told.quien });
     fallen = { name, down: false };
+    // The others of its kind go on: it never is down.
+    if (state?.procesos?.[name]) setTimeout(quiet, SAID_MS);
   } catch (error) {
     says = unanswered(name, error);
   }
@@ -127,7 +134,7 @@ const draw = once(() => {
   const asked = perSecond(counts.asked);
   purchases.crowded(asked);
   write($("#rates"), t("ritmo", { a: number(asked), b: number(perSecond(counts.ended)), c: state ? number(state.sinTerminar) : "–" }));
-  for (const name of NAMES) fill(rows.get(name), name);
+  for (const [name, element] of rows) fill(element, name);
   drawNote();
   drawRecords();
 });
@@ -143,16 +150,16 @@ export function quiet() {
 }
 
 function fill(element, name) {
-  const service = name === BROKER ? null : state?.servicios[name];
-  const up = name === BROKER ? state?.broker.conectado : name === "compras" ? Boolean(state) : service?.role != null;
+  const service = isService(name) ? state?.servicios[name] : null;
+  const up = name === BROKER ? state?.broker.conectado : name === POSTGRES ? state?.base?.conectada : name === "compras" ? Boolean(state) : service?.role != null;
   // The front door tells how the others are: without it nobody knows.
   const standing = !heardOf ? "start" : !state && name !== "compras" ? "unknown" : !up ? "down" : service && (!service.ready || service.doubt) ? "start" : "up";
   if (element.dataset.state !== standing) element.dataset.state = standing;
   if (fallen?.name === name && standing !== "up") fallen.down = true;
   if (fallen?.name === name && standing === "up" && fallen.down) quiet();
   write($("small", element), describe(name, service, standing));
-  $("small", element).title = (name === BROKER ? state?.broker.problema : service?.doubt) || "";
-  if (name !== BROKER) chart(element, name);
+  $("small", element).title = (name === BROKER ? state?.broker.problema : name === POSTGRES ? state?.base?.problema : service?.doubt) || workers(name).join("\n");
+  if (isService(name)) chart(element, name);
   const button = $("button", element);
   write(button, t("tumbar"));
   button.ariaLabel = t("tumbarEtiqueta", { nombre: name });
@@ -169,10 +176,16 @@ function describe(name, service, standing) {
     const dead = Object.entries(state.colas ?? {}).filter(([queue]) => queue.endsWith(".muertos")).reduce((sum, [, depth]) => sum + depth.messages, 0);
     return `${t("arriba")} · ${dead ? t("muertas", { n: number(dead) }) : t("sinCartas")}`;
   }
+  if (name === POSTGRES) return t("arriba");
   if (service.doubt) return t("duda", { nombre: service.doubtOf });
+  const several = state.procesos[name];
+  if (several) return `${standing === "start" ? t("arrancando") : t("arriba")} · ${t("procesos", { n: number(several.filter((one) => one.ready).length), m: number(several.length) })}`;
   const who = service.host ? `${service.host} · pid ${service.pid}` : "";
   return [standing === "start" ? t("arrancando") : t("arriba"), t(service.role), who].filter(Boolean).join(" · ");
 }
+
+// Of a service with several processes, a line for each.
+const workers = (name) => (state?.procesos?.[name] ?? []).map((one) => (one.role ? [one.host, `pid ${one.pid}`, t(one.role)] : [one.url, t("abajo")]).join(" · "));
 
 function chart(element, name) {
   const queue = depths[name];

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from typing import Any, TypeVar
 
 from fastapi import FastAPI
@@ -13,6 +13,7 @@ from msgspec import Struct
 from broker.amqp.bus import Bus
 from services.rebuild.routes import BOOK
 from services.rebuild.routes import routes as rebuild_routes
+from services.shared.decision import Domain
 from services.shared.http.files import Files
 from services.shared.http.guard import Guard
 from services.shared.http.hosts import Hosts
@@ -21,15 +22,25 @@ from services.shared.http.pace import Pace
 from services.shared.http.shutdown import GracefulShutdown
 from services.shared.journal.store import open_json_store
 from services.shared.logs import configure_logs
-from services.shared.metrics import VERSION
+from services.shared.metrics import VERSION, Metrics
 from services.shared.runtime import EX_CONFIG, Runtime, Service, end, sentence, unwritable
-from services.shared.settings import WrongSetting, read_settings
-from services.shared.store import Damaged, OpenStore
+from services.shared.settings import Settings, WrongSetting, read_settings
+from services.shared.store import Damaged, OpenStore, Store
 
 Row = TypeVar("Row", bound=Struct)
 
 
-def create_app(service: Service[Row], open_store: OpenStore = open_json_store, bus: type[Bus] = Bus) -> FastAPI:
+def open_store_of(domain: Domain[Any], settings: Settings, metrics: Metrics, now: Callable[[], str]) -> Store[Any]:
+    """PostgreSQL where ZOCO_STORE names one; else files."""
+    if settings.store is None:
+        return open_json_store(domain, settings, metrics, now)
+    # Who needs no database needs none of this.
+    from services.shared.postgres.store import open_postgres_store  # noqa: PLC0415
+
+    return open_postgres_store(domain, settings, metrics, now)
+
+
+def create_app(service: Service[Row], open_store: OpenStore = open_store_of, bus: type[Bus] = Bus) -> FastAPI:
     """The ASGI application of a service. Settings, store and broker are touched when it starts, not before.
 
     Tests hand in another store, and the drill parts that break a promise.

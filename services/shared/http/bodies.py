@@ -6,7 +6,7 @@ import json
 import re
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Annotated, Any, TypeVar
+from typing import Annotated, Any, LiteralString, TypeVar
 from urllib.parse import urlencode
 
 import msgspec
@@ -22,15 +22,22 @@ Body = TypeVar("Body", bound=BaseModel)
 Line = TypeVar("Line")
 
 
-def _digits(sent: Any) -> Any:
-    """Refuse what Python reads as a number that was not written: 1_0, +1, 1.0, 01, spaces, other scripts' digits."""
-    if isinstance(sent, str) and not re.fullmatch(r"0|[1-9][0-9]*", sent):
-        raise PydanticCustomError("whole_number", "must be a whole number, in digits alone: 101")
-    return sent
+def _written(pattern: str, says: LiteralString) -> BeforeValidator:
+    """Refuse what Python or Pydantic read as a value that was not written: 1_0, +1, 1.0, 01, inf, yes, spaces, other
+    scripts' digits."""
+
+    def check(sent: Any) -> Any:
+        if isinstance(sent, str) and not re.fullmatch(pattern, sent):
+            raise PydanticCustomError("spelling", says)
+        return sent
+
+    return BeforeValidator(check)
 
 
-# Of a number in a path or a query.
-Digits = BeforeValidator(_digits)
+# Of what stands in a path or a query.
+Digits = _written(r"0|[1-9][0-9]*", "must be a whole number, in digits alone: 101")
+Decimal = _written(r"(0|[1-9][0-9]*)(\.[0-9]+)?", "must be a number, in digits and at most one point: 2.5")
+TrueOrFalse = _written(r"true|false", "must be true or false")
 PathId = Annotated[int, Path(ge=1, le=MAX_ID), Digits]
 # Which rows of a list somebody wants to see.
 Limite = Annotated[int, Query(ge=1, le=MAX_LINES, description="So many, by id"), Digits]

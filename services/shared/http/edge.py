@@ -18,6 +18,7 @@ from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from services.shared.http.gzipped import gzipped
+from services.shared.http.hosts import READING
 from services.shared.http.methods import allowed, head_only, unchunked
 from services.shared.http.openapi import completed
 from services.shared.http.problems import PROVEN, Problem, as_problem
@@ -60,7 +61,7 @@ class EdgeApp(FastAPI):
         self._straight, self._streamed = straight, streamed
 
     def openapi(self) -> dict[str, Any]:
-        return completed(super().openapi())
+        return self.openapi_schema or completed(super().openapi())
 
     def build_middleware_stack(self) -> ASGIApp:
         return AsyncExitStackMiddleware(self.router)
@@ -125,8 +126,11 @@ class _Exchange:
         self.answering = False
 
     async def receive(self) -> Message:
-        """Raises Problem (413) before all of a body is read that is too large."""
+        """Raises Problem (413) before all of a body is read that is too large. One that means nothing, or that comes
+        when the answer has begun, is nobody's: files and streams read on to hear of who hangs up."""
         message = await self._receive()
+        if self.answering or self._method in READING:
+            return {**message, "body": b""}
         self._read += len(message.get("body", b""))
         if self._most is not None and self._read > self._most:
             raise Problem(413, f"the body is over {self._most} bytes: a request here is a few dozen")

@@ -14,14 +14,18 @@ from starlette.responses import FileResponse
 from starlette.staticfiles import NotModifiedResponse, StaticFiles
 from starlette.types import Receive, Scope, Send
 
+# Of a file that is longer than one piece no more is in hand: who does not read it holds two of these.
+PIECE_BYTES: Final = 16 * 1024
 KEPT: Final = (*NotModifiedResponse.NOT_MODIFIED_HEADERS, "content-security-policy")
 
 
 class Whole(FileResponse):
     """A file that is never sent in parts. It is small: Range is ignored, as a server may (RFC 9110, section 14.2)."""
 
-    def __init__(self, path: Any, *, headers: Mapping[str, str], **options: Any) -> None:
-        super().__init__(path, headers={**headers, "Accept-Ranges": "none"}, **options)
+    def __init__(self, path: Any, *, headers: Mapping[str, str], stat_result: os.stat_result) -> None:
+        super().__init__(path, headers={**headers, "Accept-Ranges": "none"}, stat_result=stat_result)
+        if stat_result.st_size >= self.chunk_size:
+            self.chunk_size = PIECE_BYTES
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         headers = [header for header in scope["headers"] if header[0] != b"range"]

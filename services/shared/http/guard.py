@@ -6,17 +6,22 @@ Whatever is refused here is counted (`zoco_http_refused`), and nothing is logged
 from __future__ import annotations
 
 import asyncio
+import re
 import resource
 from collections import defaultdict
 from collections.abc import Sequence
 from enum import Enum, auto
-from typing import Final
+from functools import partial
+from typing import Final, cast
 
 import structlog
+from starlette.types import Scope
+from uvicorn._types import ASGI3Application
+from uvicorn.protocols.http.httptools_impl import RequestResponseCycle
 
-from services.shared.http.pieces import PiecewiseProtocol
+from services.shared.http.pieces import PiecewiseProtocol, last_answer
 from services.shared.http.problems import Problem, unavailable
-from services.shared.http.shares import Shares, address_of, whose
+from services.shared.http.shares import Rounds, Shares, Unread, address_of, asker, whose
 from services.shared.metrics import Metrics
 from services.shared.settings import Settings
 
@@ -33,8 +38,18 @@ LOOKED_AT: Final = 200
 OVERHEAD_BYTES: Final = 128 * 1024
 # So much of a body that is not wanted any more is read over, that the client may read why.
 UNWANTED_BYTES: Final = 1024 * 1024
+# Who has done nothing for so long makes room for somebody else of that address. Sooner they do not: to let in all who
+# only come, and come again, would be all that this process does.
+FRESH_SECONDS: Final = 2.0
+FULL: Final = last_answer(unavailable("too many connections from this address: use those that are open"))
+# What is written and not sent yet. More would be held for everybody who does not read; and of all of them together.
+UNSENT_BYTES: Final = 4 * 1024
+UNREAD_BYTES: Final = 2 * 1024 * 1024
 # Whoever sends or reads less than this in the time that is given has stopped.
 PROGRESS_BYTES: Final = 16 * 1024
+# An address as proxies write it: alone, in brackets, with a port, with a zone.
+_V6: Final = r"([0-9a-fA-F:.]{2,45})(?:%\w{1,16})?"
+_FORWARDED: Final = re.compile(rf"([0-9.]{{7,15}})(?::\d{{1,5}})?|\[{_V6}\](?::\d{{1,5}})?|{_V6}", re.ASCII)
 
 
 class Phase(Enum):
@@ -56,6 +71,8 @@ class Guard:
         self._places = Shares(max(most, 1))
         # In the order in which they came.
         self._open: dict[str, dict[GuardedProtocol, None]] = defaultdict(dict)
+        self.rounds = Rounds()
+        self.unread = Unread(UNREAD_BYTES, self.rounds)
         self._refused = metrics.refused
         metrics.connections.set_function(lambda: sum(map(len, self._open.values())))
 
@@ -70,7 +87,7 @@ class Guard:
         """Whether there is a place. Whoever has their share already gets one by losing the oldest that does nothing."""
         if not self._places.take(address):
             idle = next((one for one in self._open[address] if one.phase in (Phase.IDLE, Phase.HEAD)), None)
-            if idle is None:
+            if idle is None or idle.is_fresh():
                 return False
             self.counted("connections")
             idle.cut()
@@ -91,6 +108,7 @@ class Guard:
         loop = asyncio.get_running_loop()
         while True:
             await asyncio.sleep(LOOK_SECONDS)
+            self.unread.look()
             every = [one for those in list(self._open.values()) for one in those]
             for start in range(0, len(every), LOOKED_AT):
                 for one in every[start : start + LOOKED_AT]:
@@ -108,6 +126,7 @@ class GuardedProtocol(PiecewiseProtocol):
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         super().connection_made(transport)
+        transport.set_write_buffer_limits(UNSENT_BYTES)
         self._guard: Guard = self.app_state["guard"]
         self._limits = self._guard.settings
         self.timeout_keep_alive = self._limits.idle_seconds
@@ -122,10 +141,14 @@ class GuardedProtocol(PiecewiseProtocol):
         self._by_proxy = self._guard.is_proxy(peer)
         self._whose = whose(peer)
         if not self._by_proxy and not self._guard.let_in(self, self._whose):
-            self.refuse("connections", unavailable("too many connections from this address: use those that are open"))
+            self._guard.counted("connections")
+            self.over = True
+            transport.write(FULL)
+            transport.close()
 
     def connection_lost(self, exc: Exception | None) -> None:
         super().connection_lost(exc)
+        self._guard.unread.gone(self, self._asker)
         self._guard.gone(self, self._whose)
 
     def data_received(self, data: bytes) -> None:
@@ -162,7 +185,7 @@ class GuardedProtocol(PiecewiseProtocol):
 
     def on_body(self, body: bytes) -> None:
         self._body += len(body)
-        if self.cycle.response_complete:
+        if self.cycle.response_started:
             self._unwanted += len(body)
         super().on_body(body)
 
@@ -175,13 +198,21 @@ class GuardedProtocol(PiecewiseProtocol):
             self._enter(Phase.IDLE)
         super().on_response_complete()
 
+    def pause_writing(self) -> None:
+        super().pause_writing()
+        self._guard.unread.hold(self, self._asker, self.transport.get_write_buffer_size())
+
     def resume_writing(self) -> None:
         self._unread = 0
         super().resume_writing()
+        self._guard.unread.read(self)
 
     def refuse(self, reason: str, problem: Problem) -> None:
         self._guard.counted(reason)
         super().refuse(reason, problem)
+
+    def is_fresh(self) -> bool:
+        return self.loop.time() - self._since < FRESH_SECONDS
 
     def look(self, now: float) -> None:
         """End what takes too long."""
@@ -207,6 +238,19 @@ class GuardedProtocol(PiecewiseProtocol):
         elif self.phase is Phase.BODY and now - self._since > limits.body_seconds:
             self.refuse("slow", Problem(408, f"the body of a request did not come in {limits.body_seconds:g} s"))
 
+    def _start_asgi_task(self, cycle: RequestResponseCycle, app: ASGI3Application) -> None:
+        start = partial(super()._start_asgi_task, cycle, app)
+        self._serving = cycle
+        whose = self._asker
+        # Who has hung up before it was their turn is not answered any more.
+        begin = partial(self._guard.unread.begin, self, whose, lambda: cycle.disconnected or start())
+        self._guard.rounds.add(whose, begin)
+
+    @property
+    def _asker(self) -> str:
+        """Of the request that is answered now."""
+        return asker(cast(Scope, self._serving.scope)) if self._serving else self._whose
+
     def _enter(self, phase: Phase) -> None:
         self.phase, self._since, self._body_then = phase, self.loop.time(), 0
 
@@ -222,12 +266,13 @@ def client_of(headers: Sequence[tuple[bytes, bytes]], guard: Guard) -> str | Non
     told = b",".join(value for name, value in headers if name == b"x-forwarded-for").decode("latin-1")
     found = None
     for part in reversed(told.split(",")):
-        address = part.strip().removeprefix("[").removesuffix("]")
-        if address_of(address) is None:
+        written = _FORWARDED.fullmatch(part.strip())
+        address = address_of(next(filter(None, written.groups()))) if written else None
+        if address is None:
             # Who wrote this, and what stands before it, is nobody whom we know.
             break
-        found = address
-        if not guard.is_proxy(address):
+        found = str(address)
+        if not guard.is_proxy(found):
             break
     return found
 

@@ -34,6 +34,8 @@ class BrokerState(Vista):
     consuming: bool
     # Why not, if it is not.
     trouble: str | None
+    # How long ago the oldest message was said that this process has in its hands, if it has any.
+    oldest_seconds: float | None
 
 
 class BookState(Vista):
@@ -66,6 +68,8 @@ class ServiceState(Vista):
     role: Literal["writer", "follower"]
     records: int
     disk_full: bool
+    # What else a batch waits for, if it does.
+    waits_for: str | None
     disk: DiskState
     book: BookState
     # Why nothing is decided, in one sentence with the command that helps.

@@ -12,8 +12,12 @@ from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 from services.shared.http.edge import FOR_BROWSERS, POLICY
 from services.shared.http.problems import Problem
 
-# Parsed in one go. What is left waits while a request that came with it is answered.
+# Parsed in one go: so much, or to where the first head in it ends. What is left waits while a request that came with it
+# is answered: parsed, it takes a hundred times as much memory as it was sent in.
 PIECE_BYTES: Final = 4 * 1024
+# No less, though, or a body of nothing but line ends would be parsed four bytes at a time.
+LEAST_BYTES: Final = 128
+HEAD_END: Final = b"\r\n\r\n"
 # Whoever was asked to slow down is not heard for so long.
 HOLD_SECONDS: Final = 1.0
 
@@ -45,13 +49,14 @@ class PiecewiseProtocol(HttpToolsProtocol):
             self._hold_back(self._held + data)
             return
         self._unset_keepalive_if_required()
-        for start in range(0, len(data), PIECE_BYTES):
+        start = 0
+        while start < len(data) and not self.over:
             if self.pipeline:
                 self._hold_back(data[start:])
                 return
-            self.feed(data[start : start + PIECE_BYTES])
-            if self.over:
-                return
+            end = piece_end(data, start)
+            self.feed(data[start:end])
+            start = end
 
     def feed(self, data: bytes) -> None:
         """Parse a piece."""
@@ -62,10 +67,28 @@ class PiecewiseProtocol(HttpToolsProtocol):
         except httptools.HttpParserError as error:
             problem = error.__context__
             if not isinstance(problem, Problem):
-                problem = Problem(400, f"this is no request as RFC 9112 has it: {error}")
+                # Of a URL it names what it looked for next, which says nothing to whoever wrote it.
+                why = "no URL" if isinstance(error, httptools.HttpParserInvalidURLError) else error
+                problem = Problem(400, f"this is no request as RFC 9112 has it: {why}")
             self.refuse("malformed", problem)
 
+    def on_message_begin(self) -> None:
+        super().on_message_begin()
+        self._in_head = True
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        # A trailer is no header (RFC 9110, section 6.5.1): whoever stands before us has not looked at it.
+        if self._in_head:
+            super().on_header(name, value)
+
     def on_headers_complete(self) -> None:
+        self._in_head = False
+        codings = [value for name, value in self.headers if name == b"transfer-encoding"]
+        if codings and b",".join(codings).strip().lower() != b"chunked":
+            raise Problem(501, "a body is sent as it is, or in chunks: Transfer-Encoding is chunked and nothing else")
+        if self.parser.get_http_version() == "1.0":
+            # There it means nothing (RFC 9110, section 10.1.1).
+            self.expect_100_continue = False
         # Else it is read again, as if nothing had been offered.
         if not self.parser.should_upgrade():
             self.scope["state"]["connection"] = self
@@ -107,10 +130,7 @@ class PiecewiseProtocol(HttpToolsProtocol):
             if serving.response_started:
                 self.transport.close()
                 return
-        response = problem.response()
-        headers = [*response.raw_headers, *FOR_BROWSERS, POLICY, (b"connection", b"close")]
-        lines = [STATUS_LINE[problem.status], *(b"%s: %s\r\n" % header for header in headers)]
-        self.transport.write(b"".join([*lines, b"\r\n", bytes(response.body)]))
+        self.transport.write(last_answer(problem))
         self.transport.close()
 
     def timeout_keep_alive_handler(self) -> None:
@@ -153,3 +173,18 @@ class PiecewiseProtocol(HttpToolsProtocol):
         self.parser = httptools.HttpRequestParser(self)
         self.parser.set_dangerous_leniencies(lenient_data_after_close=True)
         self.feed(b"".join([method, b" ", self.url, b" HTTP/", version, b"\r\n", *lines, b"\r\n", rest]))
+
+
+def piece_end(data: bytes, start: int) -> int:
+    """Up to where it is parsed in one go."""
+    most = start + PIECE_BYTES
+    found = data.find(HEAD_END, start + LEAST_BYTES - len(HEAD_END), most)
+    return most if found < 0 else found + len(HEAD_END)
+
+
+def last_answer(problem: Problem) -> bytes:
+    """Of a connection, without an application."""
+    response = problem.response()
+    headers = [*response.raw_headers, *FOR_BROWSERS, POLICY, (b"connection", b"close")]
+    lines = [STATUS_LINE[problem.status], *(b"%s: %s\r\n" % header for header in headers)]
+    return b"".join([*lines, b"\r\n", bytes(response.body)])

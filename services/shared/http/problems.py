@@ -12,7 +12,7 @@ from fastapi import Response
 from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
 
-from services.shared.store import Damaged, StoreBroken
+from services.shared.store import Away, Damaged, StoreBroken
 
 log = structlog.get_logger()
 
@@ -75,6 +75,8 @@ def as_problem(error: Exception, method: str, path: str) -> Problem:
             return invalid(error.errors())
         case HTTPException():
             return Problem(error.status_code, _detail(error, method, path), headers=error.headers)
+        case Away():
+            return unavailable(str(error), 5)
         case Damaged() | StoreBroken():
             log.error("the books cannot be read here", method=method, path=path, error=str(error))
             return Problem(500, f"the books cannot be read here: {error}")

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
-from collections import Counter
-from functools import lru_cache
+import asyncio
+import time
+from collections import Counter, deque
+from collections.abc import Callable, Iterable
+from functools import lru_cache, partial
 from ipaddress import IPv4Address, IPv6Address, IPv6Network, ip_address
+from itertools import islice
 from typing import Final
 
 from starlette.types import Scope
@@ -25,16 +29,114 @@ class Shares:
         """Whether there was one."""
         if self._held[whose] >= ALPHA * self.free:
             return False
-        self.free -= 1
-        self._held[whose] += 1
+        self.hold(whose, 1)
         return True
 
-    def give(self, whose: str) -> None:
-        """It is no longer needed."""
-        self.free += 1
-        self._held[whose] -= 1
+    def hold(self, whose: str, places: int) -> None:
+        """They are taken, whether they are there or not."""
+        self.free -= places
+        self._held[whose] += places
+
+    def give(self, whose: str, places: int = 1) -> None:
+        """They are no longer needed."""
+        self.free += places
+        self._held[whose] -= places
         if not self._held[whose]:
             del self._held[whose]
+
+    def has_all(self, whose: str) -> bool:
+        """Whether this one has their share. Not, while they have nothing."""
+        return 0 < self._held[whose] >= ALPHA * self.free
+
+
+# Requests that are begun in one turn of the loop: of whoever is alone; and if others asked in the last second.
+AT_ONCE: Final = 16
+A_FEW: Final = 2
+OTHERS_SECONDS: Final = 1.0
+
+
+class Rounds:
+    """Whose request is begun next: of those who wait each address in its turn (fair queueing), a few in one turn of the
+    loop. Whoever sends a thousand at once waits for them; who sends one waits for no more than one of everybody's."""
+
+    def __init__(self) -> None:
+        self._waiting: dict[str, deque[Callable[[], object]]] = {}
+        self._going = False
+        self._last, self._alone_at = "", 0.0
+
+    def add(self, whose: str, begin: Callable[[], object]) -> None:
+        if whose != self._last:
+            self._last, self._alone_at = whose, time.monotonic() + OTHERS_SECONDS
+        self._waiting.setdefault(whose, deque()).append(begin)
+        if not self._going:
+            self._going = True
+            asyncio.get_running_loop().call_soon(self._go)
+
+    def _go(self) -> None:
+        for _ in range(AT_ONCE if time.monotonic() > self._alone_at else A_FEW):
+            if not self._waiting:
+                break
+            whose, theirs = next(iter(self._waiting.items()))
+            # Behind all others, if there is more of theirs.
+            del self._waiting[whose]
+            begin = theirs.popleft()
+            if theirs:
+                self._waiting[whose] = theirs
+            begin()
+        self._going = bool(self._waiting)
+        if self._going:
+            asyncio.get_running_loop().call_soon(self._go)
+
+
+# So many that waited are begun when somebody has read. Not each of them finds room.
+BEGUN_AGAIN: Final = 8
+
+
+class Unread:
+    """Bytes of answers that nobody has read yet. On a connection that has any no other request is begun, and none of an
+    address that has its share of all: to read what was asked for is all that it takes to go on."""
+
+    def __init__(self, most: int, rounds: Rounds) -> None:
+        self._shares, self._rounds = Shares(most), rounds
+        self._held: dict[object, tuple[str, int]] = {}
+        self._waiting: dict[str, dict[object, Callable[[], object]]] = {}
+
+    def begin(self, connection: object, whose: str, start: Callable[[], object]) -> None:
+        if connection in self._held or self._shares.has_all(whose):
+            self._waiting.setdefault(whose, {})[connection] = start
+        else:
+            start()
+
+    def hold(self, connection: object, whose: str, size: int) -> None:
+        """So much was not taken at once."""
+        self.read(connection)
+        self._held[connection] = whose, size
+        self._shares.hold(whose, size)
+
+    def read(self, connection: object) -> None:
+        """It is all sent, or nobody is there any more."""
+        if (held := self._held.pop(connection, None)) is not None:
+            self._shares.give(*held)
+            waiting = self._waiting.get(held[0], {})
+            self._again(held[0], [connection] if connection in waiting else [*islice(waiting, BEGUN_AGAIN)])
+
+    def gone(self, connection: object, whose: str) -> None:
+        """The connection is closed."""
+        if whose in self._waiting:
+            self._waiting[whose].pop(connection, None)
+        self.read(connection)
+
+    def look(self) -> None:
+        """Begin what waited for room that there is now."""
+        for whose in [one for one in self._waiting if not self._shares.has_all(one)]:
+            self._again(whose, [*self._waiting[whose]])
+
+    def _again(self, whose: str, connections: Iterable[object]) -> None:
+        waiting = self._waiting.get(whose, {})
+        for one in connections:
+            self._rounds.add(whose, partial(self.begin, one, whose, waiting.pop(one)))
+        if not waiting:
+            self._waiting.pop(whose, None)
 
 
 # Whoever has one address of IPv6 has 2 ** 64 of them.

@@ -22,6 +22,7 @@ from services.shared.journal import segments as journal
 from services.shared.journal.disk import Disk
 from services.shared.journal.packed import SUFFIX, Archive
 from services.shared.journal.segments import Segment
+from services.shared.records import has_checksum
 from services.shared.store import Damaged, Fenced
 
 # How a last segment is called until it is whole, before its epoch.
@@ -137,7 +138,7 @@ class _Parts:
             read = msgspec.json.decode(raw, type=_Read)
         except msgspec.MsgspecError:
             read = None
-        if read is None or not journal.has_checksum(raw) or read.seq != self.seq + 1:
+        if read is None or not has_checksum(raw) or read.seq != self.seq + 1:
             raise Damaged(f"what came behind record {self.seq} is not record {self.seq + 1} as it was written")
         return read
 

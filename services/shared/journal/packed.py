@@ -18,7 +18,8 @@ from typing import Final, NoReturn, TypeVar
 import zstandard
 
 from services.shared.journal.disk import Disk
-from services.shared.journal.segments import CURE, has_checksum
+from services.shared.journal.segments import CURE
+from services.shared.records import has_checksum
 from services.shared.store import Damaged
 
 SUFFIX: Final = ".zst"

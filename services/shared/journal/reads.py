@@ -2,16 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import asyncio
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from contextlib import suppress
+from functools import cached_property
 from typing import Any, Final, TypeVar
 
 import msgspec
+import structlog
 
+from broker.messages import Message
+from services.shared.journal import segments as journal
 from services.shared.journal.public_list import BETWEEN, END
 from services.shared.journal.rows import Recorded
-from services.shared.store import MAX_LINES
+from services.shared.journal.untold import untold
+from services.shared.store import MAX_LINES, Damaged
 from services.shared.turns import Turns
 
+log = structlog.get_logger()
 Row = TypeVar("Row", bound=msgspec.Struct)
 # Looked at in one go: a millisecond or two.
 STRETCH: Final = 16_384
@@ -24,6 +32,16 @@ class Reads(Recorded[Row]):
 
     async def row(self, key: str) -> Row | None:
         return self.find(key)
+
+    async def rows_of(self, keys: Iterable[str]) -> dict[str, Row]:
+        found: dict[str, Row] = {}
+        turns = Turns()
+        for key in keys:
+            with suppress(Damaged):
+                if (row := self.find(key)) is not None:
+                    found[key] = row
+            await turns.pause()
+        return found
 
     async def unfinished_rows(self) -> Mapping[str, Row]:
         return dict(self.rows)
@@ -57,3 +75,44 @@ class Reads(Recorded[Row]):
 
     async def records(self, after: int, size_bytes: int) -> list[bytes]:
         return self.some_records(after, size_bytes)
+
+    @property
+    def lags(self) -> bool:
+        return not self.leads
+
+    # Of one process that decides at a time, the next one says what the one before has not told.
+    _publish: Callable[[Sequence[Message]], Awaitable[None]] | None = None
+    _all_told = False
+
+    @cached_property
+    def _speaks(self) -> asyncio.Event:
+        return asyncio.Event()
+
+    def speaks(self, publish: Callable[[Sequence[Message]], Awaitable[None]]) -> None:
+        self._publish = publish
+        self._speaks.set()
+
+    async def tell(self) -> None:
+        """Once this process decides: say what whoever led before died without telling."""
+        end, count = self.seq, 0
+        await self._speaks.wait()
+        assert self._publish is not None
+        async for words in untold(self, end):
+            await self._publish(words)
+            count += len(words)
+        self._all_told = True
+        if count:
+            log.info("said what was decided and not told before", words=count)
+
+    def told(self, messages: Sequence[Message]) -> None:
+        # Where the last one is repeated it says less than it might.
+        if messages and self._all_told:
+            with suppress(OSError):
+                self.disk.note(journal.TOLD, journal.told(messages[-1].heights))
+
+    async def alone(self) -> None: ...
+
+    async def moment(self) -> None: ...
+
+    async def latest(self) -> int:
+        return self.seq

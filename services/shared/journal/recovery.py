@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from typing import Final, TypeVar
+from typing import TypeVar
 
 import msgspec
 
@@ -14,12 +14,10 @@ from services.shared.journal.disk import Disk
 from services.shared.journal.rows import Entry, Recorded
 from services.shared.journal.segments import Line, Segment
 from services.shared.journal.snapshot import read_snapshots, rests_on
+from services.shared.records import CHANGE, WORDS
 from services.shared.store import Damaged, StoreBroken
 
 Row = TypeVar("Row", bound=msgspec.Struct)
-# What stands before the two parts of a record that are found again by their place.
-CHANGE: Final = b',"change":'
-WORDS: Final = b',"words":['
 
 
 class Follower(Recorded[Row]):

@@ -27,8 +27,8 @@ from services.shared.journal.position import (
     segment_and_offset,
 )
 from services.shared.journal.public_list import PublicList
-from services.shared.journal.row_codec import RowCodec
 from services.shared.journal.segments import Segment
+from services.shared.records import RowCodec
 from services.shared.store import Change, StoreBroken
 
 Row = TypeVar("Row", bound=msgspec.Struct)

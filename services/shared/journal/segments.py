@@ -18,6 +18,7 @@ import msgspec
 import pydantic_core
 
 from services.shared.journal.disk import Files
+from services.shared.records import SEAL_BYTES, has_checksum, with_checksum
 from services.shared.store import Damaged
 
 FORMAT: Final = 1
@@ -27,8 +28,9 @@ FILE: Final = re.compile(rf"({SEGMENT.pattern})(?:\.zst)?")
 # What the digits of a name have room for.
 MAX_EPOCH: Final = 99_999_999
 MAX_PART: Final = 999_999
-SEAL_BYTES: Final = len(b',"crc":"00000000"}\n')
 MARK_BYTES: Final = 29
+# Beside the journal, and always as long, as it is written over in place: up to where it is told.
+TOLD, NOTE_BYTES = "told", 96
 # What is read of a header: it is rarely longer than the first, and of a packed segment that is one frame.
 HEADER_BYTES: Final = (512, 4096)
 # What helps when something of a journal is lost. Not to put back one file or one folder alone: an older book beside
@@ -76,16 +78,6 @@ class Line:
 
 def segment_name(epoch: int, part: int) -> str:
     return f"journal-{epoch:08d}-{part:06d}.jsonl"
-
-
-def with_checksum(body: bytes) -> bytes:
-    """A JSON object without its closing brace, made into a line that tells when it was changed."""
-    return b'%s,"crc":"%08x"}\n' % (body, zlib.crc32(body))
-
-
-def has_checksum(raw: bytes) -> bool:
-    """Whether this is a whole line, with its end, as it was written."""
-    return raw[-SEAL_BYTES:] == b',"crc":"%08x"}\n' % zlib.crc32(raw[:-SEAL_BYTES])
 
 
 def header(service: str, segment: Segment) -> bytes:
@@ -251,6 +243,11 @@ def synced(disk: Files, name: str) -> int:
     raw = disk.read(mark_name(name), 0, MARK_BYTES)
     number = raw[:19]
     return int(number) if raw == b"%s %08x\n" % (number, zlib.crc32(number)) else 0
+
+
+def told(heights: str) -> bytes:
+    """That the broker has what records up to this one say. `heights`: as they travel, the own ones first."""
+    return with_checksum((b'{"told":"%s"' % heights.partition(" ")[0].encode()).ljust(NOTE_BYTES - SEAL_BYTES))
 
 
 def _first_line(data: bytes) -> bytes:

@@ -20,7 +20,8 @@ import pydantic_core
 from services.shared.journal.disk import Disk
 from services.shared.journal.list_index import ListIndex
 from services.shared.journal.public_list import PublicList
-from services.shared.journal.segments import Segment, has_checksum, with_checksum
+from services.shared.journal.segments import Segment
+from services.shared.records import has_checksum, with_checksum
 
 FORMAT: Final = 2
 HALF: Final = (1 << 64) - 1

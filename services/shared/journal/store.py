@@ -26,10 +26,10 @@ from services.shared.journal.generation import no_room, put_back, write_again
 from services.shared.journal.json_file import View, keep_shown, view_of
 from services.shared.journal.position import dedup_key, last_word_of
 from services.shared.journal.reads import Reads
-from services.shared.journal.recovery import CHANGE, WORDS
 from services.shared.journal.rows import Entry
 from services.shared.journal.writer import FULL_SECONDS, Writer
 from services.shared.metrics import Metrics
+from services.shared.records import CHANGE, WORDS, with_checksum
 from services.shared.settings import ROOT, Settings
 from services.shared.store import Answer, Damaged, Fenced
 
@@ -70,9 +70,12 @@ class JsonStore(Writer[Row], Reads[Row]):
     rewriting = 0
     # Where this process answers, once it leads.
     _url = ""
+    trouble = None
+    opened = False
 
     async def open(self) -> None:
         self.load()
+        self.opened = True
         log.info("journal read", records=self.seq, rows=len(self.rows))
 
     async def until_leading(self, url: str) -> None:
@@ -92,6 +95,7 @@ class JsonStore(Writer[Row], Reads[Row]):
             if self.view:
                 tasks.create_task(keep_shown(self.view))
             tasks.create_task(self.packer.run())
+            tasks.create_task(self.tell())
             while True:
                 await asyncio.sleep(CHECK_SECONDS)
                 self.check()
@@ -184,7 +188,7 @@ class JsonStore(Writer[Row], Reads[Row]):
         pending.words.pop(name, None)
         for word in decision.messages:
             pending.words[dedup_key(word.subject)] = word
-        return Answer(decision.messages)
+        return Answer(decision.messages, row=decision.row)
 
     def _last_words(self, name: int, known: int, pending: Batch[Row]) -> tuple[Message, ...]:
         if name in pending.dedup:
@@ -226,7 +230,7 @@ class JsonStore(Writer[Row], Reads[Row]):
             words.append((word.subject, at, line))
             pieces.append(piece)
             at += len(piece) + 1
-        line_bytes = journal.with_checksum(body + b",".join(pieces) + b"]")
+        line_bytes = with_checksum(body + b",".join(pieces) + b"]")
         pending.lines.append(line_bytes)
         pending.size += len(line_bytes)
         whole = new is not None and change is not None and self.domain.finished(new)

@@ -1,8 +1,9 @@
-"""RowCodec as JSON: what changed between two of them, and making the newer one of the older one and that."""
+"""A record's text, as docs/journal.md has it: what changed of a row, and whether a line is as it was written."""
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Generic, TypeVar, get_args, get_origin
+import zlib
+from typing import Annotated, Any, Final, Generic, TypeVar, get_args, get_origin
 
 from msgspec import Struct, convert
 from msgspec.structs import fields, replace
@@ -10,6 +11,21 @@ from msgspec.structs import fields, replace
 from services.shared.decision import Fila, Lista
 
 Row = TypeVar("Row", bound=Struct)
+# What stands before the two parts of a record that are found again by their place.
+CHANGE: Final = b',"change":'
+WORDS: Final = b',"words":['
+# What a checksum adds to a line.
+SEAL_BYTES: Final = len(b',"crc":"00000000"}\n')
+
+
+def with_checksum(body: bytes) -> bytes:
+    """A JSON object without its closing brace, made into a line that tells when it was changed."""
+    return b'%s,"crc":"%08x"}\n' % (body, zlib.crc32(body))
+
+
+def has_checksum(raw: bytes) -> bool:
+    """Whether this is a whole line, with its end, as it was written."""
+    return raw[-SEAL_BYTES:] == b',"crc":"%08x"}\n' % zlib.crc32(raw[:-SEAL_BYTES])
 
 
 class RowCodec(Generic[Row]):

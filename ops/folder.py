@@ -1,0 +1,75 @@
+"""A shop's folder: one `zoco up` at a time has it, and its books are of one kind."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+from pathlib import Path
+from typing import IO, Literal
+
+from broker.services import SERVICES
+from ops.process import make_private
+from ops.running import HOLDS, KIND, LOCK, LocalError
+
+Kind = Literal["files", "postgresql"]
+
+
+def hold(data: Path, kind: Kind) -> IO[str]:
+    """It is ours until the file that this returns is closed. Raises LocalError, and then nothing was changed."""
+    try:
+        make_private(data)
+        lock = (data / LOCK).open("a+", encoding="utf-8")
+    except OSError as error:
+        says = "cannot write in {data} ({error}): take another folder with --data"
+        raise LocalError(says, data, error) from error
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        lock.seek(0)
+        holder = lock.read().strip() or "another process"
+        says = "{data} is in use by `zoco up` (pid {holder}): stop that one, or take another folder with --data"
+        raise LocalError(says, data, holder) from None
+    lock.truncate(0)
+    lock.write(str(os.getpid()))
+    lock.flush()
+    _check_kind(data, kind)
+    for held in (data / HOLDS).glob("*"):
+        held.unlink()
+    return lock
+
+
+def kind_of(data: Path) -> Kind | None:
+    """None: it has none yet."""
+    try:
+        told = (data / KIND).read_text(encoding="utf-8").strip()
+    except OSError:
+        told = ""
+    if told:
+        return "postgresql" if told == "postgresql" else "files"
+    # Of a version that knew of no other.
+    try:
+        return "files" if any(any((data / name).glob("journal-*")) for name in SERVICES) else None
+    except OSError:
+        # Whoever reads the books says that it cannot.
+        return None
+
+
+def keep_kind(data: Path, kind: Kind) -> None:
+    """From now on it has some."""
+    (data / KIND).write_text(f"{kind}\n", encoding="utf-8")
+
+
+def _check_kind(data: Path, kind: Kind) -> None:
+    match kind_of(data), kind:
+        case "files", "postgresql":
+            raise LocalError(
+                "the books in {data} are files, and a new database knows nothing of what was bought: `zoco migrate` "
+                "takes them over. Or start it without --postgres, or take another folder with --data",
+                data,
+            )
+        case "postgresql", "files":
+            raise LocalError(
+                "the books of {data} are in its PostgreSQL, and new files know nothing of what was bought: start it "
+                "with --postgres, `zoco migrate` takes them back, or take another folder with --data",
+                data,
+            )

@@ -1,0 +1,152 @@
+"""A connection to PostgreSQL that comes again when it was lost, and what its errors mean."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import socket
+from collections.abc import Awaitable, Callable
+from typing import Any, Final, TypeAlias
+
+import asyncpg
+
+from services.shared.settings import WrongSetting
+from services.shared.store import StoreBroken
+
+# asyncpg brings no types.
+Connection: TypeAlias = Any
+CONNECT_SECONDS: Final = 3.0
+# What each connection asks of the server. No limit on a statement: a COMMIT that is cancelled while it waits for its
+# standby is there all the same, for everybody to see. A dead machine's locks are free after 15 s.
+SESSION: Final = {
+    "default_transaction_isolation": "read committed",
+    "synchronous_commit": "on",
+    "statement_timeout": "0",
+    "lock_timeout": "0",
+    "idle_in_transaction_session_timeout": "0",
+    "client_connection_check_interval": "2s",
+    "tcp_keepalives_idle": "5",
+    "tcp_keepalives_interval": "5",
+    "tcp_keepalives_count": "2",
+    "jit": "off",
+    # Each statement asks for few rows, by their keys, whatever the tables have grown to since they were looked at.
+    "plan_cache_mode": "force_generic_plan",
+    "enable_seqscan": "off",
+    "enable_hashjoin": "off",
+    "enable_mergejoin": "off",
+}
+# A record of the log that says nothing: a COMMIT behind it waits for its standby. Else it had nothing to wait for.
+WAIT_FOR_STANDBY: Final = "SELECT pg_logical_emit_message(true, 'zoco', '')"
+# Nothing that waiting helps: a person has to mend a role, a password, a database, or who made the tables.
+WRONG: Final = (
+    asyncpg.InvalidAuthorizationSpecificationError,
+    asyncpg.InvalidCatalogNameError,
+    asyncpg.InvalidSchemaNameError,
+    asyncpg.InsufficientPrivilegeError,
+    asyncpg.ClientConfigurationError,
+)
+# What a new connection may mend, now or later: it was lost, the server starts or ends, another one leads now, two
+# batches met. What was under way is done again, whole.
+PASSING: Final = (
+    asyncpg.PostgresConnectionError,
+    asyncpg.InterfaceError,
+    asyncpg.InternalClientError,
+    asyncpg.OperatorInterventionError,
+    asyncpg.InsufficientResourcesError,
+    asyncpg.TransactionRollbackError,
+    asyncpg.ReadOnlySQLTransactionError,
+    asyncpg.ObjectNotInPrerequisiteStateError,
+    asyncpg.TargetServerAttributeNotMatched,
+    OSError,
+    TimeoutError,
+)
+# A transaction that waited for its standby and was cancelled is there, and nobody knows whether the standby has it.
+NOT_REPLICATED: Final = "has already committed locally"
+
+
+class Link:
+    """One connection. `get` makes it, or makes it anew."""
+
+    def __init__(self, url: str, service: str, purpose: str, made: Callable[[Connection], Awaitable[None]]) -> None:
+        self._url, self._made = url, made
+        self._name = f"zoco {service} {purpose} {socket.gethostname()} {os.getpid()}"[:63]
+        self._connection: Connection | None = None
+        # A commit was said to be here only.
+        self.alone = False
+
+    async def get(self) -> Connection:
+        """Raises WrongSetting, or one of PASSING."""
+        if self._connection is not None and not self._connection.is_closed():
+            return self._connection
+        connection = await connect(self._url, self._name)
+        try:
+            await self._made(connection)
+        except BaseException:
+            connection.terminate()
+            raise
+        connection.add_log_listener(self._heard)
+        self.alone, self._connection = False, connection
+        return connection
+
+    def _heard(self, _: object, message: Any) -> None:
+        if NOT_REPLICATED in f"{message.message} {message.detail or ''}":
+            self.alone = True
+
+    def drop(self) -> None:
+        """Whatever it is at, it ends: on the server, too, unless it commits just now."""
+        if self._connection is not None:
+            self._connection.terminate()
+            self._connection = None
+
+    async def close(self) -> None:
+        connection, self._connection = self._connection, None
+        if connection is not None:
+            with contextlib.suppress(*PASSING, asyncpg.PostgresError):
+                await connection.close(timeout=1)
+
+
+async def connect(url: str, name: str) -> Connection:
+    """To whichever of the hosts can be written to. Raises WrongSetting, or one of PASSING."""
+    try:
+        return await asyncpg.connect(
+            url,
+            timeout=CONNECT_SECONDS,
+            server_settings={**SESSION, "application_name": name},
+            target_session_attrs="read-write",
+        )
+    except WRONG as error:
+        raise WrongSetting(f"ZOCO_STORE: PostgreSQL refuses this: {said(error)}") from None
+    except asyncpg.ProtocolViolationError as error:
+        raise WrongSetting(
+            f"ZOCO_STORE: a pooler is in between, and refuses what is asked for ({said(error)}): name PostgreSQL itself"
+        ) from None
+    except asyncpg.TargetServerAttributeNotMatched:
+        raise ConnectionError(
+            "PostgreSQL can only be read where ZOCO_STORE says: a standby, or default_transaction_read_only"
+        ) from None
+    except ValueError:
+        # Before anything was sent. What it says may have a password in it.
+        raise WrongSetting(
+            "ZOCO_STORE is wrong: it has to be as postgresql://role:password@host:port/database, with %-escapes in it"
+        ) from None
+
+
+def said(error: BaseException) -> str:
+    """An error in one line, for a log and for whoever waits."""
+    text = " ".join(str(error).split())
+    return text or type(error).__name__
+
+
+def full(error: BaseException) -> bool:
+    return isinstance(error, asyncpg.DiskFullError)
+
+
+def passes(error: BaseException) -> bool:
+    """Whether a new connection may mend it. asyncpg says in the same way that what we ask makes no sense."""
+    return isinstance(error, PASSING) and (not isinstance(error, asyncpg.InterfaceError) or "closed" in str(error))
+
+
+def broken(error: BaseException) -> BaseException:
+    """What is raised for an error that no new connection mends."""
+    ours = isinstance(error, asyncpg.PostgresError | asyncpg.InterfaceError)
+    return StoreBroken(f"PostgreSQL: {said(error)}") if ours else error

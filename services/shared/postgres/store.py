@@ -1,0 +1,245 @@
+"""The store for any number of processes: PostgreSQL. Its life, and S9 of a batch: the others are in deciding.py."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import secrets
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from datetime import UTC, datetime
+from typing import Any, Final, TypeVar
+
+import msgspec
+import structlog
+
+from broker.messages import Message
+from services.shared.decision import Domain
+from services.shared.heights import BookHeights, Doubted
+from services.shared.metrics import Metrics
+from services.shared.postgres.deciding import Again, Decides
+from services.shared.postgres.health import Health
+from services.shared.postgres.link import PASSING, Connection, Link, broken, full, passes, said
+from services.shared.postgres.new_book import NewBook, clear
+from services.shared.postgres.reads import PAUSE_SECONDS
+from services.shared.postgres.tables import expect_session, make_tables
+from services.shared.postgres.voices import Voices
+from services.shared.room import Room, Space
+from services.shared.settings import Settings
+from services.shared.store import Answer, Away, Fenced, StoreBroken
+
+log = structlog.get_logger()
+Row = TypeVar("Row", bound=msgspec.Struct)
+# How often is looked for what others have recorded: by the front door, and by who only says how far the book goes.
+FOLLOW_SECONDS: Final = 0.05
+LOOK_SECONDS: Final = 1.0
+# `escribir` says so where the book is not the one that this process has read.
+REWRITTEN: Final = "ZC001"
+
+
+class PostgresStore(Decides[Row]):
+    """The rows of one service in one schema, behind the whole port `Store`."""
+
+    leads = False
+    full = False
+    lags = True
+
+    def __init__(self, url: str, domain: Domain[Row], metrics: Metrics | None = None, *, standbys: int = 0) -> None:
+        super().__init__(url, domain)
+        self._standbys = standbys
+        # Why a batch waits, or the books are not open yet.
+        self._undecided: str | None = None
+        self._commit_seconds = metrics.sync if metrics else None
+        self._writing = Link(url, domain.name, "writes", self._may_write)
+        self._turn = asyncio.Lock()
+        self._opened = asyncio.Event()
+        # What room the database has, nobody here can see.
+        self.room = Room(lambda: Space(0, 0), lambda: 0)
+        self.voices = self._voices = Voices(self, Link(url, domain.name, "locks", self._prepared))
+        self.told, self.alone = self._voices.told, self._voices.alone
+        self._health = Health(url, metrics.registry) if metrics and domain.followed else None
+
+    @property
+    def opened(self) -> bool:
+        return self._opened.is_set()
+
+    @property
+    def trouble(self) -> str | None:
+        return self._undecided or self._unread
+
+    async def moment(self) -> str | None:
+        moment: str = await self._ask(lambda connection: connection.fetchval("SELECT momento()"))
+        return moment
+
+    async def _prepared(self, connection: Connection) -> None:
+        if self._standbys and not await connection.fetchval("SHOW synchronous_standby_names"):
+            raise ConnectionError(
+                f"ZOCO_STORE_STANDBYS promises {self._standbys} standbys, and synchronous_standby_names is empty"
+            )
+        # After a restart or a failover, what was committed and is with no standby can be seen. Nothing is read before
+        # it is: this COMMIT waits for all before it. What was read before that may be gone.
+        await self._behind_standby(connection)
+        self._kept.clear()
+
+    async def _may_write(self, connection: Connection) -> None:
+        await self._prepared(connection)
+        await make_tables(connection, self.domain.name)
+        self.instance = secrets.randbelow(2**31 - 3) + 3
+        await self._voices.live(connection, self.instance)
+
+    # Its life.
+
+    async def open(self) -> None:
+        try:
+            await self._open()
+        except PASSING as error:
+            self._wait_for(error)
+
+    async def _open(self) -> None:
+        connection = await self._writing.get()
+        await expect_session(connection, await self._reading.get())
+        sent = datetime.now(UTC)
+        self._set_clock(sent, await connection.fetchval("SELECT clock_timestamp()"))
+        await self._read_book(connection)
+        await self._load(connection)
+        self._undecided, self.leads = None, True
+        self._opened.set()
+        log.info("the books are open", records=self.seq, instance=self.instance)
+
+    async def until_leading(self, url: str) -> None:
+        while not self.opened:
+            await asyncio.sleep(PAUSE_SECONDS)
+            await self.open()
+
+    async def tend(self) -> None:
+        async with asyncio.TaskGroup() as tasks:
+            tasks.create_task(self._keep_following())
+            tasks.create_task(self._until_replaced())
+            tasks.create_task(self._voices.run())
+            if self._health:
+                tasks.create_task(self._health.run())
+
+    async def _keep_following(self) -> None:
+        pause = FOLLOW_SECONDS if self.domain.followed else LOOK_SECONDS
+        while True:
+            await asyncio.sleep(pause)
+            with contextlib.suppress(Away):
+                await self.follow()
+
+    async def _until_replaced(self) -> None:
+        """Who has nothing to decide would never learn that the book is another one, and show the old one's end."""
+        while True:
+            await asyncio.sleep(LOOK_SECONDS)
+            with contextlib.suppress(Away):
+                book = await self._ask(lambda one: one.fetchrow("SELECT identidad, generacion FROM libro"))
+                if tuple(book) != (self.heights.book, self.heights.generation):
+                    raise self._rewritten()
+
+    def speaks(self, publish: Callable[[Sequence[Message]], Awaitable[None]]) -> None:
+        self._voices.publish = publish
+
+    def leader_url(self) -> str | None:
+        return None
+
+    async def close(self) -> None:
+        self.leads = False
+        for link in (self._voices.link, self._writing, self._reading):
+            await link.close()
+        if self._health:
+            await self._health.link.close()
+
+    # A batch.
+
+    async def process_batch(self, batch: Sequence[Message]) -> list[Answer]:
+        """See BatchStore."""
+        if not self.leads:
+            raise Fenced("this process has no book to decide in")
+        async with self._turn:
+            while True:
+                try:
+                    answers = await self._decided(batch)
+                    self._undecided, self.full = None, False
+                    return answers
+                except Again:
+                    continue
+                except PASSING as error:
+                    # Whether it was committed is not known: it is decided again, and what was is repeated.
+                    self._wait_for(error)
+                    await asyncio.sleep(PAUSE_SECONDS)
+
+    def _wait_for(self, error: BaseException) -> None:
+        self.full = full(error)
+        if self._undecided is None:
+            log.warning("PostgreSQL is away, or cannot write: this process waits", reason=said(error))
+        self._undecided = said(error)
+
+    async def _decided(self, batch: Sequence[Message]) -> list[Answer]:
+        """Raises Again, one of PASSING, and what process_batch does."""
+        try:
+            connection = await self._writing.get()
+            await connection.execute("BEGIN")
+            outcome = await self._decide(connection, batch)
+            await self._commit(connection)
+        except (Again, Doubted):
+            await connection.execute("ROLLBACK")
+            raise
+        except BaseException as error:
+            self._writing.drop()
+            if getattr(error, "sqlstate", "") == REWRITTEN:
+                raise self._rewritten() from None
+            if passes(error):
+                raise
+            raise broken(error) from error
+        self._committed(outcome)
+        return outcome.answers
+
+    async def _commit(self, connection: Connection) -> None:
+        """S9. Whoever waits for it may be cancelled, and it goes on: what is committed is not taken back.
+
+        Raises StoreBroken when it is said to be in this database only.
+        """
+        self._commits = True
+        try:
+            committing = asyncio.ensure_future(connection.execute("COMMIT"))
+            with self._commit_seconds.time() if self._commit_seconds else contextlib.nullcontext():
+                await asyncio.shield(committing)
+        finally:
+            self._commits = False
+        if self._writing.alone:
+            raise StoreBroken("PostgreSQL gave up waiting for its standby: what was committed may be lost with it")
+
+    async def begin_again(self, heights: BookHeights, batches: AsyncIterator[Sequence[Message]]) -> None:
+        async with self._replaced(heights) as (connection, book):
+            async for batch in batches:
+                await book.decide(connection, batch)
+
+    async def put_back(self, heights: BookHeights, records: AsyncIterator[Sequence[bytes]]) -> None:
+        async with self._replaced(heights) as (connection, book):
+            async for some in records:
+                await book.put(connection, some)
+
+    @contextlib.asynccontextmanager
+    async def _replaced(self, heights: BookHeights) -> AsyncIterator[tuple[Connection, NewBook[Row]]]:
+        """A transaction in which this book is empty, and who writes in it. All other processes wait, and then end."""
+        async with self._turn:
+            connection = await self._writing.get()
+            try:
+                async with connection.transaction():
+                    await clear(connection, heights)
+                    yield connection, NewBook(self.domain, heights)
+            except PASSING as error:
+                self._writing.drop()
+                raise OSError(f"PostgreSQL: {said(error)}") from error
+            self.leads = False
+
+
+def open_postgres_store(
+    domain: Domain[Any],
+    settings: Settings,
+    metrics: Metrics,
+    now: Callable[[], str],
+    *,
+    kind: type[PostgresStore[Any]] = PostgresStore,
+) -> PostgresStore[Any]:
+    """The store of a running service in the database of ZOCO_STORE."""
+    assert settings.store is not None
+    return kind(settings.store.get_secret_value(), domain, metrics, standbys=settings.store_standbys)

@@ -1,0 +1,81 @@
+"""A database of Zoco for each test that wants one, on one PostgreSQL."""
+
+from __future__ import annotations
+
+import asyncio
+import re
+import secrets
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any, Final
+
+from ops.postgres import DATABASE, ROLES, Database
+
+
+def running_postgres(folder: Path) -> Iterator[Database]:
+    """One PostgreSQL with its disk in this folder, for a fixture."""
+    database = Database(folder)
+    asyncio.run(database.start())
+    try:
+        yield database
+    finally:
+        asyncio.run(database.stop(0))
+    assert not (found := not_injected(database.log.read_text(encoding="utf-8"))), found
+
+
+# What tests do to it on purpose, as its log tells of it.
+INJECTED: Final = (
+    "permission denied for schema",
+    "permission denied for function pg_ls_waldir",
+    "function salud() does not exist",
+    "canceling wait for synchronous replication due to user request",
+    "canceling the wait for synchronous replication and terminating connection",
+    "this book was written again",
+)
+
+
+def not_injected(log: str) -> list[str]:
+    """The lines of its log that tell of something that nobody did to it: a deadlock, an error, a panic."""
+    told = [line for line in log.splitlines() if re.search(r" (ERROR|PANIC|WARNING): |deadlock", line)]
+    return [line for line in told if not any(one in line for one in INJECTED)]
+
+
+async def new_database(server: Database) -> str:
+    """The name of a new one, in which the roles may do what they may in Zoco's own."""
+    name = f"zoco_{secrets.token_hex(4)}"
+    async with server.connected() as connection:
+        await connection.execute(f"CREATE DATABASE {name} TEMPLATE template0")
+    async with server.connected(name) as connection:
+        await connection.execute(ROLES.read_text(encoding="utf-8"))
+    return name
+
+
+def url_in(server: Database, role: str, name: str) -> str:
+    return server.url(role).removesuffix(DATABASE) + name
+
+
+@asynccontextmanager
+async def away(postgres: Database, database: str) -> AsyncIterator[None]:
+    """The database takes no connections, and has none."""
+    async with postgres.connected() as owner:
+        await owner.execute(f"ALTER DATABASE {database} WITH ALLOW_CONNECTIONS false")
+        await owner.execute("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = $1", database)
+        try:
+            yield
+        finally:
+            await owner.execute(f"ALTER DATABASE {database} WITH ALLOW_CONNECTIONS true")
+
+
+@asynccontextmanager
+async def without_standby(postgres: Database) -> AsyncIterator[Any]:
+    """Each COMMIT waits for a standby that is not there, but for those of who is given."""
+    async with postgres.connected() as owner:
+        await owner.execute("SET synchronous_commit = local")
+        await owner.execute("ALTER SYSTEM SET synchronous_standby_names = 'nobody'")
+        await owner.execute("SELECT pg_reload_conf()")
+        try:
+            yield owner
+        finally:
+            await owner.execute("ALTER SYSTEM RESET synchronous_standby_names")
+            await owner.execute("SELECT pg_reload_conf()")

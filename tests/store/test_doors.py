@@ -1,0 +1,137 @@
+"""Several front doors on one PostgreSQL: what is accepted is accepted once, and only when a standby has it."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+from postgres_server import new_database, url_in, without_standby
+from prometheus_client import CollectorRegistry
+from store_builders import NoBroker, solicitada
+
+from ops.postgres import Database
+from services.compras.acceptance import Acceptance
+from services.compras.domain import DOMAIN, Compra
+from services.shared.http.problems import Problem
+from services.shared.postgres.store import PostgresStore
+from services.shared.processor import Processor
+
+
+class Door:
+    """What takes in purchases, as each process of compras has it."""
+
+    def __init__(self, store: PostgresStore[Any], backlog_limit: int) -> None:
+        nobody: Any = SimpleNamespace(decided=lambda *_: None, poisoned=lambda _: None, published=lambda _: None)
+        self.store, self.processor = store, Processor(store, NoBroker(), nobody)
+        writing = asyncio.Event()
+        writing.set()
+        self.registry = CollectorRegistry()
+        runtime: Any = SimpleNamespace(
+            store=store, settings=SimpleNamespace(backlog_limit=backlog_limit), processor=self.processor,
+            writing=writing, doubt=None, metrics=SimpleNamespace(registry=self.registry),
+        )  # fmt: skip
+        self.accept = Acceptance(runtime).accept
+
+    @property
+    def accepted(self) -> float:
+        return self.registry.get_sample_value("zoco_purchases_accepted_total") or 0
+
+
+Doors = Callable[..., Awaitable[list[Door]]]
+
+
+@pytest.fixture
+async def database(postgres: Database) -> str:
+    return await new_database(postgres)
+
+
+@pytest.fixture
+async def doors(postgres: Database, database: str) -> AsyncIterator[Doors]:
+    stores: list[PostgresStore[Any]] = []
+    tasks: list[asyncio.Task[None]] = []
+
+    async def doors(many: int, backlog_limit: int = 1000) -> list[Door]:
+        opened = []
+        for _ in range(many):
+            stores.append(PostgresStore(url_in(postgres, "compras", database), DOMAIN))
+            await stores[-1].open()
+            opened.append(Door(stores[-1], backlog_limit))
+            # It looks for what the others recorded, and decides.
+            tasks.append(asyncio.ensure_future(stores[-1].tend()))
+            tasks.append(asyncio.ensure_future(opened[-1].processor.run()))
+        return opened
+
+    yield doors
+    for task in tasks:
+        task.cancel()
+    await asyncio.gather(*tasks, return_exceptions=True)
+    for store in stores:
+        await store.close()
+
+
+def asked(second: int, token: int = 101) -> Any:
+    """The same request, as another door dates it."""
+    return solicitada(1, token=token).model_copy(update={"fecha": f"2026-03-01T10:00:{second:02d}.000Z"})
+
+
+async def test_four_doors_that_are_asked_for_one_key_at_once_make_one_purchase_and_give_one_answer(
+    doors: Doors,
+) -> None:
+    four = await doors(4)
+    answers = await asyncio.gather(*(door.accept(asked(turn)) for turn in range(10) for door in four))
+    assert len({(row.id, row.fecha) for row in answers if isinstance(row, Compra)}) == 1 and len(answers) == 40
+    assert sum(door.accepted for door in four) == 1 and await four[0].store.latest() == 1
+    others = await asyncio.gather(*(door.accept(asked(1, token=102)) for door in four), return_exceptions=True)
+    assert [other.status if isinstance(other, Problem) else other for other in others] == [422] * 4
+    assert await four[0].store.latest() == 1
+
+
+async def test_of_two_requests_with_one_key_at_four_doors_at_once_one_is_accepted_and_the_other_nowhere(
+    doors: Doors,
+) -> None:
+    four = await doors(4)
+    requests = [(door, token) for turn in range(5) for door in four for token in (101, 102)]
+    answers = await asyncio.gather(
+        *(door.accept(asked(number, token)) for number, (door, token) in enumerate(requests)), return_exceptions=True
+    )
+    said = {101: set[Any](), 102: set[Any]()}
+    for (_, token), answer in zip(requests, answers, strict=True):
+        said[token].add(answer.token_id if isinstance(answer, Compra) else getattr(answer, "status", answer))
+    assert list(said.values()) in ([{101}, {422}], [{422}, {102}])
+    assert sum(door.accepted for door in four) == 1 and await four[0].store.latest() == 1
+
+
+async def test_what_is_with_no_standby_yet_is_accepted_by_no_door(
+    doors: Doors, postgres: Database, database: str
+) -> None:
+    """It can be seen, once whoever waited for the standby has lost the connection; and a failover may take it back."""
+    one, other = await doors(2)
+    await asyncio.gather(one.accept(solicitada(2)), other.accept(solicitada(3)))
+    waits = "SELECT pid FROM pg_stat_activity WHERE wait_event = 'SyncRep' AND datname = $1"
+    seen = "SELECT 1 FROM compras.filas WHERE clave = $1"
+    async with without_standby(postgres), postgres.connected(database) as owner, asyncio.timeout(30):
+        first = asyncio.ensure_future(one.accept(asked(1)))
+        while not (pid := await owner.fetchval(waits, database)):
+            await asyncio.sleep(0.02)
+        await owner.execute("SELECT pg_terminate_backend($1)", pid)
+        while not await owner.fetchval(seen, asked(1).subject):
+            await asyncio.sleep(0.02)
+        again = asyncio.ensure_future(other.accept(asked(2)))
+        await asyncio.wait({first, again}, timeout=2)
+        assert not first.done() and not again.done()
+    assert (await first).fecha == (await again).fecha == asked(1).fecha
+
+
+async def test_what_was_accepted_is_answered_where_there_is_no_room_for_more(doors: Doors) -> None:
+    one, other = await doors(2, backlog_limit=1)
+    await one.accept(asked(1))
+    async with asyncio.timeout(20):
+        while not other.store.unfinished:
+            await asyncio.sleep(0.02)
+    with pytest.raises(Problem) as full:
+        await other.accept(solicitada(2))
+    assert full.value.status == 503
+    assert (await other.accept(asked(2))).fecha == asked(1).fecha

@@ -1,0 +1,131 @@
+"""The two private PostgreSQL of `zoco up --standby`: what is committed is with both, and outlives either."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+import pytest
+from patience import PATIENCE_SECONDS
+
+from ops.postgres import Database, DatabaseError
+from ops.postgres_pair import LEADS, SECOND, Pair, Postgres, database_of, leading
+
+
+@asynccontextmanager
+async def running(folder: Path, *, strict: bool = True) -> AsyncIterator[Pair]:
+    """Both, once the standby follows."""
+    pair = Pair(folder, strict=strict)
+    try:
+        await pair.start()
+        await follows(pair)
+        yield pair
+    finally:
+        await pair.stop(0)
+
+
+async def follows(pair: Pair) -> None:
+    """Until the standby has all that there is."""
+    await asyncio.wait_for(pair.standby.start(), PATIENCE_SECONDS)
+    async with asyncio.timeout(PATIENCE_SECONDS), pair.primary.connected() as connection:
+        while not await connection.fetchval("SELECT count(*) FROM pg_stat_replication WHERE state = 'streaming'"):
+            await asyncio.sleep(0.05)
+
+
+async def put(pair: Pair, number: int) -> None:
+    async with pair.primary.connected() as connection:
+        await connection.execute("CREATE TABLE IF NOT EXISTS seen (number int)")
+        await connection.execute("INSERT INTO seen VALUES ($1)", number)
+
+
+async def seen(database: Database) -> list[int]:
+    async with database.connected() as connection:
+        return [row[0] for row in await connection.fetch("SELECT number FROM seen ORDER BY number")]
+
+
+async def test_what_was_committed_outlives_each_of_the_two_in_turn(tmp_path: Path) -> None:
+    async with running(tmp_path / "pair") as pair:
+        for number in range(3):
+            await put(pair, number)
+            # As `zoco up` does when it has ended: it is started again.
+            pair.primary.kill()
+            await pair.wait()
+            await pair.start()
+            assert await seen(pair.primary) == list(range(number + 1))
+            await follows(pair)
+        # Who was replaced is a copy, and has what came since.
+        assert (tmp_path / "pair" / LEADS).read_text() == f"{SECOND} 4"
+        await put(pair, 3)
+        assert await seen(pair.other) == [0, 1, 2, 3]
+
+
+async def test_while_there_is_no_standby_nothing_is_committed(tmp_path: Path) -> None:
+    async with running(tmp_path / "pair") as pair:
+        await put(pair, 1)
+        pair.other.kill()
+        writing = asyncio.create_task(put(pair, 2))
+        async with asyncio.timeout(PATIENCE_SECONDS), pair.primary.connected() as connection:
+            while not await connection.fetchval("SELECT count(*) FROM pg_stat_activity WHERE wait_event = 'SyncRep'"):
+                await asyncio.sleep(0.05)
+        assert not writing.done()
+        await follows(pair)
+        await writing
+        assert await seen(pair.other) == [1, 2]
+
+
+async def test_one_that_is_not_strict_commits_alone_and_loses_it(tmp_path: Path) -> None:
+    """The control: it is the wait that keeps what was committed."""
+    async with running(tmp_path / "pair", strict=False) as pair:
+        await put(pair, 1)
+        # It may have what was made before, and not yet what was written then: nobody waits for it.
+        async with asyncio.timeout(PATIENCE_SECONDS), pair.primary.connected() as connection:
+            written = await connection.fetchval("SELECT pg_current_wal_lsn()")
+            replayed = "SELECT count(*) FROM pg_stat_replication WHERE replay_lsn >= $1"
+            while not await connection.fetchval(replayed, written):
+                await asyncio.sleep(0.05)
+        assert await seen(pair.other) == [1]
+        pair.other.kill()
+        await put(pair, 2)
+        pair.primary.kill()
+        await pair.wait()
+        await pair.start()
+        assert await seen(pair.primary) == [1]
+
+
+async def test_whichever_is_newer_is_found_again_and_never_the_other(tmp_path: Path) -> None:
+    folder = tmp_path / "pair"
+    async with running(folder) as pair:
+        await put(pair, 1)
+        pair.primary.kill()
+        await pair.wait()
+        await pair.start()
+        await follows(pair)
+        await put(pair, 2)
+        assert (folder / LEADS).read_text() == f"{SECOND} 2"
+    with pytest.raises(DatabaseError, match="add --standby"):
+        database_of(Postgres(), folder, 0, 100)
+    # As `zoco migrate` does: there is no standby, and it commits.
+    found = leading(folder)
+    assert isinstance(found, Pair)
+    try:
+        await found.start()
+        await asyncio.wait_for(put(found, 3), PATIENCE_SECONDS)
+    finally:
+        await found.stop()
+    async with running(folder) as pair:
+        assert await seen(pair.primary) == [1, 2, 3]
+        assert pair.primary.folder == folder / SECOND
+
+
+async def test_a_copy_that_was_broken_off_is_made_anew(tmp_path: Path) -> None:
+    async with running(tmp_path / "pair") as pair:
+        await put(pair, 1)
+    # It looks whole, and nobody noted that it is.
+    (tmp_path / "pair" / SECOND / "term").unlink()
+    (tmp_path / "pair" / SECOND / "data" / "half").touch()
+    async with running(tmp_path / "pair") as pair:
+        assert not (pair.other.data / "half").exists()
+        await put(pair, 2)
+        assert await seen(pair.other) == [1, 2]
