@@ -9,6 +9,7 @@ import shutil
 import signal
 import socket
 import subprocess
+import sys
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
@@ -85,6 +86,8 @@ class Process:
 
     async def wait(self) -> int:
         """Wait for its end. Returns `code`."""
+        if self.code is None:
+            await _until_ended(self.pid)
         while (code := self.code) is None:  # noqa: ASYNC110 - an Event would tie it to one event loop
             await asyncio.sleep(POLL_SECONDS)
         return code
@@ -98,6 +101,23 @@ class Process:
             return await asyncio.wait_for(self.wait(), timeout_seconds)
         self.kill()
         return await self.wait()
+
+
+async def _until_ended(pid: int) -> None:
+    """Linux says when a process ends. Where that cannot be asked, this returns at once."""
+    if sys.platform != "linux":
+        return
+    try:
+        handle = os.pidfd_open(pid)
+    except OSError:
+        return
+    loop, over = asyncio.get_running_loop(), asyncio.Event()
+    loop.add_reader(handle, over.set)
+    try:
+        await over.wait()
+    finally:
+        loop.remove_reader(handle)
+        os.close(handle)
 
 
 def is_ours(pid: int, mark: str) -> bool:

@@ -17,9 +17,9 @@ from broker.messages import CONSUMERS, CompraSolicitada, Message, TokenPublicado
 from loadgen.load.workloads import WORKLOADS, Fixture, requests
 from services.compras.domain import DOMAIN as COMPRAS
 from services.compras.views import vista
+from services.shared.clock import utc_now
 from services.shared.journal.disk import LocalDisk
 from services.shared.journal.store import JsonStore
-from services.shared.runtime import utc_now
 from services.tokens.domain import DOMAIN as TOKENS
 from services.transacciones.domain import DOMAIN as TRANSACCIONES
 from services.usuarios.domain import DOMAIN as USUARIOS

@@ -3,9 +3,7 @@
 Quorum queues, confirms, acks last, each message decided once and on the disk before anything is said of it. What is
 decided is our own `domain.py`, and the tuning is ours: uvloop, the same prefetch, one sync for all who wait for one,
 bodies read by pydantic's fast way (`decoder`), no second validation (`apply_types=False`), no log line per message.
-
-`uvicorn --factory loadgen.bench.fast_stream:tokens`, with ZOCO_RABBITMQ_URL, ZOCO_DATA, and in BENCH_TOKENS how many
-tokens are for sale.
+`fast_stream_apps.py` runs it.
 """
 
 from __future__ import annotations
@@ -14,7 +12,7 @@ import os
 from collections.abc import AsyncIterator, Iterable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from pathlib import Path
-from typing import Any, Final, Generic, Protocol, TypeVar
+from typing import Final, Generic, Protocol, TypeVar
 from uuid import uuid4
 
 from fastapi import FastAPI, Request, Response
@@ -36,15 +34,11 @@ from loadgen.bench.ledger import Ledger
 from loadgen.bench.sample import PRECIO, USUARIO, publicado, registrado
 from loadgen.bench.wire import PREFETCH
 from services.compras.api import Solicitud
-from services.compras.domain import DOMAIN as COMPRAS
 from services.compras.domain import Compra
 from services.compras.views import vista
+from services.shared.clock import utc_now
 from services.shared.decision import Domain
 from services.shared.http.bodies import json_bytes, read_body
-from services.shared.runtime import utc_now
-from services.tokens.domain import DOMAIN as TOKENS
-from services.transacciones.domain import DOMAIN as TRANSACCIONES
-from services.usuarios.domain import DOMAIN as USUARIOS
 
 Row = TypeVar("Row", bound=Struct)
 exchange: Final = RabbitExchange(EXCHANGE, type=ExchangeType.TOPIC, durable=True, declare=False)
@@ -183,23 +177,3 @@ def stock() -> dict[Service, Iterable[Message]]:
     """What each book begins with."""
     tokens = int(os.environ["BENCH_TOKENS"])
     return {"tokens": map(publicado, range(1, tokens + 1)), "usuarios": [registrado(USUARIO, PRECIO * tokens)]}
-
-
-def shelf(domain: Domain[Any]) -> Shelf[Any]:
-    return Shelf(domain, stock().get(domain.name, ()))
-
-
-def compras() -> FastAPI:
-    return front_door(shelf(COMPRAS))
-
-
-def tokens() -> FastAPI:
-    return service("tokens", shelf(TOKENS))
-
-
-def usuarios() -> FastAPI:
-    return service("usuarios", shelf(USUARIOS))
-
-
-def transacciones() -> FastAPI:
-    return service("transacciones", shelf(TRANSACCIONES))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from statistics import median
 from typing import Any, Final
 
@@ -31,9 +31,14 @@ FIGURES: Final[dict[str, Figure]] = {
     "faststream": Figure("purchases, POST to `registrada`", "/s", 3.0, "FastStream, same safety"),
     "p50": Figure("latency POST to `registrada` at a third of the top rate, p50", "ms", 20, at_most=True),
     "p99": Figure("the same, p99", "ms", 100, at_most=True),
+    "p50-alone": Figure("p50 at a third of the top rate", "ms", 2.5, "p50 of purchases that come alone", at_most=True),
+    "p99-alone": Figure("p99 at a third of the top rate", "ms", 6, "p50 of purchases that come alone", at_most=True),
     "get": Figure("`GET /tokens`, 1,000 tokens", "/s", 0.8, "route that returns ready bytes"),
-    "cpu": Figure("CPU per purchase, all processes, at the top rate", "µs", 1.0, "at a third of it", at_most=True),
-    "flat": Figure("CPU per purchase, late", "µs", 1.1, "early", at_most=True),
+    "cpu": Figure("CPU per purchase, all processes, at a third of the top rate", "µs", 1.4, "at the top", at_most=True),
+    "cpu-thirtieth": Figure("the same, at a thirtieth", "µs", 4, "at the top", at_most=True),
+    "cpu-broker": Figure("RabbitMQ's CPU per purchase, at a third", "µs", 1.5, "at the top", at_most=True),
+    "idle": Figure("CPU of a shop in which nobody buys, a minute, all processes", "s", 1, at_most=True),
+    "flat": Figure("CPU per purchase, late", "µs", 1.05, "in a new shop beside it", at_most=True),
     "memory": Figure("memory of the largest service then", "MB", 600, at_most=True),
     "start": Figure("start of the slowest service with all that behind it", "s", 10, at_most=True),
     "crowd": Figure("CPU per buyer, all on one token", "µs", 1.2, "a hundred buyers on each", at_most=True),
@@ -107,6 +112,16 @@ class Result:
         }
 
 
+@dataclass(frozen=True, slots=True)
+class Point:
+    """What a purchase costs at a rate, in CPU, and how long it takes, which at the top rate says nothing."""
+
+    rate: float
+    cpu_us: float
+    p50_seconds: float | None
+    p99_seconds: float | None
+
+
 @dataclass(slots=True)
 class Findings:
     """All that one run found. `cpu`: microseconds per purchase, by who did it and process."""
@@ -115,6 +130,7 @@ class Findings:
     cpu: dict[str, Mapping[str, float]] = field(default_factory=dict)
     # The same of a message in each store by itself: by service, store and how many are decided at a time.
     stores: dict[str, Mapping[str, Mapping[int, float]]] = field(default_factory=dict)
+    points: list[Point] = field(default_factory=list)
     # Figures that were left out, and why.
     missing: dict[str, str] = field(default_factory=dict)
 
@@ -133,5 +149,6 @@ class Findings:
             "figures": {name: result.as_json() for name, result in self.results.items()},
             "cpu": {who: dict(spent) for who, spent in self.cpu.items()},
             "stores": self.stores,
+            "rates": [asdict(point) for point in self.points],
             "missing": self.missing,
         }

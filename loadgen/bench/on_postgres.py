@@ -4,13 +4,12 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
-from importlib.util import find_spec
 from statistics import median
 from typing import Final
 
 from broker.services import SERVICES, Service
 from loadgen.bench.figures import Findings
-from loadgen.bench.others import MISSING, fast_stream
+from loadgen.bench.others import MISSING, fast_stream, fast_stream_is_there
 from loadgen.bench.place import JSON, BenchFailed, Place, Program, until
 from loadgen.bench.plan import Plan, Side, Tell, crowd, in_turn, money, total
 from loadgen.bench.relay import FRONT
@@ -43,7 +42,7 @@ async def on_postgres(plan: Plan, place: Place, shop: Shop, findings: Findings, 
         for name, one in (("books in files", shop), ("books in PostgreSQL", other)):
             await one.stock(plan.purchases * rounds, money(plan.purchases * rounds))
             sides[name] = (one.measure, plan.purchases)
-        if find_spec("faststream"):
+        if fast_stream_is_there():
             database = await stack.enter_async_context(_database(place, "outbox"))
             outbox = await stack.enter_async_context(fast_stream(place, plan.fast_stream * rounds, database))
             sides[OUTBOX] = (outbox.measure, plan.fast_stream)

@@ -6,6 +6,7 @@ import asyncio
 import signal
 from collections.abc import AsyncIterator, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
+from importlib.util import find_spec
 from typing import Final
 
 from broker.services import SERVICES, Service
@@ -17,6 +18,10 @@ from ops.postgres import Database
 from ops.running import POSTGRES
 
 MISSING: Final = Text("FastStream is not installed: `make bench` does it")
+
+
+def fast_stream_is_there() -> bool:
+    return find_spec("faststream") is not None
 
 
 class Relay:
@@ -56,7 +61,7 @@ async def relay(place: Place, count: int, how: str) -> AsyncIterator[Relay]:
 @asynccontextmanager
 async def fast_stream(place: Place, tokens: int, database: Database | None = None) -> AsyncIterator[Chain]:
     """Start one with so many tokens for sale; with a database: SQLAlchemy and an outbox."""
-    name, module = ("fast-stream", "fast_stream") if database is None else ("outbox", "outbox")
+    name = "fast-stream" if database is None else "outbox"
     shared = {"ZOCO_RABBITMQ_URL": await place.url(name), "BENCH_TOKENS": str(tokens)}
     async with AsyncExitStack() as stack:
 
@@ -64,7 +69,7 @@ async def fast_stream(place: Place, tokens: int, database: Database | None = Non
             env = {**shared, "ZOCO_DATA": str(place.folder / name / service)}
             if database is not None:
                 env["BENCH_STORE"] = database.url(service).replace("postgresql:", "postgresql+asyncpg:", 1)
-            words = ("--factory", f"loadgen.bench.{module}:{service}")
+            words = ("--factory", f"loadgen.bench.fast_stream_apps:{service}")
             return await stack.enter_async_context(place.served(f"{name}-{service}", words, env, OPENAPI))
 
         services = dict(zip(SERVICES, await asyncio.gather(*map(started, SERVICES)), strict=True))

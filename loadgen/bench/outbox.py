@@ -2,9 +2,7 @@
 
 A transaction for each message: what was heard before is known by its id, the row is locked, and what is to be said goes
 into a table; who publishes takes it out of there, a batch at a time, when it is confirmed. What is decided, and how a
-row is written, is ours; and it is SQLAlchemy's Core, which costs less than its ORM.
-
-`uvicorn --factory loadgen.bench.outbox:tokens`, with ZOCO_RABBITMQ_URL, BENCH_STORE, BENCH_TOKENS.
+row is written, is ours; and it is SQLAlchemy's Core, which costs less than its ORM. `fast_stream_apps.py` runs it.
 """
 
 from __future__ import annotations
@@ -15,7 +13,6 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 from typing import Final, Generic, TypeVar
 
-from fastapi import FastAPI
 from faststream.rabbit import RabbitBroker
 from msgspec import Struct
 from sqlalchemy import BigInteger, Column, Integer, LargeBinary, MetaData, Select, String, Table, delete, select
@@ -23,14 +20,10 @@ from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncConnection, create_async_engine
 
 from broker.messages import Message, decode, encode
-from loadgen.bench.fast_stream import front_door, publish, service, stock
-from services.compras.domain import DOMAIN as COMPRAS
+from loadgen.bench.fast_stream import publish, stock
+from services.shared.clock import utc_now
 from services.shared.decision import Domain
 from services.shared.postgres.table_rows import TableRows
-from services.shared.runtime import utc_now
-from services.tokens.domain import DOMAIN as TOKENS
-from services.transacciones.domain import DOMAIN as TRANSACCIONES
-from services.usuarios.domain import DOMAIN as USUARIOS
 
 Row = TypeVar("Row", bound=Struct)
 CONNECTIONS: Final = 20
@@ -131,19 +124,3 @@ class Tables(Generic[Row]):
             await asyncio.gather(*[publish(broker, word) for word in words])
             await connection.execute(delete(outbox).where(outbox.c.number.in_([one.number for one in unsaid])))
         return bool(unsaid)
-
-
-def compras() -> FastAPI:
-    return front_door(Tables(COMPRAS))
-
-
-def tokens() -> FastAPI:
-    return service("tokens", Tables(TOKENS))
-
-
-def usuarios() -> FastAPI:
-    return service("usuarios", Tables(USUARIOS))
-
-
-def transacciones() -> FastAPI:
-    return service("transacciones", Tables(TRANSACCIONES))

@@ -22,7 +22,7 @@ from ops.child import GUARDED, SERVER_OPTIONS
 from ops.process import Process, free_port
 from ops.rabbitmq import Node
 from ops.running import POSTGRES
-from services.shared.runtime import utc_now
+from services.shared.clock import utc_now
 
 BROKER: Final = "rabbitmq"
 # The store that is files, in a table.

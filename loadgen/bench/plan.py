@@ -33,6 +33,8 @@ class Plan:
     buyers: int = 10_000
     # 0: no latencies.
     latency_seconds: float = 15.0
+    # So long nobody buys; 0: that is not measured.
+    idle_seconds: float = 60.0
     starts: bool = True
     # Messages of each service in each store, for each size of a batch.
     alone: int = 3_000
@@ -57,6 +59,7 @@ QUICK = Plan(
     backlog=10_000,
     buyers=1_000,
     latency_seconds=0,
+    idle_seconds=0,
     starts=False,
     alone=600,
     crowds=False,

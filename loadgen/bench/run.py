@@ -5,38 +5,27 @@ from __future__ import annotations
 import asyncio
 import time
 from contextlib import AsyncExitStack
-from importlib.util import find_spec
 from pathlib import Path
-from statistics import median
-from typing import Final
 
 from broker.services import SERVICES
 from loadgen.audit.verdict import Verdict
 from loadgen.bench import on_postgres, pods
 from loadgen.bench.figures import Findings
-from loadgen.bench.others import MISSING, fast_stream, relay
-from loadgen.bench.place import BenchFailed, Place, Sample, Watch, opened, until
+from loadgen.bench.others import MISSING, fast_stream, fast_stream_is_there, relay
+from loadgen.bench.place import Place, opened, until
 from loadgen.bench.plan import Plan, Side, Tell, crowd, in_turn, money, total
-from loadgen.bench.relay import FRONT
-from loadgen.bench.sample import USUARIO
+from loadgen.bench.rates import TOP, idle, rates
 from loadgen.bench.sides import Backlog, Shop, doors, shelves
 from loadgen.drill.footprint import memory_bytes
 from loadgen.drill.reconcile import reconcile
 from loadgen.drill.shop import own_shop
-from loadgen.load.client import Client
 from loadgen.load.journal import JOURNAL
-from loadgen.load.load import Load
-from loadgen.load.meter import Meter
-from loadgen.load.workloads import BuyRequest
 from ops.i18n import Text
 from ops.running import Running
 
 SHELF_TOKENS = 1_000
 # A virtual host for each side.
-VHOSTS = ("door", "drain", "shop", "relay-public", "relay-batched", "fast-stream")
-# Whose CPU is looked at again later.
-TOP: Final = Text("zoco, at the top rate")
-THIRD: Final = Text("zoco, at a third of it")
+VHOSTS = ("door", "drain", "shop", "relay-public", "relay-batched", "fast-stream", "new")
 
 
 async def bench(plan: Plan, folder: Path, tell: Tell) -> tuple[Findings, Verdict]:
@@ -55,9 +44,11 @@ async def bench(plan: Plan, folder: Path, tell: Tell) -> tuple[Findings, Verdict
             await _purchases(plan, place, shop, findings, tell)
             await on_postgres.on_postgres(plan, place, shop, findings, tell)
             if plan.latency_seconds:
-                await _latency(plan, folder, shop, findings, tell)
+                await rates(plan, folder, shop, findings, tell)
+            if plan.idle_seconds:
+                await idle(plan, shop, findings, tell)
             await crowd(plan, shop, findings, tell, "crowd")
-            await _behind(plan, shop, findings, tell)
+            await _behind(plan, place, shop, findings, tell)
             tell("auditing ...")
             await until(shop.quiet, "quiet")
             told = folder / JOURNAL
@@ -112,7 +103,7 @@ async def _purchases(plan: Plan, place: Place, shop: Shop, findings: Findings, t
         for how in ("public", "batched"):
             one = await stack.enter_async_context(relay(place, plan.purchases, how))
             sides[f"relay, {how}"] = (one.measure, plan.purchases)
-        if find_spec("faststream"):
+        if fast_stream_is_there():
             other = await stack.enter_async_context(fast_stream(place, plan.fast_stream * rounds))
             sides["FastStream"] = (other.measure, plan.fast_stream)
         else:
@@ -127,49 +118,28 @@ async def _purchases(plan: Plan, place: Place, shop: Shop, findings: Findings, t
         findings.spent(TOP if samples is ours else who, samples)
 
 
-async def _latency(plan: Plan, folder: Path, shop: Shop, findings: Findings, tell: Tell) -> None:
-    rate = median(findings.results["relay"].ours) / 3
-    count = round(rate * plan.latency_seconds)
-    tell(Text("latency at {rate:,.0f}/s ...", rate))
-    await shop.stock(count, money(count))
-    meter = Meter()
-    running = shop.running
-    async with Client(running.urls[FRONT], folder / JOURNAL, running.keys) as client:
-        load = Load(client, meter)
-        watch = Watch(shop.pids)
-        async with load.measured():
-            await load.send([BuyRequest(f"latency-{token}", USUARIO, token) for token in shop.tokens(count)], rate)
-            ended = await load.finish(plan.latency_seconds + 60)
-        slow = Sample(rate, watch.per(count))
-    if not ended or meter.wrong:
-        raise BenchFailed(f"{meter.unfinished} purchases did not end at {rate:.0f}/s: {meter.wrong[:1]}")
-    if meter.limits:
-        raise BenchFailed(f"no latency can be claimed at {rate:.0f}/s: {meter.limits[0]}")
-    seconds = meter.end.summary()
-    note = Text("{rate:,.0f}/s for {seconds:.0f} s", rate, plan.latency_seconds)
-    findings.note("p50", [seconds["p50"] * 1000], note=note)
-    findings.note("p99", [seconds["p99"] * 1000], note=note)
-    findings.spent(THIRD, [slow])
-    fast = findings.cpu[TOP]
-    findings.note("cpu", [sum(fast.values())], [sum(slow.cpu.values())])
-
-
-async def _behind(plan: Plan, shop: Shop, findings: Findings, tell: Tell) -> None:
-    """What a purchase costs after all those before it, by the same measurement as at the beginning."""
-    early = total(findings.cpu[TOP])
-    first = plan.purchases * plan.rounds
+async def _behind(plan: Plan, place: Place, shop: Shop, findings: Findings, tell: Tell) -> None:
+    """What a purchase costs after all those before it, in turn with a shop that has none behind it."""
     while (left := plan.behind - shop.bought) > 0:
         tell(Text("purchases so far: {bought:,}", shop.bought))
         await shop.stock(min(left, plan.step), money(plan.step))
         await shop.measure(min(left, plan.step))
-    await shop.stock(plan.purchases * plan.rounds, money(first))
-    late = [total((await shop.measure(plan.purchases)).cpu) for _ in range(plan.rounds)]
     behind = await shop.ended()
-    note = Text("the {behind:,}th against the {first:,}th", behind, first)
-    findings.note("flat", late, [early] * len(late), note)
+    tell("starting a new shop beside it ...")
+    async with own_shop(place.folder / "new", broker_url=await place.url("new")):
+        new = Shop(place, Running.read(place.folder / "new" / "data"))
+        count = plan.purchases * (plan.warming + plan.rounds)
+        for one in (shop, new):
+            await one.stock(count, money(count))
+        sides: dict[str, tuple[Side, int]] = {
+            "late purchases/s": (shop.measure, plan.purchases),
+            "early purchases/s": (new.measure, plan.purchases),
+        }
+        late, early = (await in_turn(plan, tell, sides)).values()
+    note = Text("after {behind:,}", behind)
+    findings.note("flat", [total(one.cpu) for one in late], [total(one.cpu) for one in early], note)
     largest = max(memory_bytes(shop.running.pids[name]) for name in SERVICES)
-    note = Text("{behind:,} purchases", behind)
-    findings.note("memory", [largest / 1e6], note=note)
+    findings.note("memory", [largest / 1e6], note=Text("{behind:,} purchases", await shop.ended()))
 
 
 async def _starts(place: Place, shop: Shop, url: str, findings: Findings, tell: Tell) -> None:

@@ -20,7 +20,7 @@ from broker.messages import (
     compra_id,
 )
 from broker.services import Service
-from services.shared.runtime import utc_now
+from services.shared.clock import utc_now
 
 # What follows a message on the way of a purchase that succeeds.
 NEXT: Final = {

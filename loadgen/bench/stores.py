@@ -23,9 +23,9 @@ from broker.services import SERVICES, Service
 from loadgen.bench.place import cpu_seconds
 from loadgen.bench.sample import FIRST, NEXT, message, publicado, registrado
 from ops.running import POSTGRES
+from services.shared.clock import utc_now
 from services.shared.http.app import open_store_of
 from services.shared.metrics import Metrics
-from services.shared.runtime import utc_now
 from services.shared.settings import read_settings
 from services.shared.store import BatchStore
 

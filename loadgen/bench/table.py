@@ -12,6 +12,7 @@ from pathlib import Path
 from statistics import median
 from typing import Final
 
+from loadgen.bench.curves import curves
 from loadgen.bench.figures import FIGURES, Findings, Result
 from loadgen.bench.place import JSON
 from ops.i18n import Text
@@ -120,5 +121,10 @@ def write(findings: Findings, file: Path) -> None:
         raise ValueError(f"{file} has not the lines between which the tables go: {BEGIN} and {END}")
     plot = file.with_suffix(".svg")
     plot.write_text(svg(findings), encoding="utf-8")
-    picture = f"![How near each figure is to its goal]({plot.name})"
-    file.write_text(f"{before}{BEGIN}\n\n{markdown(findings)}\n\n{picture}\n\n{END}{after}", encoding="utf-8")
+    pictures = [f"![How near each figure is to its goal]({plot.name})"]
+    if findings.points:
+        rates = file.with_name(f"{file.stem}-rates.svg")
+        rates.write_text(curves(findings.points), encoding="utf-8")
+        pictures.append(f"![CPU and latency of a purchase over the rate at which they come]({rates.name})")
+    body = "\n\n".join([markdown(findings), *pictures])
+    file.write_text(f"{before}{BEGIN}\n\n{body}\n\n{END}{after}", encoding="utf-8")

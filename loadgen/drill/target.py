@@ -115,8 +115,9 @@ class LocalTarget:
             await self._working(victim)
         pids = [await self._pid(victim)]
         if victim in (POSTGRES, STANDBY):
-            # Each of its connections is a process.
-            pids += [process.pid for process in psutil.Process(pids[0]).children()]
+            # Each of its connections is a process. It may have been killed just now.
+            with suppress(psutil.NoSuchProcess):
+                pids += [process.pid for process in psutil.Process(pids[0]).children()]
         _send(pids, signal.SIGSTOP)
         began(CLOCK.now())
         try:

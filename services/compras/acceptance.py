@@ -16,12 +16,12 @@ from prometheus_client import Histogram
 from broker.messages import AltaMessage, CompraSolicitada, Message
 from services.compras.clock import MonotonicClock
 from services.compras.domain import ETAPAS, Alta, Asunto, Compra, finished, pregunta
-from services.shared.clock import dated
+from services.shared.clock import dated, utc_now
 from services.shared.heights import Doubted
 from services.shared.http.problems import Problem, unavailable
 from services.shared.http.shares import ALPHA
 from services.shared.metrics import SECONDS
-from services.shared.runtime import Runtime, utc_now
+from services.shared.runtime import Runtime
 from services.shared.store import Answer, Change
 
 # How long a buyer is kept waiting for a writer, or for the disk, before they are told to come again.
@@ -32,6 +32,7 @@ SHORT: Final = (
     "the same Idempotency-Key, again later. Whoever runs the shop makes room, or sets ZOCO_DISK_RESERVE lower"
 )
 LOOK_SECONDS: Final = 0.1
+IDLE_SECONDS: Final = 1.0
 # More than any book has; times a few generations it still is an exact JSON number.
 RECORDS_OF_A_GENERATION: Final = 1 << 40
 
@@ -161,7 +162,7 @@ class Acceptance:
     async def send_away(self) -> None:
         """Tell who waits too long. One look at all of them, now and then, costs less than a timer for each."""
         while True:
-            await asyncio.sleep(LOOK_SECONDS)
+            await asyncio.sleep(LOOK_SECONDS if self._asked else IDLE_SECONDS)
             while self._asked and (self._asked[0][1].done() or self._asked[0][0] < time.monotonic()):
                 _, stored = self._asked.popleft()
                 if not stored.done():

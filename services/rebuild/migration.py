@@ -20,12 +20,13 @@ from msgspec.json import encode
 
 from broker.services import SERVICES
 from services.compras.domain import DOMAIN as COMPRAS
+from services.shared.clock import utc_now
 from services.shared.decision import Domain
+from services.shared.exits import EX_CONFIG
 from services.shared.heights import BookHeights
 from services.shared.journal.disk import LocalDisk
 from services.shared.journal.store import JsonStore
 from services.shared.postgres.store import PostgresStore
-from services.shared.runtime import EX_CONFIG, utc_now
 from services.shared.settings import ROOT, WrongSetting, read_settings
 from services.shared.store import Damaged, Store
 from services.tokens.domain import DOMAIN as TOKENS

@@ -1,12 +1,26 @@
-"""What is dated by clocks that may be wrong: in order while they agree, and never wrong for longer than they are."""
+"""The time of day; and what is dated by clocks that may be wrong: in order while they agree, never wrong for longer."""
 
 from __future__ import annotations
 
-from datetime import datetime
+import time
+from datetime import UTC, datetime
+from functools import lru_cache
 from typing import Final
 
 # Two machines' clocks, and one that is put right in small steps, differ by less.
 AHEAD_SECONDS: Final = 60
+
+
+def utc_now() -> str:
+    """RFC 3339 with milliseconds."""
+    seconds, millis = divmod(time.time_ns() // 1_000_000, 1000)
+    return f"{_second(seconds)}.{millis:03d}Z"
+
+
+# It is asked several times for each message.
+@lru_cache(maxsize=2)
+def _second(since_1970: int) -> str:
+    return datetime.fromtimestamp(since_1970, UTC).strftime("%Y-%m-%dT%H:%M:%S")
 
 
 def dated(now: str, last: str) -> str:

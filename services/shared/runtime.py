@@ -4,44 +4,36 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import errno
 import gc
 import os
 import socket
-import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
-from functools import lru_cache
 from pathlib import Path
-from typing import Any, Final, Generic, Protocol, TypeGuard, TypeVar, cast
+from typing import Any, Final, Generic, Protocol, TypeVar, cast
 
 import structlog
 from fastapi import APIRouter
 from msgspec import Struct
 from pydantic import ValidationError
 
-from broker.amqp.bus import Bus, BusOptions, BusRefused
+from broker.amqp.bus import PREFETCH, Bus, BusOptions
 from broker.messages import Message
-from services.shared.clock import AHEAD_SECONDS, ahead_seconds
+from services.shared.clock import AHEAD_SECONDS, ahead_seconds, utc_now
 from services.shared.decision import Domain
+from services.shared.exits import end, exit_code, expected, first_cause, sentence
 from services.shared.heights import Doubt, Doubted
 from services.shared.http.edge import EdgeApp, Endpoint
 from services.shared.http.shutdown import when_told_to_stop
-from services.shared.logs import drain_logs
 from services.shared.metrics import Metrics
 from services.shared.peers import Peers
 from services.shared.processor import Processor
 from services.shared.settings import Settings, WrongSetting
-from services.shared.store import Change, Damaged, Fenced, OpenStore, Store, StoreBroken
+from services.shared.store import Change, OpenStore, Store
 
 Row = TypeVar("Row", bound=Struct)
 log = structlog.get_logger()
 
-# sysexits.h: configuration that somebody must mend; an input or output error; try again.
-EX_CONFIG: Final = 78
-EX_IOERR: Final = 74
-EX_TEMPFAIL: Final = 75
 # The batch in hand is finished in this time when the service is told to stop, or repeated by the next one.
 STOP_SECONDS: Final = 3.0
 # How often the others are asked whether a doubt is over.
@@ -77,21 +69,11 @@ class Service(Generic[Row]):
     seed_file: Path
     # What it does beside the others' shape.
     extension: Callable[[Runtime[Row]], Extension[Row]] | None = None
+    # News that nobody waits for: it begins no batch of its own.
+    rides: tuple[type[Message], ...] = ()
     # The endpoints that are asked most, by method and path: they take the request alone.
     straight: Mapping[tuple[str, str], Endpoint] = field(default_factory=dict)
     app: type[EdgeApp] = EdgeApp
-
-
-def utc_now() -> str:
-    """RFC 3339 with milliseconds."""
-    seconds, millis = divmod(time.time_ns() // 1_000_000, 1000)
-    return f"{_second(seconds)}.{millis:03d}Z"
-
-
-# It is asked several times for each message.
-@lru_cache(maxsize=2)
-def _second(since_1970: int) -> str:
-    return datetime.fromtimestamp(since_1970, UTC).strftime("%Y-%m-%dT%H:%M:%S")
 
 
 class Runtime(Generic[Row]):
@@ -105,7 +87,10 @@ class Runtime(Generic[Row]):
         self.store: Store[Row] = open_store(service.domain, settings, self.metrics, self._now)
         self.metrics.watch(self.store.room)
         self.bus = self._connected(bus)
-        self.processor = Processor(self.store, self.bus, self.metrics, batch_limit=settings.batch) if self.bus else None
+        # What rides along is not acked meanwhile: where the broker sends little ahead, it would be waited for.
+        rides = service.rides if settings.prefetch >= PREFETCH else ()
+        limit = settings.batch
+        self.processor = Processor(self.store, self.bus, self.metrics, limit, rides) if self.bus else None
         # The loop takes messages from now on.
         self.writing = asyncio.Event()
         self.peers = Peers(self.name, settings)
@@ -206,8 +191,8 @@ class Runtime(Generic[Row]):
         except asyncio.CancelledError:
             raise
         except BaseException as error:
-            cause = _first_cause(error)
-            end(exit_code(cause), sentence(cause), exc_info=None if _expected(cause) else error)
+            cause = first_cause(error)
+            end(exit_code(cause), sentence(cause), exc_info=None if expected(cause) else error)
 
     async def _live(self) -> None:
         await self.store.until_leading(self.settings.public_url)
@@ -238,7 +223,7 @@ class Runtime(Generic[Row]):
                     await processor.run()
             except* Doubted as doubts:
                 await self.store.process_batch(())  # who was replaced only thinks that its book ends where it stopped
-                self._stop_deciding(cast(Doubted, _first_cause(doubts)).doubt, asked=asked)
+                self._stop_deciding(cast(Doubted, first_cause(doubts)).doubt, asked=asked)
             await bus.give_back()
             await asyncio.sleep(DOUBT_SECONDS)
 
@@ -271,49 +256,3 @@ class Runtime(Generic[Row]):
             raise WrongSetting(f"the seed {file} is wrong at /{where}: {first['msg']}") from error
         except ValueError as error:
             raise WrongSetting(f"the seed {file} is wrong: {error}") from error
-
-
-def _first_cause(error: BaseException) -> BaseException:
-    while isinstance(error, BaseExceptionGroup):
-        error = error.exceptions[0]
-    return error
-
-
-def sentence(error: BaseException) -> str:
-    if unwritable(error):
-        return (
-            f"{error.filename} cannot be written ({error.strerror}): "
-            f"let user {os.getuid()} write in its folder, or name another in ZOCO_DATA"
-        )
-    return f"{type(error).__name__}: {error}"
-
-
-def unwritable(error: BaseException) -> TypeGuard[OSError]:
-    return isinstance(error, OSError) and error.errno in {errno.EROFS, errno.EACCES, errno.EPERM}
-
-
-def _expected(error: BaseException) -> bool:
-    return isinstance(error, Damaged | WrongSetting | Fenced | StoreBroken | BusRefused) or unwritable(error)
-
-
-def exit_code(error: BaseException) -> int:
-    match error:
-        case Damaged() | WrongSetting() | BusRefused():
-            return EX_CONFIG
-        case _ if unwritable(error):
-            return EX_CONFIG
-        case Fenced():
-            return EX_TEMPFAIL
-        case StoreBroken() | OSError():
-            return EX_IOERR
-    return 1
-
-
-def end(code: int, sentence: str, exc_info: BaseException | None = None) -> None:
-    """End this process now: nothing that it still holds in memory may be believed or said."""
-    log.error(sentence, exit_code=code, exc_info=exc_info)
-    with contextlib.suppress(OSError):
-        # Where Kubernetes looks for the reason.
-        Path("/dev/termination-log").write_text(sentence + "\n", encoding="utf-8")
-    drain_logs()
-    os._exit(code)

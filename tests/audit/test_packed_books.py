@@ -18,9 +18,9 @@ from loadgen.audit import packed
 from loadgen.audit.audit import Books, audit
 from loadgen.audit.books import SERVICES, Journal, from_folder
 from loadgen.audit.text import Unreadable
+from services.shared.clock import utc_now
 from services.shared.journal.disk import LocalDisk
 from services.shared.journal.store import JsonStore
-from services.shared.runtime import utc_now
 
 FIRST = "journal-00000001-000001.jsonl"
 PACKED = FIRST + ".zst"

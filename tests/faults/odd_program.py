@@ -18,6 +18,7 @@ import uvicorn
 
 from broker.amqp.bus import Bus
 from broker.messages import Message
+from services.shared import clock
 from services.shared import runtime as run
 
 MOST_TIMES = 5
@@ -57,7 +58,7 @@ def odd_clock(random: Random) -> None:
         offset = offsets.setdefault(step, random.choice(STEPS_SECONDS))
         return datetime.fromtimestamp(time.time() + offset, UTC).strftime("%Y-%m-%dT%H:%M:%S.%f")[:-3] + "Z"
 
-    run.utc_now = odd_now
+    clock.utc_now = run.utc_now = odd_now
 
 
 def main() -> None:

@@ -8,7 +8,8 @@ from xml.etree import ElementTree
 import pytest
 
 from loadgen.bench import table
-from loadgen.bench.figures import FIGURES, Findings, Result
+from loadgen.bench.curves import BOTTOM, HEIGHT, curves
+from loadgen.bench.figures import FIGURES, Findings, Point, Result
 from loadgen.bench.ledger import Ledger
 
 ROOT = Path(__file__).parents[2]
@@ -57,6 +58,21 @@ def test_a_page_without_marks_is_left_alone(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="between which the tables go"):
         table.write(findings(), page)
     assert page.read_text() == "# Something else\n"
+
+
+def test_the_picture_over_the_rate_shows_each_point_where_it_is() -> None:
+    """Twice the cost is twice as high, ten times the rate one step further, whatever order they were found in; the top
+    rate, whose latency says nothing, is on the curve of the cost only."""
+    points = [Point(1000, 1000, None, None), Point(10, 4000, 0.01, 0.02), Point(100, 2000, 0.02, 0.08)]
+    lines = ElementTree.fromstring(curves(points)).iter("{http://www.w3.org/2000/svg}polyline")
+    cost, half, tail = ([tuple(map(float, at.split(","))) for at in line.attrib["points"].split()] for line in lines)
+    ground = HEIGHT - BOTTOM
+    heights = [ground - y for _, y in cost]
+    assert [round(height / heights[-1], 2) for height in heights] == [4, 2, 1]
+    steps = [x for x, _ in cost]
+    assert steps[1] - steps[0] == pytest.approx(steps[2] - steps[1], abs=0.2) and steps[0] < steps[1]
+    assert len(half) == len(tail) == 2
+    assert [round((ground - y) / (ground - half[0][1]), 1) for _, y in (*half, *tail)] == [1, 2, 2, 8]
 
 
 async def test_a_ledger_has_what_was_appended_before_it_returned(tmp_path: Path) -> None:

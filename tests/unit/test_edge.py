@@ -15,6 +15,7 @@ from fastapi.responses import StreamingResponse
 from pydantic import BaseModel
 from structlog.testing import capture_logs
 
+from services.shared.clock import utc_now
 from services.shared.heights import BookHeights
 from services.shared.http.app import create_app
 from services.shared.http.bodies import read_body
@@ -24,7 +25,7 @@ from services.shared.http.pace import Pace
 from services.shared.http.problems import Problem, unavailable
 from services.shared.metrics import Metrics
 from services.shared.room import Room, Space
-from services.shared.runtime import Runtime, Service, utc_now
+from services.shared.runtime import Runtime, Service
 from services.shared.settings import Settings
 from services.shared.store import Damaged
 from services.tokens.domain import DOMAIN

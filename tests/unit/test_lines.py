@@ -75,7 +75,7 @@ def test_a_service_whose_log_nobody_reads_goes_on() -> None:
 def test_the_last_words_of_a_process_are_read() -> None:
     program = (
         "from services.shared.logs import configure_logs\n"
-        "from services.shared.runtime import end\n"
+        "from services.shared.exits import end\n"
         'configure_logs("tokens", "json")\nend(78, "mend this")'
     )
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)

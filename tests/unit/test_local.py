@@ -14,6 +14,7 @@ from collections.abc import Iterator
 from itertools import pairwise
 from pathlib import Path
 
+import psutil
 import pytest
 from aiohttp import web
 from aiohttp.test_utils import TestServer
@@ -235,6 +236,22 @@ async def test_a_process_that_does_not_listen_is_killed_once_the_time_is_over() 
         await asyncio.to_thread(heard.readline)
         assert await process.stop(0.1) == -signal.SIGKILL
     assert not is_ours(process.pid, "deaf")
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="elsewhere a process is looked at again and again")
+async def test_who_waits_for_a_process_is_told_and_looks_at_nothing_meanwhile(
+    service: Process, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("ops.process.POLL_SECONDS", 3600)
+    before = psutil.Process().num_fds()
+    waiting = [asyncio.ensure_future(service.wait()) for _ in range(3)]
+    with pytest.raises(TimeoutError):
+        await asyncio.wait_for(service.wait(), 0.1)
+    assert psutil.Process().num_fds() == before + len(waiting)
+    service.send(signal.SIGKILL)
+    assert await asyncio.wait_for(asyncio.gather(*waiting), PATIENCE_SECONDS) == [-signal.SIGKILL] * 3
+    assert await service.wait() == -signal.SIGKILL
+    assert psutil.Process().num_fds() == before
 
 
 def test_no_port_is_given_twice_while_nobody_listens_on_it_yet() -> None:

@@ -14,6 +14,7 @@ from broker.amqp.bus import Bus
 from services.rebuild.routes import BOOK
 from services.rebuild.routes import routes as rebuild_routes
 from services.shared.decision import Domain
+from services.shared.exits import EX_CONFIG, end, sentence, unwritable
 from services.shared.http.files import Files
 from services.shared.http.guard import Guard
 from services.shared.http.hosts import Hosts
@@ -23,7 +24,7 @@ from services.shared.http.shutdown import GracefulShutdown
 from services.shared.journal.store import open_json_store
 from services.shared.logs import configure_logs
 from services.shared.metrics import VERSION, Metrics
-from services.shared.runtime import EX_CONFIG, Runtime, Service, end, sentence, unwritable
+from services.shared.runtime import Runtime, Service
 from services.shared.settings import Settings, WrongSetting, read_settings
 from services.shared.store import Damaged, OpenStore, Store
 
