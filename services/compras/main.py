@@ -6,7 +6,6 @@ from pathlib import Path
 
 from fastapi import APIRouter
 
-from broker.messages import CompraConfirmada, SaldoRechazado, SaldoReservado, TokenReservado
 from services.compras.api import comprar
 from services.compras.api import routes as buyers_routes
 from services.compras.domain import DOMAIN
@@ -28,7 +27,6 @@ SERVICE = Service(
     seed=lambda raw: [],
     seed_file=Path(__file__).with_name("compras.json"),
     extension=FrontDoor,
-    rides=(TokenReservado, SaldoReservado, SaldoRechazado, CompraConfirmada),
     straight={("POST", "/compras"): comprar},
     app=FrontDoorApp,
 )

@@ -23,8 +23,6 @@ BATCH_LIMIT: Final = 500
 # the socket; a message that comes alone is not delayed. Measured at a third of the top rate on two cores: with 1 ms
 # the machine is busy with beginnings, with 10 ms each of the six batches of a purchase adds to its latency.
 LINGER_SECONDS: Final = BusOptions().gather_seconds
-# What nobody waits for is decided with whatever comes next, or so much later: an eye does not see it (30 Hz).
-RIDE_SECONDS: Final = 0.03
 
 
 class Transport(Protocol):
@@ -69,21 +67,13 @@ class Processor:
     cancelled; after a doubt it may be run again."""
 
     def __init__(
-        self,
-        store: BatchStore,
-        transport: Transport,
-        metrics: ProcessorMetrics,
-        batch_limit: int = BATCH_LIMIT,
-        rides: tuple[type[Message], ...] = (),
+        self, store: BatchStore, transport: Transport, metrics: ProcessorMetrics, *, batch_limit: int = BATCH_LIMIT
     ) -> None:
         self._store = store
         self._transport = transport
         self._metrics = metrics
         self._batch_limit = batch_limit
-        self._rides = rides
         self._inbox: asyncio.Queue[Delivery | Submission] = asyncio.Queue()
-        self._due = asyncio.Event()
-        self._last_call: asyncio.TimerHandle | None = None
         self._decided: asyncio.Queue[_Decided] = asyncio.Queue()
 
     async def run(self) -> None:
@@ -96,7 +86,7 @@ class Processor:
     def submit(self, message: Message) -> asyncio.Future[Answer]:
         """Put a message through the loop as if it had come from the queue. The answer comes once it is durable."""
         submission = Submission(message, asyncio.get_running_loop().create_future())
-        self._arrived(submission)
+        self._inbox.put_nowait(submission)
         return submission.answer
 
     async def idle(self) -> None:
@@ -107,34 +97,18 @@ class Processor:
     async def _receive(self) -> None:
         while True:
             for delivery in await self._transport.receive(self._batch_limit):
-                self._arrived(delivery)
-
-    def _arrived(self, item: Delivery | Submission) -> None:
-        """Put it where the next batch takes it. What rides along begins none until its last call."""
-        self._inbox.put_nowait(item)
-        if not isinstance(item.message, self._rides):
-            self._due.set()
-        elif self._inbox.qsize() == 1:
-            self._last_call = asyncio.get_running_loop().call_later(RIDE_SECONDS, self._due.set)
-
-    def _taken(self) -> list[Delivery | Submission]:
-        """All that has arrived, or as much of it as one batch may hold."""
-        batch = [self._inbox.get_nowait() for _ in range(min(self._inbox.qsize(), self._batch_limit))]
-        if self._inbox.empty():
-            self._due.clear()
-            if self._last_call:
-                self._last_call.cancel()
-        return batch
+                self._inbox.put_nowait(delivery)
 
     async def _decide(self) -> None:
         clock = asyncio.get_running_loop().time
         began = 0.0
         while True:
-            await self._due.wait()
+            batch = [await self._inbox.get()]
             if (early := began + LINGER_SECONDS - clock()) > 0:
                 await asyncio.sleep(early)
             began = clock()
-            batch = self._taken()
+            while len(batch) < self._batch_limit and not self._inbox.empty():
+                batch.append(self._inbox.get_nowait())
             try:
                 self._decided.put_nowait(await self._decide_batch(batch))
             finally:

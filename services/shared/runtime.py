@@ -17,7 +17,7 @@ from fastapi import APIRouter
 from msgspec import Struct
 from pydantic import ValidationError
 
-from broker.amqp.bus import PREFETCH, Bus, BusOptions
+from broker.amqp.bus import Bus, BusOptions
 from broker.messages import Message
 from services.shared.clock import AHEAD_SECONDS, ahead_seconds, utc_now
 from services.shared.decision import Domain
@@ -69,8 +69,6 @@ class Service(Generic[Row]):
     seed_file: Path
     # What it does beside the others' shape.
     extension: Callable[[Runtime[Row]], Extension[Row]] | None = None
-    # News that nobody waits for: it begins no batch of its own.
-    rides: tuple[type[Message], ...] = ()
     # The endpoints that are asked most, by method and path: they take the request alone.
     straight: Mapping[tuple[str, str], Endpoint] = field(default_factory=dict)
     app: type[EdgeApp] = EdgeApp
@@ -87,10 +85,7 @@ class Runtime(Generic[Row]):
         self.store: Store[Row] = open_store(service.domain, settings, self.metrics, self._now)
         self.metrics.watch(self.store.room)
         self.bus = self._connected(bus)
-        # What rides along is not acked meanwhile: where the broker sends little ahead, it would be waited for.
-        rides = service.rides if settings.prefetch >= PREFETCH else ()
-        limit = settings.batch
-        self.processor = Processor(self.store, self.bus, self.metrics, limit, rides) if self.bus else None
+        self.processor = Processor(self.store, self.bus, self.metrics, batch_limit=settings.batch) if self.bus else None
         # The loop takes messages from now on.
         self.writing = asyncio.Event()
         self.peers = Peers(self.name, settings)

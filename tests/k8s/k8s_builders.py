@@ -188,13 +188,17 @@ def is_so(thing: dict[str, Any], condition: str) -> bool:
 
 
 async def until(condition: Callable[[], Awaitable[bool]], otherwise: str, seconds: float = PATIENCE_SECONDS) -> None:
-    """Wait until it is so; an answer that does not come is a no. Fails with `otherwise`."""
-    deadline = time.monotonic() + seconds
+    """Wait until it is so; an answer that does not come, of a cluster that has lost a node, too, is a no. Fails with
+    `otherwise`, and why there was none."""
+    deadline, why = time.monotonic() + seconds, ""
     while True:
-        with contextlib.suppress(aiohttp.ClientError, TimeoutError, OSError):
+        try:
             if await condition():
                 return
-        assert time.monotonic() < deadline, otherwise
+            why = ""
+        except (aiohttp.ClientError, TimeoutError, OSError, KubeError) as error:
+            why = f" ({type(error).__name__}: {error})"
+        assert time.monotonic() < deadline, otherwise + why
         await asyncio.sleep(0.1)
 
 

@@ -24,7 +24,6 @@ from broker.services import SERVICES
 from services.compras import acceptance
 from services.compras import domain as compras
 from services.compras.front_door import FrontDoor
-from services.compras.main import SERVICE as FRONT_DOOR
 from services.compras.resend import Resender
 from services.compras.views import vista
 from services.shared import processor as loop_module
@@ -126,15 +125,12 @@ class Pod(Process):
                 self.wire.disconnect()
             self.world.died(self)
 
-    def rides(self) -> tuple[type[Message], ...]:
-        return FRONT_DOOR.rides if self.service == "compras" else ()
-
     async def live(self) -> None:
         world, store = self.world, self.store
         self.wire = SimWire(world.broker, self)
         self.writing = asyncio.Event()
         meter: Any = SimpleNamespace(decided=lambda *_: None, poisoned=lambda _: None, published=lambda *_: None)
-        self.loop = loop_module.Processor(store, self.wire, meter, world.batch_limit, rides=self.rides())
+        self.loop = loop_module.Processor(store, self.wire, meter, batch_limit=world.batch_limit)
         if self.service == "compras":
             self._prepare()
         store.load()
