@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from html import escape
-from math import log10
+from math import floor, log10
 from typing import Final
 
 from loadgen.bench.figures import Point
@@ -12,6 +12,7 @@ from loadgen.bench.figures import Point
 WIDTH, HEIGHT, LEFT, BOTTOM, TOP = 380, 240, 50, 34, 28
 COST, MEDIAN, TAIL = "#2a6fb0", "#2a7", "#c53"
 TICKS: Final = 4
+ROUND: Final = (1, 1.5, 2, 2.5, 3, 4, 5, 7.5, 10)
 
 
 def curves(points: Sequence[Point]) -> str:
@@ -33,7 +34,7 @@ def curves(points: Sequence[Point]) -> str:
 def _panel(
     x0: int, title: str, rates: Sequence[float], lines: dict[str, tuple[Sequence[tuple[float, float]], str]]
 ) -> str:
-    most = max(value for line, _ in lines.values() for _, value in line) * 1.1
+    most = _round(max(value for line, _ in lines.values() for _, value in line))
     x, y = _across(x0, rates), _up(most)
     base = HEIGHT - BOTTOM
     parts = [f'<text x="{x0 + LEFT}" y="14" font-weight="bold">{escape(title)}</text>']
@@ -59,6 +60,13 @@ def _panel(
 def _across(x0: int, rates: Sequence[float]) -> Callable[[float], float]:
     low, high = log10(rates[0]), log10(rates[-1])
     return lambda rate: x0 + LEFT + 14 + (log10(rate) - low) / (high - low) * (WIDTH - LEFT - 40)
+
+
+def _round(most: float) -> float:
+    """A little more, and of so many parts that each can be read."""
+    part = most / TICKS
+    power: float = 10.0 ** floor(log10(part))
+    return TICKS * next(power * factor for factor in ROUND if power * factor >= part)
 
 
 def _up(most: float) -> Callable[[float], float]:

@@ -32,7 +32,6 @@ SHORT: Final = (
     "the same Idempotency-Key, again later. Whoever runs the shop makes room, or sets ZOCO_DISK_RESERVE lower"
 )
 LOOK_SECONDS: Final = 0.1
-IDLE_SECONDS: Final = 1.0
 # More than any book has; times a few generations it still is an exact JSON number.
 RECORDS_OF_A_GENERATION: Final = 1 << 40
 
@@ -162,7 +161,7 @@ class Acceptance:
     async def send_away(self) -> None:
         """Tell who waits too long. One look at all of them, now and then, costs less than a timer for each."""
         while True:
-            await asyncio.sleep(LOOK_SECONDS if self._asked else IDLE_SECONDS)
+            await asyncio.sleep(LOOK_SECONDS)
             while self._asked and (self._asked[0][1].done() or self._asked[0][0] < time.monotonic()):
                 _, stored = self._asked.popleft()
                 if not stored.done():

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import asyncio
 from math import inf
 
 import pytest
 
-from services.shared.http.pace import LEAST, LOOK_SECONDS, WINDOW_SECONDS, Pace
+from services.shared.http.pace import LEAST, Pace
 from services.shared.http.problems import Problem
 
 LATE, IN_TIME = True, False
@@ -62,22 +61,3 @@ def test_what_is_said_to_them_can_be_kept_to() -> None:
             pace.check("greedy")
     assert problem.value.headers["RateLimit-Policy"] == '"address";q=50;w=1'
     assert problem.value.headers["RateLimit"] == '"address";r=0;t=1'
-
-
-async def test_a_process_that_nobody_asks_looks_once_a_window_and_one_that_is_asked_ten_times(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    pace, slept = Pace(), list[float]()
-
-    async def sleep(seconds: float) -> None:
-        if len(slept) in (0, 12):
-            pace.check("one")
-        if len(slept) == 14:
-            raise asyncio.CancelledError
-        slept.append(seconds)
-
-    monkeypatch.setattr("services.shared.http.pace.asyncio.sleep", sleep)
-    with pytest.raises(asyncio.CancelledError):
-        await pace.run()
-    # A window in which somebody asked, the ten looks of the one behind it, and two in which nobody did before.
-    assert slept == [WINDOW_SECONDS, *[LOOK_SECONDS] * 10, WINDOW_SECONDS, WINDOW_SECONDS, LOOK_SECONDS]

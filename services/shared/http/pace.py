@@ -56,12 +56,10 @@ class Pace:
         """For as long as the process lives."""
         while True:
             late, worked, began = [], time.thread_time(), time.perf_counter()
-            # Where nobody asked lately, one look at the end will do: an idle process sleeps.
-            pause = LOOK_SECONDS if self._before and self._before[-1] else WINDOW_SECONDS
-            for _ in range(round(WINDOW_SECONDS / pause)):
+            for _ in range(round(WINDOW_SECONDS / LOOK_SECONDS)):
                 looked = time.perf_counter()
-                await asyncio.sleep(pause)
-                late.append(time.perf_counter() - looked - pause)
+                await asyncio.sleep(LOOK_SECONDS)
+                late.append(time.perf_counter() - looked - LOOK_SECONDS)
             busy = (time.thread_time() - worked) / (time.perf_counter() - began)
             self.adapt(too_much=median(late) > LATE_SECONDS and busy > BUSY)
 
