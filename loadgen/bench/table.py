@@ -12,7 +12,7 @@ from pathlib import Path
 from statistics import median
 from typing import Final
 
-from loadgen.bench.curves import curves
+from loadgen.bench.curves import PODS, over_pods, over_rates
 from loadgen.bench.figures import FIGURES, Findings, Result
 from loadgen.bench.place import JSON
 from ops.i18n import Text
@@ -124,7 +124,11 @@ def write(findings: Findings, file: Path) -> None:
     pictures = [f"![How near each figure is to its goal]({plot.name})"]
     if findings.points:
         rates = file.with_name(f"{file.stem}-rates.svg")
-        rates.write_text(curves(findings.points), encoding="utf-8")
+        rates.write_text(over_rates(findings.points), encoding="utf-8")
         pictures.append(f"![CPU and latency of a purchase over the rate at which they come]({rates.name})")
+    if any(name.startswith(PODS) for name in findings.results):
+        pods = file.with_name(f"{file.stem}-pods.svg")
+        pods.write_text(over_pods(findings.results), encoding="utf-8")
+        pictures.append(f"![Purchases a second over the number of pods]({pods.name})")
     body = "\n\n".join([markdown(findings), *pictures])
     file.write_text(f"{before}{BEGIN}\n\n{body}\n\n{END}{after}", encoding="utf-8")

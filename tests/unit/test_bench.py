@@ -8,7 +8,7 @@ from xml.etree import ElementTree
 import pytest
 
 from loadgen.bench import table
-from loadgen.bench.curves import BOTTOM, HEIGHT, curves
+from loadgen.bench.curves import BOTTOM, HEIGHT, over_pods, over_rates
 from loadgen.bench.figures import FIGURES, Findings, Point, Result
 from loadgen.bench.ledger import Ledger
 
@@ -64,7 +64,7 @@ def test_the_picture_over_the_rate_shows_each_point_where_it_is() -> None:
     """Twice the cost is twice as high, ten times the rate one step further, whatever order they were found in; the top
     rate, whose latency says nothing, is on the curve of the cost only."""
     points = [Point(1000, 1000, None, None), Point(10, 4000, 0.01, 0.02), Point(100, 2000, 0.02, 0.08)]
-    lines = ElementTree.fromstring(curves(points)).iter("{http://www.w3.org/2000/svg}polyline")
+    lines = ElementTree.fromstring(over_rates(points)).iter("{http://www.w3.org/2000/svg}polyline")
     cost, half, tail = ([tuple(map(float, at.split(","))) for at in line.attrib["points"].split()] for line in lines)
     ground = HEIGHT - BOTTOM
     heights = [ground - y for _, y in cost]
@@ -73,6 +73,19 @@ def test_the_picture_over_the_rate_shows_each_point_where_it_is() -> None:
     assert steps[1] - steps[0] == pytest.approx(steps[2] - steps[1], abs=0.2) and steps[0] < steps[1]
     assert len(half) == len(tail) == 2
     assert [round((ground - y) / (ground - half[0][1]), 1) for _, y in (*half, *tail)] == [1, 2, 2, 8]
+
+
+def test_the_picture_over_the_pods_begins_with_one_and_shows_how_many_times_that_is() -> None:
+    found = Findings()
+    for count, rate in ((4, 300.0), (2, 200.0)):
+        found.note(f"pods-tokens-{count}", [rate], [100.0])
+    lines = list(ElementTree.fromstring(over_pods(found.results)).iter("{http://www.w3.org/2000/svg}polyline"))
+    ground = HEIGHT - BOTTOM
+    for line in lines:
+        one, two, four = (tuple(map(float, at.split(","))) for at in line.attrib["points"].split())
+        assert [round((ground - y) / (ground - one[1]), 1) for _, y in (two, four)] == [2, 3]
+        assert two[0] - one[0] == pytest.approx(four[0] - two[0], abs=0.2)
+    assert len(lines) == 2
 
 
 async def test_a_ledger_has_what_was_appended_before_it_returned(tmp_path: Path) -> None:
