@@ -7,12 +7,13 @@ import contextlib
 import json
 import os
 import shutil
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from itertools import count
 from pathlib import Path
 from typing import Any
 
 import pytest
+from k8s_autopsy import autopsy
 from k8s_builders import KubeShop, is_so
 
 from ops.cluster import Cluster, KubeError
@@ -69,6 +70,17 @@ def three(nodes: list[str], tmp_path_factory: pytest.TempPathFactory) -> Iterato
 def numbers() -> Iterator[int]:
     """Beginnings of ranges of ten thousand ids that no other test uses."""
     return count(10_000, 10_000)
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(
+    item: pytest.Item, call: pytest.CallInfo[None]
+) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    report = yield
+    shops = [one for one in getattr(item, "funcargs", {}).values() if isinstance(one, KubeShop)]
+    if report.failed and call.when == "call":
+        report.sections += [("what the cluster shows", autopsy(shop.cluster)) for shop in shops]
+    return report
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:

@@ -11,7 +11,7 @@ import subprocess
 import time
 import urllib.request
 from collections import Counter
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from datetime import datetime
 from itertools import chain, count, pairwise
@@ -229,8 +229,7 @@ class Load:
 
     def none_failed(self) -> None:
         """Every POST and every GET was answered well. Fails with what was answered instead, and when."""
-        notes = map(json.loads, self._journal.read_bytes()[self._before :].splitlines())
-        assert not self.failed, [note for note in notes if note.get("status", 202) not in (200, 202)]
+        assert not self.failed, self._refusals()
         assert not self.failed_reads, self.failed_reads
 
     async def __aenter__(self) -> Self:
@@ -248,8 +247,17 @@ class Load:
                 task.cancel()
         if kind is None:
             assert self.rate >= 50, f"only {self.rate:.0f} purchases a second were asked for"
-            assert self.meter.accepted == self.meter.arrived
+            asked = f"{self.meter.arrived} asked, {self.meter.accepted} were accepted, {self.meter.abandoned} gave up"
+            assert self.meter.accepted == self.meter.arrived, f"{asked}: {self._answers()}"
             assert not self.meter.wrong
+
+    def _answers(self) -> str:
+        """How often what was answered, and the last answer of those that were none."""
+        return f"{dict(self.meter.statuses)}, at last {self._refusals()[-1:]}"
+
+    def _refusals(self) -> list[Any]:
+        notes = map(json.loads, self._journal.read_bytes()[self._before :].splitlines())
+        return [note for note in notes if note.get("status", 202) not in (200, 202)]
 
     async def _buyers(self) -> None:
         started = time.monotonic()
@@ -295,8 +303,14 @@ class Load:
 
     async def drained(self, service: str) -> float:
         """Seconds until at most a moment's purchases wait for this service."""
+
+        async def so() -> bool:
+            # None: the broker did not say. What it said before is no answer.
+            queues = (await self.client.get("/estado"))["colas"]
+            return queues is not None and queues[service]["messages"] < PER_SECOND / 2
+
         started = time.monotonic()
-        await until(lambda: _is(self.backlog[service] < PER_SECOND / 2), f"the queue of {service} does not drain")
+        await until(so, f"the queue of {service} does not drain")
         return time.monotonic() - started
 
 
@@ -316,7 +330,7 @@ async def loaded(shop: KubeShop, first: int, tokens: int, per_second: int = PER_
 
 
 class Pauses:
-    """When purchases of one load came into which state, read once."""
+    """How long what stood still while one load came: as the client was told, and as the purchases say."""
 
     def __init__(self, load: Load) -> None:
         self._load = load
@@ -324,27 +338,35 @@ class Pauses:
 
     async def read(self, client: Client) -> Self:
         for user in range(self._load.first, self._load.first + BUYERS):
-            async for compra in purchases(client, user):
-                for step in compra["historia"]:
-                    at = datetime.fromisoformat(step["fecha"]).timestamp()
-                    self._times.setdefault(step["estado"], []).append(at)
+            await until(lambda user=user: self._take(client, user), f"the purchases of {user} cannot be read")
         return self
+
+    async def _take(self, client: Client, user: int) -> bool:
+        for compra in [compra async for compra in purchases(client, user)]:
+            for step in compra["historia"]:
+                at = datetime.fromisoformat(step["fecha"]).timestamp()
+                self._times.setdefault(step["estado"], []).append(at)
+        return True
 
     def longest(self, *estados: str) -> float:
         """The longest time, in seconds, in which no purchase came into one of these states."""
-        always = {"solicitada"} <= {*estados} or {"registrada", "rechazada"} <= {*estados}
+        always = {"registrada", "rechazada"} <= {*estados}
         bought = self._load.meter.arrived <= self._load.tokens
         assert always or bought, "what is sold already is not reserved: prepare more tokens"
-        times = sorted(chain.from_iterable(self._times.get(estado, ()) for estado in estados))
-        return max((later - earlier for earlier, later in pairwise(times)), default=0)
+        return _longest(chain.from_iterable(self._times.get(estado, ()) for estado in estados))
 
     @property
     def accepting(self) -> float:
-        return self.longest("solicitada")
+        """The longest time in which nobody was told 202. A purchase's own date is that of its first request."""
+        return _longest(purchase.accepted for purchase in self._load.meter.purchases.values())
 
     @property
     def ending(self) -> float:
         return self.longest("registrada", "rechazada")
+
+
+def _longest(times: Iterable[float]) -> float:
+    return max((later - earlier for earlier, later in pairwise(sorted(times))), default=0)
 
 
 async def longest_pause(client: Client, load: Load, *estados: str) -> float:

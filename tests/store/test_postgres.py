@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 import json
 import random
+import socket
+import sys
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager, closing
 from datetime import UTC, datetime, timedelta
@@ -74,6 +76,35 @@ async def eventually(holds: Callable[[], Any]) -> None:
     async with asyncio.timeout(20):
         while not holds():
             await asyncio.sleep(0.02)
+
+
+async def test_who_waits_for_a_machine_that_lost_its_power_is_told(opened: Opened) -> None:
+    """By the kernel: the machine itself says nothing. tests/k8s/test_ha.py takes its power away."""
+    store = await opened(TOKENS)
+    for link in (store._writing, store._reading, store._voices.link):
+        line = (await link.get())._transport.get_extra_info("socket")
+        assert line.getsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE)
+        probes = line.getsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPCNT)
+        idle = getattr(socket, "TCP_KEEPIDLE", None) or socket.TCP_KEEPALIVE
+        between = line.getsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPINTVL)
+        assert line.getsockopt(socket.IPPROTO_TCP, idle) + probes * between <= 15
+        if sys.platform == "linux":
+            # What was sent and never arrived at all, too.
+            assert 0 < line.getsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT) <= 15_000
+
+
+async def test_of_two_hosts_the_one_that_is_silent_keeps_nobody(postgres: Database, database: str) -> None:
+    """It takes the connection, as a frozen one does, and says nothing."""
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        named = f"@127.0.0.1:{silent.getsockname()[1]},127.0.0.1:"
+        both = url_in(postgres, TOKENS.name, database).replace("@127.0.0.1:", named)
+        store: PostgresStore[Any] = PostgresStore(both, TOKENS)
+        try:
+            async with asyncio.timeout(60):
+                await store.until_leading("")
+            assert (await store.process_batch([publicado(7)]))[0].failure is None
+        finally:
+            await store.close()
 
 
 async def test_four_processes_sell_each_token_once_whatever_comes_to_whom(opened: Opened) -> None:

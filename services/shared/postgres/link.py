@@ -7,6 +7,7 @@ import os
 import socket
 from collections.abc import Awaitable, Callable
 from typing import Any, Final, TypeAlias
+from urllib.parse import urlsplit
 
 import asyncpg
 
@@ -16,6 +17,15 @@ from services.shared.store import StoreBroken
 # asyncpg brings no types.
 Connection: TypeAlias = Any
 CONNECT_SECONDS: Final = 3.0
+# A machine that lost its power says so to nobody: whoever waits for its answer is told after 15 s, by the kernel. Each
+# where it is known; macOS has another name for the first, and none for the last.
+KEEPALIVE: Final = {
+    "TCP_KEEPIDLE": 5,
+    "TCP_KEEPALIVE": 5,
+    "TCP_KEEPINTVL": 5,
+    "TCP_KEEPCNT": 2,
+    "TCP_USER_TIMEOUT": 15_000,
+}
 # What each connection asks of the server. No limit on a statement: a COMMIT that is cancelled while it waits for its
 # standby is there all the same, for everybody to see. A dead machine's locks are free after 15 s.
 SESSION: Final = {
@@ -71,6 +81,7 @@ class Link:
         self._url, self._made = url, made
         self._name = f"zoco {service} {purpose} {socket.gethostname()} {os.getpid()}"[:63]
         self._connection: Connection | None = None
+        self._failures = 0
         # A commit was said to be here only.
         self.alone = False
 
@@ -78,12 +89,14 @@ class Link:
         """Raises WrongSetting, or one of PASSING."""
         if self._connection is not None and not self._connection.is_closed():
             return self._connection
-        connection = await connect(self._url, self._name)
+        self._failures += 1
+        connection = await connect(self._url, self._name, self._failures - 1)
         try:
             await self._made(connection)
         except BaseException:
             connection.terminate()
             raise
+        self._failures = 0
         connection.add_log_listener(self._heard)
         self.alone, self._connection = False, connection
         return connection
@@ -105,14 +118,40 @@ class Link:
                 await connection.close(timeout=1)
 
 
-async def connect(url: str, name: str) -> Connection:
-    """To whichever of the hosts can be written to. Raises WrongSetting, or one of PASSING."""
+class Kept(asyncpg.Connection):  # type: ignore[misc]
+    """One that notices when nobody is there any more."""
+
+    def __init__(self, protocol: Any, transport: Any, *more: Any) -> None:
+        super().__init__(protocol, transport, *more)
+        line = transport.get_extra_info("socket")
+        if line.family != socket.AF_UNIX:
+            line.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+            for name, value in KEEPALIVE.items():
+                if (option := getattr(socket, name, None)) is not None:
+                    line.setsockopt(socket.IPPROTO_TCP, option, value)
+
+
+def _turned(url: str, failures: int) -> str:
+    """Of several hosts another one is the first each time: one that takes the connection and then is silent takes all
+    the time that there is."""
+    parts = urlsplit(url)
+    role, at_sign, named = parts.netloc.rpartition("@")
+    hosts = named.split(",")
+    if not (first := failures % len(hosts)):
+        return url
+    return parts._replace(netloc=role + at_sign + ",".join(hosts[first:] + hosts[:first])).geturl()
+
+
+async def connect(url: str, name: str, failures: int = 0) -> Connection:
+    """To whichever of the hosts can be written to, `failures` after it was last possible. Raises WrongSetting, or one
+    of PASSING."""
     try:
         return await asyncpg.connect(
-            url,
+            _turned(url, failures),
             timeout=CONNECT_SECONDS,
             server_settings={**SESSION, "application_name": name},
             target_session_attrs="read-write",
+            connection_class=Kept,
         )
     except WRONG as error:
         raise WrongSetting(f"ZOCO_STORE: PostgreSQL refuses this: {said(error)}") from None
