@@ -82,7 +82,8 @@ async def test_who_waits_for_a_machine_that_lost_its_power_is_told(opened: Opene
     """By the kernel: the machine itself says nothing. tests/k8s/test_ha.py takes its power away."""
     store = await opened(TOKENS)
     for link in (store._writing, store._reading, store._voices.link):
-        line = (await link.get())._transport.get_extra_info("socket")
+        connection = await link.get()
+        line = connection._transport.get_extra_info("socket")
         assert line.getsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE)
         probes = line.getsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPCNT)
         idle = getattr(socket, "TCP_KEEPIDLE", None) or socket.TCP_KEEPALIVE
@@ -91,6 +92,8 @@ async def test_who_waits_for_a_machine_that_lost_its_power_is_told(opened: Opene
         if sys.platform == "linux":
             # What was sent and never arrived at all, too.
             assert 0 < line.getsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT) <= 15_000
+            # And the database is told of a dead process, whose rows are locked.
+            assert await connection.fetchval("SHOW tcp_user_timeout") == "15000"
 
 
 async def test_of_two_hosts_the_one_that_is_silent_keeps_nobody(postgres: Database, database: str) -> None:

@@ -38,6 +38,7 @@ SESSION: Final = {
     "tcp_keepalives_idle": "5",
     "tcp_keepalives_interval": "5",
     "tcp_keepalives_count": "2",
+    "tcp_user_timeout": "15s",
     "jit": "off",
     # Each statement asks for few rows, by their keys, whatever the tables have grown to since they were looked at.
     "plan_cache_mode": "force_generic_plan",
