@@ -10,7 +10,10 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any, Final
 
+from patience import PATIENCE_SECONDS
+
 from ops.postgres import DATABASE, ROLES, Database
+from ops.postgres_pair import Pair
 
 
 def running_postgres(folder: Path) -> Iterator[Database]:
@@ -22,6 +25,26 @@ def running_postgres(folder: Path) -> Iterator[Database]:
     finally:
         asyncio.run(database.stop(0))
     assert not (found := not_injected(database.log.read_text(encoding="utf-8"))), found
+
+
+@asynccontextmanager
+async def running_pair(folder: Path, *, strict: bool = True) -> AsyncIterator[Pair]:
+    """Both of `zoco up --standby`, once the standby follows."""
+    pair = Pair(folder, strict=strict)
+    try:
+        await pair.start()
+        await follows(pair)
+        yield pair
+    finally:
+        await pair.stop(0)
+
+
+async def follows(pair: Pair) -> None:
+    """Until the standby has all that there is."""
+    await asyncio.wait_for(pair.standby.start(), PATIENCE_SECONDS)
+    async with asyncio.timeout(PATIENCE_SECONDS), pair.primary.connected() as connection:
+        while not await connection.fetchval("SELECT count(*) FROM pg_stat_replication WHERE state = 'streaming'"):
+            await asyncio.sleep(0.05)
 
 
 # What tests do to it on purpose, as its log tells of it.

@@ -12,6 +12,8 @@ from yarl import URL
 
 from broker.amqp.tap import FrameTap
 
+# Who asks for none would notice a broker that stands still after three minutes.
+HEARTBEAT_SECONDS: Final = 10
 LIKE: Final = "write amqp://user:password@host:5672/, with what is special in user or password as %XX"
 
 
@@ -72,7 +74,8 @@ async def connect(
     query: Mapping[str, int] | None = None,
 ) -> aio_pika.Connection:
     """`name` is what the broker shows of it. `line`: a tap that is to sit on it. Raises `calls.UNKNOWN`, ValueError."""
-    connection = aio_pika.Connection(address.url.update_query(query or {}), client_properties={"connection_name": name})
+    asked = address.url.update_query(query or {"heartbeat": HEARTBEAT_SECONDS})
+    connection = aio_pika.Connection(asked, client_properties={"connection_name": name})
     connection.kwargs["transport_factory"] = line or FrameTap(hosts=address.hosts)
     await connection.connect(timeout=seconds)
     return connection

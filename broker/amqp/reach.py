@@ -12,6 +12,8 @@ from collections.abc import Callable, Coroutine, Sequence
 from functools import partial
 from typing import Any, Final, TypeAlias
 
+from broker.keepalive import keep_alive
+
 # RFC 8305, section 5: the recommended "Connection Attempt Delay".
 STAGGER_SECONDS: Final = 0.25
 
@@ -34,6 +36,7 @@ async def _by_address(host: str, family: int, address: Any) -> Reached:
     one = socket.socket(family, socket.SOCK_STREAM)
     try:
         one.setblocking(False)
+        keep_alive(one)
         await asyncio.get_running_loop().sock_connect(one, address)
     except BaseException:
         one.close()

@@ -29,7 +29,7 @@ from services.shared.metrics import Metrics
 from services.shared.peers import Peers
 from services.shared.processor import Processor
 from services.shared.settings import Settings, WrongSetting
-from services.shared.store import Change, OpenStore, Store
+from services.shared.store import Away, Change, OpenStore, Store
 
 Row = TypeVar("Row", bound=Struct)
 log = structlog.get_logger()
@@ -219,6 +219,8 @@ class Runtime(Generic[Row]):
             except* Doubted as doubts:
                 await self.store.process_batch(())  # who was replaced only thinks that its book ends where it stopped
                 self._stop_deciding(cast(Doubted, first_cause(doubts)).doubt, asked=asked)
+            except* Away as away:
+                log.info("the others are asked again", reason=str(first_cause(away)))
             await bus.give_back()
             await asyncio.sleep(DOUBT_SECONDS)
 

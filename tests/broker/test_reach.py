@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 from broker_builders import operator, running, solicitada, until
+from silence import tells_of_silence
 
 from broker.amqp.bus import Bus
 from broker.amqp.connect import Address, connect
@@ -81,6 +82,12 @@ async def test_a_host_that_takes_connections_and_does_not_answer_is_the_last_one
     async with running(both, "compras", connect=False, connect_seconds=1, first_declaration_seconds=0) as bus:
         await until(lambda: bus.connected, seconds=10)
     silent.close()
+
+
+async def test_who_waits_for_a_broker_whose_machine_lost_its_power_is_told(node: Node) -> None:
+    reached, _ = await reach([("127.0.0.1", node.amqp_port)])
+    tells_of_silence(reached)
+    reached.close()
 
 
 async def test_when_none_answers_the_first_reason_is_given(node: Node) -> None:

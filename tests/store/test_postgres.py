@@ -14,20 +14,28 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from postgres_server import away, new_database, not_injected, running_postgres, url_in, without_standby
+from memory_store import MemoryStore
+from postgres_server import away, new_database, not_injected, running_pair, running_postgres, url_in, without_standby
+from pydantic import SecretStr
+from silence import tells_of_silence
 from store_builders import FECHA, pagado, publicado, recarga, registrada, reservado, solicitada, usuario
 from structlog.testing import capture_logs
 
 from broker.messages import CompraConfirmada, CompraMessage, CompraRechazada, CompraSolicitada, Message, TokenReservado
-from ops.postgres import Database
+from ops.postgres import Database, freeze, thaw
 from services.compras.domain import DOMAIN as COMPRAS
 from services.compras.domain import Compra
+from services.shared.clock import utc_now
 from services.shared.decision import Domain
 from services.shared.heights import BookHeights, Doubted
+from services.shared.postgres.link import PASSING
+from services.shared.postgres.reads import PATIENCE_SECONDS
 from services.shared.postgres.store import PostgresStore
-from services.shared.settings import WrongSetting
-from services.shared.store import Change, Fenced, StoreBroken
+from services.shared.runtime import Runtime
+from services.shared.settings import Settings, WrongSetting
+from services.shared.store import Away, Change, Fenced, StoreBroken
 from services.tokens.domain import DOMAIN as TOKENS
+from services.tokens.main import SERVICE
 from services.usuarios.domain import DOMAIN as USUARIOS
 
 Opened = Callable[[Domain[Any]], Awaitable[PostgresStore[Any]]]
@@ -56,10 +64,10 @@ async def opened(postgres: Database, database: str) -> AsyncIterator[Opened]:
 
 
 @asynccontextmanager
-async def beside(work: Awaitable[None]) -> AsyncIterator[None]:
+async def beside(work: Awaitable[None]) -> AsyncIterator[asyncio.Future[None]]:
     task = asyncio.ensure_future(work)
     try:
-        yield
+        yield task
     finally:
         task.cancel()
         await asyncio.gather(task, return_exceptions=True)
@@ -83,15 +91,8 @@ async def test_who_waits_for_a_machine_that_lost_its_power_is_told(opened: Opene
     store = await opened(TOKENS)
     for link in (store._writing, store._reading, store._voices.link):
         connection = await link.get()
-        line = connection._transport.get_extra_info("socket")
-        assert line.getsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE)
-        probes = line.getsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPCNT)
-        idle = getattr(socket, "TCP_KEEPIDLE", None) or socket.TCP_KEEPALIVE
-        between = line.getsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPINTVL)
-        assert line.getsockopt(socket.IPPROTO_TCP, idle) + probes * between <= 15
+        tells_of_silence(connection._transport.get_extra_info("socket"))
         if sys.platform == "linux":
-            # What was sent and never arrived at all, too.
-            assert 0 < line.getsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT) <= 15_000
             # And the database is told of a dead process, whose rows are locked.
             assert await connection.fetchval("SHOW tcp_user_timeout") == "15000"
 
@@ -108,6 +109,75 @@ async def test_of_two_hosts_the_one_that_is_silent_keeps_nobody(postgres: Databa
             assert (await store.process_batch([publicado(7)]))[0].failure is None
         finally:
             await store.close()
+
+
+async def test_who_stands_still_in_a_transaction_keeps_nobody_waiting(opened: Opened) -> None:
+    """A frozen process, whose machine answers for it: its rows, and its service's turn, are free after 10 s."""
+    frozen, other = await opened(TOKENS), await opened(TOKENS)
+    connection = await frozen._writing.get()
+    await connection.execute("BEGIN")
+    await frozen._decide(connection, [publicado(7)])
+    async with asyncio.timeout(60):
+        assert (await other.process_batch([publicado(7, precio=51)]))[0].failure is None
+    # It wakes up, and what it had decided is not there.
+    with pytest.raises(PASSING):
+        await connection.execute("COMMIT")
+    assert (await frozen.process_batch([publicado(8)]))[0].failure is None
+    assert [record["row"] for record in await records_of(other)] == ["7", "8"]
+
+
+async def test_reads_of_a_silent_database_end_together(postgres: Database, database: str) -> None:
+    """Each waits 5 s, and not 3 s for each that asked before it."""
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        place = f"@127.0.0.1:{silent.getsockname()[1]}/"
+        url = url_in(postgres, TOKENS.name, database)
+        store: PostgresStore[Any] = PostgresStore(
+            url.replace(url[url.rindex("@") : url.rindex("/") + 1], place), TOKENS
+        )
+        began = asyncio.get_running_loop().time()
+        told = await asyncio.gather(*(store.rows_of([str(one)]) for one in range(10)), return_exceptions=True)
+        assert all(isinstance(one, Away) for one in told), told
+        assert asyncio.get_running_loop().time() - began < 3 * PATIENCE_SECONDS
+        await store.close()
+
+
+async def test_a_database_that_stands_still_and_was_replaced_is_left(tmp_path: Path) -> None:
+    """Its connections live, and say nothing. Who leads now is found by a new one, and is asked instead."""
+    async with running_pair(tmp_path / "pair", strict=False) as pair:
+        store: PostgresStore[Any] = PostgresStore(pair.url(TOKENS.name), TOKENS)
+        await store.open()
+        assert store.opened, store.trouble
+        assert (await store.process_batch([publicado(7)]))[0].failure is None
+        async with beside(store.tend()):
+            await asyncio.sleep(1.5)
+            freeze(pair.primary.data)
+            try:
+                await pair.other.promote()
+                async with asyncio.timeout(90):
+                    assert (await store.process_batch([publicado(8)]))[0].failure is None
+            finally:
+                thaw(pair.primary.data)
+        await store.close()
+
+
+async def test_a_database_that_is_silent_while_the_others_are_asked_ends_no_process(tmp_path: Path) -> None:
+    class Silent(MemoryStore):
+        asked = 0
+
+        async def latest(self) -> int:
+            self.asked += 1
+            if self.asked == 1:
+                raise Away("PostgreSQL does not answer")
+            return await super().latest()
+
+    store = Silent(TOKENS, utc_now)
+    await store.until_leading("")
+    settings = Settings(data=tmp_path, rabbitmq_url=SecretStr("amqp://guest:guest@127.0.0.1:1/"))
+    runtime = Runtime(SERVICE, settings, lambda *_: store)
+    assert runtime.bus and runtime.processor
+    async with beside(runtime._work(runtime.bus, runtime.processor)) as work:
+        await eventually(lambda: runtime.writing.is_set() or work.done())
+        assert not work.done()
 
 
 async def test_four_processes_sell_each_token_once_whatever_comes_to_whom(opened: Opened) -> None:

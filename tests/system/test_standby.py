@@ -3,35 +3,14 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 from pathlib import Path
 
 import pytest
 from patience import PATIENCE_SECONDS
+from postgres_server import follows, running_pair
 
 from ops.postgres import Database, DatabaseError
 from ops.postgres_pair import LEADS, SECOND, Pair, Postgres, database_of, leading
-
-
-@asynccontextmanager
-async def running(folder: Path, *, strict: bool = True) -> AsyncIterator[Pair]:
-    """Both, once the standby follows."""
-    pair = Pair(folder, strict=strict)
-    try:
-        await pair.start()
-        await follows(pair)
-        yield pair
-    finally:
-        await pair.stop(0)
-
-
-async def follows(pair: Pair) -> None:
-    """Until the standby has all that there is."""
-    await asyncio.wait_for(pair.standby.start(), PATIENCE_SECONDS)
-    async with asyncio.timeout(PATIENCE_SECONDS), pair.primary.connected() as connection:
-        while not await connection.fetchval("SELECT count(*) FROM pg_stat_replication WHERE state = 'streaming'"):
-            await asyncio.sleep(0.05)
 
 
 async def put(pair: Pair, number: int) -> None:
@@ -46,7 +25,7 @@ async def seen(database: Database) -> list[int]:
 
 
 async def test_what_was_committed_outlives_each_of_the_two_in_turn(tmp_path: Path) -> None:
-    async with running(tmp_path / "pair") as pair:
+    async with running_pair(tmp_path / "pair") as pair:
         for number in range(3):
             await put(pair, number)
             # As `zoco up` does when it has ended: it is started again.
@@ -62,7 +41,7 @@ async def test_what_was_committed_outlives_each_of_the_two_in_turn(tmp_path: Pat
 
 
 async def test_while_there_is_no_standby_nothing_is_committed(tmp_path: Path) -> None:
-    async with running(tmp_path / "pair") as pair:
+    async with running_pair(tmp_path / "pair") as pair:
         await put(pair, 1)
         pair.other.kill()
         writing = asyncio.create_task(put(pair, 2))
@@ -77,7 +56,7 @@ async def test_while_there_is_no_standby_nothing_is_committed(tmp_path: Path) ->
 
 async def test_one_that_is_not_strict_commits_alone_and_loses_it(tmp_path: Path) -> None:
     """The control: it is the wait that keeps what was committed."""
-    async with running(tmp_path / "pair", strict=False) as pair:
+    async with running_pair(tmp_path / "pair", strict=False) as pair:
         await put(pair, 1)
         # It may have what was made before, and not yet what was written then: nobody waits for it.
         async with asyncio.timeout(PATIENCE_SECONDS), pair.primary.connected() as connection:
@@ -96,7 +75,7 @@ async def test_one_that_is_not_strict_commits_alone_and_loses_it(tmp_path: Path)
 
 async def test_whichever_is_newer_is_found_again_and_never_the_other(tmp_path: Path) -> None:
     folder = tmp_path / "pair"
-    async with running(folder) as pair:
+    async with running_pair(folder) as pair:
         await put(pair, 1)
         pair.primary.kill()
         await pair.wait()
@@ -114,18 +93,18 @@ async def test_whichever_is_newer_is_found_again_and_never_the_other(tmp_path: P
         await asyncio.wait_for(put(found, 3), PATIENCE_SECONDS)
     finally:
         await found.stop()
-    async with running(folder) as pair:
+    async with running_pair(folder) as pair:
         assert await seen(pair.primary) == [1, 2, 3]
         assert pair.primary.folder == folder / SECOND
 
 
 async def test_a_copy_that_was_broken_off_is_made_anew(tmp_path: Path) -> None:
-    async with running(tmp_path / "pair") as pair:
+    async with running_pair(tmp_path / "pair") as pair:
         await put(pair, 1)
     # It looks whole, and nobody noted that it is.
     (tmp_path / "pair" / SECOND / "term").unlink()
     (tmp_path / "pair" / SECOND / "data" / "half").touch()
-    async with running(tmp_path / "pair") as pair:
+    async with running_pair(tmp_path / "pair") as pair:
         assert not (pair.other.data / "half").exists()
         await put(pair, 2)
         assert await seen(pair.other) == [1, 2]

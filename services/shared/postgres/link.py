@@ -5,35 +5,31 @@ from __future__ import annotations
 import contextlib
 import os
 import socket
-from collections.abc import Awaitable, Callable
+import time
+from collections.abc import Awaitable, Callable, Sequence
 from typing import Any, Final, TypeAlias
 from urllib.parse import urlsplit
 
 import asyncpg
+import structlog
 
+from broker.keepalive import keep_alive
 from services.shared.settings import WrongSetting
 from services.shared.store import StoreBroken
 
+log = structlog.get_logger()
 # asyncpg brings no types.
 Connection: TypeAlias = Any
 CONNECT_SECONDS: Final = 3.0
-# A machine that lost its power says so to nobody: whoever waits for its answer is told after 15 s, by the kernel. Each
-# where it is known; macOS has another name for the first, and none for the last.
-KEEPALIVE: Final = {
-    "TCP_KEEPIDLE": 5,
-    "TCP_KEEPALIVE": 5,
-    "TCP_KEEPINTVL": 5,
-    "TCP_KEEPCNT": 2,
-    "TCP_USER_TIMEOUT": 15_000,
-}
 # What each connection asks of the server. No limit on a statement: a COMMIT that is cancelled while it waits for its
-# standby is there all the same, for everybody to see. A dead machine's locks are free after 15 s.
+# standby is there all the same, for everybody to see. A dead machine's locks are free after 15 s; those of a process
+# that stands still in a transaction, and for which all others wait, after 10.
 SESSION: Final = {
     "default_transaction_isolation": "read committed",
     "synchronous_commit": "on",
     "statement_timeout": "0",
     "lock_timeout": "0",
-    "idle_in_transaction_session_timeout": "0",
+    "idle_in_transaction_session_timeout": "10s",
     "client_connection_check_interval": "2s",
     "tcp_keepalives_idle": "5",
     "tcp_keepalives_interval": "5",
@@ -46,6 +42,7 @@ SESSION: Final = {
     "enable_hashjoin": "off",
     "enable_mergejoin": "off",
 }
+SERVER: Final = "SELECT concat_ws(' ', inet_server_addr(), inet_server_port(), pg_postmaster_start_time())"
 # A record of the log that says nothing: a COMMIT behind it waits for its standby. Else it had nothing to wait for.
 WAIT_FOR_STANDBY: Final = "SELECT pg_logical_emit_message(true, 'zoco', '')"
 # Nothing that waiting helps: a person has to mend a role, a password, a database, or who made the tables.
@@ -65,6 +62,7 @@ PASSING: Final = (
     asyncpg.OperatorInterventionError,
     asyncpg.InsufficientResourcesError,
     asyncpg.TransactionRollbackError,
+    asyncpg.IdleInTransactionSessionTimeoutError,
     asyncpg.ReadOnlySQLTransactionError,
     asyncpg.ObjectNotInPrerequisiteStateError,
     asyncpg.TargetServerAttributeNotMatched,
@@ -83,6 +81,8 @@ class Link:
         self._name = f"zoco {service} {purpose} {socket.gethostname()} {os.getpid()}"[:63]
         self._connection: Connection | None = None
         self._failures = 0
+        # Which server it is, as of its start, and since when.
+        self.server, self.since = "", 0.0
         # A commit was said to be here only.
         self.alone = False
 
@@ -94,6 +94,7 @@ class Link:
         connection = await connect(self._url, self._name, self._failures - 1)
         try:
             await self._made(connection)
+            self.server, self.since = await connection.fetchval(SERVER), time.monotonic()
         except BaseException:
             connection.terminate()
             raise
@@ -110,7 +111,7 @@ class Link:
         """Whatever it is at, it ends: on the server, too, unless it commits just now."""
         if self._connection is not None:
             self._connection.terminate()
-            self._connection = None
+            self._connection, self.server = None, ""
 
     async def close(self) -> None:
         connection, self._connection = self._connection, None
@@ -119,17 +120,22 @@ class Link:
                 await connection.close(timeout=1)
 
 
+def leave_replaced(links: Sequence[Link]) -> None:
+    """A server that stands still, and was replaced, keeps its connections: what it was asked is asked of who leads now,
+    whom the newest of these connections has found."""
+    newest = max(links, key=lambda link: link.since)
+    for link in links:
+        if newest.server and link.server and link.server != newest.server:
+            log.warning("PostgreSQL is led from elsewhere: what was asked is asked there", now=newest.server)
+            link.drop()
+
+
 class Kept(asyncpg.Connection):  # type: ignore[misc]
     """One that notices when nobody is there any more."""
 
     def __init__(self, protocol: Any, transport: Any, *more: Any) -> None:
         super().__init__(protocol, transport, *more)
-        line = transport.get_extra_info("socket")
-        if line.family != socket.AF_UNIX:
-            line.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
-            for name, value in KEEPALIVE.items():
-                if (option := getattr(socket, name, None)) is not None:
-                    line.setsockopt(socket.IPPROTO_TCP, option, value)
+        keep_alive(transport.get_extra_info("socket"))
 
 
 def _turned(url: str, failures: int) -> str:

@@ -22,6 +22,8 @@ Row = TypeVar("Row", bound=msgspec.Struct)
 async def clear(connection: Connection, heights: BookHeights) -> None:
     """Begin: nothing is in the tables, and nobody else writes in them; who reads, sees what was there. Who has read the
     old book finds another one then."""
+    # What is put in comes from elsewhere, and may take its time.
+    await connection.execute("SET LOCAL idle_in_transaction_session_timeout = 0")
     # In the order in which a batch comes by them: none waits for us while we wait for it.
     await connection.execute("LOCK TABLE filas, esperas, libro, recuerdo, diario, lista, voces IN EXCLUSIVE MODE")
     for table in ("filas", "esperas", "recuerdo", "diario", "lista", "voces"):

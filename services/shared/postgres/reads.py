@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import time
 from collections.abc import Awaitable, Callable, Iterable, Mapping
 from typing import Any, Final, Generic, TypeVar
 
@@ -62,22 +61,30 @@ class Reads(Generic[Row]):
         """What a new connection has to be before it is used. Raises WrongSetting."""
 
     async def _ask(self, question: Callable[[Connection], Awaitable[Found]]) -> Found:
-        """Raises Away when there is no answer in PATIENCE_SECONDS."""
-        deadline = time.monotonic() + PATIENCE_SECONDS
+        """Raises Away when there is no answer in PATIENCE_SECONDS, those in which others ask included."""
+        deadline = asyncio.get_running_loop().time() + PATIENCE_SECONDS
         while True:
             try:
-                async with self._asking, asyncio.timeout(PATIENCE_SECONDS):
-                    found = await question(await self._reading.get())
+                async with asyncio.timeout_at(deadline), self._asking:
+                    found = await self._asked(question)
                 self._unread = None
                 return found
             except (*PASSING, asyncpg.PostgresError) as error:
-                self._reading.drop()
                 if not passes(error):
                     raise broken(error) from error
-                self._unread = said(error)
-                if time.monotonic() > deadline:
+                if not (self._unread and isinstance(error, TimeoutError)):
+                    self._unread = said(error)
+                if asyncio.get_running_loop().time() >= deadline:
                     raise Away(f"PostgreSQL does not answer ({self._unread}): try again later") from None
             await asyncio.sleep(PAUSE_SECONDS)
+
+    async def _asked(self, question: Callable[[Connection], Awaitable[Found]]) -> Found:
+        try:
+            return await question(await self._reading.get())
+        except BaseException:
+            # Whose turn it was: who only waited for it ends nobody's question.
+            self._reading.drop()
+            raise
 
     async def row(self, key: str) -> Row | None:
         """Those that are asked for in one turn of the loop are asked for together."""

@@ -18,7 +18,7 @@ from services.shared.heights import BookHeights, Doubted
 from services.shared.metrics import Metrics
 from services.shared.postgres.deciding import Again, Decides
 from services.shared.postgres.health import Health
-from services.shared.postgres.link import PASSING, Connection, Link, broken, full, passes, said
+from services.shared.postgres.link import PASSING, Connection, Link, broken, full, leave_replaced, passes, said
 from services.shared.postgres.new_book import NewBook, clear
 from services.shared.postgres.reads import PAUSE_SECONDS
 from services.shared.postgres.tables import expect_session, make_tables
@@ -57,6 +57,9 @@ class PostgresStore(Decides[Row]):
         self.voices = self._voices = Voices(self, Link(url, domain.name, "locks", self._prepared))
         self.told, self.alone = self._voices.told, self._voices.alone
         self._health = Health(url, metrics.registry) if metrics and domain.followed else None
+        self._links = [self._voices.link, self._writing, self._reading]
+        if self._health:
+            self._links.append(self._health.link)
 
     @property
     def opened(self) -> bool:
@@ -133,6 +136,7 @@ class PostgresStore(Decides[Row]):
                 book = await self._ask(lambda one: one.fetchrow("SELECT identidad, generacion FROM libro"))
                 if tuple(book) != (self.heights.book, self.heights.generation):
                     raise self._rewritten()
+                leave_replaced(self._links)
 
     def speaks(self, publish: Callable[[Sequence[Message]], Awaitable[None]]) -> None:
         self._voices.publish = publish
@@ -142,10 +146,8 @@ class PostgresStore(Decides[Row]):
 
     async def close(self) -> None:
         self.leads = False
-        for link in (self._voices.link, self._writing, self._reading):
+        for link in self._links:
             await link.close()
-        if self._health:
-            await self._health.link.close()
 
     # A batch.
 
