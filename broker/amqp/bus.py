@@ -26,7 +26,7 @@ from aiormq.abc import DeliveredMessage
 from pamqp.commands import Basic
 
 from broker.amqp.calls import UNKNOWN, first_of, lost_is_unknown, number_and_frame_max, open_channel
-from broker.amqp.connect import Address, connect
+from broker.amqp.connect import HEARTBEAT_SECONDS, Address, connect
 from broker.amqp.envelope import Hearing, outgoing
 from broker.amqp.frames import Consumer, Delivered, Outgoing, Publisher, Unroutable
 from broker.amqp.letters import BUDGET, BUDGET_SECONDS, SHORTEST, Budget, letter
@@ -65,7 +65,7 @@ class BusOptions:
     # Publishes that wait for their confirm: a batch of the loop, each of which may say two things.
     window: int = 1000
     connect_seconds: float = 10
-    heartbeat_seconds: int = 10
+    heartbeat_seconds: int = HEARTBEAT_SECONDS
     # A publish that is not confirmed by then is unknown: it is sent again, with the same id.
     publish_seconds: float = 15
     call_seconds: float = 10
@@ -242,7 +242,7 @@ class Bus:
                 f"{self._service}-{role} {self._process}",
                 line=line,
                 seconds=options.connect_seconds,
-                query={"heartbeat": options.heartbeat_seconds},
+                heartbeat_seconds=options.heartbeat_seconds,
             )
         except ValueError:
             # Of what the URL says of TLS.

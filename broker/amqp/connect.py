@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Final, Self
 
@@ -12,7 +11,7 @@ from yarl import URL
 
 from broker.amqp.tap import FrameTap
 
-# Who asks for none would notice a broker that stands still after three minutes.
+# With aio-pika's own, a broker that stands still is noticed after three minutes.
 HEARTBEAT_SECONDS: Final = 10
 LIKE: Final = "write amqp://user:password@host:5672/, with what is special in user or password as %XX"
 
@@ -71,10 +70,10 @@ async def connect(
     *,
     line: FrameTap | None = None,
     seconds: float = 10,
-    query: Mapping[str, int] | None = None,
+    heartbeat_seconds: int = HEARTBEAT_SECONDS,
 ) -> aio_pika.Connection:
     """`name` is what the broker shows of it. `line`: a tap that is to sit on it. Raises `calls.UNKNOWN`, ValueError."""
-    asked = address.url.update_query(query or {"heartbeat": HEARTBEAT_SECONDS})
+    asked = address.url.update_query({"heartbeat": heartbeat_seconds})
     connection = aio_pika.Connection(asked, client_properties={"connection_name": name})
     connection.kwargs["transport_factory"] = line or FrameTap(hosts=address.hosts)
     await connection.connect(timeout=seconds)

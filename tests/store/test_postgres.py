@@ -129,11 +129,8 @@ async def test_who_stands_still_in_a_transaction_keeps_nobody_waiting(opened: Op
 async def test_reads_of_a_silent_database_end_together(postgres: Database, database: str) -> None:
     """Each waits 5 s, and not 3 s for each that asked before it."""
     with socket.create_server(("127.0.0.1", 0)) as silent:
-        place = f"@127.0.0.1:{silent.getsockname()[1]}/"
-        url = url_in(postgres, TOKENS.name, database)
-        store: PostgresStore[Any] = PostgresStore(
-            url.replace(url[url.rindex("@") : url.rindex("/") + 1], place), TOKENS
-        )
+        url = url_in(postgres, TOKENS.name, database).replace(f":{postgres.port}/", f":{silent.getsockname()[1]}/")
+        store: PostgresStore[Any] = PostgresStore(url, TOKENS)
         began = asyncio.get_running_loop().time()
         told = await asyncio.gather(*(store.rows_of([str(one)]) for one in range(10)), return_exceptions=True)
         assert all(isinstance(one, Away) for one in told), told
@@ -149,7 +146,7 @@ async def test_a_database_that_stands_still_and_was_replaced_is_left(tmp_path: P
         assert store.opened, store.trouble
         assert (await store.process_batch([publicado(7)]))[0].failure is None
         async with beside(store.tend()):
-            await asyncio.sleep(1.5)
+            await eventually(lambda: all(link.server for link in store._links))
             freeze(pair.primary.data)
             try:
                 await pair.other.promote()
