@@ -28,6 +28,8 @@ from ops.rabbitmq import Node, find_rabbitmq
 from ops.running import HOLDS, REPLICA_SECRET, LocalError, Running, kill_process
 
 ZOCO = Path(sys.executable).with_name("zoco")
+# Longer than any test.
+HELD_SECONDS = 600.0
 
 
 @dataclass
@@ -59,6 +61,23 @@ class Shop:
         except LocalError:
             return False
         return True
+
+    @contextmanager
+    def down(self, name: str) -> Iterator[None]:
+        """Killed, and down as long as the block goes on: however slow the machine is, what is asked there is asked
+        of a shop without it."""
+        self.kill(name, HELD_SECONDS)
+        with self.held(name):
+            yield
+
+    @contextmanager
+    def held(self, name: str) -> Iterator[None]:
+        """Down as long as the block goes on, whoever killed it for a time."""
+        self.hold(name, HELD_SECONDS)
+        try:
+            yield
+        finally:
+            self.let_it_start(name)
 
     def hold(self, name: str, seconds: float) -> None:
         """Keep down so much longer whom somebody else has killed for a time."""

@@ -66,13 +66,13 @@ async def test_a_refusal_says_why_in_the_buyers_words_in_both_languages(entered:
 async def test_who_waits_in_line_is_told_their_place_and_gets_the_token(entered: Open, opened: Open) -> None:
     token = await entered()
     here: Opened = await opened()
-    here.shop.kill("usuarios", 4)
     async with here.shop.client() as client:
-        await client.buy(POOR, token)
-        await client.buy(999_999, token)
-        await here.buy(RICH, token)
-        await expect(here.life(token).locator(".why")).to_contain_text("En la fila: 2 antes que tú")
-        await here.axe()
+        with here.shop.down("usuarios"):
+            await client.buy(POOR, token)
+            await client.buy(999_999, token)
+            await here.buy(RICH, token)
+            await expect(here.life(token).locator(".why")).to_contain_text("En la fila: 2 antes que tú")
+            await here.axe()
         await here.reaches(token, "registrada")
 
 
@@ -158,16 +158,16 @@ async def test_the_page_says_that_the_front_door_is_away_and_recovers_with_what_
 ) -> None:
     token = await entered()
     here: Opened = await opened()
-    here.shop.kill("compras", 8)
-    await expect(here.page.locator("#away")).to_be_visible()
-    await expect(here.page.locator(".service[data-name=compras]")).to_have_attribute("data-state", "down")
-    # Nobody knows how the others are, and the page does not blame them.
-    await expect(here.page.locator(".service[data-state=unknown]")).to_have_count(4)
-    await here.page.evaluate("document.dispatchEvent(new Event('visibilitychange'))")
-    await expect(here.page.locator("#shop-trouble")).to_be_hidden()
-    await here.buy(RICH, token)
-    await expect(here.life(token).locator(".why")).to_contain_text("Guardada aquí")
-    await here.axe()
+    with here.shop.down("compras"):
+        await expect(here.page.locator("#away")).to_be_visible()
+        await expect(here.page.locator(".service[data-name=compras]")).to_have_attribute("data-state", "down")
+        # Nobody knows how the others are, and the page does not blame them.
+        await expect(here.page.locator(".service[data-state=unknown]")).to_have_count(4)
+        await here.page.evaluate("document.dispatchEvent(new Event('visibilitychange'))")
+        await expect(here.page.locator("#shop-trouble")).to_be_hidden()
+        await here.buy(RICH, token)
+        await expect(here.life(token).locator(".why")).to_contain_text("Guardada aquí")
+        await here.axe()
     await here.reaches(token, "registrada")
     await expect(here.page.locator("#away")).to_be_hidden()
     assert len(await here.purchases(token)) == 1
@@ -179,13 +179,14 @@ async def test_knocked_down_it_queues_and_drains_and_the_verdict_holds(entered: 
     row = here.page.locator(".service[data-name=transacciones]")
     await row.locator("button").click()
     await expect(here.page.locator("#knock-note")).to_contain_text("transacciones cayó (pid")
-    await expect(row).to_have_attribute("data-state", "down")
-    await here.buy(RICH, token)
-    await here.button(second).click()
-    await here.reaches(second, "confirmada")
-    await expect(here.life(second).locator(".why")).to_contain_text("su registro espera en la cola")
-    await expect(row.locator(".chart span")).to_have_text("2 en cola")
-    await here.axe()
+    with here.shop.held("transacciones"):
+        await expect(row).to_have_attribute("data-state", "down")
+        await here.buy(RICH, token)
+        await here.button(second).click()
+        await here.reaches(second, "confirmada")
+        await expect(here.life(second).locator(".why")).to_contain_text("su registro espera en la cola")
+        await expect(row.locator(".chart span")).to_have_text("2 en cola")
+        await here.axe()
     await here.reaches(second, "registrada")
     await expect(row).to_have_attribute("data-state", "up")
     await expect(row.locator(".chart span")).to_have_text("0 en cola")
@@ -201,7 +202,8 @@ async def test_the_front_door_knocks_itself_down_and_says_so_until_it_is_back(sh
     await expect(row.locator("code")).to_have_text(f"{ZOCO} kill compras --for 10 --data {shop.data}")
     await row.locator("button").click()
     await expect(note).to_contain_text("compras cayó (pid")
-    await expect(row).to_have_attribute("data-state", "down")
+    with shop.held("compras"):
+        await expect(row).to_have_attribute("data-state", "down")
     await expect(row).to_have_attribute("data-state", "up")
     await expect(note).to_contain_text("Cada botón")
 
@@ -318,12 +320,12 @@ async def test_the_reference_shows_every_operation(shop: Any, browser: Browser, 
 
 
 async def test_before_all_books_were_read_the_verdict_claims_nothing(shop: Any, opened: Open) -> None:
-    shop.kill("usuarios", 6)
-    here: Opened = await opened()
-    await here.page.click("#check")
-    await expect(here.page.locator("#checked")).to_contain_text("No se pudo comprobar")
-    await expect(here.page.locator("#short")).to_have_text("– perdidas · – dobles")
-    await here.axe()
+    with shop.down("usuarios"):
+        here: Opened = await opened()
+        await here.page.click("#check")
+        await expect(here.page.locator("#checked")).to_contain_text("No se pudo comprobar")
+        await expect(here.page.locator("#short")).to_have_text("– perdidas · – dobles")
+        await here.axe()
     await expect(here.page.locator(".service[data-name=usuarios]")).to_have_attribute("data-state", "up")
     await here.page.click("#check")
     await expect(here.page.locator("#short")).to_have_text("0 perdidas · 0 dobles")

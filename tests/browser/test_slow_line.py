@@ -97,21 +97,21 @@ async def test_whatever_is_said_no_card_moves_under_the_pointer(entered: Open, o
     for viewport in ({"width": 1280, "height": 900}, {"width": 390, "height": 844}):
         here: Opened = await opened(viewport=viewport, operator=True)
         before = await places(here)
-        here.shop.kill("tokens", 9)
-        await expect(here.page.locator("#shop-trouble")).to_have_text(re.compile("tokens no contesta"))
-        assert await places(here) == before
-        await here.axe()
-        await here.page.locator(f".person[data-id='{RICH}'] button").click()
-        await expect(here.page.locator("#shop-says")).to_be_visible()
-        assert await places(here) == before
+        with here.shop.down("tokens"):
+            await expect(here.page.locator("#shop-trouble")).to_have_text(re.compile("tokens no contesta"))
+            assert await places(here) == before
+            await here.axe()
+            await here.page.locator(f".person[data-id='{RICH}'] button").click()
+            await expect(here.page.locator("#shop-says")).to_be_visible()
+            assert await places(here) == before
         await expect(here.page.locator("#shop-trouble")).to_be_hidden()
-        here.shop.kill("compras", 6)
-        await expect(here.page.locator("#away")).to_be_visible()
-        assert await places(here) == before
-        await expect(here.page.locator(".service[data-name=compras]")).to_have_attribute("data-state", "down")
-        # It is needed most while nobody is there to name it.
-        assert await here.page.locator("#links a", has_text="RabbitMQ").is_visible()
-        await here.axe()
+        with here.shop.down("compras"):
+            await expect(here.page.locator("#away")).to_be_visible()
+            assert await places(here) == before
+            await expect(here.page.locator(".service[data-name=compras]")).to_have_attribute("data-state", "down")
+            # It is needed most while nobody is there to name it.
+            assert await here.page.locator("#links a", has_text="RabbitMQ").is_visible()
+            await here.axe()
         await expect(here.page.locator("#away")).to_be_hidden()
 
 

@@ -20,8 +20,8 @@ from typing import Any
 import pytest
 from fault_builders import story
 from patience import PATIENCE_SECONDS, eventually
-from shop_builders import ZOCO, Shop, start
-from test_lost_books import HELD_SECONDS, back, in_doubt, is_sure, state
+from shop_builders import HELD_SECONDS, ZOCO, Shop, start
+from test_lost_books import back, in_doubt, is_sure, state
 
 from broker.services import SERVICES
 from loadgen.audit.verdict import Verdict

@@ -13,7 +13,8 @@ import pytest
 from crash_program import REBUILD
 from fault_builders import FaultyShop, faulty, story
 from patience import eventually
-from test_lost_books import HELD_SECONDS, back, in_doubt, is_sure, rebuild, state
+from shop_builders import HELD_SECONDS
+from test_lost_books import back, in_doubt, is_sure, rebuild, state
 from test_syscalls import injected
 
 from broker.services import SERVICES

@@ -10,7 +10,8 @@ import aiohttp
 import pytest
 from fault_builders import FaultyShop, faulty
 from patience import eventually
-from test_lost_books import HELD_SECONDS, state
+from shop_builders import HELD_SECONDS
+from test_lost_books import state
 
 from loadgen.load.client import Client
 

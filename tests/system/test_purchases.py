@@ -69,10 +69,10 @@ async def test_who_waits_behind_a_buyer_that_cannot_pay_gets_the_token(shop: Sho
         await client.prepare(users=[first], tokens=[first], saldo=0, precio=10)
         await client.prepare(users=[first + 1], tokens=[], saldo=10, precio=10)
         # With usuarios down the first buyer holds the token, and the second waits in line.
-        shop.kill("usuarios", 2)
-        poor = await client.buy(first, first)
-        await asyncio.sleep(0.2)
-        rich = await client.buy(first + 1, first)
+        with shop.down("usuarios"):
+            poor = await client.buy(first, first)
+            await asyncio.sleep(0.2)
+            rich = await client.buy(first + 1, first)
         await client.quiet()
         assert (await client.get(f"/compras/{poor['id']}"))["motivo"] == "saldo-insuficiente"
         assert (await client.get(f"/compras/{rich['id']}"))["estado"] == "registrada"
@@ -134,14 +134,13 @@ async def test_with_transacciones_down_purchases_queue_and_are_recorded_in_order
     async with shop.client() as client:
         await client.prepare(users=[first], tokens=range(first, first + 200), saldo=10**9, precio=10)
         before = len(await client.get("/transacciones?limite=10000"))
-        shop.kill("transacciones", PATIENCE_SECONDS)
-        ids = [told["id"] for told in await asyncio.gather(*(client.buy(first, first + n) for n in range(200)))]
-        async with asyncio.timeout(PATIENCE_SECONDS):
-            while {(await client.get(f"/compras/{subject}"))["estado"] for subject in ids} != {"confirmada"}:
-                await asyncio.sleep(0.1)
-        queues = (await client.get("/estado"))["colas"]
-        assert queues["transacciones"] == {"messages": 200, "consumers": 0}
-        shop.let_it_start("transacciones")
+        with shop.down("transacciones"):
+            ids = [told["id"] for told in await asyncio.gather(*(client.buy(first, first + n) for n in range(200)))]
+            async with asyncio.timeout(PATIENCE_SECONDS):
+                while {(await client.get(f"/compras/{subject}"))["estado"] for subject in ids} != {"confirmada"}:
+                    await asyncio.sleep(0.1)
+            queues = (await client.get("/estado"))["colas"]
+            assert queues["transacciones"] == {"messages": 200, "consumers": 0}
         await client.quiet()
         records = await client.get(f"/transacciones?limite=10000&desde={before}")
         assert [record["id"] for record in records] == list(range(before + 1, before + 201))
