@@ -24,6 +24,8 @@ AMQP_PORT: Final = 5672
 # Where the one who writes a folder's books says how it is reached.
 WRITER: Final = "/data/writer"
 
+# Whatever it is asked, but to forward a port: a pod that is killed is gone within seconds.
+KUBECTL_SECONDS: Final = 120.0
 # Name and address of each, a line for each.
 PODS: Final = "jsonpath={range .items[*]}{.metadata.name} {.status.podIP}{'\\n'}{end}"
 # What kubectl logs beside what it says.
@@ -48,19 +50,26 @@ class Cluster:
 
     def kubectl(self, *arguments: str) -> str:
         """What kubectl prints."""
+        nobody = "no cluster answers kubectl ({said}): start one, or choose it with `kubectl config use-context`"
         try:
-            # It asks for a password where it has none, and would wait for it.
+            # It asks for a password where it has none, and would wait for it; for a silent server, for ever.
             done = subprocess.run(
-                self.command(*arguments), stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False
+                self.command(*arguments),
+                stdin=subprocess.DEVNULL,
+                capture_output=True,
+                text=True,
+                check=False,
+                timeout=KUBECTL_SECONDS,
             )
         except FileNotFoundError:
             raise KubeError("kubectl is missing: install it, https://kubernetes.io/docs/tasks/tools/") from None
+        except subprocess.TimeoutExpired:
+            raise KubeError(nobody, Text("nothing came for {seconds:.0f} s", KUBECTL_SECONDS)) from None
         if done.returncode:
             said = " ".join(line for line in done.stderr.strip().splitlines() if not KLOG.match(line))
             # What a server says of an error of its own is its answer.
             if NOBODY.search(said) and "Error from server" not in said:
-                says = "no cluster answers kubectl ({said}): start one, or choose it with `kubectl config use-context`"
-                raise KubeError(says, said.removeprefix("error: "))
+                raise KubeError(nobody, said.removeprefix("error: "))
             raise KubeError("{said} (is Zoco there? `make deploy`; elsewhere? --namespace)", said)
         return done.stdout
 

@@ -8,7 +8,7 @@ import random
 import socket
 import sys
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
-from contextlib import asynccontextmanager, closing
+from contextlib import asynccontextmanager, closing, suppress
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -28,7 +28,7 @@ from services.compras.domain import Compra
 from services.shared.clock import utc_now
 from services.shared.decision import Domain
 from services.shared.heights import BookHeights, Doubted
-from services.shared.postgres.link import PASSING
+from services.shared.postgres.link import PASSING, Link, leave_replaced
 from services.shared.postgres.reads import PATIENCE_SECONDS
 from services.shared.postgres.store import PostgresStore
 from services.shared.runtime import Runtime
@@ -155,6 +155,38 @@ async def test_a_database_that_stands_still_and_was_replaced_is_left(tmp_path: P
             finally:
                 thaw(pair.primary.data)
         await store.close()
+
+
+async def test_one_that_stands_still_while_it_is_connected_to_is_left_too(tmp_path: Path) -> None:
+    async with running_pair(tmp_path / "pair", strict=False) as pair:
+
+        async def asked_of_a_frozen_one(connection: Any) -> None:
+            freeze(pair.primary.data)
+            await connection.fetchval("SELECT 1")
+
+        async def asked(connection: Any) -> None:
+            await connection.fetchval("SELECT 1")
+
+        new = Link(pair.url(TOKENS.name), TOKENS.name, "writes", asked_of_a_frozen_one)
+        newest = Link(pair.url(TOKENS.name), TOKENS.name, "reads", asked)
+        try:
+            async with beside(new.get()) as getting:
+                await eventually(lambda: new.server)
+                await pair.other.promote()
+                await until_led(newest)
+                leave_replaced([new, newest])
+                await eventually(getting.done)
+                assert isinstance(getting.exception(), PASSING) and not new.server
+        finally:
+            thaw(pair.primary.data)
+            await newest.close()
+
+
+async def until_led(link: Link) -> None:
+    async with asyncio.timeout(60):
+        while not link.server:
+            with suppress(*PASSING):
+                await link.get()
 
 
 async def test_a_database_that_is_silent_while_the_others_are_asked_ends_no_process(tmp_path: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import socket
 import subprocess
 import sys
 import threading
@@ -18,6 +19,7 @@ from typer.testing import CliRunner
 
 from broker.services import SERVICES
 from broker.topology import QUEUES
+from ops import cluster
 from ops.doctor import examined
 from zoco.cli import app
 from zoco.front_door import NoAnswer, get, post
@@ -214,6 +216,21 @@ def test_a_server_that_cannot_reach_a_pod_is_a_cluster_that_answers(stranger: st
     )
     assert done.returncode == 2
     assert "dial tcp: timeout" in done.stderr and "no cluster answers" not in done.stderr, done.stderr
+
+
+def test_a_server_that_takes_the_connection_and_says_nothing_is_no_cluster(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config = tmp_path / "config"
+    monkeypatch.setenv("KUBECONFIG", str(config))
+    monkeypatch.setattr(cluster, "KUBECTL_SECONDS", 2.0)
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        config.write_text(
+            f"clusters: [{{name: a, cluster: {{server: 'http://127.0.0.1:{silent.getsockname()[1]}'}}}}]\n"
+            "contexts: [{name: a, context: {cluster: a}}]\ncurrent-context: a\n"
+        )
+        with pytest.raises(cluster.KubeError, match=r"no cluster answers kubectl .nothing came for 2 s"):
+            cluster.Cluster().kubectl("get", "pods")
 
 
 def test_a_command_starts_without_what_it_does_not_need() -> None:

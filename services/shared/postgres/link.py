@@ -80,6 +80,7 @@ class Link:
         self._url, self._made = url, made
         self._name = f"zoco {service} {purpose} {socket.gethostname()} {os.getpid()}"[:63]
         self._connection: Connection | None = None
+        self._new: Connection | None = None
         self._failures = 0
         # Which server it is, as of its start, and since when.
         self.server, self.since = "", 0.0
@@ -91,13 +92,18 @@ class Link:
         if self._connection is not None and not self._connection.is_closed():
             return self._connection
         self._failures += 1
-        connection = await connect(self._url, self._name, self._failures - 1)
+        connection = self._new = await connect(self._url, self._name, self._failures - 1)
         try:
+            # Before anything that may wait: a server that stands still meanwhile is left, too, when it was replaced.
+            self.server = await connection.fetchval(SERVER, timeout=CONNECT_SECONDS)
+            self.since = time.monotonic()
             await self._made(connection)
-            self.server, self.since = await connection.fetchval(SERVER), time.monotonic()
         except BaseException:
             connection.terminate()
+            self.server = ""
             raise
+        finally:
+            self._new = None
         self._failures = 0
         connection.add_log_listener(self._heard)
         self.alone, self._connection = False, connection
@@ -109,9 +115,10 @@ class Link:
 
     def drop(self) -> None:
         """Whatever it is at, it ends: on the server, too, unless it commits just now."""
-        if self._connection is not None:
-            self._connection.terminate()
-            self._connection, self.server = None, ""
+        for connection in (self._connection, self._new):
+            if connection is not None:
+                connection.terminate()
+        self._connection, self._new, self.server = None, None, ""
 
     async def close(self) -> None:
         connection, self._connection = self._connection, None
