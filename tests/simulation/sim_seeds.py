@@ -11,9 +11,10 @@ from sim_world import World, simulate
 
 
 def in_chunks(metafunc: pytest.Metafunc, seeds: int, more: int, chunk: int) -> None:
-    """The first seed of each chunk as `first`; of those behind `seeds`, in the long tests."""
+    """The first seed of each chunk as `first`; of those behind `seeds`, in the long tests (or as many as --worlds)."""
     if "first" in metafunc.fixturenames:
-        long = [pytest.param(first, marks=pytest.mark.long) for first in range(seeds, seeds + more, chunk)]
+        end = metafunc.config.getoption("--worlds", default=None) or seeds + more
+        long = [pytest.param(first, marks=pytest.mark.long) for first in range(seeds, end, chunk)]
         metafunc.parametrize("first", [*range(0, seeds, chunk), *long])
 
 
