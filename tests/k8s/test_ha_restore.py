@@ -4,6 +4,7 @@ said of it is believed by nobody."""
 from __future__ import annotations
 
 import asyncio
+import json
 import os
 import subprocess
 from collections.abc import Iterator
@@ -76,6 +77,50 @@ async def test_all_four_books_are_put_back_to_one_earlier_moment_and_go_on(
     await kept.ready()
     async with kept.client() as client:
         await until(lambda: _same(client, before), "the books are not what they were")
+
+
+@pytest.mark.long
+async def test_the_cron_job_makes_a_base_backup_by_itself_and_no_more_stay_than_are_to(
+    kept: KubeShop, numbers: Iterator[int]
+) -> None:
+    """Its hour is night: here it is every minute, and of two bases one stays."""
+    first = await _bases(kept)
+    assert len(first) == 1
+    async with loaded(kept, next(numbers), TOKENS):
+        pass
+    await kept.run("patch", "cronjob/postgres-backup", "--type=json", "--patch", OFTEN)
+    await until(lambda: _another(kept, first), "no base backup is made in the CronJob's minute", 240)
+    await kept.run("patch", "cronjob/postgres-backup", "--type=json", "--patch", SUSPENDED)
+    # And it is one that a database can be put back from.
+    async with kept.client() as client:
+        before = [await client.get(path) for path in BOOKS]
+    done = await asyncio.to_thread(put_back, kept, "last")
+    assert done.returncode == 0, done.stdout + done.stderr
+    async with kept.client() as client:
+        await until(lambda: _same(client, before), "the books are not what they were")
+
+
+ENV: Final = "/spec/jobTemplate/spec/template/spec/containers/0/env/0"
+OFTEN: Final = json.dumps(
+    [
+        {"op": "replace", "path": "/spec/schedule", "value": "* * * * *"},
+        {"op": "replace", "path": ENV, "value": {"name": "KEEP", "value": "1"}},
+    ]
+)
+SUSPENDED: Final = json.dumps([{"op": "add", "path": "/spec/suspend", "value": True}])
+
+
+async def _bases(kept: KubeShop) -> list[str]:
+    found = await kept.run(
+        "exec", "deployment/postgres-archive", "--", "find", "/archive", "-path", "*/base/*Z", "-prune"
+    )
+    return sorted(found.split())
+
+
+async def _another(kept: KubeShop, first: list[str]) -> bool:
+    """And the first one is gone."""
+    found = await _bases(kept)
+    return len(found) == 1 and found != first
 
 
 async def _generations(shop: KubeShop) -> list[int]:
