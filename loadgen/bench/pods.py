@@ -22,6 +22,8 @@ QUOTA_US, PERIOD_US = 3_000, 100_000
 # How many there are, the first of which is what the others are compared with. transacciones numbers what it records:
 # its processes follow each other, and more of them bring nothing but that one may die.
 COUNTS: Final[Mapping[Service, Sequence[int]]] = {"tokens": (1, 2, 4), "usuarios": (1, 2, 4), "transacciones": (1, 4)}
+# One buyer's balance is one row, and whoever decides on it has it alone until the end of the batch.
+BUYERS: Final = 100
 CGROUPS: Final = Path("/sys/fs/cgroup")
 
 
@@ -40,6 +42,7 @@ async def pods(plan: Plan, place: Place, findings: Findings, tell: Tell) -> None
             for count, samples in found.items():
                 name = f"{service}-{count}-{turn}"
                 async with shop_on_postgres(place, name, f"{service}={count}") as shop:
+                    shop.buyers = BUYERS
                     await shop.stock(plan.limited, money(plan.limited))
                     with limited(name, [pid for label, pid in shop.pids.items() if label.startswith(service)]):
                         samples.append(await shop.measure(plan.limited))

@@ -37,13 +37,13 @@ def well(observed: Observed, status: int, count: int, what: str) -> None:
         raise BenchFailed(f"{what} answered {dict(observed.statuses)}, not {status} to all: {observed.refusal[:300]!r}")
 
 
-def purchases(tokens: Iterator[int], count: int, key: str, same: int | None = None) -> list[bytes]:
-    """A POST for each of the next tokens, with a key that nobody used. Behind so many as `same`, each is of another
-    buyer: nobody stands in a line twice."""
-    asked = [(USUARIO + max(0, n - (same or count) + 1), token) for n, token in zip(range(count), tokens, strict=False)]
+def purchases(
+    tokens: Iterator[int], count: int, key: str, buyer: Callable[[int], int] = lambda _: USUARIO
+) -> list[bytes]:
+    """A POST for each of the next tokens, with a key that nobody used, of whichever buyer the number of it is for."""
     return [
-        request("POST", "/compras", {"usuarioId": user, "tokenId": token}, {"Idempotency-Key": f"{key}-{number}"})
-        for number, (user, token) in enumerate(asked)
+        request("POST", "/compras", {"usuarioId": buyer(n), "tokenId": token}, {"Idempotency-Key": f"{key}-{n}"})
+        for n, token in zip(range(count), tokens, strict=False)
     ]
 
 
@@ -53,13 +53,15 @@ class Chain:
     def __init__(self, front: str, pids: Mapping[str, int], ended: Callable[[], Awaitable[int]]) -> None:
         self.pids = pids
         self.bought = 0
+        # They take turns.
+        self.buyers = 1
         self._front = front
         self._ended = ended
         self._tokens = numbers(1)
 
     async def measure(self, count: int) -> Sample:
         """Purchases a second."""
-        asked = purchases(self._tokens, count, f"chain-{self.bought}")
+        asked = purchases(self._tokens, count, f"chain-{self.bought}", lambda n: USUARIO + n % self.buyers)
         goal = await self._ended() + count
         watch = Watch(self.pids)
         started = time.perf_counter()
@@ -91,11 +93,13 @@ class Shop(Chain):
         return sum(int(float(value)) for value in FINISHED.findall(text))
 
     async def stock(self, count: int, money: int) -> None:
-        """Put so many more tokens up for sale, and give the buyer more money."""
+        """Put so many more tokens up for sale, and give each buyer more money."""
         headers = {"Authorization": f"Bearer {self.running.operator_token}"}
         first, self.stocked = self.stocked + 1, self.stocked + count
-        entries = [request("PUT", f"/usuarios/{USUARIO}", {"nombre": "Comprador"}, headers)]
-        entries += [request("POST", f"/usuarios/{USUARIO}/recargas", {"monto": money}, headers)]
+        entries = []
+        for buyer in range(USUARIO, USUARIO + self.buyers):
+            entries.append(request("PUT", f"/usuarios/{buyer}", {"nombre": "Comprador"}, headers))
+            entries.append(request("POST", f"/usuarios/{buyer}/recargas", {"monto": money}, headers))
         entries += [
             request("PUT", f"/tokens/{token}", _token(token), headers) for token in range(first, self.stocked + 1)
         ]
@@ -116,7 +120,13 @@ class Shop(Chain):
         usuarios stands still until everyone has asked: the lines are as long as they can be.
         """
         wanted = self.tokens(tokens)
-        asked = purchases((wanted[number % tokens] for number in range(buyers)), buyers, f"crowd-{wanted[0]}", tokens)
+        # Nobody stands in a line twice.
+        asked = purchases(
+            (wanted[number % tokens] for number in range(buyers)),
+            buyers,
+            f"crowd-{wanted[0]}",
+            lambda n: USUARIO + max(0, n - tokens + 1),
+        )
         goal = await self.ended() + buyers
         pid = self.running.pids["usuarios"]
         watch = Watch(self.pids)

@@ -226,7 +226,7 @@ async def test_everything_is_rolled_out_anew(three: KubeShop, numbers: Iterator[
         load,
         seconds=f"{seconds:.0f}",
         seconds_without_an_acceptance=f"{pauses.accepting:.1f}",
-        failed_requests=sum(load.failed.values()),
+        failed_requests=load.failed or 0,
     )
     assert pauses.accepting < ACCEPTS_SECONDS
     await three.audited()
