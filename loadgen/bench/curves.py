@@ -55,8 +55,8 @@ def over_pods(results: Mapping[str, Result]) -> str:
         of.append((int(count), median(results[name].ours)))
     times = {service: [(count, rate / line[0][1]) for count, rate in line] for service, line in rates.items()}
     return _picture(
-        Panel("purchases a second", "pods of the service, 30m of a processor each", rates),
-        Panel("times what one pod does", "pods of the service, 30m of a processor each", times),
+        Panel("purchases a second", "pods of the service, 20m of a processor each", rates),
+        Panel("times what one pod does", "pods of the service, 20m of a processor each", times),
     )
 
 

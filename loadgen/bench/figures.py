@@ -62,12 +62,12 @@ FIGURES: Final[dict[str, Figure]] = {
     "store-300": Figure("CPU of a message by itself, 300 at a time, PostgreSQL", "µs", 2.2, "files", at_most=True),
     "store-300-compras": Figure("the same in compras", "µs", 4, "files", at_most=True),
     "store-10": Figure("the same, 10 at a time", "µs", 4, "files", at_most=True),
-    "pods-tokens-2": Figure("purchases, tokens has 30m of a processor a pod: two pods", "/s", 1.8, "one"),
+    "pods-tokens-2": Figure("purchases, tokens has 20m of a processor a pod: two pods", "/s", 1.8, "one"),
     "pods-tokens-4": Figure("the same: four pods", "/s", 3.2, "one"),
-    "pods-usuarios-2": Figure("purchases, usuarios has 30m of a processor a pod: two pods", "/s", 1.8, "one"),
+    "pods-usuarios-2": Figure("purchases, usuarios has 20m of a processor a pod: two pods", "/s", 1.8, "one"),
     "pods-usuarios-4": Figure("the same: four pods", "/s", 3.2, "one"),
     "pods-transacciones-4": Figure(
-        "purchases, transacciones, which numbers them, has 30m a pod: four pods", "/s", 1, "one"
+        "purchases, transacciones, which numbers them, has 20m a pod: four pods", "/s", 1, "one"
     ),
 }
 

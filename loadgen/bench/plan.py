@@ -42,7 +42,7 @@ class Plan:
     crowds: bool = True
     # How often each number of pods is measured, and by how many purchases.
     pods: int = 2
-    limited: int = 1_500
+    limited: int = 3_000
     # Purchases that are behind the shop when its cost is looked at again; 0: whatever the figures before it made.
     behind: int = 0
     # Tokens that are put up for sale, and bought, at a time on the way there.

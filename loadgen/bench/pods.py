@@ -17,13 +17,14 @@ from loadgen.bench.place import Place, Sample
 from loadgen.bench.plan import Plan, Tell, money
 from ops.i18n import Text
 
-# Each process of the service gets 30 thousandths of a processor: `limits: {cpu: 30m}`.
-QUOTA_US, PERIOD_US = 3_000, 100_000
+# Each process of the service gets 20 thousandths of a processor: `limits: {cpu: 20m}`. With four of 30 two cores had no
+# more to give to the others.
+QUOTA_US, PERIOD_US = 2_000, 100_000
 # How many there are, the first of which is what the others are compared with. transacciones numbers what it records:
 # its processes follow each other, and more of them bring nothing but that one may die.
 COUNTS: Final[Mapping[Service, Sequence[int]]] = {"tokens": (1, 2, 4), "usuarios": (1, 2, 4), "transacciones": (1, 4)}
 # One buyer's balance is one row, and whoever decides on it has it alone until the end of the batch.
-BUYERS: Final = 100
+BUYERS: Final = 1_000
 CGROUPS: Final = Path("/sys/fs/cgroup")
 
 
