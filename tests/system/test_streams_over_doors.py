@@ -41,29 +41,33 @@ async def balanced(ports: list[int]) -> AsyncIterator[str]:
         writer.transport.abort()
 
     async def pump(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        with suppress(OSError):
-            while piece := await reader.read(PIECE_BYTES):
-                writer.write(piece)
-                await writer.drain()
-        writer.close()
+        try:
+            with suppress(OSError):
+                while piece := await reader.read(PIECE_BYTES):
+                    writer.write(piece)
+                    await writer.drain()
+        finally:
+            writer.close()
 
     server = await asyncio.start_server(connected, "127.0.0.1", port := free_port())
     try:
         yield f"http://127.0.0.1:{port}"
     finally:
         server.close()
-        for task in list(passing):
+        for task in (ended := list(passing)):
             task.cancel()
+        await asyncio.gather(*ended, return_exceptions=True)
 
 
 async def kill_each_second(shop: Shop, killed: list[str]) -> None:
-    """One door after the other, as long as another one answers."""
+    """One door after the other, as long as another one answers: of those that do, whichever was killed least."""
     doors = [label for label in shop.running.places if label.startswith("compras")]
-    for label in cycle(doors):
+    while True:
         await asyncio.sleep(1)
         running = shop.running
         ready = [one for one in doors if await asyncio.to_thread(answers, f"{running.places[one]}/readyz")]
-        if label in ready and len(ready) > 1 and running.lives(label):
+        label = min(ready, key=killed.count, default="")
+        if len(ready) > 1 and running.lives(label):
             os.kill(running.pids[label], signal.SIGKILL)
             killed.append(label)
 
