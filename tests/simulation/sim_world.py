@@ -443,7 +443,8 @@ class World:
             if answer is not None:
                 self.counts[f"status {answer[0]}"] += 1
                 told = Told(user, key, asks[0], asks[1], *answer)
-                if answer[0] != 503:
+                # Sent away, or perhaps not: whoever asks again will know.
+                if answer[0] not in (429, 503):
                     self.told.append(told)
                 if answer[0] in (200, 202) or (answer[0] == 422 and other is False):
                     if not again:
@@ -564,6 +565,9 @@ def simulate(seed: int, kind: type[World] = World) -> World:
     try:
         world.run()
         check(world)
+        for pod in world.processes():
+            if pod.door and (held := pod.door.acceptance._held):
+                raise Broken("12", f"nothing is on its way, and addresses are counted for {held}")
     finally:
         world.loop.close()
     return world

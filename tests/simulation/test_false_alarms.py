@@ -76,6 +76,11 @@ def test_who_takes_over_while_a_sync_fails_is_told_of_that() -> None:
     simulate(10_794, RepeatingWorld)
 
 
+def test_whoever_is_sent_away_since_its_share_is_used_up_asks_again_and_nothing_stays_counted_for_it() -> None:
+    """What waits for the disk counts, too: of five that may be on their way, nine of one address did."""
+    assert simulate(2407, RepeatingWorld).counts["status 429"] > 1
+
+
 def test_an_alarm_that_takes_late_words_for_evidence_is_found_here(monkeypatch: pytest.MonkeyPatch) -> None:
     """What this test is for: a check that cannot fail proves nothing."""
     of_peer = BookHeights._of_peer
