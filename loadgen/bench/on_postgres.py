@@ -63,12 +63,12 @@ async def on_postgres(plan: Plan, place: Place, shop: Shop, findings: Findings, 
 
 
 @asynccontextmanager
-async def shop_on_postgres(place: Place, name: str, replicas: str = "") -> AsyncIterator[Shop]:
+async def shop_on_postgres(place: Place, name: str, replicas: str = "", buyers: int = 1) -> AsyncIterator[Shop]:
     """One that is audited in the end. Raises BenchFailed when it lost something."""
     folder = place.folder / name
     kind = ShopKind(postgres=True, replicas=replicas)
     async with own_shop(folder, broker_url=await place.url(name), kind=kind):
-        shop = Shop(place, Running.read(folder / "data"))
+        shop = Shop(place, Running.read(folder / "data"), buyers)
         yield shop
         await until(shop.quiet, "quiet")
         verdict = await reconcile(folder / "data", [])

@@ -42,8 +42,7 @@ async def pods(plan: Plan, place: Place, findings: Findings, tell: Tell) -> None
         for turn in range(plan.pods):
             for count, samples in found.items():
                 name = f"{service}-{count}-{turn}"
-                async with shop_on_postgres(place, name, f"{service}={count}") as shop:
-                    shop.buyers = BUYERS
+                async with shop_on_postgres(place, name, f"{service}={count}", BUYERS) as shop:
                     await shop.stock(plan.limited, money(plan.limited))
                     with limited(name, [pid for label, pid in shop.pids.items() if label.startswith(service)]):
                         samples.append(await shop.measure(plan.limited))

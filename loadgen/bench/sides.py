@@ -50,18 +50,20 @@ def purchases(
 class Chain:
     """Whole purchases, from the POST to `registrada`, of any shop that has a front door and says how many ended."""
 
-    def __init__(self, front: str, pids: Mapping[str, int], ended: Callable[[], Awaitable[int]]) -> None:
+    def __init__(
+        self, front: str, pids: Mapping[str, int], ended: Callable[[], Awaitable[int]], buyers: int = 1
+    ) -> None:
         self.pids = pids
         self.bought = 0
         # They take turns.
-        self.buyers = 1
+        self._buyers = buyers
         self._front = front
         self._ended = ended
         self._tokens = numbers(1)
 
     async def measure(self, count: int) -> Sample:
         """Purchases a second."""
-        asked = purchases(self._tokens, count, f"chain-{self.bought}", lambda n: USUARIO + n % self.buyers)
+        asked = purchases(self._tokens, count, f"chain-{self.bought}", lambda n: USUARIO + n % self._buyers)
         goal = await self._ended() + count
         watch = Watch(self.pids)
         started = time.perf_counter()
@@ -78,11 +80,11 @@ class Chain:
 class Shop(Chain):
     """Our shop, as `zoco up` runs it."""
 
-    def __init__(self, place: Place, running: Running) -> None:
+    def __init__(self, place: Place, running: Running, buyers: int = 1) -> None:
         ours = (*running.places, POSTGRES)
         pids: dict[str, int] = {name: pid for name, pid in running.pids.items() if name in ours}
         pids[BROKER] = place.broker_pid
-        super().__init__(running.urls[FRONT], pids, self.ended)
+        super().__init__(running.urls[FRONT], pids, self.ended, buyers)
         self.running = running
         self.stocked = 0
         self._place = place
@@ -97,7 +99,7 @@ class Shop(Chain):
         headers = {"Authorization": f"Bearer {self.running.operator_token}"}
         first, self.stocked = self.stocked + 1, self.stocked + count
         entries = []
-        for buyer in range(USUARIO, USUARIO + self.buyers):
+        for buyer in range(USUARIO, USUARIO + self._buyers):
             entries.append(request("PUT", f"/usuarios/{buyer}", {"nombre": "Comprador"}, headers))
             entries.append(request("POST", f"/usuarios/{buyer}/recargas", {"monto": money}, headers))
         entries += [

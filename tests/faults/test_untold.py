@@ -10,7 +10,6 @@ import aiohttp
 import pytest
 from fault_builders import FaultyShop, faulty
 from patience import eventually
-from shop_builders import HELD_SECONDS
 from test_lost_books import state
 
 from loadgen.load.client import Client
@@ -46,17 +45,16 @@ async def test_whoever_is_next_in_line_is_told_though_who_decided_it_died(
     async with shop.client() as client:
         await client.prepare(users=[poor], tokens=[token], saldo=0, precio=10)
         await client.prepare(users=[poor + 1], tokens=[], saldo=10, precio=10)
-        shop.kill("usuarios", HELD_SECONDS)
-        await until(client, (await client.buy(poor, token))["id"], "reservada")
-        records = state(shop, "tokens")["records"]
-        waits = (await client.buy(poor + 1, token))["id"]
+        with shop.down("usuarios"):
+            await until(client, (await client.buy(poor, token))["id"], "reservada")
+            records = state(shop, "tokens")["records"]
+            waits = (await client.buy(poor + 1, token))["id"]
 
-        async def stands_in_line() -> bool:
-            return bool(state(shop, "tokens")["records"] > records)
+            async def stands_in_line() -> bool:
+                return bool(state(shop, "tokens")["records"] > records)
 
-        await eventually(stands_in_line, "nobody stands in the line")
-        shop.order(dies)
-        shop.let_it_start("usuarios")
+            await eventually(stands_in_line, "nobody stands in the line")
+            shop.order(dies)
         await shop.until_died(dies)
         await until(client, waits, "registrada")
     await shop.audited()
@@ -70,13 +68,12 @@ async def test_what_came_by_http_gets_on_though_a_queue_is_never_empty(
     dies = {"compras": "before-publish compra.solicitada 1"}
     async with shop.client() as client:
         await client.prepare(users=[buyer], tokens=[token], saldo=10, precio=10)
-        shop.kill("usuarios", HELD_SECONDS)
-        # The first waits in the queue of usuarios all the while: so nothing is asked for again, at no start either.
-        await until(client, (await client.buy(buyer, token))["id"], "reservada")
-        shop.order(dies)
-        asked = (await client.buy(buyer, token + 1, wait_seconds=0))["id"]
-        await shop.until_died(dies)
-        await until(client, asked, "rechazada")
-        shop.let_it_start("usuarios")
+        with shop.down("usuarios"):
+            # The first waits in the queue of usuarios all the while: so nothing is asked for again, at no start either.
+            await until(client, (await client.buy(buyer, token))["id"], "reservada")
+            shop.order(dies)
+            asked = (await client.buy(buyer, token + 1, wait_seconds=0))["id"]
+            await shop.until_died(dies)
+            await until(client, asked, "rechazada")
         await client.quiet()
     await shop.audited()

@@ -131,6 +131,9 @@ def check(world: World) -> None:
     for service, letters in world.broker.letters.items():
         unexplained = [letter for letter in letters if letter[0] != "poison"]
         require(not unexplained, "11", f"{service}: {unexplained[:2]}")
+    for pod in world.processes():
+        held = pod.door.acceptance._held if pod.door else None
+        require(not held, "12", f"nothing is on its way, and addresses are counted for {held}")
     replay(world, books)
     for record in books.tokens.records:
         for word in record.words:

@@ -15,6 +15,7 @@ from pathlib import Path
 import pytest
 from sim_books import audited
 from sim_broker import Broken
+from sim_seeds import in_chunks
 from sim_world import FAULTS, POINTS, RATES, World, simulate
 
 SEEDS = 400
@@ -28,10 +29,10 @@ PROVED: Counter[str] = Counter()
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
-    if "first" in metafunc.fixturenames:
-        one = metafunc.config.getoption("seed", default=None)
-        more = [pytest.param(first, marks=pytest.mark.long) for first in range(SEEDS, SEEDS + MORE, CHUNK)]
-        metafunc.parametrize("first", [*range(0, SEEDS, CHUNK), *more] if one is None else [one])
+    if (one := metafunc.config.getoption("seed", default=None)) is None:
+        in_chunks(metafunc, SEEDS, MORE, CHUNK)
+    elif "first" in metafunc.fixturenames:
+        metafunc.parametrize("first", [one])
 
 
 @pytest.fixture

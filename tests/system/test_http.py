@@ -389,15 +389,14 @@ async def test_who_waits_for_an_end_is_answered_when_the_front_door_is_told_to_s
     first = next(numbers)
     async with shop.client() as client:
         await client.prepare(users=[first], tokens=[first], saldo=100, precio=50)
-        shop.kill("transacciones", PATIENCE_SECONDS)
-        began = time.monotonic()
-        waiting = asyncio.create_task(client.ask(first, first, wait_seconds=60))
-        # The front door must have heard of the sale too: its record waits in transacciones' queue before that.
-        while not (sold(await client.get(f"/compras?usuarioId={first}")) and waits(await client.get("/estado"))):
-            await asyncio.sleep(0.02)
-        os.kill(shop.running.pids["compras"], signal.SIGTERM)
-        status, body = await waiting
-        shop.let_it_start("transacciones")
+        with shop.down("transacciones"):
+            began = time.monotonic()
+            waiting = asyncio.create_task(client.ask(first, first, wait_seconds=60))
+            # The front door must have heard of the sale too: its record waits in transacciones' queue before that.
+            while not (sold(await client.get(f"/compras?usuarioId={first}")) and waits(await client.get("/estado"))):
+                await asyncio.sleep(0.02)
+            os.kill(shop.running.pids["compras"], signal.SIGTERM)
+            status, body = await waiting
         assert (status, body["estado"]) == (202, "confirmada")
         # Not only when its time was over.
         assert time.monotonic() - began < 60
