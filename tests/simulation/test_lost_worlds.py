@@ -46,6 +46,7 @@ FOUND = {
     3424: "whoever is refused by a new price was put in line before it, as nobody had heard of the new price",
     3868: "a book that holds all of another one doubted itself for what others had heard of that one",
     4715: "whoever could not pay was made to pay, as nobody had heard of the sale before",
+    49997: "an epoch was given up with another one behind it, and who was replaced looked for the first one only",
 }
 SEEN: Counter[str] = Counter()
 

@@ -167,14 +167,15 @@ class Writer(Follower[Row]):
         """Raises Fenced, and StoreBroken if what is written here is not what the next start will read."""
         last = self._segments[-1]
         try:
-            replaced = self.archive.exists(journal.segment_name(last.epoch + 1, 1))
+            # Not the next epoch alone: whoever began that may have given it up when another one was behind it already.
+            newest = journal.latest_epoch(self.disk)
             ours = self.disk.is_ours(last.name)
         except OSError as error:
             self.leads = False
             raise StoreBroken(f"cannot see whether {last.name} is still written here: {error}") from error
-        if replaced:
+        if newest > last.epoch:
             self.leads = False
-            raise Fenced(f"another process has begun epoch {last.epoch + 1} of this journal")
+            raise Fenced(f"another process has begun epoch {newest} of this journal")
         if not ours:
             self.leads = False
             raise StoreBroken(f"{last.name} was deleted or replaced while it was written: nothing more is sold from it")
