@@ -13,6 +13,7 @@ from urllib.request import Request
 
 import typer
 
+from broker.heights import sender
 from broker.services import SERVICES
 from ops.cluster import NAMESPACE, Cluster
 from ops.console import Speaker
@@ -124,7 +125,8 @@ def _until_started(url: str, service: str, generation: int) -> None:
     while time.monotonic() < deadline:
         with contextlib.suppress(OSError, ValueError, LookupError), OPENER.open(f"{url}/readyz", timeout=5) as answer:
             state = json.load(answer)
-            if state["role"] == "writer" and f"/{generation}/" in state["book"]["heights"].split(" ")[0]:
+            at = sender(state["book"]["heights"])
+            if state["role"] == "writer" and at is not None and at[1].generation == generation:
                 if state["doubt"]:
                     raise UserError("{why}", state["doubt"])
                 return

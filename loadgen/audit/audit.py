@@ -120,7 +120,7 @@ def _showing(books: Books) -> Verdict:
 def _book(tokens: Journal) -> str:
     """The identity of compras' book, as tokens heard it first; "" where nobody said it."""
     heard = (record.origin.split("/") for _, record in islice(tokens.records(), LOOKED_AT))
-    return next((origin[1] for origin in heard if origin[0] == "compras" and len(origin) == 4), "")
+    return next((origin[1] for origin in heard if origin[0] == "compras" and len(origin) >= 4), "")
 
 
 def _journals(books: Books) -> dict[str, Journal]:

@@ -38,7 +38,7 @@ MARK: Final = re.compile(rb"(\d{19}) ([0-9a-f]{8})\n")
 TIME: Final = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z")
 BOOK: Final = re.compile(r"[0-9a-f]{8}")
 # How far a book was heard of.
-HEIGHT: Final = re.compile(rf"(?:{'|'.join(SERVICES)})/[0-9a-f]{{8}}/[1-9]\d*/\d+")
+HEIGHT: Final = re.compile(rf"(?:{'|'.join(SERVICES)})/[0-9a-f]{{8}}/[1-9]\d*/\d+(?:/\d+-[0-9a-f]{{4}})?")
 # How a record ends that says nothing.
 SAYS_NOTHING: Final = b',"words":[]'
 SAYS_NOTHING_END: Final = -SEAL_BYTES

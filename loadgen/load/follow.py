@@ -87,4 +87,4 @@ class Follower:
 def _book(state: dict[str, Any]) -> str:
     """Whose, which, and in which generation."""
     heights: str = state["book"]["heights"]
-    return heights.partition(" ")[0].rpartition("/")[0]
+    return "/".join(heights.partition(" ")[0].split("/")[:3])

@@ -17,7 +17,7 @@ from broker.services import SERVICES, Service
 from services.rebuild.evidence import Evidence
 from services.rebuild.rebuilding import NotRebuilt, in_order
 from services.rebuild.restore import lines_of
-from services.shared.heights import BookHeights
+from services.shared.heights import BookHeights, Doubted
 from services.shared.peers import NO_ANSWER
 from services.shared.runtime import Runtime
 from services.shared.store import NO_ROOM, Damaged
@@ -47,6 +47,7 @@ class Rebuild:
         NotRebuilt."""
         doubt = self._runtime.doubt
         if doubt is None or doubt.of != self._me:
+            await self._ask_again()
             yield {"hecho": False, "dice": f"there is nothing to do: the others know no more of {self._me}'s book"}
             return
         states = await self._others()
@@ -98,6 +99,13 @@ class Rebuild:
                 f"there is no room on the disk for {len(messages)} records ({error.strerror}), and nothing is changed: "
                 f"free {needed} bytes, and ask again"
             ) from error
+
+    async def _ask_again(self) -> None:
+        """One of them may have learned since this process began that the book is an older one. Raises NotRebuilt."""
+        try:
+            await self._runtime.peers.check(self._store)
+        except Doubted as doubted:
+            raise NotRebuilt(f"{doubted}: end this process, as what it knows is from before, and ask again") from None
 
     async def _others(self) -> dict[Service, dict[str, Any]]:
         """What they say of themselves. Raises NotRebuilt when one does not answer, or is itself in doubt."""
@@ -160,7 +168,7 @@ class Rebuild:
         """The book that they have heard of, up to where. Raises NotRebuilt when they know different ones."""
         said = {name: self._heard_of_me(state) for name, state in states.items()}
         heights: dict[str, Height] = {name: height for name, height in said.items() if height is not None}
-        if (doubt := self._runtime.doubt) and doubt.lost:
+        if (doubt := self._runtime.doubt) and doubt.of == self._me and doubt.lost:
             heights["a message"] = doubt.lost
         books = {height.book for height in heights.values()}
         if len(books) != 1:

@@ -7,19 +7,25 @@ Only what others have heard of this book is evidence against it: late, repeated 
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
-from typing import NamedTuple
+from bisect import bisect_right
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from operator import itemgetter
+from typing import Any, Final, NamedTuple
 
 from broker.heights import Height, heard, rest, sender, written
 from broker.services import Service
+
+# So many ends of earlier branches are kept of each of the other books: one for each start of its writer, more or less.
+EARLIER: Final = 20
 
 
 class Doubt(NamedTuple):
     """Whose book is not what it was, and why nothing may be decided now, in one sentence.
 
     `book` is the one that another service was heard of as: when that says that it holds all of it, the doubt is over.
-    A doubt of this book itself ends with the process, when it reads another book; `lost` is up to where another service
-    had heard of the one that should be here, which a message may say that nobody else knows of any more.
+    A doubt of this book itself ends with the process, when it reads another book. `lost` is up to where another service
+    had heard of the one that should be there, which a message may say that nobody else knows of any more; of a peer's
+    book, too, a doubt is over with a later generation than that one's.
     """
 
     of: Service
@@ -44,6 +50,10 @@ class BookHeights:
         self.book = book
         self.generation = generation
         self.heard: dict[Service, Height] = {}
+        # And how far before their writers began anew: whoever asks can tell whether its book is still the same one.
+        self._earlier: dict[Service, list[Height]] = {}
+        # In this generation, oldest first: the first record of each branch (as in Height), and its name.
+        self.branches: list[tuple[int, str]] = []
         # Books that this one holds all of since it was rebuilt; and those of the others of which that is known.
         self.formerly: list[str] = []
         self.replaced: set[str] = set()
@@ -51,7 +61,19 @@ class BookHeights:
     def said(self, seq: int, known: str | None = None) -> str:
         """The heights of a word of this book's record `seq`. `known`: of the others, if it is not what is known now."""
         behind = self.known() if known is None else known
-        return f"{self.service}/{self.book}/{self.generation}/{seq} {behind}".rstrip() if self.book else ""
+        own = written([(self.service, Height(self.book, self.generation, seq, self._branch(seq)))])
+        return f"{own} {behind}".rstrip() if self.book else ""
+
+    def begins(self, book: str, generation: int, first: int, branch: str) -> None:
+        """From this record on its book is written in one go, or was."""
+        if (book, generation) != (self.book, self.generation):
+            self.book, self.generation, self.branches = book, generation, []
+        self.branches.append((first, branch))
+
+    def _branch(self, seq: int) -> str:
+        """Of which the record is; "": that is not known."""
+        place = bisect_right(self.branches, seq, key=itemgetter(0))
+        return self.branches[place - 1][1] if place else ""
 
     def known(self) -> str:
         """What was heard of the others, as it stands in the journal and travels behind the own height."""
@@ -67,11 +89,35 @@ class BookHeights:
             # Who believed a book that is a part of this one now learns that from this one, once it decides.
             if at.book in self.replaced or (name == self.service and at.book in self.formerly):
                 continue
+            before = known.get(name)
+            # Or has not heard yet that the book was written again.
+            if before is not None and before.book == at.book and before.generation > at.generation:
+                continue
             if (doubt := self.doubt(by, name, at, seq)) is not None:
                 raise Doubted(doubt)
-            if name != self.service and ((before := known.get(name)) is None or self._is_news(before, at)):
+            if name != self.service and (before is None or self._is_news(before, at)):
+                self._keep(name, before, at)
                 known[name] = at
         return known
+
+    def settles(self, doubt: Doubt) -> bool:
+        """Whether it is over since another service said that its book holds all of the one that was doubted, or goes on
+        as a later generation."""
+        now = self.heard.get(doubt.of)
+        again = now is not None and doubt.lost is not None and now.generation > doubt.lost.generation
+        return again or doubt.book in self.replaced
+
+    def state(self, seq: int) -> dict[str, Any]:
+        """What is told whoever asks: the heights of record `seq`, which books this one holds all of, and how far the
+        others' books had been heard of, each time before one's writer began anew."""
+        earlier = [written([(name, at)]) for name, heights in self._earlier.items() for at in heights]
+        return {"heights": self.said(seq), "formerly": self.formerly, "earlier": earlier}
+
+    def _keep(self, name: Service, before: Height | None, at: Height) -> None:
+        if before is not None and before[:2] != at[:2]:
+            self._earlier.pop(name, None)
+        elif before is not None and before.branch != at.branch:
+            self._earlier[name] = [*self._earlier.get(name, []), before][-EARLIER:]
 
     def read(self, origin: str, heard_then: str) -> None:
         """Take in what the journal says was heard: whose record a message came from, and what was known of all."""
@@ -80,6 +126,7 @@ class BookHeights:
                 before = self.heard.get(name)
                 # Another book stands there only since it took that one's place.
                 if before is None or before.book != at.book or before < at:
+                    self._keep(name, before, at)
                     self.heard[name] = at
 
     def stale(self, heights: str) -> bool:
@@ -115,12 +162,21 @@ class BookHeights:
                 f"{at.seq} of generation {at.generation}: it was put back from an older copy; {cure}",
                 lost=at,
             )
+        if at.excludes(Height(self.book, self.generation, at.seq, self._branch(at.seq))):
+            return Doubt(
+                me,
+                f"record {at.seq} of this book of {me} is another one than {by} has heard of: it was put back from an "
+                f"older copy, and went on; {cure}",
+                lost=at,
+            )
         return None
 
     def _of_peer(self, name: Service, at: Height, by: Service) -> Doubt | None:
         known = self.heard.get(name)
-        if known is None or known.book == at.book or known.book in self.replaced:
+        if known is None or known.book in self.replaced:
             return None
+        if known.book == at.book:
+            return self._of_branch(name, known, at, by)
         return Doubt(
             name,
             f"{by} speaks for a book of {name} ({at.book}) that is another than the one known here ({known.book}): "
@@ -128,17 +184,43 @@ class BookHeights:
             at.book,
         )
 
+    def _of_branch(self, name: Service, known: Height, at: Height, by: Service) -> Doubt | None:
+        if not known.excludes(at):
+            return None
+        return Doubt(
+            name,
+            f"{by} speaks for a book of {name} that goes on without record {known.seq}, which is known here: it was "
+            f"put back from an older copy; `zoco rebuild {name}` writes it again from the other three",
+            lost=known,
+        )
+
+
+def as_told(states: Sequence[Mapping[str, Any]]) -> list[str]:
+    """What was told whoever asked, as `BookHeights.hear` takes it: first what each says of its own book, as another one
+    may not have heard yet that it was written again."""
+    heights: list[str] = [state["heights"] for state in states]
+    own = [said.partition(" ")[0] for said in heights]
+    # A version before this one does not say it.
+    earlier = [f"{by} {at}" for by, state in zip(own, states, strict=True) for at in state.get("earlier", ())]
+    return [*own, *heights, *earlier]
+
 
 def _entries(all_heights: Iterable[str]) -> Iterator[tuple[Service, Service, Height]]:
-    """Who says it, of whose book, and how high that is."""
+    """Who says it, of whose book, and how high that is. Of a book that has no record yet, nothing can be lost."""
     others = ""
     for heights in all_heights:
         if (said := sender(heights)) is None:
             continue
         by, at = said
-        yield by, by, at
+        if _has_records(at):
+            yield by, by, at
         # A batch has few of these, for hundreds of messages.
         if (behind := rest(heights)) != others:
             others = behind
             for name, height in heard(behind).items():
-                yield by, name, height
+                if _has_records(height):
+                    yield by, name, height
+
+
+def _has_records(at: Height) -> bool:
+    return at.seq > 0 or at.generation > 1

@@ -11,12 +11,15 @@ import pydantic_core
 
 from broker.services import SERVICES, Service
 from services.shared.addresses import Addresses
-from services.shared.heights import BookHeights
+from services.shared.heights import BookHeights, as_told
 from services.shared.settings import Settings
 from services.shared.store import RecordReader
 
 # So long the start waits for those who do not answer: they may be starting, too, or be gone.
 ASK_SECONDS: Final = 1.0
+AGAIN_SECONDS: Final = 0.1
+# And so often, from then on, those who did not answer.
+SILENT_SECONDS: Final = 2.0
 # What is raised when it does not answer, or not in JSON.
 NO_ANSWER: Final = (aiohttp.ClientError, TimeoutError, OSError, ValueError)
 
@@ -28,12 +31,26 @@ class Peers:
         # A default is of the shop that runs with the defaults, which need not be this one.
         named = [name for name in SERVICES if name != service and f"{name}_url" in settings.model_fields_set]
         self.urls: Mapping[Service, Addresses] = {name: Addresses(getattr(settings, f"{name}_url")) for name in named}
+        # Who has not answered since all were asked.
+        self._silent: list[Service] = []
 
     async def check(self, records: RecordReader) -> None:
-        """Hear what they know of the books. Who does not answer in a second says nothing. Raises Doubted."""
-        heights = records.heights
-        said = await asyncio.gather(*(self._heights(name, heights) for name in self.urls))
-        heights.heard = heights.hear(said, await records.latest())
+        """Hear what they know of the books. Who does not answer in a second says nothing: that may be one who starts,
+        as when all four do, so it is asked until then. Raises Doubted."""
+        self._silent = list(self.urls)
+        await self._ask(records, ASK_SECONDS)
+
+    async def check_silent(self, records: RecordReader) -> None:
+        """Until those have answered, too, who were away. Raises Doubted."""
+        while self._silent:
+            await asyncio.sleep(SILENT_SECONDS)
+            await self._ask(records, 0)
+
+    async def _ask(self, records: RecordReader, seconds: float) -> None:
+        names, heights = self._silent, records.heights
+        said = await asyncio.gather(*(self._book(name, heights, seconds) for name in names))
+        heights.heard = heights.hear(as_told([book for book in said if book]), await records.latest())
+        self._silent = [name for name, book in zip(names, said, strict=True) if book is None]
 
     async def state(self, name: Service, seconds: float) -> dict[str, Any]:
         """What it says of itself; of several processes the first that answers. Raises one of NO_ANSWER."""
@@ -49,11 +66,20 @@ class Peers:
                     silence = error
         raise silence
 
-    async def _heights(self, name: Service, heights: BookHeights) -> str:
-        try:
-            state = await self.state(name, ASK_SECONDS)
-            heights.replaced.update(state["book"]["formerly"])
-            said: str = state["book"]["heights"]
-            return said
-        except (*NO_ANSWER, KeyError, TypeError):
-            return ""
+    async def _book(self, name: Service, heights: BookHeights, seconds: float) -> dict[str, Any] | None:
+        """None: it does not answer, or has not read its book yet."""
+        loop = asyncio.get_running_loop()
+        until = loop.time() + seconds
+        while True:
+            try:
+                book: dict[str, Any] = (await self.state(name, ASK_SECONDS))["book"]
+                heights.replaced.update(book["formerly"])
+                if book["heights"]:
+                    return book
+            except (KeyError, TypeError):
+                return {}
+            except NO_ANSWER:
+                pass
+            if loop.time() + AGAIN_SECONDS > until:
+                return None
+            await asyncio.sleep(AGAIN_SECONDS)

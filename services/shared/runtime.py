@@ -120,7 +120,7 @@ class Runtime(Generic[Row]):
             "diskFull": store.full,
             "waitsFor": store.trouble,
             "disk": store.room.said(),
-            "book": {"heights": store.heights.said(store.seq), "formerly": store.heights.formerly},
+            "book": store.heights.state(store.seq),
             "doubt": self.doubt.says if self.doubt else None,
             "doubtOf": self.doubt.of if self.doubt else None,
             "clock": self._clock(),
@@ -215,7 +215,9 @@ class Runtime(Generic[Row]):
                     await self.store.process_batch(self.seed())
                     bus.consume()
                     self.writing.set()
-                    await processor.run()
+                    async with asyncio.TaskGroup() as tasks:
+                        tasks.create_task(processor.run())
+                        tasks.create_task(self.peers.check_silent(self.store))
             except* Doubted as doubts:
                 await self.store.process_batch(())  # who was replaced only thinks that its book ends where it stopped
                 self._stop_deciding(cast(Doubted, first_cause(doubts)).doubt, asked=asked)
@@ -227,8 +229,7 @@ class Runtime(Generic[Row]):
     def _doubt_is_over(self) -> bool:
         """Whether the others, who were just asked, leave none. One of this book itself ends with the process."""
         doubt = self.doubt
-        # It is over once that other service says that its book holds all of the one that was doubted.
-        if doubt is None or doubt.book in self.store.heights.replaced:
+        if doubt is None or self.store.heights.settles(doubt):
             return True
         # They were asked and leave none. What came in a message is doubted until then: it would come again.
         return self._doubted_when_asked and doubt.of != self.name

@@ -121,6 +121,44 @@ async def test_a_book_that_is_not_what_others_know_decides_nothing_and_is_writte
     assert code == 0 and "nothing to do" in said
 
 
+async def test_an_older_copy_that_went_on_until_it_was_longer_is_noticed_by_those_who_come_back(
+    broken: Shop, numbers: Iterator[int]
+) -> None:
+    """The numbers of its records are no longer smaller than what the others have heard of."""
+    shop, buyer = broken, next(numbers)
+    folder, aside = shop.data / "compras", shop.data.parent / "compras-alone"
+    async with shop.client() as client:
+        await client.prepare(users=[buyer], tokens=range(buyer, buyer + 100), saldo=1_000, precio=1)
+        await client.quiet()
+        shop.kill("compras", HELD_SECONDS)
+        shutil.copytree(folder, aside)
+        back(shop, "compras")
+        for token in range(buyer, buyer + 5):
+            await client.buy(buyer, token)
+        await client.quiet()
+        lost = state(shop, "compras")["records"]
+        for service in SERVICES:
+            shop.kill(service, HELD_SECONDS)
+        shutil.rmtree(folder)
+        shutil.move(aside, folder)
+        back(shop, "compras")
+        for token in range(buyer + 5, buyer + 100):
+            await client.buy(buyer, token)
+            if state(shop, "compras")["records"] > lost:
+                break
+        found = state(shop, "compras")
+        assert found["records"] > lost and found["doubt"] is None
+        for service in ("tokens", "usuarios", "transacciones"):
+            shop.let_it_start(service)
+        await eventually(lambda: in_doubt(shop, "compras"), "compras does not notice")
+        assert "is another one than" in state(shop, "compras")["doubt"]
+        code, said = await asyncio.to_thread(rebuild, shop, "compras")
+        assert code == 0, said
+        await story(client, next(numbers), 2)
+    # What was bought before and after: it was told to the client, and is all there.
+    await shop.audited()
+
+
 async def is_sure(shop: Shop, service: str) -> bool:
     found = state(shop, service)
     return found["role"] == "writer" and found["doubt"] is None

@@ -27,7 +27,7 @@ from services.compras.front_door import FrontDoor
 from services.compras.resend import Resender
 from services.compras.views import vista
 from services.shared import processor as loop_module
-from services.shared.heights import BookHeights, Doubted
+from services.shared.heights import BookHeights, Doubted, as_told
 from services.shared.http.problems import Problem
 from services.shared.journal import rows as journal_rows
 from services.shared.journal import store as store_json
@@ -138,19 +138,12 @@ class Pod(Process):
             await asyncio.sleep(world.follow_seconds * world.rng.uniform(0.5, 1))
             store.follow()
         await self.disk.replace("writer", b"http://here")
-        others = [writer for name in SERVICES if name != self.service and (writer := world.writer(name)) is not None]
-        for heights in [*(writer.store.heights for writer in others), *world.doubting.values()]:
-            store.heights.replaced.update(heights.formerly)
-        known = [writer.store.heights.said(writer.store.seq) for writer in others]
-        try:
-            store.heights.heard = store.heights.hear(known, store.seq)
-        except Doubted:
-            # Who stood still and was replaced meanwhile only thinks that its book ends there.
-            store.check()
-            raise
+        self.silent = [name for name in SERVICES if name != self.service]
+        await self._ask()
         await store.process_batch(world.seeds.get(self.service, ()))
         async with asyncio.TaskGroup() as tasks:
             tasks.create_task(self._check())
+            tasks.create_task(self._ask_silent())
             tasks.create_task(self.store.packer.run())
             tasks.create_task(self.store.tell())
             self.wire.consume()
@@ -176,6 +169,26 @@ class Pod(Process):
         self.door.resender = Resender(
             self.store, self.wire, self.world.loop.time, first_seconds=self.world.nudge_seconds
         )
+
+    async def _ask(self) -> None:
+        """As Peers does, of those who have not answered yet."""
+        store, asked = self.store, {name: self.world.writer(name) for name in self.silent}
+        others = [writer.store for writer in asked.values() if writer is not None]
+        for heights in [*(other.heights for other in others), *self.world.doubting.values()]:
+            store.heights.replaced.update(heights.formerly)
+        told = as_told([other.heights.state(other.seq) for other in others])
+        try:
+            store.heights.heard = store.heights.hear(told, store.seq)
+        except Doubted:
+            # Who stood still and was replaced meanwhile only thinks that its book ends there.
+            await store.process_batch(())
+            raise
+        self.silent = [name for name, writer in asked.items() if writer is None]
+
+    async def _ask_silent(self) -> None:
+        while self.silent:
+            await asyncio.sleep(0.5)
+            await self._ask()
 
     async def _check(self) -> None:
         while True:

@@ -44,6 +44,9 @@ FOUND = {
     547: "a seed that grew made an older copy as long as the book that was lost",
     2030: "a seed that grew made an older copy as long as the book that was lost",
     3424: "whoever is refused by a new price was put in line before it, as nobody had heard of the new price",
+    694: "a line was put in order and nothing was taken back: one buyer waits in it only once",
+    985: "a line was put in order and nothing was taken back: who was told that they wait there took the token",
+    2053: "a line was put in order and nothing was taken back: one buyer waits in it only once",
     3868: "a book that holds all of another one doubted itself for what others had heard of that one",
     4715: "whoever could not pay was made to pay, as nobody had heard of the sale before",
     49997: "an epoch was given up with another one behind it, and who was replaced looked for the first one only",
@@ -75,6 +78,8 @@ class LostWorld(World):
         # Who takes nothing, as it heard of a book that is not the one it knows.
         self.doubters: set[str] = set()
         self.only_there: set[str] = set()
+        # How far the older copy went.
+        self.kept = 0
         self.waits = self.unheard = False
         if self.how == "older copy":
             self.loop.call_later(chance.uniform(0.2, at), self._copy, context=self.context)
@@ -100,8 +105,9 @@ class LostWorld(World):
         heard = [self._read(name).heights.heard.get(self.service) for name in SERVICES if name != self.service]
         folder.files, folder.owner = dict(self.older), None
         kept = self._read(self.service)
+        self.kept = kept.seq
         # Nobody can notice what nobody has heard of: that copy is as good as the book, as far as the others know.
-        self.unheard = all(at is None or at <= Height(kept.heights.book, 1, kept.seq) for at in heard)
+        self.unheard = all(at is None or at[:3] <= (kept.heights.book, 1, kept.seq) for at in heard)
         self.counts[f"{self.service}, {self.how}"] += 1
         self.loop.call_later(seconds, self._up, self.service, context=self.context)
 
@@ -153,6 +159,11 @@ class LostWorld(World):
                 evidence.peer(name, store.heights.book, store.heights.generation, _json(raw))
         store = JsonStore(SimDisk(self.folders[self.service], Quiet()), DOMAINS[self.service], self._clock)
         store.load()
+        if store.seq > self.kept:
+            # While nobody who knew better answered, it went on; what it could not decide then is asked for again.
+            self.counts["went on"] += 1
+            letters = self.broker.letters[self.service]
+            letters[:] = [letter for letter in letters if letter[0] == "poison"]
         assert await store.lead()
         for raw in all_of(store):
             same = store.heights.book == height.book

@@ -306,7 +306,7 @@ MUTANTS: dict[Patch, set[str]] = {
     waiting_top_up_lost: {"1"},
     records_numbered_with_gaps: {"5"},
     snapshot_without_memory: {"4", "8", "9"},
-    snapshot_without_shelf: {"8"},
+    snapshot_without_shelf: {"8", "13"},
     packed_before_it_is_synced: {"not damaged", "no crash"},
     packed_without_its_end: {"not damaged", "no crash", "durable"},
     snapshot_without_rows: {"4", "6", "8", "not damaged"},

@@ -42,13 +42,13 @@ async def test_a_book_goes_into_tables_and_back_word_for_word_and_goes_on(
     buyers = [solicitada(buyer) for buyer in range(1, 60)]
     async with writer(tmp_path / "tokens", TOKENS, snapshot_bytes=4_000) as files:
         await files.process_batch([publicado(), publicado(102), *buyers[:40]])
-        written, heights, row = await all_of(files), files.heights.said(files.seq), await files.row("101")
+        written, heights, row = await all_of(files), files.heights.known(), await files.row("101")
     assert await migrate(TOKENS, tmp_path / "tokens", url, back=False) == len(written)
     assert await migrate(TOKENS, tmp_path / "tokens", url, back=False) == 0
 
     tables: PostgresStore[Any] = PostgresStore(url, TOKENS)
     await tables.open()
-    assert await all_of(tables) == written and tables.heights.said(tables.seq) == heights
+    assert await all_of(tables) == written and tables.heights.known() == heights
     assert await tables.row("101") == row
     # What was said before is said again, and the line goes on.
     (again, *_) = await tables.process_batch([buyers[0], *buyers[40:50]])

@@ -119,7 +119,7 @@ async def test_a_note_that_is_not_of_this_book_says_nothing(
         file.write_bytes(noted(heights))
     async with writer(tmp_path, TOKENS) as store:
         assert await said_at_the_start(store) == []
-        assert json.loads(file.read_bytes())["told"] == f"tokens/{heights.book}/1/2"
+        assert json.loads(file.read_bytes())["told"] == heights.said(2)
 
 
 def note_of(service: str, book: str, generation: int) -> bytes:

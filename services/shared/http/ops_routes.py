@@ -39,10 +39,12 @@ class BrokerState(Vista):
 
 
 class BookState(Vista):
-    """Which book this is, up to which record, and the highest that it has heard of the others."""
+    """Which book this is, up to which record, and the highest that it has heard of the others; which books it took the
+    place of; and how far it had heard of the others each time before one's writer began anew."""
 
     heights: str
     formerly: list[str]
+    earlier: list[str]
 
 
 class DiskState(Vista):

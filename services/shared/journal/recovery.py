@@ -91,7 +91,7 @@ class Follower(Recorded[Row]):
     def _know(self, segment: Segment) -> None:
         """Take in what the header of a segment says of this book and the others."""
         if segment.book:
-            self.heights.book, self.heights.generation = segment.book, segment.generation
+            self.heights.begins(segment.book, segment.generation, segment.first, segment.branch)
             self.heights.formerly = list(segment.formerly)
         self.heights.read("", segment.heard)
 

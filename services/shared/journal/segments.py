@@ -55,8 +55,7 @@ class Segment:
     header_bytes: int
     # When it was begun.
     time: str
-    # The book's identity and generation ("", 0: nobody knew yet), what it had heard of the others, and which books it
-    # holds all of since it was written again.
+    # The book's identity and generation ("", 0: nobody knew yet), what it had heard, and which books it holds all of.
     book: str = ""
     generation: int = 0
     heard: str = ""
@@ -65,6 +64,11 @@ class Segment:
     @property
     def epoch(self) -> int:
         return int(self.name[8:16])
+
+    @property
+    def branch(self) -> str:
+        """As in heights: who goes on from a copy begins at another time. What was put back has that of no writer."""
+        return f"{self.first}-{zlib.crc32(f'{self.name} {self.time}'.encode()) & 0xFFFF:04x}" if self.epoch else ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -207,6 +207,7 @@ class Writer(Follower[Row]):
         # A clock that was far ahead was put right before this, or is only now: neither is waited for.
         self._end, self.time = len(line), min(self.time or time, time)
         self._segments.append(replace(segment, name=file, header_bytes=len(line)))
+        heights.begins(heights.book, heights.generation, segment.first, segment.branch)
         self.leads = True
 
     async def _rotate(self) -> None:
