@@ -81,10 +81,17 @@ def _put(books: Books, manifest: Manifest, file: Path, *, quiet: bool) -> dict[S
     """Returns the generation as which each book goes on."""
     from ops import backup as backups
 
-    states = {name: state["book"] for name, state in books.states().items()}
-    heads = backups.going_on(
-        manifest.books, {name: (book["heights"], book["formerly"]) for name, book in states.items()}
-    )
+    states = books.states()
+    # Which books are not believed where: what they have said waits in a queue.
+    doubted = [(state["doubtOf"], state.get("doubtBook")) for state in states.values()]
+    now = {
+        name: (
+            state["book"]["heights"],
+            [*state["book"]["formerly"], *(book for of, book in doubted if of == name and book)],
+        )
+        for name, state in states.items()
+    }
+    heads = backups.going_on(manifest.books, now)
     after = {}
     # The front door first: what it accepts from then on stays.
     for name in SERVICES:

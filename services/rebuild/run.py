@@ -83,7 +83,9 @@ class Rebuild:
         heights = BookHeights(self._me, known.book, known.generation + 1)
         heights.heard = {name: at[1] for name, state in states.items() if (at := sender(state["book"]["heights"]))}
         mine = self._store.heights
-        heights.formerly = [*mine.formerly, *([mine.book] if mine.book != known.book else [])]
+        doubted = [state.get("doubtBook") for state in states.values() if state["doubtOf"] == self._me]
+        others = {one for one in (*mine.formerly, mine.book, *doubted) if one and one != known.book}
+        heights.formerly = sorted(others)
         await self._written(heights, messages)
         yield {"hecho": True, **summary, "dice": f"the book of {self._me} is written again: it starts anew now"}
 

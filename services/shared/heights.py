@@ -60,9 +60,11 @@ class BookHeights:
 
     def said(self, seq: int, known: str | None = None) -> str:
         """The heights of a word of this book's record `seq`. `known`: of the others, if it is not what is known now."""
+        if not self.book:
+            return ""
         behind = self.known() if known is None else known
-        own = written([(self.service, Height(self.book, self.generation, seq, self._branch(seq)))])
-        return f"{own} {behind}".rstrip() if self.book else ""
+        branch = f"/{name}" if (name := self._branch(seq)) else ""
+        return f"{self.service}/{self.book}/{self.generation}/{seq}{branch} {behind}".rstrip()
 
     def begins(self, book: str, generation: int, first: int, branch: str) -> None:
         """From this record on its book is written in one go, or was."""
@@ -72,6 +74,8 @@ class BookHeights:
 
     def _branch(self, seq: int) -> str:
         """Of which the record is; "": that is not known."""
+        if self.branches and seq >= self.branches[-1][0]:
+            return self.branches[-1][1]
         place = bisect_right(self.branches, seq, key=itemgetter(0))
         return self.branches[place - 1][1] if place else ""
 
@@ -206,21 +210,15 @@ def as_told(states: Sequence[Mapping[str, Any]]) -> list[str]:
 
 
 def _entries(all_heights: Iterable[str]) -> Iterator[tuple[Service, Service, Height]]:
-    """Who says it, of whose book, and how high that is. Of a book that has no record yet, nothing can be lost."""
+    """Who says it, of whose book, and how high that is."""
     others = ""
     for heights in all_heights:
         if (said := sender(heights)) is None:
             continue
         by, at = said
-        if _has_records(at):
-            yield by, by, at
+        yield by, by, at
         # A batch has few of these, for hundreds of messages.
         if (behind := rest(heights)) != others:
             others = behind
             for name, height in heard(behind).items():
-                if _has_records(height):
-                    yield by, name, height
-
-
-def _has_records(at: Height) -> bool:
-    return at.seq > 0 or at.generation > 1
+                yield by, name, height

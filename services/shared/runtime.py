@@ -123,6 +123,7 @@ class Runtime(Generic[Row]):
             "book": store.heights.state(store.seq),
             "doubt": self.doubt.says if self.doubt else None,
             "doubtOf": self.doubt.of if self.doubt else None,
+            "doubtBook": self.doubt.book if self.doubt else None,
             "clock": self._clock(),
             # Which of the replicas answers: its host (in a cluster, its pod) and its process there.
             "host": socket.gethostname(),

@@ -16,6 +16,7 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 from random import Random
 from typing import Any
+from uuid import uuid4
 
 import pytest
 from fault_builders import story
@@ -23,6 +24,12 @@ from patience import PATIENCE_SECONDS, eventually
 from shop_builders import HELD_SECONDS, ZOCO, Shop, start
 from test_lost_books import back, in_doubt, is_sure, state
 
+from broker.amqp.calls import number_and_frame_max
+from broker.amqp.connect import Address, connect
+from broker.amqp.envelope import outgoing
+from broker.amqp.frames import Publisher
+from broker.amqp.tap import FrameTap
+from broker.messages import CompraSolicitada
 from broker.services import SERVICES
 from loadgen.audit.verdict import Verdict
 from loadgen.drill.reconcile import reconcile, reconcile_backup
@@ -211,6 +218,35 @@ async def test_an_older_state_is_made_the_true_one_where_an_operator_wants_that(
     await sure(shop)
     async with shop.client() as client:
         await story(client, next(numbers), 2)
+    await judged(shop)
+
+
+async def test_what_a_book_said_that_was_lost_before_anybody_had_a_record_of_it_is_doubted_until_it_is_thrown_away(
+    shop: Shop, numbers: Iterator[int], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nobody but the one in whose queue it is knows that there was such a book."""
+    async with shop.client() as client:
+        await story(client, next(numbers), 2)
+        await client.quiet()
+    buyer = next(numbers)
+    said = CompraSolicitada(
+        compra_id=str(uuid4()), usuario_id=buyer, token_id=buyer, fecha="2026-01-01T00:00:00.000Z"
+    ).said("compras/0badb00c/1/3/1-07e2")
+    line = FrameTap()
+    connection = await connect(Address.read(shop.running.broker_url), "a-front-door", line=line)
+    publisher = Publisher(line, *await number_and_frame_max(await connection.channel()))
+    assert await publisher.publish([outgoing(said, "compras", said.fecha)], 5) == [True]
+    await connection.close()
+    await eventually(lambda: in_doubt(shop, "tokens"), "tokens does not notice")
+    found = state(shop, "tokens")
+    assert (found["doubtOf"], found["doubtBook"]) == ("compras", "0badb00c")
+    monkeypatch.chdir(tmp_path)
+    code, told = await asyncio.to_thread(zoco, shop, "rebuild", "--adopt", "--yes", "--json")
+    assert code == 0, told
+    await sure(shop)
+    async with shop.client() as client:
+        await story(client, next(numbers), 2)
+    # Nobody sold it, and it is no dead letter.
     await judged(shop)
 
 

@@ -26,7 +26,7 @@ from broker.heights import Height
 from broker.messages import Message
 from broker.services import SERVICES
 from services.rebuild.evidence import Evidence
-from services.rebuild.rebuilding import in_order
+from services.rebuild.rebuilding import NotRebuilt, in_order
 from services.shared.heights import BookHeights, Doubted
 from services.shared.journal.segments import SEGMENT
 from services.shared.journal.store import JsonStore
@@ -78,9 +78,11 @@ class LostWorld(World):
         # Who takes nothing, as it heard of a book that is not the one it knows.
         self.doubters: set[str] = set()
         self.only_there: set[str] = set()
+        # Which books they doubted.
+        self.doubted: set[str] = set()
         # How far the older copy went.
         self.kept = 0
-        self.waits = self.unheard = False
+        self.waits = self.unheard = self.contradicts = False
         if self.how == "older copy":
             self.loop.call_later(chance.uniform(0.2, at), self._copy, context=self.context)
         self.loop.call_later(at, self._lose, chance.uniform(0.1, 1), context=self.context)
@@ -121,6 +123,11 @@ class LostWorld(World):
         if error.doubt.of != self.service:
             self.loop.failure = Broken("15", f"{pod.service} doubts {error.doubt.of}, and not {self.service}: {error}")
         self.lost += [error.doubt.lost] if error.doubt.lost else []
+        if error.doubt.book:
+            self.doubted.add(error.doubt.book)
+        if pod.service not in {self.service, *self.doubters} and not self.counts["rebuilt"]:
+            # It decides nothing until then; a process that begins anew would, until it meets that message again.
+            self.down[pod.service] += 1
         self.doubters.add(pod.service)
         self.counts["doubted itself" if pod.service == self.service else "doubted by another"] += 1
         if not self.noticed:
@@ -150,7 +157,7 @@ class LostWorld(World):
         if not known:
             # Who had heard of it has died, and had nothing of it in its journal: nobody misses it, once it starts anew.
             self.noticed = self.rebuilding = False
-            self._up(self.service)
+            self._all_up()
             return
         height = max(known)
         evidence = Evidence(self.service)
@@ -159,7 +166,7 @@ class LostWorld(World):
                 evidence.peer(name, store.heights.book, store.heights.generation, _json(raw))
         store = JsonStore(SimDisk(self.folders[self.service], Quiet()), DOMAINS[self.service], self._clock)
         store.load()
-        if store.seq > self.kept:
+        if went_on := store.seq > self.kept:
             # While nobody who knew better answered, it went on; what it could not decide then is asked for again.
             self.counts["went on"] += 1
             letters = self.broker.letters[self.service]
@@ -168,10 +175,15 @@ class LostWorld(World):
         for raw in all_of(store):
             same = store.heights.book == height.book
             evidence.own(_json(raw), same_book=same, generation=store.heights.generation)
-        messages = in_order(DOMAINS[self.service], evidence, self.seeds.get(self.service, ()))
+        try:
+            messages = in_order(DOMAINS[self.service], evidence, self.seeds.get(self.service, ()))
+        except NotRebuilt:
+            # Only what it decided anew, as an older copy, may contradict what others heard: that is said, and no more.
+            self.contradicts = went_on
+            raise
         again = BookHeights(self.service, height.book, height.generation + 1)
         # Who had heard nothing yet may have believed the new book: `zoco rebuild` leaves that to a person.
-        books = {one.book for one in known} | {store.heights.book}
+        books = {one.book for one in known} | {store.heights.book} | self.doubted
         again.formerly = sorted(books - {height.book, ""})
 
         async def batches() -> AsyncIterator[Sequence[Message]]:
@@ -183,7 +195,20 @@ class LostWorld(World):
             self.only_there = {one.subject for one in messages}
         self.counts["rebuilt"] += 1
         self.counts["rebuilt messages"] += len(messages)
+        self._all_up()
+
+    def _all_up(self) -> None:
+        """Who doubts goes on when the book that was doubted says that it is whole."""
         self._up(self.service)
+        for name in self.doubters - {self.service}:
+            self._up_again(name)
+        self.doubters.clear()
+
+    def _up_again(self, service: str) -> None:
+        if self.writer(self.service) is not None:
+            self._up(service)
+        else:
+            self.loop.call_later(0.1, self._up_again, service, context=self.context)
 
     def _read(self, name: str) -> JsonStore[Any]:
         store: JsonStore[Any] = JsonStore(SimDisk(self.folders[name].copy(), Quiet()), DOMAINS[name], lambda: "")
@@ -213,7 +238,7 @@ def simulate(seed: int) -> LostWorld:
         try:
             world.run()
         except Broken:
-            if world.unheard and not world.noticed:
+            if world.contradicts or (world.unheard and not world.noticed):
                 world.waits = True
                 return world
             if world.service != "compras" or not only_top_ups_wait(world):

@@ -144,15 +144,6 @@ async def test_of_a_book_that_was_put_back_nobody_knows_who_wrote_what_was_there
         assert of(store, 11).branch.startswith("11-")
 
 
-def test_of_a_book_without_a_record_nothing_can_be_lost() -> None:
-    heights = BookHeights("tokens", "0000000a", 1)
-    assert heights.hear(["transacciones/00000001/1/0", "compras/00000002/1/3 tokens/0badb00c/1/0"], 5).keys() == {
-        "compras"
-    }
-    # It began anew, and nobody minds.
-    assert "transacciones" in heights.hear(["transacciones/00000009/1/1"], 5)
-
-
 def test_copies_that_went_on_exclude_each_other_and_nothing_else_does(tmp_path: Path) -> None:
     """Of two histories that have their first records in common only what is behind those is ever excluded; and always
     what both wrote before they began once more."""

@@ -78,6 +78,7 @@ class ServiceState(Vista):
     doubt: str | None
     # Whose book that is.
     doubt_of: Service | None
+    doubt_book: str | None
     # What the books say of this clock, if it is wrong.
     clock: str | None
     host: str
