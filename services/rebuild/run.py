@@ -151,6 +151,10 @@ class Rebuild:
             if still and len(drained) == len(now):
                 return now
             before = now
+        if full := [name for name, state in before.items() if state["diskFull"]]:
+            raise NotRebuilt(
+                f"the disk of {full[0]} is full, and what it heard last waits for room: make some, and try again"
+            )
         raise NotRebuilt("the others still hear news after a minute: let the load on the shop end, and try again")
 
     def _heard_of_me(self, state: Mapping[str, Any]) -> Height | None:
@@ -164,7 +168,12 @@ class Rebuild:
         except BusError as error:
             raise NotRebuilt(f"the broker is away ({error}): what is on its way must be heard first") from error
         # Who doubts this book takes nothing until it is written again: what waits there was said by a wrong one.
-        return [name for name, state in names.items() if state["doubtOf"] == self._me or not depths[name].messages]
+        # And who waits for room has in its hands what is in no book yet, and perhaps in no queue.
+        return [
+            name
+            for name, state in names.items()
+            if (state["doubtOf"] == self._me or not depths[name].messages) and not state["diskFull"]
+        ]
 
     def _known(self, states: Mapping[Service, dict[str, Any]]) -> Height:
         """The book that they have heard of, up to where. Raises NotRebuilt when they know different ones."""

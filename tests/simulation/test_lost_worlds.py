@@ -143,7 +143,10 @@ class LostWorld(World):
         if self.healed and self.noticed and not self.rebuilding and not self.broker.late:
             others = [name for name in SERVICES if name != self.service and name not in self.doubters]
             wires = [wire for name in others for wire in self.broker.wires[name]]
-            if not any(self.broker.queues[name] for name in others) and not any(wire.unacked for wire in wires):
+            # What waits for room is in no queue any more where the broker lost its disk.
+            loops = [pod.loop for name in others for pod in self.pods[name] if pod.loop]
+            busy = any(inbox._unfinished_tasks for loop in loops for inbox in (loop._inbox, loop._decided))  # type: ignore[attr-defined]
+            if not busy and not any(self.broker.queues[name] for name in others) and not any(w.unacked for w in wires):
                 self.rebuilding = True
                 task = self.loop.create_task(self._rebuild(), context=self.context.copy())
                 task.add_done_callback(self._job_ended, context=self.context)

@@ -46,7 +46,7 @@ async def test_the_record_of_a_sale_with_a_full_line_behind_it_is_read_whole() -
 def state(records: int, heard: int, pid: int = 1) -> dict[str, Any]:
     """How a service is that has so many records, and has heard so far of tokens' book."""
     heights = f"compras/5b1f4e4e/1/{records} tokens/7c1a6d2e/1/{heard}"
-    return {"records": records, "pid": pid, "doubtOf": None, "book": {"heights": heights}}
+    return {"records": records, "pid": pid, "doubtOf": None, "diskFull": False, "book": {"heights": heights}}
 
 
 async def quiet(states: list[dict[str, Any]], waiting: list[int], monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
@@ -83,3 +83,11 @@ async def test_a_queue_that_never_is_empty_may_hold_what_the_lost_book_said(monk
 async def test_what_a_process_that_died_had_in_its_hands_waits_again(monkeypatch: pytest.MonkeyPatch) -> None:
     died = [state(10, 4), state(10, 4, pid=2), state(10, 4, pid=2), state(11, 5, pid=2), state(12, 5, pid=2)]
     assert (await quiet(died, [0, 3, 3, 0, 0], monkeypatch))["records"] == 12
+
+
+async def test_who_waits_for_room_has_something_in_its_hands(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where the broker lost its disk it is in no queue, and it will be in that one's book."""
+    full = {**state(10, 4), "diskFull": True}
+    assert (await quiet([full, full, full, state(11, 5), state(11, 5)], [0], monkeypatch))["records"] == 11
+    with pytest.raises(NotRebuilt, match="the disk of compras is full"):
+        await quiet([full], [0], monkeypatch)
