@@ -66,8 +66,7 @@ def in_order(domain: Domain[Any], evidence: Evidence, seed: Sequence[Message]) -
             row.seed.append(message.id)
     for order, ids in groups:
         for message_id in ids:
-            subject = message_id.rsplit(":", 1)[0]
-            if subject not in row_of:
+            if (subject := _subject(message_id)) not in row_of:
                 raise NotRebuilt(_nothing(evidence, subject))
             row_of[subject].heard[order].append(message_id)
     known = _Known(domain, evidence, groups)
@@ -82,7 +81,7 @@ def _decided(known: _Known, row: _Row) -> list[tuple[Order, Message]]:
         for guess in GUESSES:
             if (search := _Search(known, row, guess)).found(tries):
                 return search.taken()
-    subjects = {one.rsplit(":", 1)[0] for ids in row.heard.values() for one in ids}
+    subjects = {_subject(one) for ids in row.heard.values() for one in ids}
     raise NotRebuilt(_nothing(known.evidence, min(subjects)))
 
 
@@ -108,7 +107,7 @@ class _Known:
         self.sales = {order for order, ids in groups if any(one.endswith(SALE) for one in ids)}
         self.ids_of: defaultdict[str, list[str]] = defaultdict(list)
         for message_id in evidence.said:
-            self.ids_of[message_id.rsplit(":", 1)[0]].append(message_id)
+            self.ids_of[_subject(message_id)].append(message_id)
 
     def refused(self, subject: str) -> bool:
         """Whether it was told that the line was full, or that it stands there already: then it never joined it."""
@@ -143,8 +142,8 @@ class _Search:
         self._known = known
         self._guess = guess
         self._heard = sorted(row.heard.items(), key=itemgetter(0))
-        self._subjects = [list(dict.fromkeys(one.rsplit(":", 1)[0] for one in ids)) for _, ids in self._heard]
-        self._first = [] if guess.late else [one for one in row.seed if one in row.messages]
+        self._subjects = [list(dict.fromkeys(map(_subject, ids))) for _, ids in self._heard]
+        self._first = [] if guess.late else row.seed
         self._left = dict(row.messages)
         self._about: defaultdict[str, list[str]] = defaultdict(list)
         for message in row.messages.values():
@@ -288,6 +287,11 @@ class _Search:
 
     def _state(self) -> tuple[frozenset[str], Struct | None]:
         return frozenset(self._left), self._row
+
+
+def _subject(message_id: str) -> str:
+    """Whom it is about."""
+    return message_id.rsplit(":", 1)[0]
 
 
 def _number(message: Message) -> int:

@@ -90,12 +90,10 @@ class BookHeights:
         """
         known = dict(self.heard)
         for by, name, at in _entries(all_heights):
-            # Who believed a book that is a part of this one now learns that from this one, once it decides.
-            if at.book in self.replaced or (name == self.service and at.book in self.formerly):
-                continue
             before = known.get(name)
-            # Or has not heard yet that the book was written again.
-            if before is not None and before.book == at.book and before.generation > at.generation:
+            # Who believed a book that is a part of this one now learns that from this one, once it decides. Or it has
+            # not heard yet that the book was written again.
+            if self._is_past(at, before) or (name == self.service and at.book in self.formerly):
                 continue
             if (doubt := self.doubt(by, name, at, seq)) is not None:
                 raise Doubted(doubt)
@@ -138,7 +136,9 @@ class BookHeights:
         if (said := sender(heights)) is None:
             return False
         name, at = said
-        known = self.heard.get(name)
+        return self._is_past(at, self.heard.get(name))
+
+    def _is_past(self, at: Height, known: Height | None) -> bool:
         older = known is not None and known.book == at.book and at.generation < known.generation
         return at.book in self.replaced or older
 
