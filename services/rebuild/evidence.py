@@ -53,6 +53,8 @@ class Evidence:
         self.said: dict[str, Order] = {}
         # What is known of a word that it said, by the message's id.
         self.content: defaultdict[str, dict[str, Any]] = defaultdict(dict)
+        # Words that two heard differently: a copy that went on alone decided otherwise. No book says both.
+        self.contradicted: set[str] = set()
         # What two others heard by the numbers of two generations: one that was rebuilt has the rebuilt book's.
         self._numbers: defaultdict[str, dict[int, Order]] = defaultdict(dict)
         self._requests: set[str] = set()
@@ -146,8 +148,7 @@ class Evidence:
         brought = record["change"] or {} if by == "compras" else {}
         if kind == "saldo.rechazado" and by == "tokens":
             brought = next(word for word in record["words"] if subject_of(word) == subject)
-        if found := {name: brought[name] for name in BROUGHT if name in brought}:
-            self.content[record["id"]].update(found)
+        self._brings(record["id"], {name: brought[name] for name in BROUGHT if name in brought})
 
     def _request(self, request: Message, time: str) -> None:
         if request.id not in self._requests:
@@ -157,7 +158,12 @@ class Evidence:
     def _tells(self, by: Service, word: Mapping[str, Any]) -> None:
         """usuarios' answer has the price of the hold that it heard."""
         if by == "usuarios" and self.service == "tokens" and word["type"] == "saldo.reservado":
-            self.content[f"{word['compraId']}:token.reservado"]["precio"] = word["precio"]
+            self._brings(f"{word['compraId']}:token.reservado", {"precio": word["precio"]})
+
+    def _brings(self, message_id: str, found: Mapping[str, Any]) -> None:
+        for name, value in found.items():
+            if value is not None and self.content[message_id].setdefault(name, value) != value:
+                self.contradicted.add(message_id)
 
 
 def _request(record: Mapping[str, Any], subject: str, kind: str) -> Message | None:

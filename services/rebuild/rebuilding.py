@@ -66,7 +66,7 @@ def in_order(domain: Domain[Any], evidence: Evidence, seed: Sequence[Message]) -
             row.seed.append(message.id)
     for order, ids in groups:
         for message_id in ids:
-            if (subject := _subject(message_id)) not in row_of:
+            if (subject := _subject(message_id)) not in row_of or message_id in evidence.contradicted:
                 raise NotRebuilt(_nothing(evidence, subject))
             row_of[subject].heard[order].append(message_id)
     known = _Known(domain, evidence, groups)

@@ -49,6 +49,7 @@ FOUND = {
     2053: "a line was put in order and nothing was taken back: one buyer waits in it only once",
     3868: "a book that holds all of another one doubted itself for what others had heard of that one",
     4715: "whoever could not pay was made to pay, as nobody had heard of the sale before",
+    38258: "two had heard the same word with different contents, and one of them was passed over",
     49997: "an epoch was given up with another one behind it, and who was replaced looked for the first one only",
 }
 SEEN: Counter[str] = Counter()

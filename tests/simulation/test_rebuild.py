@@ -145,3 +145,36 @@ def test_books_that_are_lost_one_after_the_other_are_written_again_and_again(
             shutil.rmtree(folder)
         finally:
             world.loop.close()
+
+
+@pytest.mark.parametrize("motivo", ["usuario-inexistente", "saldo-insuficiente"])
+def test_a_word_that_two_heard_differently_is_in_no_book(motivo: str) -> None:
+    """As when usuarios was put back from an older copy, and decided the same purchase anew before the alarm."""
+    purchase = "3818d319-13dc-52a6-853e-bdf9987ad76d"
+    of_purchase = {"compraId": purchase, "usuarioId": 50, "tokenId": 102, "fecha": "2025-09-10T16:00:00.500Z"}
+    held = {**of_purchase, "type": "token.reservado", "precio": 70}
+    refused = {**of_purchase, "type": "compra.rechazada", "motivo": motivo}
+
+    def record(seq: int, kind: str, heard: str, change: dict[str, Any], *words: dict[str, Any]) -> dict[str, Any]:
+        return {
+            "seq": seq,
+            "time": f"2025-09-10T16:00:0{seq}.000Z",
+            "id": f"{purchase}:{kind}",
+            "row": "102",
+            "from": heard,
+            "change": change,
+            "words": list(words),
+        }
+
+    evidence = Evidence("usuarios")
+    evidence.peer("tokens", "72cc1d5c", 1, record(7, "compra.solicitada", "compras/0ab812bc/1/1", {}, held))
+    evidence.peer("tokens", "72cc1d5c", 1, record(8, "saldo.rechazado", "usuarios/1b51f3c3/1/5/4-e63e", {}, refused))
+    change = {"motivo": "usuario-inexistente"}
+    evidence.peer("compras", "0ab812bc", 1, record(9, "saldo.rechazado", "usuarios/1b51f3c3/1/4/1-11af", change))
+    if motivo == change["motivo"]:
+        assert [message.id for message in in_order(DOMAINS["usuarios"], evidence, ())] == [
+            f"{purchase}:token.reservado"
+        ]
+    else:
+        with pytest.raises(NotRebuilt, match=f"what was heard of {purchase}"):
+            in_order(DOMAINS["usuarios"], evidence, ())
