@@ -29,7 +29,8 @@ class MonotonicClock:
 
     def next(self, whose: str, seen: str = "") -> str:
         now = self._now()
-        self.last = max(one if dated(now, one) == one else "" for one in (self.last, seen))
+        known = (self.last, seen, self._given)
+        self.last = max(one if dated(now, one) == one else "" for one in known)
         fecha = max(now, self.last)
         if fecha == self.last and (fecha != self._given or whose in self._whose):
             later = datetime.fromisoformat(fecha) + timedelta(milliseconds=1)

@@ -6,6 +6,7 @@ import zlib
 from typing import Annotated, Any, Final, Generic, TypeVar, get_args, get_origin
 
 from msgspec import Struct, convert
+from msgspec.json import encode
 from msgspec.structs import fields, replace
 
 from services.shared.decision import Fila, Lista
@@ -14,6 +15,8 @@ Row = TypeVar("Row", bound=Struct)
 # What stands before the two parts of a record that are found again by their place.
 CHANGE: Final = b',"change":'
 WORDS: Final = b',"words":['
+# A line as it begins.
+NOBODY: Final = {"left": 0, "joined": []}
 # What a checksum adds to a line.
 SEAL_BYTES: Final = len(b',"crc":"00000000"}\n')
 
@@ -46,10 +49,7 @@ class RowCodec(Generic[Row]):
             for name, nothing in shape.later.items():
                 if values[name] == nothing:
                     del values[name]
-            for name in shape.lines:
-                waiting = list(values[name])
-                values[name] = waiting if isinstance(values[name], Lista) else _line(0, waiting)
-            return values
+            return values | {name: _whole(values[name]) for name in shape.lines}
         changed: dict[str, Any] = {}
         for name in self._shapes[type(new)].hints:
             before, after = getattr(old, name), getattr(new, name)
@@ -63,6 +63,11 @@ class RowCodec(Generic[Row]):
                 changed[name] = list(after) if whole else _line(*moved)
         return changed
 
+    def text(self, row: Row) -> bytes:
+        """All of a row, as JSON of which `changed` makes it again. It costs a fifth of what `change` does."""
+        lines = {name: _whole(getattr(row, name)) for name in self._shapes[type(row)].lines}
+        return encode(replace(row, **lines) if lines else row)
+
     def whole(self, change: dict[str, Any]) -> bool:
         """Whether this change makes a row by itself."""
         return any(shape.required <= change.keys() <= shape.hints.keys() for shape in self._shapes.values())
@@ -74,7 +79,12 @@ class RowCodec(Generic[Row]):
             return replace(old, **{name: read(name, value, old) for name, value in change.items()})
         for cls, shape in self._shapes.items():
             if shape.required <= change.keys() <= shape.hints.keys():
-                return cls(**{name: shape.read(name, value, None) for name, value in change.items()})
+                # In one go, as a start reads a million rows. A line is empty unless told.
+                row = convert({name: value for name, value in change.items() if name not in shape.lines}, cls)
+                given = {name: line for name in shape.lines if (line := change.get(name)) and line != NOBODY}
+                if not given:
+                    return row
+                return replace(row, **{name: shape.read(name, line, None) for name, line in given.items()})
         raise ValueError(f"no row has just the fields {', '.join(change)}")
 
 
@@ -98,6 +108,10 @@ class _Shape:
         if isinstance(value, list):
             value = _line(len(line), value)
         return line.left(value["left"]).joined(*convert(value["joined"], list[item]))  # type: ignore[valid-type]
+
+
+def _whole(line: Fila[Any]) -> Any:
+    return list(line) if isinstance(line, Lista) else _line(0, list(line))
 
 
 def _line(left: int, joined: list[Any]) -> dict[str, Any]:

@@ -143,10 +143,10 @@ class Runtime(Generic[Row]):
         if self.extension:
             self.store.watch(self.extension.heard)
             when_told_to_stop(self.extension.stop)
-        await self.store.open()
-        # What was read stays, and what is made for a message has no cycles: looking for them took a tenth of the time.
-        gc.freeze()
+        # What is read stays, and what is made for a message has no cycles: looking for them took a tenth of the time.
         gc.set_threshold(20_000, 20, 20)
+        await self.store.open()
+        gc.freeze()
         self._spawn(self._live())
         if self.bus:
             self._spawn(self.bus.run())

@@ -294,6 +294,15 @@ class SimDisk:
         file.older = None
         self.process.at("replace>")
 
+    def replace_aside(self, name: str, data: bytes) -> None:
+        folder = self.folder
+        self.process.at("replace<")
+        if folder.packing_fails and folder.packing.random() < 0.1:
+            folder.counts["packing EIO"] += 1
+            raise OSError(errno.EIO, "the disk failed")
+        folder.files[name] = File(bytearray(data), len(data))
+        self.process.at("replace>")
+
     def release(self, name: str) -> None: ...
 
     def remove(self, name: str) -> None:

@@ -796,6 +796,7 @@ def damage(path: Path) -> None:
     path.write_bytes(raw)
 
 
+@pytest.mark.parametrize("packed", [False, True])
 @pytest.mark.parametrize(
     "harm",
     [
@@ -812,9 +813,13 @@ def damage(path: Path) -> None:
     ids=["present", "absent", "newest-absent", "oldest-absent", "damaged", "inner-damaged", "empty", "cut", "swapped"],
 )
 async def test_with_or_without_snapshots_it_comes_to_the_same(
-    tmp_path: Path, harm: Callable[[list[Path]], object]
+    tmp_path: Path, harm: Callable[[list[Path]], object], packed: bool
 ) -> None:
+    """`packed`: all but the newest have forgotten their rows, too."""
     written = await bought(tmp_path)
+    if packed:
+        async with writer(tmp_path, COMPRAS, snapshot_bytes=4000) as store:
+            await store.packer.pack()
     harm(snapshots(tmp_path))
 
     with reader(tmp_path, COMPRAS) as store:

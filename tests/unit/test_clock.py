@@ -38,6 +38,13 @@ def test_after_a_clock_that_was_far_ahead_dates_are_true_again() -> None:
     assert fechas.next("/tokens/1", "2099-01-01T00:00:00.000Z") == at(6)
 
 
+def test_two_entries_of_a_moment_differ_though_one_of_a_clock_that_was_far_ahead_is_heard_of_between_them() -> None:
+    fechas = MonotonicClock(lambda: at(5))
+    assert fechas.next("/tokens/1") == at(5)
+    fechas.seen("2099-01-01T00:00:00.000Z")
+    assert fechas.next("/tokens/1") == at(6)
+
+
 @pytest.mark.parametrize(
     ("last", "is_dated"), [("", at(5)), (at(4), at(5)), (at(5), at(5)), (at(9), at(9)), (at(59_000), at(59_000))]
 )

@@ -25,8 +25,7 @@ LOCK = "lock"
 MODE = 0o600
 # Old segments are read for old words, one at a time: a few handles serve them all.
 MAX_READING = 8
-# So long everything else waits for a sync. A fast disk takes a tenth of it; the way back from a thread, which has to
-# wait for its turn, takes longer than that.
+# So long everything else waits for a sync: the way back from a thread takes longer than a fast disk.
 MOMENT_SECONDS = 0.001
 
 
@@ -61,10 +60,9 @@ class Disk(Files, Protocol):
         """Return once what was appended outlives a power cut. After an OSError nothing about the file is sure."""
 
     async def aside(self, work: Callable[[], T]) -> T:
-        """Let this take its time: neither the event loop nor a sync waits for it. Only there `sync_aside` is called."""
+        """Let this take its time: neither the event loop nor a sync waits for it. Only there `…_aside` is called."""
 
-    def sync_aside(self, name: str) -> None:
-        """`sync`, aside."""
+    def sync_aside(self, name: str) -> None: ...
 
     def rewrite(self, name: str, offset: int, data: bytes) -> None:
         """Write the same bytes over what is read there, so that the next sync puts them on the disk."""
@@ -74,6 +72,8 @@ class Disk(Files, Protocol):
 
     async def replace(self, name: str, data: bytes) -> None:
         """Write a file anew so that a reader sees the old one or the new one, whole, whatever dies."""
+
+    def replace_aside(self, name: str, data: bytes) -> None: ...
 
     def release(self, name: str) -> None:
         """This file is no longer needed open."""
@@ -198,7 +198,7 @@ class LocalDisk:
             os.close(self._reading.pop(name))
 
     async def replace(self, name: str, data: bytes) -> None:
-        await asyncio.get_running_loop().run_in_executor(self._thread, self._replace, name, data)
+        await asyncio.get_running_loop().run_in_executor(self._thread, self.replace_aside, name, data)
 
     def remove(self, name: str) -> None:
         # Whoever reads it just now may be another thread.
@@ -263,7 +263,7 @@ class LocalDisk:
             os.close(self._reading.popitem(last=False)[1])
         return handle
 
-    def _replace(self, name: str, data: bytes) -> None:
+    def replace_aside(self, name: str, data: bytes) -> None:
         new = self.folder / f".{name}.{os.getpid()}"
         try:
             with open(new, "wb", opener=private) as file:

@@ -17,6 +17,7 @@ import structlog
 from services.shared.journal.disk import Disk
 from services.shared.journal.packed import SUFFIX, Archive, frames, size_of, table
 from services.shared.journal.segments import Segment, mark_name
+from services.shared.journal.snapshot import drop_rows, snapshot_name
 from services.shared.store import Damaged
 
 log = structlog.get_logger()
@@ -81,6 +82,8 @@ class Packer:
             try:
                 if segment.name in there and following.previous_end >= self._least_bytes:
                     await self._pack(segment.name, following)
+                if {snapshot_name(segment.name), snapshot_name(following.name)} <= there:
+                    await drop_rows(self._disk, segment)
             except Damaged as error:
                 # A person decides.
                 log.error("a segment stays as it is", segment=segment.name, why=str(error))

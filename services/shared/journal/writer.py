@@ -23,7 +23,7 @@ from services.shared.journal.packer import Packer
 from services.shared.journal.position import MAX_SEGMENT_BYTES, MAX_SEGMENTS
 from services.shared.journal.recovery import Follower
 from services.shared.journal.segments import Segment
-from services.shared.journal.snapshot import write_snapshot
+from services.shared.journal.snapshot import packed_rows, write_snapshot
 from services.shared.room import Room
 from services.shared.store import NO_ROOM, Damaged, Fenced, StoreBroken
 
@@ -232,7 +232,7 @@ class Writer(Follower[Row]):
                 self.disk,
                 self._segments[-1],
                 self._snapshot,
-                {key: self._codec.change(None, row) for key, row in self.rows.items()},
+                await packed_rows(self.rows, self._codec.text),
                 self._touched_before | self._touched,
                 self.book.since(self._book_in_snapshot),
                 self.public_rows.changes(),
