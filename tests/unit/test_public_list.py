@@ -47,6 +47,20 @@ def test_it_shows_the_last_line_of_each_row_where_its_first_one_stood(changes: l
     assert (shelf.place("5000"), shelf.place("compra"), shelf.place("")) == (0, 0, 0)
 
 
+def test_a_balance_of_more_digits_moves_nobody_elses_line_and_one_of_many_more_does_once() -> None:
+    shelf = changed(PublicList(), [(number, "9", 0) for number in range(1, 4)])
+    whole = len(shelf.body())
+    for text in ("10", "123", "9999"):
+        changed(shelf, [(2, text, 0)])
+        assert len(shelf.body()) == whole
+        assert shown(shelf) == [(1, "9"), (2, text), (3, "9")]
+    changed(shelf, [(2, "12345", 0)])
+    moved = len(shelf.body())
+    assert moved > whole
+    changed(shelf, [(2, "1234567", 0), (3, "99", 0)])
+    assert len(shelf.body()) == moved and shown(shelf) == [(1, "9"), (2, "1234567"), (3, "99")]
+
+
 @given(st.lists(CHANGES, max_size=5), CHANGES)
 def test_it_is_the_same_after_it_was_written_down_bit_by_bit(parts: list[list[Change]], later: list[Change]) -> None:
     shelf, read = PublicList(), PublicList()
