@@ -30,11 +30,11 @@ Row = TypeVar("Row", bound=msgspec.Struct)
 FORMAT: Final = 3
 # Of a version before this one: the rows are not packed.
 UNPACKED: Final = 2
+FORMATS: Final = (UNPACKED, FORMAT)
 # The first line is shorter than this.
 HEAD_BYTES: Final = 4096
 # So many rows are encoded in one go (1 to 2 ms); then everything else of the process has its turn.
 AT_ONCE: Final = 1_000
-FORMATS: Final = (UNPACKED, FORMAT)
 HALF: Final = (1 << 64) - 1
 
 
@@ -55,7 +55,7 @@ class _File:
     previous: str | None
     # b"": another snapshot has all rows that are live since.
     rows: bytes
-    # Keys and values of the dedup index; four columns of the book, three of what the public sees.
+    # Keys and values of the dedup index; the columns of the book, and its places; three of what the public sees.
     others: list[bytes]
 
     def live_rows(self) -> dict[str, dict[str, Any]]:
@@ -105,7 +105,7 @@ async def drop_rows(disk: Disk, segment: Segment) -> None:
             return
     except (ValueError, LookupError, TypeError):
         return
-    file = await disk.aside(partial(_read, disk, segment))
+    file = await disk.aside(partial(_file, segment, disk.read(name)))
     if file is not None:
         text = _text(segment, file.previous, [b"", *file.others])
         await disk.aside(partial(disk.replace_aside, name, text))
@@ -162,9 +162,15 @@ def rests_on(disk: Disk, segment: Segment, previous: str | None) -> bool:
 
 
 def _read(disk: Disk, segment: Segment) -> _File | None:
-    """One file; None if it is damaged or was written by another version or kind of machine."""
     try:
-        raw = disk.read(snapshot_name(segment.name))
+        return _file(segment, disk.read(snapshot_name(segment.name)))
+    except OSError:
+        return None
+
+
+def _file(segment: Segment, raw: bytes) -> _File | None:
+    """What is in it; None if it is damaged or was written by another version or kind of machine."""
+    try:
         head, body = raw[: raw.index(b"\n") + 1], raw[raw.index(b"\n") + 1 :]
         if not has_checksum(head):
             return None
@@ -182,5 +188,5 @@ def _read(disk: Disk, segment: Segment) -> _File | None:
             at += size
         rows, *others = parts
         return _File(read["format"], read["previous"], rows, others)
-    except (OSError, ValueError, KeyError, TypeError):
+    except (ValueError, KeyError, TypeError):
         return None
