@@ -24,7 +24,7 @@ FEW = [("tokens", "rebuild-half")]
 ALL = [(service, place) for service in SERVICES for place in REBUILD if (service, place) not in FEW]
 # What a rebuild asks the kernel for: what it writes, syncs, names and removes. It logs and answers by `write`, too.
 CALLS = ("write", "pwrite64", "fdatasync", "fsync", "openat", "link,linkat", "unlink,unlinkat")
-# A rebuild makes fewer of them than this in any one thread.
+# A rebuild makes fewer of them than this in any one thread, but for opens.
 MOST = 60
 # Less than any book of these tests needs, and more than its header does.
 ROOM_BYTES = 1_000
