@@ -166,11 +166,8 @@ class SimDisk:
         return work()
 
     def sync_aside(self, name: str) -> None:
-        folder, file = self.folder, self._file(name)
-        self.process.at("flush<")
-        if folder.packing_fails and folder.packing.random() < 0.1:
-            folder.counts["packing EIO"] += 1
-            raise OSError(errno.EIO, "the disk failed")
+        file = self._file(name)
+        self._flushes()
         file.clean = len(file.data)
         self.process.at("flush>")
 
@@ -295,13 +292,16 @@ class SimDisk:
         self.process.at("replace>")
 
     def replace_aside(self, name: str, data: bytes) -> None:
+        self._flushes()
+        self.folder.files[name] = File(bytearray(data), len(data))
+        self.process.at("flush>")
+
+    def _flushes(self) -> None:
         folder = self.folder
-        self.process.at("replace<")
+        self.process.at("flush<")
         if folder.packing_fails and folder.packing.random() < 0.1:
             folder.counts["packing EIO"] += 1
             raise OSError(errno.EIO, "the disk failed")
-        folder.files[name] = File(bytearray(data), len(data))
-        self.process.at("replace>")
 
     def release(self, name: str) -> None: ...
 

@@ -18,9 +18,9 @@ from sim_broker import Broken
 from sim_seeds import in_chunks
 from sim_world import FAULTS, POINTS, RATES, World, simulate
 
-SEEDS = 400
+SEEDS = 600
 # So many more among the long tests: two thousand in all.
-MORE = 1_600
+MORE = 1_400
 CHUNK = 100
 # What happened in all worlds together.
 SEEN: Counter[str] = Counter()
@@ -71,10 +71,7 @@ def test_everything_that_can_go_wrong_did() -> None:
         "ya-en-cola", "precio-mayor", "sold", "status 200", "status 202", "status 422", "status 503", "dead-lettered",
         "redelivered", "torn", "ENOSPC", "sync EIO", "append EIO", "pause, lock removed",
     }  # fmt: skip
-    # Only who becomes the writer is there: some twice in 400 worlds, so that one of the two may be missing.
-    rewriting = {"died: rewrite<", "died: rewrite>"}
-    assert rewriting & SEEN.keys()
-    assert not {*FAULTS, *RATES, *deaths, *reasons} - rewriting - SEEN.keys()
+    assert not {*FAULTS, *RATES, *deaths, *reasons} - SEEN.keys()
 
 
 def test_the_same_seed_is_the_same_world() -> None:
