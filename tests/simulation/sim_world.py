@@ -137,6 +137,7 @@ class Pod(Process):
         while not await store.lead():
             await asyncio.sleep(world.follow_seconds * world.rng.uniform(0.5, 1))
             store.follow()
+        await store.begin_to_tell()
         await self.disk.replace("writer", b"http://here")
         self.silent = [name for name in SERVICES if name != self.service]
         await self._ask()

@@ -25,6 +25,7 @@ async def said_at_the_start(store: JsonStore[Any]) -> list[Message]:
     async def publish(messages: Sequence[Message]) -> None:
         said.extend(messages)
 
+    await store.begin_to_tell()
     telling = asyncio.create_task(store.tell())
     # It may be in doubt still.
     await asyncio.sleep(0)
@@ -125,3 +126,29 @@ async def test_a_note_that_is_not_of_this_book_says_nothing(
 def note_of(service: str, book: str, generation: int) -> bytes:
     """That nothing of it is told."""
     return told(f"{service}/{book}/{generation}/0")
+
+
+async def test_who_dies_with_its_first_decision_has_told_nothing(tmp_path: Path) -> None:
+    """Until the note stood before all decisions, one that came meanwhile was taken for told (world 410 of the busy)."""
+    async with writer(tmp_path, TOKENS) as store:
+        await store.begin_to_tell()
+        await store.process_batch([publicado(), solicitada(1)])
+    async with writer(tmp_path, TOKENS) as store:
+        assert subjects(await said_at_the_start(store)) == [solicitada(1).subject]
+
+
+async def test_nothing_is_decided_while_the_disk_takes_no_note(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    async with writer(tmp_path, TOKENS) as store:
+        failed = asyncio.Event()
+        replace = store.disk.replace
+
+        async def fails_once(name: str, data: bytes) -> None:
+            if name == TOLD and not failed.is_set():
+                failed.set()
+                raise OSError(28, "No space left on device")
+            await replace(name, data)
+
+        monkeypatch.setattr(store.disk, "replace", fails_once)
+        await store.begin_to_tell()
+        assert failed.is_set()
+        assert json.loads((tmp_path / TOLD).read_bytes())["told"] == store.heights.said(0)

@@ -27,6 +27,7 @@ from services.shared.journal.json_file import View, keep_shown, view_of
 from services.shared.journal.position import dedup_key, last_word_of
 from services.shared.journal.reads import Reads
 from services.shared.journal.rows import Entry
+from services.shared.journal.untold import noted
 from services.shared.journal.writer import FULL_SECONDS, Writer
 from services.shared.metrics import Metrics
 from services.shared.records import CHANGE, WORDS, with_checksum
@@ -86,9 +87,20 @@ class JsonStore(Writer[Row], Reads[Row]):
             waits = self.full
             await asyncio.sleep(FULL_SECONDS if waits else FOLLOW_SECONDS * random.uniform(0.5, 1))
             self.follow()
+        await self.begin_to_tell()
         self._url = url
         await self._say_where()
         log.info("this process writes", segment=self.segment, torn_bytes=self.torn_bytes)
+
+    async def begin_to_tell(self) -> None:
+        """Before anything is decided: what is decided from now on is untold until it is told. Waits for the disk."""
+        while True:
+            try:
+                return await noted(self, self.seq)
+            except OSError as error:
+                log.error("the disk takes no note: this process waits", error=str(error))
+            await self._sleep(FULL_SECONDS)
+            self.check()
 
     async def tend(self) -> None:
         async with asyncio.TaskGroup() as tasks:

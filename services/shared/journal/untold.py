@@ -38,13 +38,19 @@ class Book(Protocol):
     def some_records(self, after: int, size_bytes: int) -> Sequence[bytes]: ...
 
 
+async def noted(book: Book, end: int) -> None:
+    """Before the first record behind `end` is decided: where nothing is noted of this book, all so far is told. From
+    then on a note is there, after a power cut, too; it may say less than it might, and never nothing. Raises OSError.
+    """
+    last = _told(book)
+    if last is None or end - last > MOST_RECORDS:
+        await book.disk.replace(TOLD, told(book.heights.said(end)))
+
+
 async def untold(book: Book, end: int) -> AsyncIterator[Sequence[Message]]:
     """What the records up to `end` have said and the broker may not have: it has it when more is asked for."""
     last = _told(book)
-    if last is None or end - last > MOST_RECORDS:
-        # The first note has to be there after a power cut, too: then it says less than it might, and never nothing.
-        with suppress(OSError):
-            await book.disk.replace(TOLD, told(book.heights.said(end)))
+    if last is None:
         return
     while last < end and (records := book.some_records(last, STRETCH_BYTES)[: end - last]):
         words: list[Message] = []
