@@ -1,7 +1,7 @@
 """Everything that travels, in the order of a purchase. Each message is a fact in the past tense.
 
 A message's type is its routing key. On the wire it is a JSON body in camelCase with CloudEvents headers
-(`amqp/bus.py` writes those); in Python it is frozen and in snake_case. `CONSUMERS` says who hears what.
+(`amqp/envelope.py` writes those); in Python it is frozen and in snake_case. `CONSUMERS` says who hears what.
 """
 
 from __future__ import annotations

@@ -31,7 +31,7 @@ def dead_letter_queue(service: Service) -> str:
 
 def queue_arguments(service: Service) -> dict[str, Any]:
     """Nothing is dropped: not after 20 deliveries (RabbitMQ 4's default), not for want of room, not on the way to
-    the dead letters. Poison is found by decoding, not by counting. See tests/broker/test_facts.py, 18 and 19."""
+    the dead letters. Poison is found by decoding, not by counting. See tests/faults/test_process_faults.py."""
     return {
         "x-queue-type": "quorum",
         "x-delivery-limit": 1_000_000,

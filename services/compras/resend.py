@@ -1,6 +1,6 @@
 """The nudge: asking again for what does not get on, so that whatever the broker lost is found.
 
-By the store's first promise a message seen before is answered with the last word about it, so one question makes the
+By `BatchStore.process_batch` a message seen before is answered with the last word about it, so one question makes the
 whole chain say its last words again.
 """
 

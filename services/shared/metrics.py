@@ -50,7 +50,7 @@ class Metrics:
             "zoco_messages_published", "Messages confirmed by the broker, by type", ["type"], registry=registry
         )
         self.repeated = Counter(
-            "zoco_messages_repeated", "Messages seen before and answered from memory", registry=registry
+            "zoco_messages_repeated", "Messages seen before and answered with the last word", registry=registry
         )
         self.redelivered = Counter(
             "zoco_messages_redelivered", "Deliveries that the broker marked as repeated", registry=registry

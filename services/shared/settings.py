@@ -79,8 +79,8 @@ class Settings(BaseSettings):
     store_standbys: int = Field(
         0,
         ge=0,
-        description="How many standbys of PostgreSQL have to have each commit. With more than 0 a service waits while "
-        "synchronous_standby_names is empty.",
+        description="With more than 0 a service waits while PostgreSQL's synchronous_standby_names is empty; how many "
+        "standbys have to have each commit, that setting of PostgreSQL's says.",
     )
     seed: Path | None = Field(
         None, description="What to start with: a JSON file. Unless told, the one beside the service's code."

@@ -2,7 +2,7 @@
 `postgres/store.py` the one for any number of processes.
 
 Whoever needs only a part of it names that part: the processor `BatchStore`, the front door and the routes `RowReader`,
-the streams and `/diario` `RecordReader`. What a database would have to be asked for is awaited.
+who asks the others of their books `RecordReader`. What a database would have to be asked for is awaited.
 """
 
 from __future__ import annotations
