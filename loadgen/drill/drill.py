@@ -13,6 +13,7 @@ from typing import Any, Final
 
 import aiohttp
 
+from broker.services import SERVICES
 from loadgen.audit.text import Unreadable
 from loadgen.audit.verdict import Verdict
 from loadgen.drill import faults
@@ -222,5 +223,5 @@ def _is_quiet(state: State) -> bool:
         state["sinTerminar"] == 0
         and _all_ready(state)
         and state["colas"] is not None
-        and all(state["colas"][name]["messages"] == 0 for name in faults.SERVICES)
+        and all(state["colas"][name]["messages"] == 0 for name in SERVICES)
     )

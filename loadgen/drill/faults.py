@@ -9,10 +9,10 @@ from dataclasses import dataclass, replace
 from random import Random
 from typing import Final, Literal, Protocol
 
+from broker.services import SERVICES
 from loadgen.load.clock import CLOCK
 from ops.i18n import Text
 
-SERVICES: Final = ("compras", "tokens", "usuarios", "transacciones")
 BROKER: Final = "rabbitmq"
 POSTGRES: Final = "postgres"
 STANDBY: Final = "postgres-standby"

@@ -60,10 +60,6 @@ class Acceptance:
             "zoco_purchase_seconds", "Seconds from the POST to the end", buckets=SECONDS, registry=registry
         )
 
-    def now(self) -> str:
-        """What the journal's records are dated by."""
-        return utc_now()
-
     def fecha(self) -> str:
         """Now, and never a little earlier than what is in the journal."""
         return dated(self._store.now(), self._store.time)

@@ -19,6 +19,7 @@ from services.compras.replicas import PROOF, Passed, answer_proof, passed_on
 from services.compras.views import vista
 from services.shared.http.bodies import json_bytes
 from services.shared.http.problems import unavailable
+from services.shared.peers import NO_ANSWER
 from services.shared.runtime import Runtime
 from services.shared.store import RowReader
 
@@ -28,8 +29,6 @@ CONNECT_SECONDS: Final = 1.0
 LEADER_SECONDS: Final = PATIENCE_SECONDS + 1
 # More than a hundred entries, which is the longest answer of the replica that leads.
 ANSWER_BYTES: Final = 1024 * 1024
-# What aiohttp raises when nobody answers, or there is no such address.
-NO_ANSWER: Final = (aiohttp.ClientError, TimeoutError, OSError, ValueError)
 
 NOBODY: Final = "no replica writes at the moment: send the same request again"
 SILENT: Final = "the replica that writes does not answer: send the same request again"

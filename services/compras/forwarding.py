@@ -12,11 +12,12 @@ from yarl import URL
 
 from services.compras.acceptance import PATIENCE_SECONDS
 from services.compras.domain import Asunto
-from services.compras.following import CONNECT_SECONDS, NO_ANSWER, NOBODY, Leader, copied
+from services.compras.following import CONNECT_SECONDS, NOBODY, Leader, copied
 from services.compras.replicas import PROOF, admitted, target
 from services.shared.addresses import Addresses
 from services.shared.http.edge import EdgeApp
 from services.shared.http.problems import PROVEN, Problem, unavailable
+from services.shared.peers import NO_ANSWER
 from services.shared.runtime import Runtime
 
 # Of one purpose, to one address. All of them leave most of 1,024 descriptors to clients.

@@ -48,9 +48,6 @@ class FrontDoor:
         listeners = Gauge("zoco_event_listeners", "Open streams of events", registry=registry)
         listeners.set_function(lambda: self.events.listeners.count)
 
-    def now(self) -> str:
-        return self.acceptance.now()
-
     def heard(self, change: Change[Asunto]) -> None:
         self.events.heard()
         if self.resender:

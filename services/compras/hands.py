@@ -15,8 +15,8 @@ import pydantic_core
 
 from broker.amqp.bus import Bus, BusError, QueueDepth
 from broker.services import SERVICES, Service
-from services.compras.following import NO_ANSWER
 from services.compras.forwarding import Forwarding
+from services.shared.peers import NO_ANSWER
 from services.shared.settings import Settings
 
 # What is in the hands of somebody who does not tell is taken to be there for so long.

@@ -12,8 +12,8 @@ import pydantic_core
 from broker.amqp.bus import BusError
 from services.compras.chaos import Chaos
 from services.compras.domain import Asunto
-from services.compras.following import NO_ANSWER
 from services.compras.forwarding import Forwarding
+from services.shared.peers import NO_ANSWER
 from services.shared.runtime import Runtime
 
 State: TypeAlias = dict[str, Any]
@@ -68,7 +68,7 @@ async def _ready(others: Forwarding, url: str) -> State:
         async with others.pool("state").get(f"{url}/readyz", timeout=timeout) as answer:
             state: State = pydantic_core.from_json(await answer.read())
             return state
-    except (*NO_ANSWER, ValueError):
+    except NO_ANSWER:
         return {"ready": False, "role": None, "problem": "does not answer"}
 
 

@@ -43,14 +43,11 @@ DOUBT_SECONDS: Final = 1.0
 class Extension(Protocol[Row]):
     """What one service does that the others do not. It is made before the store is read, and lives as long."""
 
-    def now(self) -> str:
-        """The clock by which the store dates its records."""
-
     def heard(self, change: Change[Row]) -> None:
         """Something is durable, decided here or by the process that leads."""
 
     async def run(self) -> None:
-        """Beside the loop, for as long as this process leads and is connected to a broker."""
+        """Beside the loop, for as long as this process leads, where a broker is configured."""
 
     def stop(self) -> None:
         """The process is told to end: whoever waits for something is let go."""
@@ -82,7 +79,7 @@ class Runtime(Generic[Row]):
         self.settings = settings
         self.name = service.domain.name
         self.metrics = Metrics(service.domain.name)
-        self.store: Store[Row] = open_store(service.domain, settings, self.metrics, self._now)
+        self.store: Store[Row] = open_store(service.domain, settings, self.metrics, utc_now)
         self.metrics.watch(self.store.room)
         self.bus = self._connected(bus)
         self.processor = Processor(self.store, self.bus, self.metrics, batch_limit=settings.batch) if self.bus else None
@@ -94,9 +91,6 @@ class Runtime(Generic[Row]):
         self._doubted_when_asked = False
         self.extension = service.extension(self) if service.extension else None
         self._tasks: list[asyncio.Task[None]] = []
-
-    def _now(self) -> str:
-        return self.extension.now() if self.extension else utc_now()
 
     def _connected(self, bus: type[Bus]) -> Bus | None:
         if (url := self.settings.rabbitmq_url) is None:

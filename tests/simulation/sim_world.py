@@ -166,7 +166,7 @@ class Pod(Process):
         self.store.room._now, self.store.room.reserve = self.world.loop.time, self.world.disk_reserve
         self.door = runtime.extension = FrontDoor(runtime)
         self.store.watch(self.door.heard)
-        self.store.now = self.door.now
+        self.store.now = acceptance.utc_now
         self.door.resender = Resender(
             self.store, self.wire, self.world.loop.time, first_seconds=self.world.nudge_seconds
         )
