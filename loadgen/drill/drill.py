@@ -36,7 +36,7 @@ from ops.i18n import Text
 from ops.running import Keys, Running
 
 POLL_SECONDS: Final = 0.2
-# From the end of all patience until each service must answer the audit.
+# From the end of all patience, or of the first try, until each service must answer the audit.
 ANSWER_SECONDS: Final = 60.0
 
 # What the front door shows at /estado.
@@ -92,10 +92,16 @@ async def drill(config: DrillConfig, tell: Callable[[str, Meter | None], None]) 
 
 async def _audited(shop: Drilled, journals: Sequence[Path]) -> tuple[Verdict, str | None]:
     """What the audit says, or why it could not say anything."""
-    try:
-        return await shop.audit(journals), None
-    except (Unreadable, aiohttp.ClientError, KubeError, TimeoutError, OSError) as error:
-        return Verdict(), Text("the books cannot be read: {why}", str(error) or type(error).__name__)
+    deadline = time.monotonic() + ANSWER_SECONDS
+    while True:
+        try:
+            return await shop.audit(journals), None
+        except (Unreadable, aiohttp.ClientError, KubeError, TimeoutError, OSError) as error:
+            # One of a service's processes may be starting while another answers for it.
+            if isinstance(error, aiohttp.ClientError) and time.monotonic() < deadline:
+                await asyncio.sleep(POLL_SECONDS)
+                continue
+            return Verdict(), Text("the books cannot be read: {why}", str(error) or type(error).__name__)
 
 
 @asynccontextmanager
