@@ -17,6 +17,7 @@ from typing import Any, Final
 from loadgen.audit import model
 from loadgen.audit.books import SERVICES, Journal
 from loadgen.audit.clients import ClientJournal, Clients
+from loadgen.audit.compare import same
 from loadgen.audit.live import purchases_are_shown, selling_is_shown
 from loadgen.audit.selling import Selling
 from loadgen.audit.showing import Showing
@@ -138,7 +139,7 @@ def _seeds(verdict: Verdict, seeds: Mapping[str, list[dict[str, Any]]] | None, s
         for key, entry in entries.items():
             for name in ("nombre", "saldo", "imagen", "precio"):
                 stands, rules = entry.get(name, UNSET), due.get(key, {}).get(name, UNSET)
-                if stands != rules:
+                if not same(stands, rules):
                     verdict.breach(1 if name == "saldo" else 7, str(entry["altaId"]), "the seed has something else",
                                    book=service, field=name, stands=stands, rules=rules)  # fmt: skip
 

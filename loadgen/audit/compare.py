@@ -44,6 +44,26 @@ EMPTY_LINE: Final = {"left": 0, "joined": []}
 Difference = tuple[int, str, Any, Any]
 
 
+def same(stands: Any, rules: Any) -> bool:
+    """Whether it is the same JSON: in Python true is 1, and so is 1.0, which no other reader need take for it."""
+    return bool(stands == rules) and _alike(stands, rules)
+
+
+def _alike(one: Any, other: Any) -> bool:
+    """Whether what is equal is of the same kinds, however deep."""
+    if type(one) is not type(other):
+        return False
+    if isinstance(one, dict):
+        for name, value in one.items():
+            if type(value) is not type(other[name]) or not (isinstance(value, str) or _alike(value, other[name])):
+                return False
+    elif isinstance(one, list):
+        for value, due in zip(one, other, strict=True):
+            if not _alike(value, due):
+                return False
+    return True
+
+
 def as_written(service: str, row: Row | None, got: Row, change: dict[str, Any]) -> dict[str, Any]:
     """What a decision changes of its row, in the form in which it stands in the journal, by this version or by one
     before it."""
@@ -63,7 +83,7 @@ def differences(
     """(promise, field, what stands there, what the rules say)."""
     for name in sorted(got.keys() | want.keys()):
         stands, rules = got.get(name, UNSET), want.get(name, UNSET)
-        if stands != rules:
+        if not same(stands, rules):
             yield FIELDS[service].get(name, 7), f"change.{name}", stands, rules
     for number in range(max(len(got_words), len(want_words))):
         word = got_words[number] if number < len(got_words) else {}
@@ -74,7 +94,7 @@ def differences(
 def _word(service: str, place: str, word: Row, due: Row) -> Iterator[Difference]:
     """One message: if its type is another one, that is the finding, and the reason that is or should be in it."""
     names = sorted(word.keys() | due.keys())
-    if word.get("type") != due.get("type"):
+    if not same(word.get("type"), due.get("type")):
         names = ["motivo"]
         refused = word.get("type") in REFUSALS or due.get("type") in REFUSALS
         yield (
@@ -85,6 +105,6 @@ def _word(service: str, place: str, word: Row, due: Row) -> Iterator[Difference]
         )
     for name in names:
         stands, rules = word.get(name, UNSET), due.get(name, UNSET)
-        if stands != rules:
+        if not same(stands, rules):
             otherwise = OF_A_SALE if service == "transacciones" else 7
             yield WORDS.get(name, otherwise), f"{place}.{name}", stands, rules

@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any, Final
 
 from loadgen.audit import model
+from loadgen.audit.compare import same
 from loadgen.audit.selling import Selling
 from loadgen.audit.showing import Showing
 from loadgen.audit.text import Text
@@ -93,7 +94,7 @@ def _compare(verdict: Verdict, name: str, shown: list[Any], rows: list[Row], *, 
         else:
             for field in sorted(row.keys() | due[number].keys()):
                 stands, rules = row.get(field, UNSET), due[number].get(field, UNSET)
-                if stands != rules or type(stands) is not type(rules):
+                if not same(stands, rules):
                     why = "another value is shown than the journal has"
                     verdict.breach(8, about, why, book=name, field=field, stands=stands, rules=rules)
         seen.add(number)
@@ -121,7 +122,7 @@ def _events(verdict: Verdict, shown: list[Any], showing: Showing) -> None:
     for event in shown:
         verdict.work.shown += 1
         says = {name: value for name, value in event.items() if name != "seq"}
-        if says != due.get(event["seq"]):
+        if not same(says, due.get(event["seq"])):
             why = "another event is shown than the journal has"
             verdict.breach(8, Text("event {seq}", event["seq"]), why, book="compras", field="event", stands=says,
                            rules=due.get(event["seq"], UNSET))  # fmt: skip

@@ -15,7 +15,7 @@ from typing import Final
 
 from loadgen.audit import model
 from loadgen.audit.books import Journal, Record
-from loadgen.audit.compare import as_written
+from loadgen.audit.compare import as_written, same
 from loadgen.audit.findings import BITS, NONSENSE, SEED, Findings, Message, Row, said, said_ever, subject
 from loadgen.audit.line import Line
 from loadgen.audit.model import CONSUMERS, Impossible
@@ -176,7 +176,7 @@ class Selling(Findings):
         """Decide one record again, and compare all that it did and said."""
         self.of_row(service, record, place, model.key(service, message))
         kept = message if record.origin and model.keeps(service, message) else None
-        if record.message != kept:
+        if not same(record.message, kept):
             why = "the record keeps another message than it heard"
             self.breach(7, subject(record.id), why, service, place, "message", record.message, kept)
         by = (record.rules,) if service == "tokens" else ()
@@ -190,7 +190,7 @@ class Selling(Findings):
             self.impossible(service, record, place, error)
             return
         change = as_written(service, row, got, change)
-        if got == change and record.words == words:
+        if same(got, change) and same(record.words, words):
             self.right(change, words)
         else:
             self.wrong(service, record, place, got, change, words)

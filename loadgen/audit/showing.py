@@ -17,6 +17,7 @@ import msgspec
 
 from loadgen.audit import model
 from loadgen.audit.books import Journal, Record, Saying
+from loadgen.audit.compare import same
 from loadgen.audit.findings import BITS, NONSENSE, SEED, Findings, Message, Row, said, said_ever, subject
 from loadgen.audit.model import CONSUMERS, ENDS, PRODUCERS, REQUESTS, STATES, Impossible
 from loadgen.audit.text import Text
@@ -220,7 +221,7 @@ class Showing(Findings):
         if change and row is not None and change.get("estado", row["estado"]) in ENDS:
             # All of a row that leaves memory.
             change = {**row, **change}
-        if got == change and record.words == words:
+        if same(got, change) and same(record.words, words):
             self.right(change, words)
         else:
             self.wrong("compras", record, place, got, change, words)
