@@ -123,8 +123,15 @@ class Piece:
     seq: int
     time: str = ""
     synced: int = 0
-    # In the first of a book that was written again, the generation that its records say.
+    # In the first of a book that was written again, and in what was put back of such a one, the generation that its
+    # records say.
     generation: int = 0
+
+    @property
+    def in_order(self) -> bool:
+        """Whether its header says since when its records are dated. Elsewhere a writer may have begun anywhere, by a
+        clock that was put right."""
+        return self.time != "" and not self.file.name.startswith(PUT_BACK)
 
 
 class Journal:
@@ -146,13 +153,15 @@ class Journal:
     def records(self) -> Iterator[tuple[int, Record]]:
         """Each record and its place. Raises Unreadable."""
         seq, batch, time = 0, 0, ""
+        # What was written again stands before all else.
+        generation: int | None = None
         for number, piece in enumerate(self._pieces):
             place = number << OFFSET_BITS
             if piece.seq != seq or (piece.time and earlier(piece.time, time)):
                 _refuse("{file} goes on behind record {seq} of {time}, and the journal before it ends with record "
                         "{last} of {last_time}", piece.name, piece.seq, piece.time, seq, time)  # fmt: skip
             # A clock that was far ahead was put right before this was begun.
-            time = min(time, piece.time or time)
+            time, in_order = min(time, piece.time or time), piece.in_order
             for offset, raw in self._lines(number, piece):
                 try:
                     record = _record(raw)
@@ -160,15 +169,18 @@ class Journal:
                     where = self.where(place | offset)
                     raise Unreadable("{where} is no record that this audit knows: {error}", where, error) from error
                 seq += 1
-                if piece.time and record.generation != piece.generation:
+                due = piece.generation if piece.time else record.generation if generation is None else generation
+                if record.generation != due and (piece.time or record.generation):
                     _refuse("{where} is of generation {stands}, and its segment of {due}",
-                            self.where(place | offset), record.generation, piece.generation)  # fmt: skip
+                            self.where(place | offset), record.generation, due)  # fmt: skip
+                generation = record.generation
                 if record.seq != seq:
                     where = self.where(place | offset)
                     _refuse("{where} is record {seq}, and record {due} is due", where, record.seq, seq)
                 # A batch is what was written with one sync: it has one time, and the number of its first record.
                 if record.batch != batch:
-                    if record.batch != seq or not TIME.fullmatch(record.time) or earlier(record.time, time):
+                    back = in_order and earlier(record.time, time)
+                    if record.batch != seq or not TIME.fullmatch(record.time) or back:
                         _refuse("{where} is of batch {batch} and {time}, and follows batch {last} of {last_time}",
                                 self.where(place | offset), record.batch, record.time, batch, time)  # fmt: skip
                     batch, time = record.batch, record.time
@@ -304,7 +316,9 @@ def _chain(folder: Path, names: list[str], service: str) -> list[Piece]:
             raise Unreadable("{file} has no header, and the journal goes on behind it", file)
         synced = 0 if chain else _synced(file)
         identity = _identity(file, header, identity)
-        again = identity[1] if identity and header.previous is None and identity[1] > 1 else 0
+        of = header.identity[1] if header.identity else 0
+        # The header of what was put back says what its records say, and not as what the book goes on.
+        again = of if of > 1 and (header.previous is None or name.startswith(PUT_BACK)) else 0
         chain.append(Piece(str(file), file, size, end, header.seq, header.time, synced, again))
         wanted, end = header.previous, header.end
         if wanted is None:
@@ -326,7 +340,7 @@ def _identity(file: Path, header: Header, known: tuple[str, int] | None) -> tupl
     later = found and known and found[0] == known[0] and found[1] < known[1] and file.name.startswith(PUT_BACK)
     if found and known and found != known and not later:
         _refuse("{file} is of book {book}, and the journal goes on as {other}", file, found, known)
-    return found or known
+    return known if later else found or known
 
 
 def _head(file: Path, service: str) -> tuple[Header | None, int]:

@@ -15,16 +15,18 @@ from older_rules import rules_of_before
 from sim_books import dead_letters, live, write_books
 from sim_world import DOMAINS, World
 
-from broker.messages import Message
+from broker.messages import Message, SaldoRecargado
 from broker.services import SERVICES
 from services.rebuild.evidence import Evidence
 from services.rebuild.rebuilding import NotRebuilt, in_order
 from services.shared.heights import BookHeights
+from services.shared.journal import generation
 from services.shared.journal.disk import LocalDisk
 from services.shared.journal.store import JsonStore
 from services.tokens import domain as tokens
 
 SEEDS = 40
+LATER = "2025-09-10T18:00:00.000Z"
 # One after the other, and two of them twice: what a rebuilt book says of the others has their rebuilt numbers.
 AGAIN = ("tokens", "compras", "tokens", "usuarios", "transacciones", "compras", "tokens")
 
@@ -37,7 +39,7 @@ def all_of(store: JsonStore[Any]) -> Iterator[bytes]:
 
 
 def records(folder: Path, service: str) -> tuple[JsonStore[Any], list[dict[str, Any]]]:
-    store: JsonStore[Any] = JsonStore(LocalDisk(folder / service), DOMAINS[service], lambda: "")
+    store: JsonStore[Any] = JsonStore(LocalDisk(folder / service), DOMAINS[service], lambda: LATER)
     store.load(to_the_end=True)
     return store, [json.loads(raw) for raw in all_of(store)]
 
@@ -121,6 +123,66 @@ def test_books_of_a_version_that_let_a_buyer_wait_twice_hold_and_are_written_aga
         finally:
             world.loop.close()
     assert SEEDS < written < 2 * SEEDS
+
+
+@pytest.mark.parametrize("part_bytes", [5_000, generation.PART_BYTES])
+@pytest.mark.parametrize("on", [0, 1], ids=["migrated", "restored"])
+def test_a_book_that_was_written_again_and_went_on_can_be_put_back(
+    on: int, part_bytes: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What was written again says its generation, what came then does not, and the book goes on as a later one."""
+    monkeypatch.setattr(generation, "PART_BYTES", part_bytes)
+    world, folder = World(1), tmp_path / "books"
+    try:
+        world.run()
+        write_books(world, folder)
+    finally:
+        world.loop.close()
+    shutil.rmtree(folder / "compras")
+    asyncio.run(rebuilt(folder, "compras", world.seeds.get("compras", ())))
+    asyncio.run(_entered(folder))
+    store, lines = records(folder, "compras")
+    raws, here = list(all_of(store)), store.heights
+    store.disk.close()
+    assert {line.get("generation", 0) for line in lines} == {2, 0}
+    if not on:
+        shutil.rmtree(folder / "compras")
+        (folder / "compras").mkdir()
+    asyncio.run(_put_back(folder, here, on, raws))
+    again, there = records(folder, "compras")
+    assert (there, again.heights.generation) == (lines, here.generation + on)
+    again.disk.close()
+    verdict = verdict_of(folder, None, dead_letters(world), world.max_cola)
+    assert verdict.holds, verdict.breaches
+
+
+async def _entered(folder: Path) -> None:
+    """An operator adds to a user's money, and all hear of it."""
+    stores = {}
+    for name in ("compras", "usuarios"):
+        stores[name], _ = records(folder, name)
+        assert await stores[name].lead()
+    entry = SaldoRecargado(alta_id="aaaaaaaa", fecha="2025-09-10T18:00:00.000Z", usuario_id=1, monto=5)
+    (asked,) = await stores["compras"].process_batch([entry])
+    (applied,) = await stores["usuarios"].process_batch(asked.messages)
+    await stores["compras"].process_batch(applied.messages)
+    for store in stores.values():
+        store.disk.close()
+
+
+async def _put_back(folder: Path, here: BookHeights, on: int, raws: Sequence[bytes]) -> None:
+    store: JsonStore[Any] = JsonStore(LocalDisk(folder / "compras"), DOMAINS["compras"], lambda: LATER)
+    store.load()
+    assert await store.lead()
+    heights = BookHeights("compras", here.book, here.generation + on)
+    heights.heard = dict(here.heard)
+
+    async def one_by_one() -> AsyncIterator[Sequence[bytes]]:
+        for raw in raws:
+            yield [raw]
+
+    await store.put_back(heights, one_by_one())
+    store.disk.close()
 
 
 def test_books_that_are_lost_one_after_the_other_are_written_again_and_again(
