@@ -29,7 +29,7 @@ ERRORS: Final = (
 )
 # Whoever calls one of these says what stands in these places.
 SAYING: Final[dict[str, tuple[int, ...]]] = {
-    **dict.fromkeys((*ERRORS, "Text", "say", "print", "tell", "fail", "_refuse", "Scenario", "Workload", "Line"), (0,)),
+    **dict.fromkeys((*ERRORS, "Text", "say", "print", "tell", "fail", "refuse", "Scenario", "Workload", "Line"), (0,)),
     "Row": (0, 1),
     "row": (0, 1),
     "Finding": (0, 2),
@@ -42,7 +42,7 @@ SAYING: Final[dict[str, tuple[int, ...]]] = {
     "table": (0, 1, 2, 3, 4),
 }
 # Of these the template stands in that place, and as many values behind it as it has fields.
-FILLING: Final = dict.fromkeys((*ERRORS, "Text", "say", "fail", "_refuse"), 0) | {"row": 1, "_well": 1, "_bad": 1}
+FILLING: Final = dict.fromkeys((*ERRORS, "Text", "say", "fail", "refuse"), 0) | {"row": 1, "_well": 1, "_bad": 1}
 # What is put into one of these is a sentence. In another name it is one if it has fields.
 NAMES: Final = {"says", "why"}
 FIELD: Final = re.compile(r"\{\w+(?::[^{}]*)?\}")

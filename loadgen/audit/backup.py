@@ -13,7 +13,8 @@ from typing import IO, Any, Final
 import msgspec
 import zstandard
 
-from loadgen.audit.books import PIECE_BYTES, SEAL, SEAL_BYTES, SERVICES, Journal, Piece
+from loadgen.audit.books import PIECE_BYTES, SERVICES, Journal, Piece
+from loadgen.audit.headers import SEAL, SEAL_BYTES
 from loadgen.audit.text import NotAShop, Text, Unreadable
 
 FORMAT: Final = 1

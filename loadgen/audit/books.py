@@ -14,31 +14,23 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from http import HTTPStatus
 from pathlib import Path
-from typing import IO, Any, Final, NoReturn
+from typing import IO, Any, Final
 
 import aiohttp
 import msgspec
 
 from loadgen.audit import packed
 from loadgen.audit.clocks import earlier
+from loadgen.audit.headers import PUT_BACK, SEAL, SEAL_BYTES, TIME, head_of, identity_of, refuse
 from loadgen.audit.model import RULES
 from loadgen.audit.text import NotAShop, Text, Unreadable
 
 SERVICES: Final = ("compras", "tokens", "usuarios", "transacciones")
 SEGMENT: Final = re.compile(r"(journal-\d{8}-\d{6}\.jsonl)(?:\.zst)?")
-# Segments of records that were put back from a backup: no writer begins one.
-PUT_BACK: Final = "journal-00000000-"
-FORMAT: Final = 1
 # For a whole journal: a million purchases are some 3 GB.
 JOURNAL_SECONDS: Final = 900
 PIECE_BYTES: Final = 1024 * 1024
-SEAL: Final = b',"crc":"%08x"}\n'
-SEAL_BYTES: Final = len(SEAL % 0)
 MARK: Final = re.compile(rb"(\d{19}) ([0-9a-f]{8})\n")
-TIME: Final = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z")
-BOOK: Final = re.compile(r"[0-9a-f]{8}")
-# How far a book was heard of.
-HEIGHT: Final = re.compile(rf"(?:{'|'.join(SERVICES)})/[0-9a-f]{{8}}/[1-9]\d*/\d+(?:/\d+-[0-9a-f]{{4}})?")
 # How a record ends that says nothing.
 SAYS_NOTHING: Final = b',"words":[]'
 SAYS_NOTHING_END: Final = -SEAL_BYTES
@@ -79,34 +71,8 @@ class Saying(msgspec.Struct, gc=False):
     words: list[dict[str, Any]]
 
 
-class Header(msgspec.Struct, gc=False, forbid_unknown_fields=True):
-    """The first line of a segment."""
-
-    format: int
-    service: str
-    segment: str
-    seq: int
-    previous: str | None
-    end: int
-    time: str
-    crc: str
-    # All three, or none of them, as of a version before this one.
-    book: str | msgspec.UnsetType = msgspec.UNSET
-    generation: int | msgspec.UnsetType = msgspec.UNSET
-    heard: str | msgspec.UnsetType = msgspec.UNSET
-    formerly: tuple[str, ...] = ()
-
-    @property
-    def identity(self) -> tuple[str, int] | None:
-        """Which book it is, in which generation; None: nobody said it."""
-        if isinstance(self.book, str) and isinstance(self.generation, int):
-            return self.book, self.generation
-        return None
-
-
 _record: Final = msgspec.json.Decoder(Record).decode
 _saying: Final = msgspec.json.Decoder(Saying).decode
-_header: Final = msgspec.json.Decoder(Header).decode
 
 
 @dataclass(frozen=True, slots=True)
@@ -158,8 +124,8 @@ class Journal:
         for number, piece in enumerate(self._pieces):
             place = number << OFFSET_BITS
             if piece.seq != seq or (piece.time and earlier(piece.time, time)):
-                _refuse("{file} goes on behind record {seq} of {time}, and the journal before it ends with record "
-                        "{last} of {last_time}", piece.name, piece.seq, piece.time, seq, time)  # fmt: skip
+                refuse("{file} goes on behind record {seq} of {time}, and the journal before it ends with record "
+                       "{last} of {last_time}", piece.name, piece.seq, piece.time, seq, time)  # fmt: skip
             # A clock that was far ahead was put right before this was begun.
             time, in_order = min(time, piece.time or time), piece.in_order
             for offset, raw in self._lines(number, piece):
@@ -171,22 +137,22 @@ class Journal:
                 seq += 1
                 due = piece.generation if piece.time else record.generation if generation is None else generation
                 if record.generation != due and (piece.time or record.generation):
-                    _refuse("{where} is of generation {stands}, and its segment of {due}",
-                            self.where(place | offset), record.generation, due)  # fmt: skip
+                    refuse("{where} is of generation {stands}, and its segment of {due}",
+                           self.where(place | offset), record.generation, due)  # fmt: skip
                 generation = record.generation
                 if record.seq != seq:
                     where = self.where(place | offset)
-                    _refuse("{where} is record {seq}, and record {due} is due", where, record.seq, seq)
+                    refuse("{where} is record {seq}, and record {due} is due", where, record.seq, seq)
                 # A batch is what was written with one sync: it has one time, and the number of its first record.
                 if record.batch != batch:
                     back = in_order and earlier(record.time, time)
                     if record.batch != seq or not TIME.fullmatch(record.time) or back:
-                        _refuse("{where} is of batch {batch} and {time}, and follows batch {last} of {last_time}",
-                                self.where(place | offset), record.batch, record.time, batch, time)  # fmt: skip
+                        refuse("{where} is of batch {batch} and {time}, and follows batch {last} of {last_time}",
+                               self.where(place | offset), record.batch, record.time, batch, time)  # fmt: skip
                     batch, time = record.batch, record.time
                 elif record.time != time:
                     where = self.where(place | offset)
-                    _refuse("{where} is of {time}, and its batch of {due}", where, record.time, time)
+                    refuse("{where} is of {time}, and its batch of {due}", where, record.time, time)
                 if record.rules > RULES:
                     says = "{where} was decided by rules {rules}, this audit knows {ours}: use that version's audit"
                     raise Unreadable(says, self.where(place | offset), record.rules, RULES)
@@ -265,10 +231,6 @@ def _goes_on(file: IO[bytes]) -> bool:
     return any(raw[-SEAL_BYTES:] == SEAL % zlib.crc32(raw[:-SEAL_BYTES]) for raw in file)
 
 
-def _refuse(says: str, *values: object) -> NoReturn:
-    raise Unreadable("{says}: the journal is not what was written", Text(says, *values))
-
-
 def from_folder(data: Path, service: str) -> Journal:
     """The journal of a service below this data folder. Raises Unreadable."""
     folder = data / service
@@ -308,14 +270,14 @@ def _chain(folder: Path, names: list[str], service: str) -> list[Piece]:
             if end is None:
                 raise Unreadable("{file} is packed, and the segment that followed it is missing", file)
             if (size := packed.size_of(file)) != end:
-                _refuse("{file} ends at byte {at}, and the next one goes on at {end}", file, size, end)
-        header, size = _head(file, service)
+                refuse("{file} ends at byte {at}, and the next one goes on at {end}", file, size, end)
+        header, size = head_of(file, service)
         if header is None:
             if wanted is None and not _synced(file):
                 continue
             raise Unreadable("{file} has no header, and the journal goes on behind it", file)
         synced = 0 if chain else _synced(file)
-        identity = _identity(file, header, identity)
+        identity = identity_of(file, header, identity)
         of = header.identity[1] if header.identity else 0
         # The header of what was put back says what its records say, and not as what the book goes on.
         again = of if of > 1 and (header.previous is None or name.startswith(PUT_BACK)) else 0
@@ -323,55 +285,9 @@ def _chain(folder: Path, names: list[str], service: str) -> list[Piece]:
         wanted, end = header.previous, header.end
         if wanted is None:
             if header.seq or header.end:
-                _refuse("{file} is the first segment, and begins behind record {seq}", file, header.seq)
+                refuse("{file} is the first segment, and begins behind record {seq}", file, header.seq)
             return chain[::-1]
     raise Unreadable("{folder} lacks {segment}", folder, wanted or Text("a segment with a header"))
-
-
-def _identity(file: Path, header: Header, known: tuple[str, int] | None) -> tuple[str, int] | None:
-    """Which book it is, as all segments of it say that say it at all. Raises Unreadable."""
-    told = [value is not msgspec.UNSET for value in (header.book, header.generation, header.heard)]
-    found = header.identity
-    heard = [] if not isinstance(header.heard, str) or not header.heard else header.heard.split(" ")
-    whole = found is not None and BOOK.fullmatch(found[0]) and found[1] > 0 and all(map(HEIGHT.fullmatch, heard))
-    if any(told) and not (all(told) and whole):
-        _refuse("{file} does not say whole which book it is of", file)
-    # Behind records that were put back, a book goes on as a later generation of itself.
-    later = found and known and found[0] == known[0] and found[1] < known[1] and file.name.startswith(PUT_BACK)
-    if found and known and found != known and not later:
-        _refuse("{file} is of book {book}, and the journal goes on as {other}", file, found, known)
-    return known if later else found or known
-
-
-def _head(file: Path, service: str) -> tuple[Header | None, int]:
-    """A segment's header and its size in bytes; None when its writer died before there was one. Raises Unreadable."""
-    with packed.opened(file) as opened:
-        raw, more = opened.readline(), opened.readline()
-    # What a newer version may write is not known, its seal neither: its number is looked at first.
-    if (version := _version(raw)) not in (None, FORMAT):
-        says = "{file} has format {version}; this audit reads {ours}: use the audit of that version"
-        raise Unreadable(says, file, version, FORMAT)
-    if raw[-SEAL_BYTES:] != SEAL % zlib.crc32(raw[:-SEAL_BYTES]):
-        if more:
-            raise Unreadable("{file}:1 is damaged: its checksum is wrong", file)
-        return None, 0
-    try:
-        header = _header(raw)
-    except msgspec.MsgspecError as error:
-        raise Unreadable("{file}:1 is no header that this audit knows: {error}", file, error) from error
-    if (header.service, header.segment) != (service, file.name.removesuffix(packed.SUFFIX)):
-        _refuse("{file} says that it is {segment} of {service}", file, header.segment, header.service)
-    if not TIME.fullmatch(header.time):
-        _refuse("{file} says that it was begun at {time}", file, header.time)
-    return header, len(raw)
-
-
-def _version(raw: bytes) -> int | None:
-    """Which format a header says that it has; None where it says nothing."""
-    try:
-        return int(msgspec.json.decode(raw)["format"])
-    except (msgspec.MsgspecError, KeyError, TypeError, ValueError):
-        return None
 
 
 def _synced(file: Path) -> int:
