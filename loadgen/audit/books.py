@@ -21,7 +21,7 @@ import msgspec
 
 from loadgen.audit import packed
 from loadgen.audit.clocks import earlier
-from loadgen.audit.headers import PUT_BACK, SEAL, SEAL_BYTES, TIME, head_of, identity_of, refuse
+from loadgen.audit.headers import PUT_BACK, SEAL, SEAL_BYTES, head_of, identity_of, is_time, refuse
 from loadgen.audit.model import RULES
 from loadgen.audit.text import NotAShop, Text, Unreadable
 
@@ -69,6 +69,7 @@ class Saying(msgspec.Struct, gc=False):
 
     id: str
     words: list[dict[str, Any]]
+    generation: int = 0
 
 
 _record: Final = msgspec.json.Decoder(Record).decode
@@ -145,8 +146,8 @@ class Journal:
                     refuse("{where} is record {seq}, and record {due} is due", where, record.seq, seq)
                 # A batch is what was written with one sync: it has one time, and the number of its first record.
                 if record.batch != batch:
-                    back = in_order and earlier(record.time, time)
-                    if record.batch != seq or not TIME.fullmatch(record.time) or back:
+                    back = in_order and is_time(record.time) and earlier(record.time, time)
+                    if record.batch != seq or not is_time(record.time) or back:
                         refuse("{where} is of batch {batch} and {time}, and follows batch {last} of {last_time}",
                                self.where(place | offset), record.batch, record.time, batch, time)  # fmt: skip
                     batch, time = record.batch, record.time
@@ -158,12 +159,14 @@ class Journal:
                     raise Unreadable(says, self.where(place | offset), record.rules, RULES)
                 yield place | offset, record
 
-    def sayings(self) -> Iterator[tuple[int, Saying]]:
-        """The place of each record that says something, and what: for who reads beside whoever checks the records."""
+    def sayings(self, *, silent: bool = False) -> Iterator[tuple[int, Saying]]:
+        """The place of each record that says something, and what: for who reads beside whoever checks the records.
+
+        `silent`: also of those that say nothing."""
         for number, piece in enumerate(self._pieces):
             place = number << OFFSET_BITS
             for offset, raw in self._lines(number, piece):
-                if raw[SAYS_NOTHING_START:SAYS_NOTHING_END] != SAYS_NOTHING:
+                if silent or raw[SAYS_NOTHING_START:SAYS_NOTHING_END] != SAYS_NOTHING:
                     try:
                         yield place | offset, _saying(raw)
                     except msgspec.MsgspecError as error:

@@ -2,12 +2,19 @@
 
 from __future__ import annotations
 
+import re
+from collections import deque
 from collections.abc import Mapping
 from datetime import datetime, timedelta
 from typing import Any, Final
 
 # Records are dated in their order; one whose clock was further ahead than this is not waited for.
 AHEAD: Final = timedelta(seconds=60)
+# A date is believed if it is not further than this from the records around it: clocks are set while a request waits.
+CLOCK: Final = timedelta(hours=1)
+# So many batches may be written while a request waits for its turn.
+BATCHES: Final = 64
+FECHA: Final = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d{1,6})?Z")
 
 
 def earlier(time: str, last: str) -> bool:
@@ -27,3 +34,52 @@ def entered(entry: Mapping[str, Any]) -> tuple[int, str]:
 
 def number(entry: Mapping[str, Any]) -> dict[str, int]:
     return {"orden": entry["orden"]} if entry.get("orden") else {}
+
+
+def is_moment(fecha: object) -> bool:
+    """Whether it is a date as all of them are: UTC, and of a day and a second that there are."""
+    if not isinstance(fecha, str) or not FECHA.fullmatch(fecha):
+        return False
+    try:
+        datetime.fromisoformat(fecha)
+    except ValueError:
+        return False
+    return True
+
+
+class Dates:
+    """When the last batches of a book were written, and which dates that explains: clocks may be set at any time."""
+
+    def __init__(self) -> None:
+        self._times: deque[str] = deque(maxlen=BATCHES)
+        self._batch = 0
+        # For so many batches more the clock may have shown what is in no record.
+        self._unsure = 0
+
+    @property
+    def unsure(self) -> bool:
+        return self._unsure > 0
+
+    def batch(self, number: int, time: str) -> None:
+        """A record of this batch is next. A clock that goes on later explains no more than what was before and what is
+        now; one that is set back may stand still meanwhile, as in the books of older versions, whatever it shows."""
+        times = self._times
+        if number == self._batch:
+            return
+        self._batch, self._unsure = number, max(0, self._unsure - 1)
+        stands = len(times) > 1 and time == times[-1] == times[-2]
+        if stands or (times and time < times[-1] and _distance(times[-1], time) > CLOCK):
+            self._unsure = BATCHES
+        times.append(time)
+
+    def near(self, fecha: str, time: str) -> bool:
+        """Whether a clock can have shown this date while the last batches were written, the last one at `time`."""
+        if fecha[:13] == time[:13]:
+            return True
+        first, last = min(self._times), max(self._times)
+        return _distance(first, fecha) <= CLOCK and _distance(fecha, last) <= CLOCK
+
+
+def _distance(one: str, other: str) -> timedelta:
+    """By how much the first is later."""
+    return datetime.fromisoformat(one) - datetime.fromisoformat(other)

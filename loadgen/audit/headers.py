@@ -11,6 +11,7 @@ from typing import Final, NoReturn
 import msgspec
 
 from loadgen.audit import packed
+from loadgen.audit.clocks import is_moment
 from loadgen.audit.model import SERVICES
 from loadgen.audit.text import Text, Unreadable
 
@@ -53,6 +54,11 @@ class Header(msgspec.Struct, gc=False, forbid_unknown_fields=True):
 _header: Final = msgspec.json.Decoder(Header).decode
 
 
+def is_time(time: str) -> bool:
+    """Whether a record or a header may be dated so."""
+    return TIME.fullmatch(time) is not None and is_moment(time)
+
+
 def refuse(says: str, *values: object) -> NoReturn:
     raise Unreadable("{says}: the journal is not what was written", Text(says, *values))
 
@@ -90,7 +96,7 @@ def head_of(file: Path, service: str) -> tuple[Header | None, int]:
         raise Unreadable("{file}:1 is no header that this audit knows: {error}", file, error) from error
     if (header.service, header.segment) != (service, file.name.removesuffix(packed.SUFFIX)):
         refuse("{file} says that it is {segment} of {service}", file, header.segment, header.service)
-    if not TIME.fullmatch(header.time):
+    if not is_time(header.time):
         refuse("{file} says that it was begun at {time}", file, header.time)
     return header, len(raw)
 

@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final, TypeAlias
 
+from loadgen.audit.bounds import sound
 from loadgen.audit.clocks import entered, moment, number
 from loadgen.audit.line import Line
 
@@ -56,7 +57,6 @@ ASKED: Final = {
     "saldo.recargado": ("altaId", "usuarioId", "monto"),
     "token.publicado": ("altaId", "tokenId", "nombre", "imagen", "precio", "orden", "catalogo"),
 }
-OPTIONAL: Final = ("precioMaximo", "saldo", "orden", "catalogo")
 # The fields of each kind of row, as a row's first record has them.
 COMPRA: Final = (
     *("id", "usuario_id", "token_id", "fecha", "precio_maximo", "estado", "historia", "motivo", "precio"),
@@ -343,17 +343,6 @@ def accepted(compra: Message) -> dict[str, Any]:
         "estado": "solicitada",
         "historia": [{"estado": "solicitada", "fecha": compra["fecha"]}],
     }
-
-
-def sound(name: str, value: Any) -> bool:
-    """Whether a field of a request can be what was asked for: whole numbers, money that is not less than nothing."""
-    if name in OPTIONAL and value is None:
-        return True
-    if name in ("usuarioId", "tokenId", "monto", "orden"):
-        return type(value) is int and value >= 1
-    if name in ("precio", "precioMaximo", "saldo"):
-        return type(value) is int and value >= 0
-    return isinstance(value, str) and value != ""
 
 
 def advanced(compra: Row, news: Message, hora: str) -> dict[str, Any]:

@@ -15,50 +15,21 @@ from typing import Final
 
 from loadgen.audit import model
 from loadgen.audit.books import Journal, Record
+from loadgen.audit.bounds import sound
 from loadgen.audit.compare import as_written, same
-from loadgen.audit.findings import BITS, NONSENSE, SEED, Findings, Message, Row, said, said_ever, subject
+from loadgen.audit.findings import BITS, NONSENSE, SEED, Message, Row, said, subject
 from loadgen.audit.line import Line
-from loadgen.audit.model import CONSUMERS, Impossible
+from loadgen.audit.model import Impossible
+from loadgen.audit.stories import NOT_YET, OVER, Heard, Stories, Story
 from loadgen.audit.text import Text
 from loadgen.audit.verdict import UNSET, Verdict
 
-DECIDE: Final = ("tokens", "usuarios", "transacciones")
 SEED_ID: Final = re.compile(r"semilla:[1-9]\d{0,15}")
 SEED_FECHA: Final = "1970-01-01T00:00:00Z"
 SEEDED: Final = {"usuarios": "usuario.registrado", "tokens": "token.publicado"}
-# What ends a purchase or an entry: who decides has no more to do with it.
-OVER: Final = BITS["compra.rechazada"] | BITS["transaccion.registrada"] | BITS["alta.aplicada"]
-HEARS: Final = {
-    service: sum(BITS[kind] for kind, hearers in CONSUMERS.items() if service in hearers) for service in DECIDE
-}
-# How late each message is in a purchase: of two records that wait for each other, the later one came too early.
-LATE: Final = {kind: number for number, kind in enumerate(CONSUMERS)}
-# What was said and is in no book of who should have heard it breaks 4, but for this.
-UNHEARD: Final = {"transacciones": 5}
-# What was acted on and is in no book of who should have said it breaks, beside 7, also this.
-UNSAID: Final = {("transacciones", "compra.confirmada"): 5, ("tokens", "saldo.reservado"): 6}
-# So many requests are read ahead of who decides them.
-AHEAD: Final = 1000
 
 
-class Story:
-    """What has been said and heard of a purchase or an entry (BITS); of `heard`, each service has its own."""
-
-    __slots__ = ("heard", "open", "said")
-
-    def __init__(self, said: int = 0) -> None:
-        """One that was over has heard all that was said."""
-        self.said = said
-        self.heard = {service: said & hears for service, hears in HEARS.items()} if said else {}
-        # How many messages about it were said and not heard yet.
-        self.open = 0
-
-
-Heard = tuple[Message | None, Story]
-NOT_YET: Final[Heard] = None, Story()
-
-
-class Selling(Findings):
+class Selling(Stories):
     """`run` once; then `tokens`, `sold`, `users` and `seeded` are what the books come to."""
 
     def __init__(self, journals: Mapping[str, Journal], verdict: Verdict, line: int = model.LINE) -> None:
@@ -73,15 +44,6 @@ class Selling(Findings):
         self._given: Counter[str] = Counter()
         self._spent: Counter[str] = Counter()
         self._waiting: Counter[str] = Counter()
-        self._stories: dict[str, Story] = {}
-        # Of what is over only a number, and what was said.
-        self._over: dict[int, int] = {}
-        # What each has to hear, by its id.
-        self._pending: dict[str, dict[str, Heard]] = {service: {} for service in DECIDE}
-        # The record at which each waits, and those that go on though nobody said what they heard.
-        self._waits: dict[str, tuple[str, int]] = {}
-        self._forced: set[tuple[str, str]] = set()
-        self._ever: set[int] | None = None
         self._rules: dict[str, Callable[..., tuple[Row, list[Row]]]] = {
             "tokens": model.tokens(line),
             "usuarios": model.usuarios,
@@ -100,32 +62,15 @@ class Selling(Findings):
 
     def run(self) -> None:
         """Decide all of it again. Raises Unreadable."""
-        running: dict[str, Iterator[None]] = {service: self._decided_again(service) for service in DECIDE}
-        asked = self._asked()
-        while running:
-            moved = next(asked, True) is None
-            for service in list(running):
-                before = self._waits.get(service)
-                if next(running[service], True) is True:
-                    del running[service]
-                moved |= service not in running or self._waits[service] != before
-            if running and not moved:
-                self._force(running)
-        self._unheard()
+        self.tell()
         self._money()
 
-    def _asked(self) -> Iterator[None]:
-        """What came to compras by HTTP, as it was said on, so many at a time."""
-        for number, (place, saying) in enumerate(self.journals["compras"].sayings(), 1):
-            about = subject(saying.id)
-            self._say("compras", self._story(about), about, saying.words, place)
-            if not number % AHEAD:
-                yield
-
-    def _decided_again(self, service: str) -> Iterator[None]:
+    def decided(self, service: str) -> Iterator[None]:
         """One journal's records, one after the other; stops where it hears what was not said yet."""
-        pending, done = self._pending[service], 0
+        pending, done = self.pending[service], 0
         for place, record in self.journals[service].records():
+            if not record.generation:
+                self.guessed.discard(service)
             message, story = pending.pop(record.id, NOT_YET)
             if message is None:
                 message, story = yield from self._wait(service, record, place)
@@ -141,36 +86,30 @@ class Selling(Findings):
                 if message is not None:
                     self._decide(service, record, place, message)
                 if record.words:
-                    self._say(service, story, about, record.words, place)
+                    self.say(service, story, about, record.words, place)
                 if record.change:
                     self._take_in[service](record.row, record.change, place)
             except NONSENSE as error:
                 self.nonsense(service, record, place, error)
             if not story.open and story.said & OVER:
-                self._over[hash(about)] = story.said
-                self._stories.pop(about, None)
+                self.over(about, story)
             done += 1
+        self.guessed.discard(service)
         self.verdict.work.records[service] = done
 
     def _wait(self, service: str, record: Record, place: int) -> Generator[None, None, Heard]:
-        """What a record heard, as soon as it is said: None where it was heard before, and where nobody says it."""
+        """What a record heard that was not said yet: by another service later on, or by a seed."""
         about, _, kind = record.id.rpartition(":")
-        story = self._story(about)
-        if SEEDED.get(service) == kind and SEED_ID.fullmatch(about):
-            story.open += 1
-            try:
-                return self._seed(service, about, record, place), story
-            except NONSENSE as error:
-                self.nonsense(service, record, place, error)
-                story.open -= 1
-                return None, story
-        pending, bit = self._pending[service], BITS.get(kind, 0)
-        while (heard := pending.pop(record.id, None)) is None:
-            if (service, record.id) in self._forced or story.heard.get(service, 0) & bit:
-                return None, story
-            self._waits[service] = record.id, place
-            yield
-        return heard
+        if SEEDED.get(service) != kind or not SEED_ID.fullmatch(about):
+            return (yield from self.heard(service, record, place))
+        story = self.story(about)
+        story.open += 1
+        try:
+            return self._seed(service, about, record, place), story
+        except NONSENSE as error:
+            self.nonsense(service, record, place, error)
+            story.open -= 1
+            return None, story
 
     def _decide(self, service: str, record: Record, place: int, message: Message) -> None:
         """Decide one record again, and compare all that it did and said."""
@@ -197,31 +136,11 @@ class Selling(Findings):
         if service == "usuarios":
             self._entered(record.row, row, message)
 
-    def _story(self, about: str) -> Story:
-        story = self._stories.get(about)
-        if story is None:
-            story = self._stories[about] = Story(self._over.pop(hash(about), 0))
-        return story
-
-    def _say(self, service: str, own: Story, own_about: str, words: list[Row], place: int) -> None:
-        """What was said waits for who is to hear it."""
-        for word in words:
-            about, kind = said(service, word)
-            if not kind:
-                continue
-            if kind == "compra.confirmada":
+    def say(self, service: str, own: Story, own_about: str, words: list[Row], place: int) -> None:
+        for word in words if service == "tokens" else ():
+            if word.get("type") == "compra.confirmada" and (about := said(service, word)[0]):
                 self._sale(about, word, place)
-            if about.startswith(SEED):
-                continue
-            story = own if about == own_about else self._story(about)
-            if story.said & BITS[kind]:
-                self.breach(9, about, "it was decided before", service, place, "words", kind)
-                continue
-            story.said |= BITS[kind]
-            for hearer in CONSUMERS[kind]:
-                if hearer != "compras" and (hearer, what := f"{about}:{kind}") not in self._forced:
-                    self._pending[hearer][what] = word, story
-                    story.open += 1
+        super().say(service, own, own_about, words, place)
 
     def _sale(self, about: str, sale: Message, place: int) -> None:
         token = str(sale["tokenId"])
@@ -297,44 +216,14 @@ class Selling(Findings):
             new = row is None or row["nombre"] is None
         if new:
             self.seeded[service][record.row] = entry
-            # What only this record has, and no message: names, and money that is not less than nothing.
-            names = [entry[name] for name in ("nombre", "imagen") if name in entry]
-            money = [entry[name] for name in ("saldo", "precio") if name in entry]
-            sound = all(isinstance(name, str) and name for name in names) and all(_is_money(one) for one in money)
-            if not sound:
+            # What only this record has, and no message.
+            if not all(sound(name, value) for name, value in entry.items() if name != "type"):
                 self.breach(1, about, "no seed can bring this", service, place, "change", dict(entry))
         return entry
 
-    # What does not fit together
-
-    def _force(self, running: Mapping[str, object]) -> None:
-        """Everybody waits for what somebody says: what nobody ever says is not waited for, nor what comes too early."""
-        if self._ever is None:
-            self._ever = set(said_ever(self.journals))
-        waiting = {service: self._waits[service] for service in running}
-        never = [service for service, (what, _) in waiting.items() if hash(what) not in self._ever]
-        late = max(waiting, key=lambda service: LATE.get(waiting[service][0].rpartition(":")[2], 0))
-        for service in never or [late]:
-            what, place = waiting[service]
-            self._forced.add((service, what))
-            about, _, kind = what.rpartition(":")
-            why = "nobody said this" if never else "this was acted on before anybody had said it"
-            for promise in (7, UNSAID.get((service, kind))):
-                if promise is not None:
-                    self.breach(promise, about, why, service, place, "id", what)
-
-    def _unheard(self) -> None:
-        """All journals are read to their ends: what was said is heard."""
-        if any(self._pending.values()) and self.verdict.goes_on():
-            return
-        for service, pending in self._pending.items():
-            for what in pending:
-                why = "this was said, and who should hear it never acted on it"
-                self.breach(UNHEARD.get(service, 4), subject(what), why, service, None, "id", UNSET, what)
-
     def _money(self) -> None:
         """Promise 1, user by user, by adding up."""
-        for word, _ in self._pending["tokens"].values() if self.verdict.cut else ():
+        for word, _ in self.pending["tokens"].values() if self.verdict.cut else ():
             # Paid, and tokens has not heard of it yet.
             if word is not None and word["type"] == "saldo.reservado":
                 self._spent[str(word["usuarioId"])] += word["precio"]
@@ -343,7 +232,3 @@ class Selling(Findings):
             if not isinstance(has, int) or has + spent != given:
                 why = "what was given is not what is there and what was spent"
                 self.breach(1, Text("user {user}", key), why, "usuarios", None, "saldo", has, given - spent)
-
-
-def _is_money(amount: object) -> bool:
-    return isinstance(amount, int) and not isinstance(amount, bool) and amount >= 0

@@ -7,16 +7,14 @@ last record stands, and in which order its news came.
 
 from __future__ import annotations
 
-import re
-from collections import deque
 from collections.abc import Iterator, Mapping
-from datetime import datetime, timedelta
 from typing import Final
 
 import msgspec
 
 from loadgen.audit import model
 from loadgen.audit.books import Journal, Record, Saying
+from loadgen.audit.clocks import Dates, is_moment
 from loadgen.audit.compare import same
 from loadgen.audit.findings import BITS, NONSENSE, SEED, Findings, Message, Row, said, said_ever, subject
 from loadgen.audit.model import CONSUMERS, ENDS, PRODUCERS, REQUESTS, STATES, Impossible
@@ -38,16 +36,11 @@ LAST: Final = ("transaccion.registrada", "compra.rechazada", "alta.aplicada")
 KINDS: Final = tuple(CONSUMERS)
 DIGITS: Final = {kind: number for number, kind in enumerate(KINDS, 1)}
 ORDER_BITS: Final = 32
-# A date is believed if it is not further than this from the records around it: clocks are set while a request waits.
-CLOCK: Final = timedelta(hours=1)
-# So many batches may be written while a request waits for its turn.
-BATCHES: Final = 64
 WAS_SET: Final = Text(
     "some dates are far from the records around them: the clock at compras was set, or they are wrong"
 )
 # What is not said within so many records of the others is looked for in all that is ever said.
 FAR: Final = 100_000
-FECHA: Final = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d{1,6})?Z")
 
 
 class Shown:
@@ -90,10 +83,7 @@ class Showing(Findings):
         self._decided: dict[str, int] = {}
         self._others: dict[str, Iterator[tuple[int, Saying]]] = {name: journals[name].sayings() for name in OTHERS}
         self._ever: set[int] | None = None
-        # When its last batches were written, and whether the clock by which they are dated may have been set.
-        self._times: deque[str] = deque(maxlen=BATCHES)
-        self._batch = 0
-        self._was_set = False
+        self._dates = Dates()
         # Where the records end that were written again, and which purchases were under way there.
         self._again = -1
         self._half: set[str] = set()
@@ -239,30 +229,15 @@ class Showing(Findings):
                     break
             else:
                 return ""
-        if record.generation:
-            return str(fecha)
-        if record.batch != self._batch:
-            self._batch = record.batch
-            self._next_batch(record.time)
-        if fecha[:13] != record.time[:13] and not self._near(fecha, record.time):
-            if self._was_set and FECHA.fullmatch(fecha):
+        if not record.generation:
+            self._dates.batch(record.batch, record.time)
+        if not is_moment(fecha) or not (record.generation or self._dates.near(fecha, record.time)):
+            if self._dates.unsure and is_moment(fecha):
                 self.verdict.in_part(7, WAS_SET)
             else:
                 why = "no clock of this shop showed that time then"
                 self.breach(7, subject(record.id), why, "compras", place, "fecha", fecha)
         return str(fecha)
-
-    def _next_batch(self, time: str) -> None:
-        """Records are dated by a clock: one that is set back a little stands still in them."""
-        times = self._times
-        if times and time[:13] != times[-1][:13]:
-            self._was_set |= abs(datetime.fromisoformat(time) - datetime.fromisoformat(times[-1])) > CLOCK
-        self._was_set |= len(times) > 1 and time == times[-1] == times[-2]
-        times.append(time)
-
-    def _near(self, fecha: str, time: str) -> bool:
-        earliest, latest = datetime.fromisoformat(self._times[0]) - CLOCK, datetime.fromisoformat(time) + CLOCK
-        return FECHA.fullmatch(fecha) is not None and earliest <= datetime.fromisoformat(fecha) <= latest
 
     # What became of it
 
