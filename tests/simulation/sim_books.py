@@ -32,13 +32,12 @@ def _notes(world: World) -> Iterator[dict[str, Any]]:
     if store is not None and (first := next(iter(store.some_records(0, 1)), None)) is not None:
         record = json.loads(first)
         yield {"shop": {**{name: record[name] for name in ("seq", "time", "crc")}, "book": store.heights.book}}
-    for number, told in enumerate(world.told, 1):
-        at = EPOCH.timestamp()
-        asks = {"usuarioId": told.user, "tokenId": told.token}
-        if told.most is not None:
-            asks["precioMaximo"] = told.most
-        yield {"n": number, "t": at, "key": told.key, "asks": asks}
-        yield {"n": number, "t": at, "status": told.status, "answer": told.answer}
+    told = {one.number: one for one in world.told}
+    for note in world.notes:
+        if "asks" in note:
+            yield {**note, "t": EPOCH.timestamp()}
+        elif (one := told.get(note["n"])) is not None:
+            yield {**note, "t": EPOCH.timestamp(), "status": one.status, "answer": one.answer}
 
 
 def _store(world: World, service: str) -> Any:

@@ -9,6 +9,7 @@ from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
+from itertools import count
 from random import Random
 from types import SimpleNamespace
 from typing import Any
@@ -53,6 +54,7 @@ acceptance.utc_now = lambda: PROCESS.get().now()
 
 @dataclass
 class Told:
+    number: int
     user: int
     key: str
     token: int
@@ -257,6 +259,9 @@ class World:
         self.pods: dict[str, list[Pod]] = {name: [] for name in SERVICES}
         self.down: Counter[str] = Counter()
         self.told: list[Told] = []
+        # What clients write down: each request before it is sent, and where the answer to which of them stands.
+        self.notes: list[dict[str, Any]] = []
+        self._requests = count(1)
         self.unsure: list[Told] = []
         self.open = 0
         self._people()
@@ -453,13 +458,17 @@ class World:
                     precio_maximo=asks[1],
                 )
 
+            number = next(self._requests)
+            body = {"usuarioId": user, "tokenId": asks[0], "precioMaximo": most}
+            self.notes.append({"n": number, "key": key, "asks": body})
             answer = await self._ask(make)
             if answer is not None:
                 self.counts[f"status {answer[0]}"] += 1
-                told = Told(user, key, asks[0], asks[1], *answer)
+                told = Told(number, user, key, asks[0], asks[1], *answer)
                 # Sent away, or perhaps not: whoever asks again will know.
                 if answer[0] not in (429, 503):
                     self.told.append(told)
+                    self.notes.append({"n": number})
                 if answer[0] in (200, 202) or (answer[0] == 422 and other is False):
                     if not again:
                         break
