@@ -105,7 +105,11 @@ LEFT_OUT: Final = {
     "has reached the end is not asked about again",
     "an operator's entry, or a purchase, changed in all books and in what clients were told": "nobody contradicts it",
     "a purchase that no client of the journals at hand asked for": "others buy, too",
-    "a client's `t`, `url`, `started`, and the words of a problem's detail": "nothing rests on them",
+    "a client's `t`, `url`, `started`, and the words of a problem's detail": "no breach rests on them",
+    "what clients with one key did before each other": "only the order of the lines in one journal is known",
+    "one client's purchases accepted in another order than it asked, if it knew of no sale between": "their dates are "
+    "a clock's, which may have been ahead",
+    "an answer's headers": "a client's journal has none",
     "an answer's `estado` that the purchase did have, then": "the answer may have been late",
     "the numbers of two entries exchanged between their `alta.aplicada` at compras": "two messages may change places",
 }

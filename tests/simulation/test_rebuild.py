@@ -96,6 +96,48 @@ def test_a_book_that_was_lost_is_written_again_and_the_audit_finds_nothing(
             world.loop.close()
 
 
+def test_who_was_told_more_before_compras_was_written_again_is_not_told_less_after_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The dates of what it heard are others since; what it had heard is not less."""
+    seen = 0
+    for seed in range(SEEDS // 4):
+        world, folder = World(seed), tmp_path / str(seed)
+        try:
+            world.run()
+            write_books(world, folder)
+            monkeypatch.setattr(tokens, "MAX_COLA", world.max_cola)
+            client = folder / "client.jsonl"
+            if (more := told_less(client)) is None:
+                continue
+            shutil.rmtree(folder / "compras")
+            asyncio.run(rebuilt(folder, "compras", ()))
+            assert verdict_of(folder, None, dead_letters(world), world.max_cola).holds, seed
+            client.write_text("".join(json.dumps(line) + "\n" for line in more), encoding="utf-8")
+            verdict = verdict_of(folder, None, dead_letters(world), world.max_cola)
+            assert [breach.why for breach in verdict.breaches] == ["it was told less than before"], seed
+            seen += 1
+        finally:
+            world.loop.close()
+    assert seen > SEEDS / 8
+
+
+def told_less(client: Path) -> list[dict[str, Any]] | None:
+    """A client's lines, and one request more, which is answered as at first; None: nobody was told more since."""
+    *lines, closed = (json.loads(line) for line in client.read_text(encoding="utf-8").splitlines())
+    first: dict[str, dict[str, Any]] = {}
+    for note in lines:
+        answer = note.get("answer") or {}
+        if "historia" not in answer:
+            continue
+        before = first.setdefault(answer["id"], note)
+        if len(before["answer"]["historia"]) < len(answer["historia"]):
+            asked = next(one for one in lines if one.get("n") == before["n"] and "asks" in one)
+            more = [*lines, {**asked, "n": 9001}, {**before, "n": 9001}]
+            return [*more, {**closed, "lines": len(more)}]
+    return None
+
+
 def test_books_of_a_version_that_let_a_buyer_wait_twice_hold_and_are_written_again_or_left_alone(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

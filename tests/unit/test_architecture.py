@@ -35,7 +35,6 @@ LONG_FILES = {
     "broker/amqp/frames.py": 384,
     "broker/messages.py": 326,
     "loadgen/audit/books.py": 325,
-    "loadgen/audit/clients.py": 325,
     "loadgen/audit/model.py": 430,
     "loadgen/audit/selling.py": 349,
     "loadgen/audit/showing.py": 312,
