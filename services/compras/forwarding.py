@@ -15,7 +15,9 @@ from services.compras.domain import Asunto
 from services.compras.following import CONNECT_SECONDS, NOBODY, Leader, copied
 from services.compras.replicas import PROOF, admitted, target
 from services.shared.addresses import Addresses
+from services.shared.http.credentials import address
 from services.shared.http.edge import EdgeApp
+from services.shared.http.for_whom import FOR, word
 from services.shared.http.problems import PROVEN, Problem, unavailable
 from services.shared.peers import NO_ANSWER
 from services.shared.runtime import Runtime
@@ -85,6 +87,8 @@ class Forwarding:
     async def read_from(self, service: str, request: Request) -> Response:
         """What another service answers to the same GET. Raises Problem (503) when it does not."""
         headers = {name: value for name in READ_BY if (value := request.headers.get(name)) is not None}
+        if (token := self._runtime.settings.books_token) is not None:
+            headers[FOR.decode()] = word(address(request), token)
         asked = quote(target(request.scope), safe=ASCII)
         for url in self.urls[service]:
             try:

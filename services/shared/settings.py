@@ -160,7 +160,9 @@ class Settings(BaseSettings):
         description="Addresses or networks of proxies, with commas between them: of these X-Forwarded-For is believed.",
     )
     connections: int | None = Field(
-        None, ge=1, description="The most that are open at once. Unless told, 4,000, or what the descriptors allow."
+        None,
+        ge=1,
+        description="The most that are open at once, 4,000 unless told; and no more than the descriptors allow.",
     )
     head_bytes: int = Field(16 * 1024, ge=1024, description="The most that a request's line and headers may have.")
     head_seconds: float = Field(20.0, gt=0, description="In this time the head of a request must have come.")

@@ -28,6 +28,8 @@ LAST = b"Connection: close\r\n"
 ALIVE = b"GET /livez HTTP/1.1\r\n" + HOST + LAST + b"\r\n"
 # Somebody else's address, that shares are counted by.
 STRANGER = "127.0.0.2"
+# One for which others ask.
+PROXY = "127.0.0.9"
 SECONDS = 2
 SETTINGS = {f"ZOCO_{name}_SECONDS": str(SECONDS) for name in ("HEAD", "BODY", "UNREAD")}
 
@@ -98,7 +100,9 @@ def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
     folder = tmp_path_factory.mktemp("guarded")
     port, log = free_port(), folder / "log"
     env = {name: value for name, value in os.environ.items() if not name.startswith("ZOCO_")}
-    env |= {"ZOCO_DATA": str(folder / "data"), "ZOCO_PROXIES": "127.0.0.9", **SETTINGS}
+    env |= {"ZOCO_DATA": str(folder / "data"), "ZOCO_PROXIES": PROXY, **SETTINGS}
+    # More than there are descriptors for.
+    env["ZOCO_CONNECTIONS"] = "1000000"
     words = (sys.executable, "-m", "uvicorn", "services.tokens.main:app", "--port", str(port))
 
     with log.open("wb") as output:
@@ -190,10 +194,12 @@ def test_many_requests_at_once_on_one_connection_are_all_answered_in_little_memo
     assert served.most_memory - before < 10 * MIB
 
 
-def test_who_sends_nothing_more_is_told_so_and_let_go(served: Served) -> None:
+@pytest.mark.parametrize("address", [STRANGER, PROXY])
+def test_who_sends_nothing_more_is_told_so_and_let_go(served: Served, address: str) -> None:
     counted = served.refused("slow")
     began = time.monotonic()
-    with served.connect() as head, served.connect() as body, served.connect() as nothing, served.connect() as drop:
+    with contextlib.ExitStack() as four:
+        head, body, nothing, drop = (four.enter_context(served.connect(address)) for _ in range(4))
         head.sendall(b"GET / HTTP/1.1\r\nHo")
         body.sendall(b"PUT /libro HTTP/1.1\r\n" + HOST + b"Content-Length: 5\r\n\r\n12")
         ended = {"head": all_of(head), "body": all_of(body), "nothing": all_of(nothing)}
@@ -209,10 +215,11 @@ def test_who_sends_nothing_more_is_told_so_and_let_go(served: Served) -> None:
     assert served.refused("slow") == counted + 4
 
 
-def test_who_does_not_read_is_let_go(served: Served) -> None:
+@pytest.mark.parametrize("address", [STRANGER, PROXY])
+def test_who_does_not_read_is_let_go(served: Served, address: str) -> None:
     """A megabyte and a half, again and again: more than what any kernel holds back."""
     counted = served.refused("unread")
-    with served.connect(receives=4096) as stream:
+    with served.connect(address, receives=4096) as stream:
         stream.sendall((b"GET /swagger/swagger-ui-bundle.js HTTP/1.1\r\n" + HOST + b"\r\n") * 20)
         wait_until(lambda: served.refused("unread") == counted + 1, "it is kept for ever")
         served.alive()
@@ -262,8 +269,9 @@ def test_who_reads_slowly_is_not(served: Served) -> None:
     assert size > MIB and time.monotonic() - began > 2 * SECONDS
 
 
-def test_a_connection_that_was_idle_is_still_heard(served: Served) -> None:
-    with served.connect() as stream:
+@pytest.mark.parametrize("address", [STRANGER, PROXY])
+def test_a_connection_that_was_idle_is_still_heard(served: Served, address: str) -> None:
+    with served.connect(address) as stream:
         stream.sendall(GET + b"\r\n")
         said = b""
         while not said.endswith(b"}"):
@@ -274,13 +282,14 @@ def test_a_connection_that_was_idle_is_still_heard(served: Served) -> None:
         assert all_of(stream).startswith(b"HTTP/1.1 200")
 
 
+@pytest.mark.parametrize("address", [STRANGER, PROXY])
 @pytest.mark.parametrize("what", ["head", "whole", "nothing"])
-def test_one_address_does_not_get_all_connections(served: Served, what: str) -> None:
+def test_one_address_does_not_get_all_connections(served: Served, what: str, address: str) -> None:
     sent = {"head": b"GET / HTTP/1.1\r\n", "whole": GET + b"\r\n", "nothing": b""}[what]
     many: list[socket.socket] = []
     try:
         for number in range(2_000):
-            stream = served.connect(STRANGER)
+            stream = served.connect(address)
             many.append(stream)
             with contextlib.suppress(ConnectionError):
                 stream.sendall(sent)

@@ -11,7 +11,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from services.shared.http.guard import Guard, Phase, client_of
+from services.shared.http.for_whom import client_of
+from services.shared.http.guard import Guard, Phase
 from services.shared.http.shares import A_FEW, AT_ONCE, Rounds, Shares, Unread, whose
 from services.shared.metrics import Metrics
 from services.shared.settings import WrongSetting, read_settings
@@ -172,6 +173,8 @@ def test_whose_an_address_is(told: str, counts_as: str) -> None:
         (["6.6.6.6:1, 1.2.3.4:5678, 10.0.0.7:80"], "1.2.3.4"),
         (["6.6.6.6, [2001:db8::1]:443, [2001:db8:9::1]:80"], "2001:db8::1"),
         (["fe80::1%eth0"], "fe80::1"),
+        (["2001:db8::1%br-lan"], "2001:db8::1"),
+        (["6.6.6.6, [fe80::1%25a.100]:443"], "fe80::1"),
         (["fe80::1%" + "x" * 10_000], None),
         (["1.2.3.4, 1.2.3.4:123456"], None),
         (["1.2.3.4, \xb9.2.3.4"], None),
@@ -183,7 +186,7 @@ def test_a_proxy_says_for_whom_it_asks(told: list[str], client: str | None, monk
     monkeypatch.setenv("ZOCO_PROXIES", "10.0.0.0/24, 2001:db8:9::/48")
     guard = Guard(read_settings(), Metrics("tokens"))
     assert guard.is_proxy("10.0.0.7") and guard.is_proxy("::ffff:10.0.0.7") and not guard.is_proxy("10.0.1.7")
-    assert client_of([(b"x-forwarded-for", one.encode("latin-1")) for one in told], guard) == client
+    assert client_of([(b"x-forwarded-for", one.encode("latin-1")) for one in told], guard.is_proxy) == client
 
 
 def test_what_is_no_network_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -6,10 +6,8 @@ Whatever is refused here is counted (`zoco_http_refused`), and nothing is logged
 from __future__ import annotations
 
 import asyncio
-import re
 import resource
 from collections import defaultdict
-from collections.abc import Sequence
 from enum import Enum, auto
 from functools import partial
 from typing import Final, cast
@@ -19,6 +17,7 @@ from starlette.types import Scope
 from uvicorn._types import ASGI3Application
 from uvicorn.protocols.http.httptools_impl import RequestResponseCycle
 
+from services.shared.http.for_whom import FOR, believed, client_of
 from services.shared.http.pieces import PiecewiseProtocol, last_answer
 from services.shared.http.problems import Problem, unavailable
 from services.shared.http.shares import Rounds, Shares, Unread, address_of, asker, whose
@@ -42,14 +41,13 @@ UNWANTED_BYTES: Final = 1024 * 1024
 # only come, and come again, would be all that this process does.
 FRESH_SECONDS: Final = 2.0
 FULL: Final = last_answer(unavailable("too many connections from this address: use those that are open"))
+# The name under which all proxies' connections count together: each of them is many people's.
+PROXIES: Final = "proxies"
 # What is written and not sent yet. More would be held for everybody who does not read; and of all of them together.
 UNSENT_BYTES: Final = 4 * 1024
 UNREAD_BYTES: Final = 2 * 1024 * 1024
 # Whoever sends or reads less than this in the time that is given has stopped.
 PROGRESS_BYTES: Final = 16 * 1024
-# An address as proxies write it: alone, in brackets, with a port, with a zone.
-_V6: Final = r"([0-9a-fA-F:.]{2,45})(?:%\w{1,16})?"
-_FORWARDED: Final = re.compile(rf"([0-9.]{{7,15}})(?::\d{{1,5}})?|\[{_V6}\](?::\d{{1,5}})?|{_V6}", re.ASCII)
 
 
 class Phase(Enum):
@@ -66,8 +64,7 @@ class Guard:
 
     def __init__(self, settings: Settings, metrics: Metrics) -> None:
         self.settings = settings
-        descriptors = raised_descriptors()
-        most = settings.connections or min(MOST_CONNECTIONS, descriptors - KEPT_DESCRIPTORS)
+        most = min(settings.connections or MOST_CONNECTIONS, raised_descriptors() - KEPT_DESCRIPTORS)
         self._places = Shares(max(most, 1))
         # In the order in which they came.
         self._open: dict[str, dict[GuardedProtocol, None]] = defaultdict(dict)
@@ -86,7 +83,9 @@ class Guard:
     def let_in(self, protocol: GuardedProtocol, address: str) -> bool:
         """Whether there is a place. Whoever has their share already gets one by losing the oldest that does nothing."""
         if not self._places.take(address):
-            idle = next((one for one in self._open[address] if one.phase in (Phase.IDLE, Phase.HEAD)), None)
+            # A proxy may be sending on one that was idle: it loses none for which it could be asked to answer a 502.
+            phases = (Phase.HEAD,) if address == PROXIES else (Phase.IDLE, Phase.HEAD)
+            idle = next((one for one in self._open[address] if one.phase in phases), None)
             if idle is None or idle.is_fresh():
                 return False
             self.counted("connections")
@@ -138,9 +137,10 @@ class GuardedProtocol(PiecewiseProtocol):
         self._unread, self._unread_since = 0, 0.0
         self.phase, self._begun = Phase.HEAD, False
         peer = self.client[0] if self.client else ""
-        self._by_proxy = self._guard.is_proxy(peer)
+        self._by_proxy = self._for_others = self._guard.is_proxy(peer)
         self._whose = whose(peer)
-        if not self._by_proxy and not self._guard.let_in(self, self._whose):
+        self._place = PROXIES if self._by_proxy else self._whose
+        if not self._guard.let_in(self, self._place):
             self._guard.counted("connections")
             self.over = True
             transport.write(FULL)
@@ -149,7 +149,7 @@ class GuardedProtocol(PiecewiseProtocol):
     def connection_lost(self, exc: Exception | None) -> None:
         super().connection_lost(exc)
         self._guard.unread.gone(self, self._asker)
-        self._guard.gone(self, self._whose)
+        self._guard.gone(self, self._place)
 
     def data_received(self, data: bytes) -> None:
         if self.phase is Phase.IDLE:
@@ -179,7 +179,7 @@ class GuardedProtocol(PiecewiseProtocol):
         self._enter(Phase.BODY)
         if len(self.url) + sum(len(name) + len(value) + 4 for name, value in self.headers) > self._limits.head_bytes:
             raise self._too_long()
-        if self._by_proxy and (told := client_of(self.headers, self._guard)):
+        if (told := self._told()) is not None:
             self.scope["client"] = (told, 0)
         super().on_headers_complete()
 
@@ -206,6 +206,11 @@ class GuardedProtocol(PiecewiseProtocol):
         self._unread = 0
         super().resume_writing()
         self._guard.unread.read(self)
+
+    def hold(self) -> None:
+        # By a connection that is not the asker's own others ask, too.
+        if not self._for_others:
+            super().hold()
 
     def refuse(self, reason: str, problem: Problem) -> None:
         self._guard.counted(reason)
@@ -251,6 +256,15 @@ class GuardedProtocol(PiecewiseProtocol):
         """Of the request that is answered now."""
         return asker(cast(Scope, self._serving.scope)) if self._serving else self._whose
 
+    def _told(self) -> str | None:
+        """For whom somebody asks who is believed."""
+        if self._by_proxy:
+            return client_of(self.headers, self._guard.is_proxy)
+        said = dict(self.headers).get(FOR)
+        told = None if said is None else believed(said, self._limits.books_token)
+        self._for_others = told is not None
+        return told
+
     def _enter(self, phase: Phase) -> None:
         self.phase, self._since, self._body_then = phase, self.loop.time(), 0
 
@@ -259,22 +273,6 @@ class GuardedProtocol(PiecewiseProtocol):
         if self.headers and len(self.url) < most:
             return Problem(431, f"the head of a request is at most {most} bytes: send fewer headers, or shorter ones")
         return Problem(414, f"the head of a request is at most {most} bytes: the URL is too long")
-
-
-def client_of(headers: Sequence[tuple[bytes, bytes]], guard: Guard) -> str | None:
-    """Who a proxy says that it asks for: the last address in X-Forwarded-For that is no proxy of ours."""
-    told = b",".join(value for name, value in headers if name == b"x-forwarded-for").decode("latin-1")
-    found = None
-    for part in reversed(told.split(",")):
-        written = _FORWARDED.fullmatch(part.strip())
-        address = address_of(next(filter(None, written.groups()))) if written else None
-        if address is None:
-            # Who wrote this, and what stands before it, is nobody whom we know.
-            break
-        found = str(address)
-        if not guard.is_proxy(found):
-            break
-    return found
 
 
 def raised_descriptors() -> int:
