@@ -37,10 +37,15 @@ def chaos_of(setting: str | None, *, database: bool = False) -> Chaos | None:
     return LocalChaos(Path(setting.removeprefix("local:")), database=database)
 
 
-async def knock_down(chaos: Chaos | None, name: str, seconds: float) -> dict[str, str]:
-    """What the button does. Raises Problem (403, 404, 503)."""
+def able(chaos: Chaos | None, name: str) -> Chaos:
+    """What can knock this down. Raises Problem (403, 404)."""
     if chaos is None:
         raise Problem(403, "knocking down is off: set ZOCO_KNOCK_DOWN, as `zoco up` and k8s/components/knock-down do")
     if name not in chaos.names:
         raise Problem(404, f"there is no {name} to knock down: it is one of {', '.join(chaos.names)}")
+    return chaos
+
+
+async def knock_down(chaos: Chaos, name: str, seconds: float) -> dict[str, str]:
+    """What the button does. Raises Problem (503)."""
     return {"derribado": name, "quien": await chaos.kill(name, seconds), "orden": chaos.command(name)}

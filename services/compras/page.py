@@ -9,7 +9,7 @@ from typing import Annotated, Any, Final
 from fastapi import APIRouter, Query, Request, Response
 from fastapi.responses import FileResponse, PlainTextResponse
 
-from services.compras.chaos import MAX_SECONDS, knock_down
+from services.compras.chaos import MAX_SECONDS, able, knock_down
 from services.compras.chaos_local import DEFAULT_SECONDS
 from services.shared.http.bodies import Decimal, runtime_of
 from services.shared.http.credentials import Operator, deed
@@ -93,6 +93,7 @@ async def derribo(
     ] = DEFAULT_SECONDS,
 ) -> dict[str, Any]:
     """Off unless ZOCO_KNOCK_DOWN says where: `zoco up` switches it on."""
+    chaos = able(runtime_of(request).extension.chaos, servicio)
     # Before it is done: it may be this process that ends.
     deed(request, "the operator knocks a service down")
-    return await knock_down(runtime_of(request).extension.chaos, servicio, segundos)
+    return await knock_down(chaos, servicio, segundos)

@@ -15,6 +15,8 @@ import structlog
 
 from broker.lines import Lines, plain
 
+# Of what a stranger wrote a line shows no more.
+SHOWN: Final = 100
 # What a process that ends leaves for its last lines.
 DRAIN_SECONDS: Final = 1.0
 
@@ -23,7 +25,8 @@ def configure_logs(service: str, style: Literal["auto", "json", "console"]) -> N
     """Everything that this process logs, its libraries' lines too, goes to standard error in one style."""
     console = style == "console" or (style == "auto" and sys.stderr.isatty())
     shared: list[structlog.typing.Processor] = [
-        structlog.contextvars.merge_contextvars,
+        # Not by a context variable: requests and threads have contexts of their own.
+        lambda _, __, event: {**event, "service": service},
         structlog.stdlib.add_log_level,
         structlog.processors.TimeStamper(fmt="iso", utc=True),
     ]
@@ -44,7 +47,6 @@ def configure_logs(service: str, style: Literal["auto", "json", "console"]) -> N
         wrapper_class=structlog.stdlib.BoundLogger,
         cache_logger_on_first_use=True,
     )
-    structlog.contextvars.bind_contextvars(service=service)
     handler = logging.StreamHandler(_stderr())
     handler.setFormatter(
         structlog.stdlib.ProcessorFormatter(
@@ -61,6 +63,10 @@ def configure_logs(service: str, style: Literal["auto", "json", "console"]) -> N
     # They tell every reconnect at length; the bus says it in one line.
     for name in ("aiormq", "aio_pika"):
         logging.getLogger(name).setLevel(logging.CRITICAL)
+
+
+def shown(text: str) -> str:
+    return text if len(text) <= SHOWN else text[:SHOWN] + "…"
 
 
 @functools.cache

@@ -162,7 +162,7 @@ class Settings(BaseSettings):
     connections: int | None = Field(
         None,
         ge=1,
-        description="The most that are open at once, 4,000 unless told; and no more than the descriptors allow.",
+        description="The most that are open at once: 4,000 unless told, and no more than the descriptors allow.",
     )
     head_bytes: int = Field(16 * 1024, ge=1024, description="The most that a request's line and headers may have.")
     head_seconds: float = Field(20.0, gt=0, description="In this time the head of a request must have come.")

@@ -15,6 +15,7 @@ import pytest
 from patience import PATIENCE_SECONDS
 from pydantic import SecretStr
 from shop_builders import ZOCO, Shop, replica
+from yarl import URL
 
 from broker.services import SERVICES
 from services.compras import codes
@@ -30,7 +31,7 @@ def bearer(key: str) -> dict[str, str]:
     return {"Authorization": f"Bearer {key}"}
 
 
-async def ask(method: str, url: str, **options: Any) -> tuple[int, Any, dict[str, str]]:
+async def ask(method: str, url: str | URL, **options: Any) -> tuple[int, Any, dict[str, str]]:
     async with aiohttp.ClientSession() as http, http.request(method, url, **options) as answer:
         raw = await answer.read()
         told = json.loads(raw) if answer.content_type.endswith(("/json", "+json")) else raw
@@ -169,12 +170,24 @@ async def test_who_is_refused_is_told_of_in_a_few_lines_without_what_was_sent(sh
     assert "path=/diario" in shop.says("path=/diario", after=before)
 
 
+async def test_a_long_path_makes_no_long_line(shop: Shop) -> None:
+    """Each byte of it is several in a log, where it steers a terminal."""
+    with logged(shop, "path=/altas/") as lines:
+        url = URL(f"{shop.front}/altas/{'%1b' * 5_000}", encoded=True)
+        assert (await ask("GET", url, headers=bearer("a-stranger-who-guesses")))[0] == 401
+    (line,) = [line for line in lines if "path=/altas/" in line]
+    assert len(line) < 1_000, line
+
+
 async def test_each_deed_is_a_line(shop: Shop) -> None:
     key = bearer(shop.running.operator_token)
     with logged(shop, "an operator's entry", "a code for a browser", "the book is read") as lines:
+        # What is not done is no deed.
+        assert (await ask("POST", f"{shop.front}/operador/derribos/nadie", headers=key))[0] == 404
         _, entry, _ = await ask("PUT", f"{shop.front}/usuarios/7", json=EVA, headers=key)
         await a_code(shop)
         await ask("GET", f"{shop.running.urls['tokens']}/diario", headers=bearer(shop.running.books_token))
+    assert not [line for line in lines if "knocks a service down" in line]
     (deed,) = [line for line in lines if "an operator's entry" in line]
     assert f"/altas/{entry['id']}" in deed
     assert "address=127.0.0.1" in deed

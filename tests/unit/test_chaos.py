@@ -14,21 +14,21 @@ from aiohttp import web
 from aiohttp.test_utils import TestServer
 
 from broker.account import Account
-from services.compras.chaos import chaos_of, knock_down
+from services.compras.chaos import able, chaos_of, knock_down
 from services.compras.chaos_cluster import ClusterChaos
 from services.shared.http.problems import Problem
 from services.shared.settings import WrongSetting
 
 
-async def test_it_is_off_unless_a_setting_says_where() -> None:
+def test_it_is_off_unless_a_setting_says_where() -> None:
     with pytest.raises(Problem, match="ZOCO_KNOCK_DOWN") as caught:
-        await knock_down(chaos_of(None), "tokens", 1)
+        able(chaos_of(None), "tokens")
     assert caught.value.status == 403
 
 
 async def test_where_nothing_runs_it_says_so(tmp_path: Path) -> None:
     with pytest.raises(Problem, match="make up") as caught:
-        await knock_down(chaos_of(f"local:{tmp_path}"), "tokens", 1)
+        await knock_down(able(chaos_of(f"local:{tmp_path}"), "tokens"), "tokens", 1)
     assert caught.value.status == 503
 
 

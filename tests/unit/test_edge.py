@@ -32,6 +32,8 @@ from services.tokens.domain import DOMAIN
 
 JSON = [(b"content-type", b"application/json")]
 GONE = {"type": "http.disconnect"}
+# As RFC 9110 has them.
+TITLES = {415: "Unsupported Media Type", 422: "Unprocessable Content"}
 ALLOW = {b"allow": b"POST, OPTIONS"}
 
 
@@ -235,7 +237,7 @@ async def test_a_body_that_cannot_be_used_is_the_same_problem(
     app: FastAPI, headers: list[tuple[bytes, bytes]], body: bytes, status: int, says: str
 ) -> None:
     asked = await ask_both(app, piece(body), headers=headers)
-    assert asked.status == status
+    assert (asked.status, asked.problem["title"]) == (status, TITLES[status])
     assert says in asked.problem["detail"]
 
 
@@ -243,7 +245,7 @@ async def test_a_body_that_is_too_large_is_refused_before_all_of_it_was_read(app
     half = b" " * (BODY_BYTES // 2 + 1)
     for received in ([piece(b" " * (BODY_BYTES + 1))], [piece(half, more=True), piece(half, more=True)]):
         asked = await ask_both(app, *received)
-        assert asked.status == 413
+        assert (asked.status, asked.problem["title"]) == (413, "Content Too Large")
         assert str(BODY_BYTES) in asked.problem["detail"]
     padded = b'{"number": 7}'.ljust(BODY_BYTES)
     assert (await ask_both(app, piece(padded))).status == 202

@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from services.shared.http.for_whom import client_of
-from services.shared.http.guard import Guard, Phase
+from services.shared.http.guard import PROXIES, Guard, Phase
 from services.shared.http.shares import A_FEW, AT_ONCE, Rounds, Shares, Unread, whose
 from services.shared.metrics import Metrics
 from services.shared.settings import WrongSetting, read_settings
@@ -139,6 +139,16 @@ def test_who_has_long_done_nothing_makes_room_and_who_is_new_does_not(monkeypatc
     for one in new:
         one.fresh, one.phase = False, Phase.ANSWER
     assert not guard.let_in(cast(Any, Standing(fresh=True)), "6.6.6.6")
+
+
+def test_a_proxy_loses_no_connection_that_it_may_be_sending_on(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("ZOCO_CONNECTIONS", "10")
+    guard = Guard(read_settings(), Metrics("tokens"))
+    idle, half = [Standing(fresh=False) for _ in range(8)], Standing(fresh=False, phase=Phase.HEAD)
+    new = [Standing(fresh=True) for _ in range(2)]
+    assert [guard.let_in(cast(Any, one), PROXIES) for one in (*idle, half, *new)] == [True] * 10 + [False]
+    assert half.is_cut and not any(one.is_cut for one in (*idle, *new))
+    assert guard.let_in(cast(Any, Standing(fresh=True)), "127.0.0.1")
 
 
 @pytest.mark.parametrize(

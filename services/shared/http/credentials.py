@@ -17,6 +17,7 @@ from pydantic import SecretStr
 
 from services.shared.http.problems import PROVEN, Problem
 from services.shared.http.sessions import cookie_name, session_holds
+from services.shared.logs import shown
 
 log = structlog.get_logger()
 
@@ -45,7 +46,7 @@ class Refusals:
         self._waits: asyncio.TimerHandle | None = None
 
     def note(self, request: Request) -> None:
-        self._last = {"address": address(request), "method": request.method, "path": request.scope["path"]}
+        self._last = {"address": address(request), "method": request.method, "path": shown(request.scope["path"])}
         if self._waits is not None:
             self._more += 1
             return
@@ -69,7 +70,7 @@ refusals: Final = Refusals()
 def deed(request: Request, what: str, **more: Any) -> None:
     """A line for what somebody did by a credential. Of what a replica passes on, that one has told already."""
     if not request.scope.get(PROVEN):
-        log.info(what, address=address(request), method=request.method, path=request.scope["path"], **more)
+        log.info(what, address=address(request), method=request.method, path=shown(request.scope["path"]), **more)
 
 
 async def keyholder(request: Request, sent: AsOperator) -> None:

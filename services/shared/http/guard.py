@@ -18,7 +18,7 @@ from uvicorn._types import ASGI3Application
 from uvicorn.protocols.http.httptools_impl import RequestResponseCycle
 
 from services.shared.http.for_whom import FOR, believed, client_of
-from services.shared.http.pieces import PiecewiseProtocol, last_answer
+from services.shared.http.pieces import PiecewiseProtocol
 from services.shared.http.problems import Problem, unavailable
 from services.shared.http.shares import Rounds, Shares, Unread, address_of, asker, whose
 from services.shared.metrics import Metrics
@@ -40,7 +40,7 @@ UNWANTED_BYTES: Final = 1024 * 1024
 # Who has done nothing for so long makes room for somebody else of that address. Sooner they do not: to let in all who
 # only come, and come again, would be all that this process does.
 FRESH_SECONDS: Final = 2.0
-FULL: Final = last_answer(unavailable("too many connections from this address: use those that are open"))
+FULL: Final = unavailable("too many connections from this address: use those that are open")
 # The name under which all proxies' connections count together: each of them is many people's.
 PROXIES: Final = "proxies"
 # What is written and not sent yet. More would be held for everybody who does not read; and of all of them together.
@@ -143,8 +143,7 @@ class GuardedProtocol(PiecewiseProtocol):
         if not self._guard.let_in(self, self._place):
             self._guard.counted("connections")
             self.over = True
-            transport.write(FULL)
-            transport.close()
+            self.say_last(FULL)
 
     def connection_lost(self, exc: Exception | None) -> None:
         super().connection_lost(exc)

@@ -11,6 +11,7 @@ from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 
 from services.shared.http.edge import FOR_BROWSERS, POLICY
 from services.shared.http.problems import Problem
+from services.shared.http.shutdown import CLOSE
 
 # Parsed in one go: so much, or to where the first head in it ends. What is left waits while a request that came with it
 # is answered: parsed, it takes a hundred times as much memory as it was sent in.
@@ -32,6 +33,8 @@ class PiecewiseProtocol(HttpToolsProtocol):
         # What came behind a request that is being answered.
         self._held = b""
         self._hold = False
+        # What is read now, as far as that is known.
+        self._is_head = False
         # The request that is answered now, of those that came.
         self._serving: RequestResponseCycle | None = None
 
@@ -76,6 +79,10 @@ class PiecewiseProtocol(HttpToolsProtocol):
         super().on_message_begin()
         self._in_head = True
 
+    def on_url(self, url: bytes) -> None:
+        super().on_url(url)
+        self._is_head = self.parser.get_method() == b"HEAD"
+
     def on_header(self, name: bytes, value: bytes) -> None:
         # A trailer is no header (RFC 9110, section 6.5.1): whoever stands before us has not looked at it.
         if self._in_head:
@@ -95,6 +102,7 @@ class PiecewiseProtocol(HttpToolsProtocol):
             super().on_headers_complete()
 
     def on_message_complete(self) -> None:
+        self._is_head = False
         if not self.parser.should_upgrade():
             super().on_message_complete()
 
@@ -130,7 +138,16 @@ class PiecewiseProtocol(HttpToolsProtocol):
             if serving.response_started:
                 self.transport.close()
                 return
-        self.transport.write(last_answer(problem))
+        self.say_last(problem)
+
+    def say_last(self, problem: Problem) -> None:
+        """Of a connection, without an application."""
+        response = problem.response()
+        every = [*self.server_state.default_headers, *response.raw_headers, *FOR_BROWSERS, POLICY, CLOSE]
+        lines = [STATUS_LINE[problem.status], *(b"%s: %s\r\n" % header for header in every), b"\r\n"]
+        # To HEAD there is none (RFC 9110, section 9.3.2).
+        body = b"" if self._is_head else bytes(response.body)
+        self.transport.write(b"".join([*lines, body]))
         self.transport.close()
 
     def timeout_keep_alive_handler(self) -> None:
@@ -180,11 +197,3 @@ def piece_end(data: bytes, start: int) -> int:
     most = start + PIECE_BYTES
     found = data.find(HEAD_END, start + LEAST_BYTES - len(HEAD_END), most)
     return most if found < 0 else found + len(HEAD_END)
-
-
-def last_answer(problem: Problem) -> bytes:
-    """Of a connection, without an application."""
-    response = problem.response()
-    headers = [*response.raw_headers, *FOR_BROWSERS, POLICY, (b"connection", b"close")]
-    lines = [STATUS_LINE[problem.status], *(b"%s: %s\r\n" % header for header in headers)]
-    return b"".join([*lines, b"\r\n", bytes(response.body)])

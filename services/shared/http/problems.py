@@ -12,12 +12,15 @@ from fastapi import Response
 from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
 
+from services.shared.logs import shown
 from services.shared.store import Away, Damaged, StoreBroken
 
 log = structlog.get_logger()
 
 BUG = "a bug in the service: its log has the details"
 MEDIA_TYPE = "application/problem+json"
+# What they are called since RFC 9110, and the library does not know yet.
+TITLES = {413: "Content Too Large", 414: "URI Too Long", 416: "Range Not Satisfiable", 422: "Unprocessable Content"}
 # In the scope of a request that another replica has passed on: whether that was proved. Who passes it on has let it in.
 PROVEN = "zoco.proven"
 
@@ -78,15 +81,15 @@ def as_problem(error: Exception, method: str, path: str) -> Problem:
         case Away():
             return unavailable(str(error), 5)
         case Damaged() | StoreBroken():
-            log.error("the books cannot be read here", method=method, path=path, error=str(error))
+            log.error("the books cannot be read here", method=method, path=shown(path), error=str(error))
             return Problem(500, f"the books cannot be read here: {error}")
-    log.error("a bug in the service", method=method, path=path, exc_info=error)
+    log.error("a bug in the service", method=method, path=shown(path), exc_info=error)
     return Problem(500, BUG)
 
 
 def _detail(error: HTTPException, method: str, path: str) -> str:
     """The routing raises these with no more to say than their status does."""
-    if error.detail != _phrase(error.status_code):
+    if error.detail != responses.get(error.status_code):
         return str(error.detail)
     slash = ", without a slash at the end" if path.endswith("/") else ""
     said = {404: f"there is nothing at {path}: /docs lists what there is{slash}"}
@@ -96,4 +99,4 @@ def _detail(error: HTTPException, method: str, path: str) -> str:
 
 def _phrase(status: int) -> str:
     """The title of a status; some have none (RFC 9110, section 15)."""
-    return responses.get(status, "Error")
+    return TITLES.get(status) or responses.get(status, "Error")
