@@ -6,7 +6,7 @@ import asyncio
 import re
 import secrets
 from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 from typing import Any, Final
 
@@ -97,8 +97,32 @@ async def without_standby(postgres: Database) -> AsyncIterator[Any]:
         await owner.execute("SET synchronous_commit = local")
         await owner.execute("ALTER SYSTEM SET synchronous_standby_names = 'nobody'")
         await owner.execute("SELECT pg_reload_conf()")
+        await _waits(postgres)
         try:
             yield owner
         finally:
             await owner.execute("ALTER SYSTEM RESET synchronous_standby_names")
             await owner.execute("SELECT pg_reload_conf()")
+
+
+async def _waits(postgres: Database) -> None:
+    """What was set is heard of a moment later."""
+    async with asyncio.timeout(PATIENCE_SECONDS), postgres.connected() as probe:
+        with suppress(TimeoutError):
+            while True:
+                # asyncpg cancels what it waits for no longer.
+                await probe.execute("SELECT pg_logical_emit_message(true, 'zoco', '')", timeout=0.2)
+                await asyncio.sleep(0.02)
+
+
+async def waits_for_standby(owner: Any, database: str, who: str = "zoco %") -> int:
+    """Until a COMMIT waits there; whose backend that is."""
+    waits = """
+        SELECT pid FROM pg_stat_activity
+        WHERE wait_event = 'SyncRep' AND datname = $1 AND application_name LIKE $2
+    """
+    async with asyncio.timeout(20):
+        while not (pid := await owner.fetchval(waits, database, who)):
+            await asyncio.sleep(0.02)
+    found: int = pid
+    return found

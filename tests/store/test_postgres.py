@@ -11,11 +11,21 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager, closing, suppress
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
+import asyncpg
 import pytest
 from memory_store import MemoryStore
-from postgres_server import away, new_database, not_injected, running_pair, running_postgres, url_in, without_standby
+from postgres_server import (
+    away,
+    new_database,
+    not_injected,
+    running_pair,
+    running_postgres,
+    url_in,
+    waits_for_standby,
+    without_standby,
+)
 from pydantic import SecretStr
 from silence import tells_of_silence
 from store_builders import FECHA, pagado, publicado, recarga, registrada, reservado, solicitada, usuario
@@ -38,6 +48,7 @@ from services.tokens.domain import DOMAIN as TOKENS
 from services.tokens.main import SERVICE
 from services.usuarios.domain import DOMAIN as USUARIOS
 
+Kind = TypeVar("Kind")
 Opened = Callable[[Domain[Any]], Awaitable[PostgresStore[Any]]]
 
 
@@ -480,6 +491,35 @@ async def test_words_of_a_front_door_that_died_are_said_by_another(opened: Opene
     }
 
 
+async def test_what_a_lost_commit_had_to_say_of_others_is_said_all_the_same(
+    opened: Opened, postgres: Database, database: str
+) -> None:
+    """Who decides it again hears only of its own purchase: those who waited in the line are told as a dead one's."""
+    store = await opened(TOKENS)
+    published: list[Message] = []
+
+    async def publish(messages: Sequence[Message]) -> None:
+        published.extend(messages)
+
+    store.speaks(publish)
+    for answer in await store.process_batch([publicado(), *map(solicitada, (1, 2, 3))]):
+        store.told(answer.messages)
+    async with beside(store.tend()):
+        await until(store, "SELECT 1 FROM voces WHERE dicho = 4")
+        async with without_standby(postgres) as owner:
+            selling = asyncio.ensure_future(store.process_batch([pagado(solicitada(1))]))
+            pid = await waits_for_standby(owner, database, "zoco tokens writes%")
+            await owner.execute("SELECT pg_terminate_backend($1)", pid)
+            await eventually(lambda: store.seq == 5)
+            # A round of who notes down what was said.
+            await asyncio.sleep(1.5)
+        (answer,) = await selling
+        assert answer.repeated
+        await eventually(lambda: len(published) >= 3)
+    refused = [word.subject for word in published if isinstance(word, CompraRechazada)]
+    assert refused == [solicitada(2).subject, solicitada(3).subject]
+
+
 async def never() -> Any:
     await asyncio.Event().wait()
 
@@ -514,21 +554,115 @@ async def test_two_entries_at_two_doors_never_have_the_same_date_or_go_back(open
     assert dates == sorted(set(dates), key=str)
 
 
+@pytest.mark.parametrize("least", ["warning", "error"])
 async def test_a_commit_that_gave_up_waiting_for_its_standby_is_not_believed(
-    opened: Opened, postgres: Database, database: str
+    opened: Opened, postgres: Database, database: str, least: str
 ) -> None:
-    """It is there, for everybody to see; a failover may take it back."""
+    """It is there, for everybody to see; a failover may take it back. A role that hears no warnings does hear this."""
+    async with postgres.connected() as owner:
+        await owner.execute(f"ALTER ROLE tokens IN DATABASE {database} SET client_min_messages = {least}")
     store = await opened(TOKENS)
     await store.process_batch([publicado()])
     async with without_standby(postgres) as owner:
         selling = asyncio.ensure_future(store.process_batch([solicitada(1)]))
-        waits = "SELECT pid FROM pg_stat_activity WHERE wait_event = 'SyncRep' AND datname = $1"
-        async with asyncio.timeout(20):
-            while not (pid := await owner.fetchval(waits, database)):
-                await asyncio.sleep(0.05)
-        await owner.execute("SELECT pg_cancel_backend($1)", pid)
+        await owner.execute("SELECT pg_cancel_backend($1)", await waits_for_standby(owner, database))
         with pytest.raises(StoreBroken, match="standby"):
             await selling
+
+
+def test_that_it_gave_up_is_known_whatever_language_the_server_speaks() -> None:
+    link = Link("", TOKENS.name, "writes", asked_nothing)
+    told = {"R": "ProcessInterrupts", "M": "la transacción ya fue comprometida localmente"}
+    for function, alone in (("ProcessInterrupts", False), ("SyncRepWaitForLSN", True)):
+        link._heard(None, asyncpg.PostgresLogMessage.new(told | {"R": function}))
+        assert link.alone == alone
+
+
+async def asked_nothing(connection: Any) -> None: ...
+
+
+async def test_who_gave_up_waiting_while_it_connected_is_not_behind_its_standby(
+    opened: Opened, postgres: Database, database: str
+) -> None:
+    """Nor is it read there: what it would see may be gone after a failover."""
+    await opened(TOKENS)
+    fresh: PostgresStore[Any] = PostgresStore(url_in(postgres, "tokens", database), TOKENS)
+    async with without_standby(postgres) as owner:
+        opening = asyncio.ensure_future(fresh.open())
+        await waits_for_standby(owner, database)
+        cancel = "SELECT pg_cancel_backend(pid) FROM pg_stat_activity WHERE wait_event = 'SyncRep' AND datname = $1"
+        async with asyncio.timeout(20):
+            while not opening.done():
+                await owner.execute(cancel, database)
+                await asyncio.sleep(0.02)
+        assert not fresh.opened and "standby" in (fresh.trouble or "")
+    await fresh.open()
+    assert fresh.opened
+    await fresh.close()
+
+
+async def test_words_of_a_dead_process_that_no_standby_has_are_not_said(
+    opened: Opened, postgres: Database, database: str
+) -> None:
+    dead, other = await opened(COMPRAS), await opened(COMPRAS)
+    published: list[Message] = []
+
+    async def publish(messages: Sequence[Message]) -> None:
+        published.extend(messages)
+
+    other.speaks(publish)
+    await dead.process_batch([solicitada(1)])
+    await other._voices.link.get()
+    async with without_standby(postgres) as owner:
+        for link in dead._links:
+            link.drop()
+        async with beside(other._voices.run()):
+            for _ in range(3):
+                pid = await waits_for_standby(owner, database, "zoco compras locks%")
+                await owner.execute("SELECT pg_cancel_backend($1)", pid)
+                await asyncio.sleep(0.5)
+                assert not published
+            await owner.execute("ALTER SYSTEM RESET synchronous_standby_names")
+            await owner.execute("SELECT pg_reload_conf()")
+            await eventually(lambda: published)
+
+
+async def test_a_book_that_is_replaced_is_not_believed_either_before_a_standby_has_it(
+    opened: Opened, postgres: Database, database: str
+) -> None:
+    store = await opened(TOKENS)
+    await store.process_batch([publicado()])
+    some = await store.records(0, 1000)
+    async with without_standby(postgres) as owner:
+        putting = asyncio.ensure_future(store.put_back(BookHeights("tokens", store.heights.book, 2), nothing_but(some)))
+        await owner.execute("SELECT pg_cancel_backend($1)", await waits_for_standby(owner, database))
+        with pytest.raises(StoreBroken, match="standby"):
+            await asyncio.wait_for(putting, 20)
+        with pytest.raises(Fenced):
+            await asyncio.wait_for(store.process_batch([solicitada(1)]), 20)
+
+
+async def test_who_asked_for_another_book_and_went_away_cancels_no_commit(
+    opened: Opened, postgres: Database, database: str
+) -> None:
+    store = await opened(TOKENS)
+    await store.process_batch([publicado()])
+    generation = "SELECT generacion FROM tokens.libro"
+    async with without_standby(postgres), postgres.connected(database) as owner:
+        anew = store.begin_again(BookHeights("tokens", store.heights.book, 2), nothing_but([publicado()]))
+        beginning = asyncio.ensure_future(anew)
+        await waits_for_standby(owner, database)
+        beginning.cancel()
+        await asyncio.gather(beginning, return_exceptions=True)
+        await asyncio.sleep(1)
+        assert await waits_for_standby(owner, database) and await owner.fetchval(generation) == 1
+        with pytest.raises(Fenced):
+            await asyncio.wait_for(store.process_batch([solicitada(1)]), 20)
+        await owner.execute("ALTER SYSTEM RESET synchronous_standby_names")
+        await owner.execute("SELECT pg_reload_conf()")
+        async with asyncio.timeout(20):
+            while await owner.fetchval(generation) != 2:
+                await asyncio.sleep(0.05)
 
 
 async def test_nothing_is_read_before_all_that_can_be_seen_is_with_a_standby(
@@ -539,10 +673,7 @@ async def test_nothing_is_read_before_all_that_can_be_seen_is_with_a_standby(
     fresh: PostgresStore[Any] = PostgresStore(url_in(postgres, "tokens", database), TOKENS)
     async with without_standby(postgres) as owner:
         opening = asyncio.ensure_future(fresh.open())
-        waits = "SELECT 1 FROM pg_stat_activity WHERE wait_event = 'SyncRep' AND datname = $1"
-        async with asyncio.timeout(20):
-            while not await owner.fetchval(waits, database):
-                await asyncio.sleep(0.05)
+        await waits_for_standby(owner, database)
         assert not opening.done() and not fresh.opened
     await opening
     assert fresh.opened
@@ -569,7 +700,7 @@ async def test_a_book_that_is_replaced_and_a_batch_never_wait_for_each_other(ope
     assert isinstance(ended[0], Fenced)
 
 
-async def nothing_but(some: Sequence[bytes]) -> AsyncIterator[Sequence[bytes]]:
+async def nothing_but(some: Sequence[Kind]) -> AsyncIterator[Sequence[Kind]]:
     yield some
 
 
@@ -600,12 +731,10 @@ async def test_a_batch_that_only_repeats_waits_for_the_standby_too(
 ) -> None:
     store = await opened(TOKENS)
     await store.process_batch([publicado(), solicitada(1)])
-    waits = "SELECT 1 FROM pg_stat_activity WHERE wait_event = 'SyncRep' AND datname = $1"
     async with without_standby(postgres) as owner, asyncio.timeout(20):
         again = asyncio.ensure_future(store.process_batch([solicitada(1)]))
-        while not await owner.fetchval(waits, database):
-            assert not again.done()
-            await asyncio.sleep(0.02)
+        await waits_for_standby(owner, database)
+        assert not again.done()
     assert (await again)[0].repeated
 
 

@@ -29,6 +29,7 @@ SESSION: Final = {
     "synchronous_commit": "on",
     "statement_timeout": "0",
     "lock_timeout": "0",
+    "client_min_messages": "warning",
     "idle_in_transaction_session_timeout": "10s",
     "client_connection_check_interval": "2s",
     "tcp_keepalives_idle": "5",
@@ -69,8 +70,9 @@ PASSING: Final = (
     OSError,
     TimeoutError,
 )
-# A transaction that waited for its standby and was cancelled is there, and nobody knows whether the standby has it.
-NOT_REPLICATED: Final = "has already committed locally"
+# What warns, in whatever language, that a transaction waited for its standby and was cancelled: it is there, and nobody
+# knows whether the standby has it.
+NOT_REPLICATED: Final = "SyncRepWaitForLSN"
 
 
 class Link:
@@ -93,11 +95,14 @@ class Link:
             return self._connection
         self._failures += 1
         connection = self._new = await connect(self._url, self._name, self._failures - 1)
+        self.alone = False
+        connection.add_log_listener(self._heard)
         try:
             # Before anything that may wait: a server that stands still meanwhile is left, too, when it was replaced.
             self.server = await connection.fetchval(SERVER, timeout=CONNECT_SECONDS)
             self.since = time.monotonic()
             await self._made(connection)
+            self.expect_standby()
         except BaseException:
             connection.terminate()
             self.server = ""
@@ -105,13 +110,17 @@ class Link:
         finally:
             self._new = None
         self._failures = 0
-        connection.add_log_listener(self._heard)
-        self.alone, self._connection = False, connection
+        self._connection = connection
         return connection
 
     def _heard(self, _: object, message: Any) -> None:
-        if NOT_REPLICATED in f"{message.message} {message.detail or ''}":
+        if message.server_source_function == NOT_REPLICATED:
             self.alone = True
+
+    def expect_standby(self) -> None:
+        """Of what its COMMITs have waited for. Raises ConnectionError: then drop it, and ask again."""
+        if self.alone:
+            raise ConnectionError("PostgreSQL gave up waiting for its standby: what can be seen may be lost with it")
 
     def drop(self) -> None:
         """Whatever it is at, it ends: on the server, too, unless it commits just now."""

@@ -80,7 +80,9 @@ class Reads(Generic[Row]):
 
     async def _asked(self, question: Callable[[Connection], Awaitable[Found]]) -> Found:
         try:
-            return await question(await self._reading.get())
+            found = await question(await self._reading.get())
+            self._reading.expect_standby()
+            return found
         except BaseException:
             # Whose turn it was: who only waited for it ends nobody's question.
             self._reading.drop()

@@ -185,7 +185,7 @@ class PostgresStore(Decides[Row]):
             await connection.execute("ROLLBACK")
             raise
         except BaseException as error:
-            self._writing.drop()
+            self._drop()
             if getattr(error, "sqlstate", "") == REWRITTEN:
                 raise self._rewritten() from None
             if passes(error):
@@ -193,6 +193,11 @@ class PostgresStore(Decides[Row]):
             raise broken(error) from error
         self._committed(outcome)
         return outcome.answers
+
+    def _drop(self) -> None:
+        """Whether it is committed is not known: who has this number is dead, and whatever is there of it, others say."""
+        self._writing.drop()
+        self.instance = 0
 
     async def _commit(self, connection: Connection) -> None:
         """S9. Whoever waits for it may be cancelled, and it goes on: what is committed is not taken back.
@@ -223,15 +228,19 @@ class PostgresStore(Decides[Row]):
     async def _replaced(self, heights: BookHeights) -> AsyncIterator[tuple[Connection, NewBook[Row]]]:
         """A transaction in which this book is empty, and who writes in it. All other processes wait, and then end."""
         async with self._turn:
-            connection = await self._writing.get()
             try:
-                async with connection.transaction():
-                    await clear(connection, heights)
-                    yield connection, NewBook(self.domain, heights)
-            except PASSING as error:
-                self._writing.drop()
-                raise OSError(f"PostgreSQL: {said(error)}") from error
-            self.leads = False
+                connection = await self._writing.get()
+                await connection.execute("BEGIN")
+                await clear(connection, heights)
+                yield connection, NewBook(self.domain, heights)
+                # Whatever comes of it, the old book is no longer decided in.
+                self.leads = False
+                await self._commit(connection)
+            except BaseException as error:
+                self._drop()
+                if isinstance(error, PASSING):
+                    raise OSError(f"PostgreSQL: {said(error)}") from error
+                raise
 
 
 def open_postgres_store(

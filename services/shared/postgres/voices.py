@@ -76,6 +76,8 @@ class Voices:
                     if self.publish is not None and await connection.fetchval(LOCK, instance):
                         await self._speak_for(connection, instance, dicho)
             except (*PASSING, BusError) as error:
+                if self.link.alone:
+                    self.link.drop()
                 log.info("the words of processes that died wait", reason=said(error))
             await asyncio.sleep(ROUND_SECONDS)
 
@@ -83,6 +85,7 @@ class Voices:
         """Its lock is held here."""
         try:
             await connection.execute(WAIT_FOR_STANDBY)
+            self.link.expect_standby()
             count, known = 0, self._store.heights.known()
             while records := await connection.fetch(
                 "SELECT seq, registro FROM diario WHERE seq > $1 AND instancia = $2 ORDER BY seq LIMIT $3",
