@@ -21,6 +21,7 @@ Words: TypeAlias = list[dict[str, Any]]
 Effect: TypeAlias = tuple[dict[str, Any], Words]
 Rule: TypeAlias = Callable[[Row | None, Message], Effect]
 
+SERVICES: Final = ("compras", "tokens", "usuarios", "transacciones")
 # Who says what, and who hears it: the table in section 3.
 PRODUCERS: Final = {
     "compra.solicitada": ("compras",),
