@@ -19,7 +19,7 @@ from loadgen.audit.books import SERVICES, Journal
 from loadgen.audit.clients import ClientJournal, Clients
 from loadgen.audit.compare import same
 from loadgen.audit.live import purchases_are_shown, selling_is_shown
-from loadgen.audit.selling import Selling
+from loadgen.audit.selling import SEEDED, Selling
 from loadgen.audit.showing import Showing
 from loadgen.audit.text import Text, Unreadable
 from loadgen.audit.verdict import UNSET, Verdict
@@ -142,6 +142,11 @@ def _seeds(verdict: Verdict, seeds: Mapping[str, list[dict[str, Any]]] | None, s
                 if not same(stands, rules):
                     verdict.breach(1 if name == "saldo" else 7, str(entry["altaId"]), "the seed has something else",
                                    book=service, field=name, stands=stands, rules=rules)  # fmt: skip
+        # In a backup of before they were written there they are not missing.
+        for key in () if verdict.cut else due.keys() - selling.imported[service]:
+            for promise in (7, 1) if service == "usuarios" else (7,):
+                verdict.breach(promise, f"semilla:{key}", "this is in the seed, and was never imported", book=service,
+                               field="id", rules=f"semilla:{key}:{SEEDED[service]}")  # fmt: skip
 
 
 @contextmanager

@@ -40,6 +40,8 @@ class Selling(Stories):
         self.sold: dict[str, int] = {}
         # What the seed brought: the entry of each new row.
         self.seeded: dict[str, dict[str, Row]] = {"usuarios": {}, "tokens": {}}
+        # And all that it said, also of rows that were there before.
+        self.imported: dict[str, set[str]] = {"usuarios": set(), "tokens": set()}
         self._sales: Row | None = None
         self._given: Counter[str] = Counter()
         self._spent: Counter[str] = Counter()
@@ -204,6 +206,7 @@ class Selling(Stories):
     def _seed(self, service: str, about: str, record: Record, place: int) -> Message:
         """What the seed must have said, as far as the record tells: only what is new can come of it."""
         got, number = record.change or {}, int(about.removeprefix(SEED))
+        self.imported[service].add(str(number))
         entry: Row = {"type": SEEDED[service], "altaId": about, "fecha": SEED_FECHA, "nombre": got.get("nombre", "")}
         if service == "tokens":
             entry |= {"tokenId": number, "imagen": got.get("imagen", ""), "precio": got.get("precio", 0)}
