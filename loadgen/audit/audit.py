@@ -18,6 +18,7 @@ from loadgen.audit import model
 from loadgen.audit.books import SERVICES, Journal
 from loadgen.audit.clients import ClientJournal, Clients
 from loadgen.audit.compare import same
+from loadgen.audit.heights import none_ends_before
 from loadgen.audit.live import purchases_are_shown, selling_is_shown
 from loadgen.audit.selling import SEEDED, Selling
 from loadgen.audit.showing import Showing
@@ -53,6 +54,13 @@ class Books:
 
 def audit(books: Books) -> Verdict:
     """Check all promises that there is something to check by. Raises Unreadable."""
+    verdict = _halves(books)
+    with _reading(books) as journals:
+        none_ends_before(verdict, journals)
+    return verdict
+
+
+def _halves(books: Books) -> Verdict:
     if sum(journal.size_bytes for journal in _journals(books).values()) < BIG_BYTES:
         verdict = _selling(books)
         verdict.take_in(_showing(books))

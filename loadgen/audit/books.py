@@ -104,14 +104,16 @@ class Piece:
 class Journal:
     """One service's records, in order. They are read anew each time, a line at a time."""
 
-    def __init__(self, service: str, pieces: Sequence[Piece]) -> None:
+    def __init__(self, service: str, pieces: Sequence[Piece], identity: tuple[str, int] | None = None) -> None:
+        """`identity`: which book it is, in which generation, where its headers are at hand and say so."""
         self.service = service
+        self.identity = identity
         self._pieces = pieces
         self._files: dict[int, IO[bytes]] = {}
 
     def __reduce__(self) -> tuple[Any, ...]:
         """In another process it is read anew, and nothing is deleted there."""
-        return Journal, (self.service, self._pieces)
+        return Journal, (self.service, self._pieces, self.identity)
 
     @property
     def size_bytes(self) -> int:
@@ -256,11 +258,12 @@ def from_folder(data: Path, service: str) -> Journal:
         lost = mark.removesuffix(".mark") + ".jsonl"
         if mark.endswith(".mark") and not files & {lost, lost + packed.SUFFIX}:
             raise Unreadable("{segment} is missing, and {mark} says that it was written", folder / lost, mark)
-    return Journal(service, _chain(folder, names, service))
+    return Journal(service, *_chain(folder, names, service))
 
 
-def _chain(folder: Path, names: list[str], service: str) -> list[Piece]:
-    """Which segments are the journal, and where each ends: what a fenced writer added later does not count."""
+def _chain(folder: Path, names: list[str], service: str) -> tuple[list[Piece], tuple[str, int] | None]:
+    """Which segments are the journal, and where each ends: what a fenced writer added later does not count. And which
+    book it is."""
     chain: list[Piece] = []
     identity: tuple[str, int] | None = None
     wanted: str | None = None
@@ -289,7 +292,7 @@ def _chain(folder: Path, names: list[str], service: str) -> list[Piece]:
         if wanted is None:
             if header.seq or header.end:
                 refuse("{file} is the first segment, and begins behind record {seq}", file, header.seq)
-            return chain[::-1]
+            return chain[::-1], identity
     raise Unreadable("{folder} lacks {segment}", folder, wanted or Text("a segment with a header"))
 
 

@@ -18,6 +18,7 @@ from loadgen.audit.books import Journal, Record
 from loadgen.audit.bounds import sound
 from loadgen.audit.compare import as_written, same
 from loadgen.audit.findings import BITS, NONSENSE, SEED, Message, Row, said, subject
+from loadgen.audit.heights import hear
 from loadgen.audit.line import Line
 from loadgen.audit.model import Impossible
 from loadgen.audit.stories import NOT_YET, OVER, Heard, Stories, Story
@@ -71,6 +72,7 @@ class Selling(Stories):
         """One journal's records, one after the other; stops where it hears what was not said yet."""
         pending, done = self.pending[service], 0
         for place, record in self.journals[service].records():
+            hear(self.verdict.heard, service, record, place)
             if not record.generation:
                 self.guessed.discard(service)
             message, story = pending.pop(record.id, NOT_YET)

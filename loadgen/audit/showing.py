@@ -17,6 +17,7 @@ from loadgen.audit.books import Journal, Record, Saying
 from loadgen.audit.clocks import Dates, is_moment
 from loadgen.audit.compare import same
 from loadgen.audit.findings import BITS, NONSENSE, SEED, Findings, Message, Row, said, said_ever, subject
+from loadgen.audit.heights import hear
 from loadgen.audit.model import CONSUMERS, ENDS, PRODUCERS, REQUESTS, STATES, Impossible
 from loadgen.audit.text import Text
 from loadgen.audit.verdict import UNSET, Verdict
@@ -93,6 +94,7 @@ class Showing(Findings):
         pending, done = self._pending, 0
         for place, record in self.journals["compras"].records():
             about, _, kind = record.id.rpartition(":")
+            hear(self.verdict.heard, "compras", record, place)
             if record.generation:
                 self._again = place
             elif self._again >= 0 and not self._half:

@@ -7,7 +7,7 @@ import re
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
-from typing import Any, Final
+from typing import Any, Final, TypeAlias
 
 from loadgen.audit.text import Text
 
@@ -34,6 +34,10 @@ PLACE: Final = re.compile(r"\[\d+\]")
 KINDS: Final = ("type", "motivo", "estado")
 # What stands somewhere is shown up to so many characters.
 SHOWN: Final = 300
+
+
+# Up to which record a book (service, identity, generation) was heard of, by whom, and at which place of theirs.
+Heard: TypeAlias = dict[tuple[str, str, str], tuple[int, str, int]]
 
 
 class Unset:
@@ -148,6 +152,7 @@ class Verdict:
     cut: bool = False
     under_way: int = 0
     work: Work = field(default_factory=Work)
+    heard: Heard = field(default_factory=dict)
     _listed: Counter[tuple[Any, ...]] = field(default_factory=Counter)
 
     @property
@@ -195,6 +200,8 @@ class Verdict:
         self.doubled += other.doubled
         self.oversold += other.oversold
         self.under_way += other.under_way
+        for book, height in other.heard.items():
+            self.heard[book] = max(self.heard.get(book, height), height)
         self.work.take_in(other.work)
 
     def as_json(self) -> dict[str, Any]:

@@ -1,0 +1,102 @@
+"""A book that others have heard more of than there is: a copy of before, in the place of what went on."""
+
+from __future__ import annotations
+
+import asyncio
+import re
+import shutil
+from pathlib import Path
+from random import Random
+from typing import Any
+
+import pytest
+from audit_shop import Ask, Shop
+from audit_stories import ANA, GATO, LUIS, LUNA
+from edited_books import SERVICES, Edited
+from small_shops import Telling, records_alone, told, verdict_of
+
+from broker.messages import CompraSolicitada, TokenPublicado
+from loadgen.audit.audit import Books, audit
+from loadgen.audit.books import from_folder
+from services.shared.seed import SEED_FECHA, seed_id
+
+
+async def two_sales(shop: Shop) -> None:
+    await shop.seed("usuarios", ANA, LUIS)
+    await shop.seed("tokens", GATO, LUNA)
+    for user, token in ((1, 101), (2, 102)):
+        await shop.buy(Ask(user, token, shop.key()))
+        await shop.settle()
+
+
+@pytest.fixture
+def shop(tmp_path: Path) -> Path:
+    return told(tmp_path / "shop", two_sales, Telling)
+
+
+def test_each_ends_where_the_others_have_heard_of_it_or_behind(shop: Path) -> None:
+    assert any("heard" in record for record in Edited(shop).tokens.records)
+    verdict = verdict_of(shop)
+    assert verdict.holds, verdict.breaches
+
+
+@pytest.mark.parametrize("field", ["from", "heard"])
+@pytest.mark.parametrize("service", SERVICES)
+def test_a_record_that_others_have_heard_of_is_missed(shop: Path, service: str, field: str) -> None:
+    """Whoever has heard of it, and wherever that stands; but not of another generation, or of another book."""
+    books = Edited(shop)
+    last = len(books.book(service).records)
+    height = re.compile(rf"\b{service}/(\w{{8}})/1/\d+")
+    by = next(
+        record
+        for name in SERVICES
+        for record in books.book(name).records[::-1]
+        if height.search(str(record.get(field)))
+    )
+    then = by[field]
+    (book,) = height.findall(then)
+    there, missing = f"{service}/{book}/1/{last}", f"{service}/{book}/1/{last + 1}"
+    others = [f"{service}/{book}/2/{last + 1}", f"{service}/00000000/1/{last + 1}"]
+    for number, heard in enumerate((there, missing, *others)):
+        by[field] = height.sub(heard, then)
+        place = shop / str(number)
+        place.mkdir()
+        books.write(place)
+        missed = [breach.about for breach in verdict_of(place).breaches if breach.promise == 4]
+        assert missed == [f"record {last + 1} of {service}"] * (heard == missing)
+        # A backup is cut off where all agree, and says nothing of which book it is.
+        alone: dict[str, Any] = {name: records_alone(place, name) for name in SERVICES}
+        assert audit(Books(**alone)).holds
+
+
+def test_a_purchase_that_is_in_no_book_any_more_is_missed(tmp_path: Path) -> None:
+    folder = tmp_path / "shop"
+    asyncio.run(put_back_too_early(folder))
+    books: dict[str, Any] = {name: from_folder(folder, name) for name in SERVICES}
+    (breach,) = audit(Books(**books)).breaches
+    assert (breach.promise, breach.about) == (4, "record 6 of compras")
+
+
+async def put_back_too_early(folder: Path) -> None:
+    """compras' folder is an older copy: it lacks a purchase of which tokens knows only that it is there."""
+    folder.mkdir()
+    shop = Telling(folder, Random(1))
+    await shop.begin()
+    await shop.seed("usuarios", ANA, LUIS)
+    await shop.seed("tokens", GATO, LUNA)
+    (first,) = await shop.buy(Ask(1, 101, "first"))
+    await shop.settle()
+    shutil.copytree(folder / "compras", folder / "older")
+    await shop.buy(Ask(2, 102, "second"))
+    shop.waiting.clear()
+    # The first one is said again by the book as it stands, with an entry of a seed that grew.
+    compras = shop.stores["compras"]
+    ask = CompraSolicitada(compra_id=first, usuario_id=1, token_id=101, fecha=shop._now("compras"))
+    entry = TokenPublicado(
+        alta_id=seed_id(103), fecha=SEED_FECHA, token_id=103, nombre="Búho", imagen="b.jpg", precio=30
+    )
+    await shop.stores["tokens"].process_batch([ask.received("", compras.heights.said(compras.seq)), entry])
+    for disk in shop.disks.values():
+        disk.close()
+    shutil.rmtree(folder / "compras")
+    (folder / "older").rename(folder / "compras")
