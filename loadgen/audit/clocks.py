@@ -14,6 +14,8 @@ AHEAD: Final = timedelta(seconds=60)
 CLOCK: Final = timedelta(hours=1)
 # So many batches may be written while a request waits for its turn.
 BATCHES: Final = 64
+# So much of a date says it up to ten minutes.
+TEN_MINUTES: Final = len("2025-09-10T17:0")
 FECHA: Final = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d{1,6})?Z")
 
 
@@ -53,6 +55,8 @@ class Dates:
     def __init__(self) -> None:
         self._times: deque[str] = deque(maxlen=BATCHES)
         self._batch = 0
+        # Of each ten minutes the last batch: when it was written, and its number, which is that of its first record.
+        self._marks: deque[tuple[str, int]] = deque(maxlen=BATCHES)
         # For so many batches more the clock may have shown what is in no record.
         self._unsure = 0
 
@@ -71,6 +75,15 @@ class Dates:
         if stands or (times and time < times[-1] and _distance(times[-1], time) > CLOCK):
             self._unsure = BATCHES
         times.append(time)
+        if self._marks and self._marks[-1][0][:TEN_MINUTES] == time[:TEN_MINUTES]:
+            self._marks.pop()
+        self._marks.append((time, number))
+
+    def before(self, fecha: str) -> int:
+        """A record that was there long before this date; 0: that is not known."""
+        if self.unsure:
+            return 0
+        return next((number for time, number in reversed(self._marks) if _distance(fecha, time) > CLOCK), 0)
 
     def near(self, fecha: str, time: str) -> bool:
         """Whether a clock can have shown this date while the last batches were written, the last one at `time`."""

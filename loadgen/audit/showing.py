@@ -16,6 +16,7 @@ from loadgen.audit import model
 from loadgen.audit.books import Journal, Record, Saying
 from loadgen.audit.clocks import Dates, is_moment
 from loadgen.audit.compare import same
+from loadgen.audit.entries import Entries
 from loadgen.audit.findings import BITS, NONSENSE, SEED, Findings, Message, Row, said, said_ever, subject
 from loadgen.audit.heights import hear
 from loadgen.audit.model import CONSUMERS, ENDS, PRODUCERS, REQUESTS, STATES, Impossible
@@ -85,6 +86,8 @@ class Showing(Findings):
         self._others: dict[str, Iterator[tuple[int, Saying]]] = {name: journals[name].sayings() for name in OTHERS}
         self._ever: set[int] | None = None
         self._dates = Dates()
+        identity = journals["compras"].identity
+        self._entries = Entries(identity[1] if identity else None)
         # Where the records end that were written again, and which purchases were under way there.
         self._again = -1
         self._half: set[str] = set()
@@ -210,6 +213,10 @@ class Showing(Findings):
             # News of what was never asked for is an effect without its message; else one key, or one end, is two.
             self.impossible("compras", record, place, error, 7 if row is None else 10 if kind in REQUESTS else 6)
             return
+        wrong = self._entries.wrong(record, message, self._dates) if kind in REQUESTS else None
+        if wrong is not None:
+            why, due = wrong
+            self.breach(7, subject(record.id), why, "compras", place, "orden", message["orden"], due)
         if change and row is not None and change.get("estado", row["estado"]) in ENDS:
             # All of a row that leaves memory.
             change = {**row, **change}
