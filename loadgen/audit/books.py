@@ -156,6 +156,9 @@ class Journal:
                 elif record.time != time:
                     where = self.where(place | offset)
                     refuse("{where} is of {time}, and its batch of {due}", where, record.time, time)
+                if record.rules < 0:
+                    refuse("{where} was decided by rules {rules}, which no version has", self.where(place | offset),
+                           record.rules)  # fmt: skip
                 if record.rules > RULES:
                     says = "{where} was decided by rules {rules}, this audit knows {ours}: use that version's audit"
                     raise Unreadable(says, self.where(place | offset), record.rules, RULES)
@@ -184,6 +187,11 @@ class Journal:
             if end >= 0 or len(raw) < size:
                 return _record(raw[:end])
             size *= 8
+
+    def segment(self, place: int) -> int | None:
+        """The number of the segment, all of which one process wrote; None: several may have."""
+        number = place >> OFFSET_BITS
+        return number if self._pieces[number].in_order else None
 
     def where(self, place: int) -> str:
         """File and line of a place. Its lines are counted only now: few places are ever asked for."""

@@ -47,6 +47,8 @@ class Selling(Stories):
         self._given: Counter[str] = Counter()
         self._spent: Counter[str] = Counter()
         self._waiting: Counter[str] = Counter()
+        # By which rules the requests were decided that stand in a segment of tokens.
+        self._by: dict[int, int] = {}
         self._rules: dict[str, Callable[..., tuple[Row, list[Row]]]] = {
             "tokens": model.tokens(line),
             "usuarios": model.usuarios,
@@ -123,9 +125,7 @@ class Selling(Stories):
             why = "the record keeps another message than it heard"
             self.breach(7, subject(record.id), why, service, place, "message", record.message, kept)
         by = (record.rules,) if service == "tokens" else ()
-        if record.rules and not model.ruled(service, message):
-            why = "of such a record no version says by which rules it was decided"
-            self.breach(7, subject(record.id), why, service, place, "rules", record.rules, UNSET)
+        self._ruled(service, record, place, model.ruled(service, message))
         row, got = self._rows[service](record.row), record.change or {}
         try:
             change, words = self._rules[service](row, message, *by)
@@ -139,6 +139,17 @@ class Selling(Stories):
             self.wrong(service, record, place, got, change, words)
         if service == "usuarios":
             self._entered(record.row, row, message)
+
+    def _ruled(self, service: str, record: Record, place: int, ruled: bool) -> None:
+        """Whether it says by which rules it was decided where it should, and they are those of the process."""
+        segment = self.journals[service].segment(place) if ruled else None
+        before = record.rules if segment is None else self._by.setdefault(segment, record.rules)
+        if record.rules and not ruled:
+            why = "of such a record no version says by which rules it was decided"
+            self.breach(7, subject(record.id), why, service, place, "rules", record.rules, UNSET)
+        if record.rules != before:
+            why = "whoever wrote this decided by other rules before"
+            self.breach(13, subject(record.id), why, service, place, "rules", record.rules, before)
 
     def say(self, service: str, own: Story, own_about: str, words: list[Row], place: int) -> None:
         for word in words if service == "tokens" else ():
