@@ -166,6 +166,9 @@ class Clients:
             raise Unreadable(
                 "{file} has format {version}; this audit reads {ours}", reading.file, note["client"], FORMAT
             )
+        elif line > 1:
+            says = "{file}, line {line}: another journal begins there; name each with a --client of its own"
+            raise NotAShop(says, reading.file, line)
         else:
             reading.began = str(note.get("started", ""))
 

@@ -179,6 +179,15 @@ def test_what_is_no_clients_journal(shop: Path, says: str | None, code: int, sen
     assert sentence in found
 
 
+def test_two_clients_journals_in_one_file(shop: Path) -> None:
+    """Whose lines come first says nothing of who came first."""
+    file = shop / "all.jsonl"
+    file.write_bytes((shop / CLIENT).read_bytes() * 2)
+    begins = file.read_bytes().count(b"\n") // 2 + 1
+    sentence = refused(NOT_A_SHOP, "--data", shop, "--client", file)
+    assert f"{file}, line {begins}: another journal begins there; name each with a --client of its own" in sentence
+
+
 @pytest.mark.parametrize("says", [None, "not JSON", "{}", "[3]", '[{"nombre": "Ana"}]'])
 def test_what_is_no_seed(shop: Path, says: str | None) -> None:
     seeds = shop / "seeds"
