@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
-from ipaddress import IPv4Network, IPv6Network
+import re
+from ipaddress import IPv4Network, IPv6Network, ip_address
 from pathlib import Path
 from typing import Annotated, Final, Literal, TypeAlias
 
@@ -21,6 +23,9 @@ SECRETS: Final = Path("/run/secrets/zoco")
 ROOT: Final = Path(__file__).parents[2]
 
 
+# A label at least, and no dot that is too many.
+_NAME: Final = re.compile(r"[a-z0-9_]([a-z0-9_-]*[a-z0-9_])?(\.[a-z0-9_]([a-z0-9_-]*[a-z0-9_])?)*", re.ASCII)
+
 Network: TypeAlias = IPv4Network | IPv6Network
 
 
@@ -28,8 +33,31 @@ def _words(told: object) -> object:
     return [word for part in told.split(",") if (word := part.strip())] if isinstance(told, str) else told
 
 
-Words: TypeAlias = Annotated[tuple[str, ...], NoDecode, BeforeValidator(_words)]
 Networks: TypeAlias = Annotated[tuple[Network, ...], NoDecode, BeforeValidator(_words)]
+
+
+def _public_host(told: str) -> str:
+    """As a browser has it in Host."""
+    name = told.lower().removesuffix(".")
+    with contextlib.suppress(UnicodeError):
+        if (ascii_only := name.encode("idna")).decode("idna") == name:
+            name = ascii_only.decode()
+    if _NAME.fullmatch(name) is None and not _is_address(name.strip("[]")):
+        why = "is no name of a host: give it as shop.example (or xn--…), without scheme, port, path or *"
+        raise PydanticCustomError("host", "{told} {why}", {"told": repr(told), "why": why})
+    return name
+
+
+def _is_address(name: str) -> bool:
+    try:
+        return bool(ip_address(name))
+    except ValueError:
+        return False
+
+
+PublicHosts: TypeAlias = Annotated[
+    tuple[Annotated[str, AfterValidator(_public_host)], ...], NoDecode, BeforeValidator(_words)
+]
 
 
 class WrongSetting(Exception):
@@ -150,10 +178,10 @@ class Settings(BaseSettings):
     drain_seconds: float = Field(
         0.0, ge=0, description="After SIGTERM requests are answered for so long: until nobody sends any more."
     )
-    public_hosts: Words = Field(
+    public_hosts: PublicHosts = Field(
         (),
-        description="Names under which the shop is reached, with commas between them. Addresses, the loopback's names "
-        "and the service's own in a cluster count anyway; others are answered 421.",
+        description="Names under which the shop is reached, without scheme and port, with commas between them. "
+        "Addresses, the loopback's names and the service's own in a cluster count anyway; others are answered 421.",
     )
     proxies: Networks = Field(
         (),

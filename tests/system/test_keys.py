@@ -116,6 +116,9 @@ OWN, OTHER = "same-origin", "https://evil.example"
         ("PUT", {"Origin": "own"}, 202),
         ("PUT", {"Origin": OTHER}, 403),
         ("PUT", {"Origin": "null"}, 403),
+        ("PUT", {"Origin": "own by ftp"}, 403),
+        ("GET", {"Origin": "own by ftp"}, 403),
+        ("GET", {"Origin": "own"}, 200),
         ("PUT", {}, 403),
         ("GET", {}, 200),
         ("GET", {"Origin": OTHER}, 403),
@@ -126,7 +129,8 @@ async def test_only_the_shops_own_page_uses_a_session(
     shop: Shop, method: str, headers: dict[str, str], status: int
 ) -> None:
     _, cookie = await entered(shop.front, await a_code(shop))
-    sent = {name: shop.front if value == "own" else value for name, value in headers.items()}
+    own = {"own": shop.front, "own by ftp": shop.front.replace("http:", "ftp:")}
+    sent = {name: own.get(value, value) for name, value in headers.items()}
     path, body = ("/usuarios/7", {"json": EVA}) if method == "PUT" else ("/operador", {})
     got, told, _ = await ask(method, shop.front + path, headers={"Cookie": cookie, **sent}, **body)
     assert got == status, told

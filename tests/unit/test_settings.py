@@ -49,6 +49,38 @@ def test_an_address_is_one_that_paths_can_follow(
     assert getattr(read_settings(), f"{name}_url") == (url if name == "public" else (url,))
 
 
+def test_a_name_of_the_shop_is_as_browsers_have_it_in_host(monkeypatch: pytest.MonkeyPatch) -> None:
+    spain = "xn--espaa-rta.example"
+    told = f"Shop.Example, shop.example., tienda_1.example, españa.example, {spain}, 10.0.0.5, [::1], localhost"
+    monkeypatch.setenv("ZOCO_PUBLIC_HOSTS", told)
+    names = ("shop.example", "shop.example", "tienda_1.example", spain, spain, "10.0.0.5", "[::1]", "localhost")
+    assert read_settings().public_hosts == names
+
+
+@pytest.mark.parametrize(
+    "told",
+    [
+        "shop.example:8443",
+        "https://shop.example",
+        "shop.example/",
+        "*.shop.example",
+        ".shop.example",
+        "shop..example",
+        "my shop",
+        "-shop.example",
+        # Two readers make two names of it.
+        "straße.example",
+        "shop.example\x7f",
+    ],
+)
+def test_a_name_that_no_request_could_have_is_refused_with_the_cure(monkeypatch: pytest.MonkeyPatch, told: str) -> None:
+    monkeypatch.setenv("ZOCO_PUBLIC_HOSTS", f"localhost, {told}")
+    with pytest.raises(
+        WrongSetting, match=r"ZOCO_PUBLIC_HOSTS is wrong: .* give it as shop\.example \(or xn--…\), without"
+    ):
+        read_settings()
+
+
 def test_a_service_may_answer_at_several_addresses(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("ZOCO_TOKENS_URL", "http://127.0.0.1:8002/, http://::1:8012")
     assert read_settings().tokens_url == ("http://127.0.0.1:8002", "http://[::1]:8012")

@@ -8,7 +8,6 @@ from __future__ import annotations
 import asyncio
 import hmac
 from typing import Annotated, Any, Final
-from urllib.parse import urlsplit
 
 import structlog
 from fastapi import Depends, Request
@@ -127,7 +126,7 @@ def _of_our_page(request: Request) -> bool:
     if (site := request.headers.get("sec-fetch-site")) is not None:
         return site == "same-origin"
     if (origin := request.headers.get("origin")) is not None:
-        return urlsplit(origin).netloc == request.headers.get("host")
+        return bool(request.app.state.hosts.is_own(origin, request.headers.get("host", "")))
     return request.method in READING
 
 

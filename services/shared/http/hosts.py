@@ -13,7 +13,10 @@ from services.shared.http.shares import address_of
 READING: Final = frozenset({"GET", "HEAD", "OPTIONS"})
 # A name is no longer (RFC 1035).
 LONGEST: Final = 300
-_HOST: Final = re.compile(r"(\[[0-9a-f:.]+\]|[a-z0-9._-]+)(?::[0-9]{1,5})?")
+# As RFC 3986 has it: behind the colon there may be no port.
+_HOST: Final = re.compile(r"(\[[0-9a-f:.]+\]|[a-z0-9!$&'()*+,;=%._~-]*)(?::([0-9]*))?")
+HIGHEST_PORT: Final = 65_535
+PORTS: Final = {"http": 80, "https": 443}
 # So many that were looked at are remembered.
 REMEMBERED: Final = 1_000
 
@@ -23,35 +26,57 @@ class Hosts:
 
     def __init__(self, service: str, public: Sequence[str]) -> None:
         self._service = service
-        self._public = {name.lower() for name in public}
-        self._known: dict[bytes, bool] = {}
+        self._public = frozenset(public)
+        self._refused: dict[bytes, int | None] = {}
 
     def check(self, version: str, method: str, headers: Sequence[tuple[bytes, bytes]]) -> None:
         """Raises Problem (400, 403, 421)."""
         hosts = [value for name, value in headers if name == b"host"]
         if len(hosts) != 1 and not (version == "1.0" and not hosts):
             raise Problem(400, f"there are {len(hosts)} Host headers: a request has one (RFC 9112, section 3.2)")
-        if hosts and not self._is_known(hosts[0]):
+        refused = self._status(hosts[0]) if hosts else None
+        if refused == 400:
+            raise Problem(400, "in Host stands a name or an address, and perhaps a port (RFC 9112, section 3.2)")
+        if refused:
             raise Problem(
                 421, "this shop is not reached under that name: whoever runs it names others in ZOCO_PUBLIC_HOSTS"
             )
         if method not in READING:
+            here = hosts[0].decode("latin-1") if hosts else ""
             for name, origin in headers:
-                if name == b"origin" and not self._is_own(origin, hosts):
-                    raise Problem(403, "another site's page sent this (Origin): pages of this shop may")
+                if name == b"origin" and not self.is_own(origin.decode("latin-1"), here):
+                    raise Problem(
+                        403,
+                        "another site's page sent this (Origin): pages of this shop may. A proxy passes on the Host "
+                        "that it was asked for, with its port",
+                    )
 
-    def _is_known(self, host: bytes) -> bool:
-        known = self._known.get(host) if len(host) <= LONGEST else False
-        if known is None:
-            if len(self._known) >= REMEMBERED:
-                self._known.clear()
-            known = self._known[host] = self._is_ours(host.decode("latin-1").lower())
-        return known
-
-    def _is_ours(self, host: str) -> bool:
-        if (found := _HOST.fullmatch(host)) is None:
+    def is_own(self, origin: str, host: str) -> bool:
+        """Whether a page of this origin is of the shop that was asked for under this Host. Without a port that is the
+        scheme's: a proxy may speak TLS before us."""
+        scheme, _, told = origin.lower().partition("://")
+        page, here = place_of(told), place_of(host)
+        if scheme not in PORTS or page is None or not page[0] or here is None:
             return False
-        name = found[1].removesuffix(".")
+        port = PORTS[scheme]
+        asked_at = here[1] or port
+        if (page[0], page[1] or port) == (here[0], asked_at):
+            return True
+        # A proxy may have its own name for this shop; pages are of the public one.
+        return page[0] in self._public and (page[1] or port) in (port, asked_at)
+
+    def _status(self, host: bytes) -> int | None:
+        """400, 421, or None for one that is ours."""
+        if len(host) > LONGEST:
+            return 400
+        if host not in self._refused:
+            if len(self._refused) >= REMEMBERED:
+                self._refused.clear()
+            place = place_of(host.decode("latin-1"))
+            self._refused[host] = 400 if place is None else None if self._is_ours(place[0]) else 421
+        return self._refused[host]
+
+    def _is_ours(self, name: str) -> bool:
         if name in self._public or name == "localhost" or name.endswith(".localhost"):
             return True
         # A name cannot be an address, so nobody can lead one here.
@@ -63,10 +88,15 @@ class Hosts:
             not rest or re.fullmatch(r"[a-z0-9-]+\.svc(\.cluster\.local)?", rest) is not None
         )
 
-    def _is_own(self, origin: bytes, hosts: Sequence[bytes]) -> bool:
-        place = origin.decode("latin-1").lower().partition("://")[2]
-        if hosts and place == hosts[0].decode("latin-1").lower():
-            return True
-        # A proxy may have its own name for this shop; pages are of the public one.
-        found = _HOST.fullmatch(place)
-        return found is not None and found[1] in self._public
+
+def place_of(host: str) -> tuple[str, int | None] | None:
+    """The name, in small letters and without a dot at its end, and the port. None: this is no host."""
+    found = _HOST.fullmatch(host.lower()) if len(host) <= LONGEST else None
+    if found is None:
+        return None
+    name, port = found[1], int(found[2]) if found[2] else None
+    if name.startswith(".") or ".." in name or (port is not None and port > HIGHEST_PORT):
+        return None
+    if name.startswith("[") and (":" not in name or address_of(name[1:-1]) is None):
+        return None
+    return name.removesuffix("."), port
