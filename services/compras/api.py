@@ -204,7 +204,7 @@ _RECORDS: Final = [
 for _place, _answer, _asked, _errors in (
     ("/tokens", {"model": list[TokenVisto], "headers": LINK}, _FIRST, (422, 503)),
     ("/tokens/{token_id}", {"model": TokenEntero}, [_path("token_id", _ID)], (404, 422, 503)),
-    ("/imagenes/{file}", PICTURE, [_path("file", {"type": "string"})], (404, 503)),
+    ("/imagenes/{file}", PICTURE, [_path("file", {"type": "string"})], (404, 412, 503)),
     ("/usuarios", {"model": list[UsuarioVisto], "headers": LINK}, _FIRST, (422, 503)),
     ("/usuarios/{usuario_id}", {"model": UsuarioVisto}, [_path("usuario_id", _ID)], (404, 422, 503)),
     ("/transacciones", {"model": list[TransaccionVista], "headers": LINK}, _RECORDS, (422, 503)),

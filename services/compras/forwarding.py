@@ -26,7 +26,7 @@ from services.shared.runtime import Runtime
 CONNECTIONS: Final = 64
 ASCII: Final = "".join(map(chr, range(0x21, 0x7F)))
 # What the answer to a read may depend on. It is compressed once, on its way out.
-READ_BY: Final = ("accept", "if-none-match", "if-modified-since")
+READ_BY: Final = ("accept", "if-match", "if-none-match", "if-modified-since", "if-unmodified-since")
 PLAIN: Final = {"Accept-Encoding": "identity"}
 
 
@@ -86,9 +86,9 @@ class Forwarding:
 
     async def read_from(self, service: str, request: Request) -> Response:
         """What another service answers to the same GET. Raises Problem (503) when it does not."""
-        headers = {name: value for name in READ_BY if (value := request.headers.get(name)) is not None}
+        headers = [(name, value) for name in READ_BY for value in request.headers.getlist(name)]
         if (token := self._runtime.settings.books_token) is not None:
-            headers[FOR.decode()] = word(address(request), token)
+            headers.append((FOR.decode(), word(address(request), token)))
         asked = quote(target(request.scope), safe=ASCII)
         for url in self.urls[service]:
             try:

@@ -14,6 +14,7 @@ from services.compras.chaos_local import DEFAULT_SECONDS
 from services.shared.http.bodies import Decimal, runtime_of
 from services.shared.http.credentials import Operator, deed
 from services.shared.http.files import whole_file
+from services.shared.http.gzipped import told, weights
 from services.shared.http.openapi import OPERATORS, Vista, problems
 from services.shared.http.problems import Problem
 
@@ -48,11 +49,14 @@ class Derribo(Vista):
 
 
 @routes.get(
-    "/", summary="The page; plain text for who does not ask for HTML", response_class=Response, responses={200: PAGE}
+    "/",
+    summary="The page; plain text for who does not ask for HTML",
+    response_class=Response,
+    responses={200: PAGE, **problems(412)},
 )
 async def page(request: Request) -> Response:
     headers = {**HEADERS, "Vary": "Accept, Accept-Language"}
-    if "text/html" in request.headers.get("accept", ""):
+    if wants_html(told(request.headers, "accept")):
         return await whole_file(request, WEB / "index.html", headers)
     text = (WEB / f"page.{language(request)}.txt").read_text(encoding="utf-8")
     return PlainTextResponse(text.replace("{url}", str(request.base_url).rstrip("/")), headers=headers)
@@ -60,17 +64,23 @@ async def page(request: Request) -> Response:
 
 def language(request: Request) -> str:
     """Spanish for who would rather have it, else English (RFC 9110, section 12.5.4)."""
-    told = request.headers.get("accept-language", "").lower()
-    asked = re.findall(r"(?:^|,)\s*(es|en)\b[^,;]*(?:;\s*q=([01](?:\.\d{0,3})?))?", told)
-    best: str = max(asked, key=lambda one: float(one[1] or 1), default=("en", ""))[0]
-    return best
+    asked = weights(told(request.headers, "accept-language"))
+    spoken = {name: weight for name, weight in asked.items() if name.partition("-")[0] in ("es", "en") and weight > 0}
+    return max(spoken, key=spoken.__getitem__, default="en")[:2]
+
+
+def wants_html(accepted: str) -> bool:
+    """Whether that is named, and not as less welcome than plain text (RFC 9110, section 12.5.1)."""
+    asked = weights(accepted)
+    html, plain = asked.get("text/html", 0.0), asked.get("text/plain", asked.get("text/*", asked.get("*/*", 0.0)))
+    return html > 0 and html >= plain
 
 
 @routes.get(
     "/web/{file}",
     summary="A part of the page",
     response_class=FileResponse,
-    responses={200: PART, **problems(404)},
+    responses={200: PART, **problems(404, 412)},
 )
 async def part(request: Request, file: str) -> Response:
     path = WEB / file

@@ -88,7 +88,7 @@ async def token(request: Request, token_id: PathId) -> Response:
     "/imagenes/{file}",
     summary="A picture",
     response_class=FileResponse,
-    responses={200: PICTURE, **problems(404)},
+    responses={200: PICTURE, **problems(404, 412)},
 )
 async def imagen(request: Request, file: str) -> Response:
     path = IMAGENES / file

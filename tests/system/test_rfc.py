@@ -304,6 +304,10 @@ async def test_who_has_a_file_is_told_so(shop: Shop, service: str, path: str, pa
         {"If-Modified-Since": since},
         {"If-Modified-Since": "Sun, 01 Jan 2090 00:00:00 GMT"},
         {"If-None-Match": tag, "If-Modified-Since": "Sun, 01 Jan 1990 00:00:00 GMT"},
+        # In two lines; and dated as it was done once (RFC 9110, section 5.6.7).
+        *({"If-None-Match": '"x"', "if-none-match": told} for told in ("*", tag)),
+        {"If-Modified-Since": "Sunday, 01-Jan-68 00:00:00 GMT"},
+        {"If-Modified-Since": "Sun Jan  1 00:00:00 2090"},
     ):
         for method in ("GET", "HEAD"):
             answer = await ask(url, method, path, {**sent, **has})
@@ -316,10 +320,29 @@ async def test_who_has_a_file_is_told_so(shop: Shop, service: str, path: str, pa
         {"If-None-Match": '"other"'},
         {"If-None-Match": '"other"', "If-Modified-Since": since},
         {"If-Modified-Since": "Sun, 01 Jan 1990 00:00:00 GMT"},
-        {"If-Modified-Since": "yesterday"},
+        *({"If-Modified-Since": told} for told in ("yesterday", "", "1 Jan 2090 00:00:00 GMT", "2090-01-01T00:00:00Z")),
+        *({"If-Modified-Since": f"Sun, 01 Jan 2090 00:00:00 {zone}"} for zone in ("", "UTC", "+0000", "PST")),
+        {"If-None-Match": '"other"', "if-none-match": 'W/"another"'},
+        *({"If-Match": told} for told in ("*", f'"x", {bare}', bare)),
+        {"If-Match": '"x"', "if-match": bare},
+        *(
+            {"If-Unmodified-Since": told}
+            for told in (since, "Sun, 01 Jan 2090 00:00:00 GMT", "1 Jan 1990 00:00:00 GMT")
+        ),
+        {"If-Match": bare, "If-Unmodified-Since": "Mon, 01 Jan 1990 00:00:00 GMT"},
     ):
         answer = await ask(url, "GET", path, {**sent, **other})
         assert (answer.status, answer.body) == (200, whole.body), other
+        assert path.startswith("/imagenes") or answer["vary"].lower().count("accept-encoding") == 1
+    for wants in (
+        *({"If-Match": told} for told in ('"x"', f"W/{bare}", "", 'W/"x", "y"')),
+        {"If-Match": '"x"', "If-None-Match": tag, "If-Unmodified-Since": since},
+        {"If-Unmodified-Since": "Mon, 01 Jan 1990 00:00:00 GMT", "If-None-Match": tag},
+    ):
+        for method in ("GET", "HEAD"):
+            for query in ("", "?x=1"):
+                answer = await ask(url, method, path + query, {**sent, **wants})
+                assert (answer.status, answer["content-type"]) == (412, "application/problem+json"), wants
 
 
 async def picture(shop: Shop) -> str:
@@ -339,6 +362,55 @@ async def test_a_range_is_ignored(shop: Shop, ranges: str) -> None:
         headers = {"Accept": "text/html", "Range": ranges, "If-Range": whole["etag"]}
         answer = await ask(shop.running.urls[service], "GET", place, headers)
         assert (answer.status, answer.body, answer["accept-ranges"]) == (200, whole.body, "none")
+
+
+@pytest.mark.parametrize(
+    ("accepted", "kind"),
+    [
+        (["text/html"], "html"),
+        (["TEXT/HTML"], "html"),
+        (["text/html,application/xhtml+xml,application/xml;q=0.9,*/*;q=0.8"], "html"),
+        (["text/html;q=0.5, text/plain;q=0.4"], "html"),
+        (["text/html;level=1"], "html"),
+        (["image/png", "text/html"], "html"),
+        (["*/*"], "plain"),
+        (["text/plain, text/html;q=0"], "plain"),
+        (["text/html;q=0.000"], "plain"),
+        (["text/html;q=0.5, text/plain"], "plain"),
+        (["text/html;q=0.5, */*"], "plain"),
+        (["x-text/html-x"], "plain"),
+    ],
+    ids=str,
+)
+async def test_the_page_is_html_for_who_would_rather_have_that(shop: Shop, accepted: list[str], kind: str) -> None:
+    # Of the same name, and yet several: as they are spelled they differ.
+    headers = dict(zip(("Accept", "accept"), accepted, strict=False))
+    for query in ("", "?x=1"):
+        answer = await ask(shop.front, "GET", f"/{query}", headers)
+        assert answer["content-type"] == f"text/{kind}; charset=utf-8"
+
+
+@pytest.mark.parametrize(
+    ("spoken", "spanish"),
+    [
+        (["es"], True),
+        (["ES-mx, en;q=0.9"], True),
+        (["fr", "es;q=0.2"], True),
+        (["en;q=0, es;q=0.1"], True),
+        (["es;q=0"], False),
+        (["es;q=0, en"], False),
+        (["en, es"], False),
+        (["est"], False),
+        (["*"], False),
+    ],
+    ids=str,
+)
+async def test_the_text_is_in_spanish_for_who_would_rather_have_that(
+    shop: Shop, spoken: list[str], spanish: bool
+) -> None:
+    headers = dict(zip(("Accept-Language", "accept-language"), spoken, strict=False))
+    text = (await ask(shop.front, "GET", "/", headers)).body.decode()
+    assert ("Qué se vende" in text) is spanish
 
 
 async def test_http_1_0_is_answered_without_chunks(shop: Shop) -> None:

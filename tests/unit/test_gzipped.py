@@ -47,8 +47,6 @@ async def test_a_text_is_packed_and_the_same_when_it_is_unpacked(text: bytes) ->
 
 
 AS_IT_IS: list[dict[str, Any]] = [
-    {"asked": "identity"},
-    {"asked": ""},
     {"method": "HEAD"},
     {"method": "POST"},
     {"kind": "image/jpeg"},
@@ -64,6 +62,32 @@ async def test_what_is_none_of_its_business_arrives_as_it_is(how: dict[str, Any]
     headers, body = await answered(TEXT, **how)
     assert body == TEXT and headers["content-length"] == str(len(TEXT))
     assert "vary" not in headers
+
+
+@pytest.mark.parametrize("asked", ["identity", "", "gzip;q=0"])
+@pytest.mark.parametrize("vary", [{}, {"vary": "Accept"}, {"vary": "accept-encoding"}], ids=str)
+async def test_who_keeps_it_for_others_is_told_that_it_might_be_packed(asked: str, vary: dict[str, str]) -> None:
+    headers, body = await answered(TEXT, asked=asked, etag='"7"', **vary)
+    assert body == TEXT and "content-encoding" not in headers and headers["etag"] == '"7"'
+    assert headers["vary"].lower().split(", ") == [
+        *(["accept"] if vary == {"vary": "Accept"} else []),
+        "accept-encoding",
+    ]
+
+
+async def test_each_line_of_what_is_welcome_is_read() -> None:
+    for lines, packs in ((("br", "gzip"), True), (("gzip;q=0", "*"), False), (("br", "*;q=0"), False)):
+        sent: list[Any] = []
+
+        async def send(message: Any, sent: list[Any] = sent) -> None:
+            sent.append(message)
+
+        scope = {"type": "http", "method": "GET", "headers": [(b"accept-encoding", one.encode()) for one in lines]}
+        answer = gzipped(scope, send)
+        head = [(b"content-type", b"text/css"), (b"content-length", b"%d" % len(TEXT))]
+        await answer({"type": "http.response.start", "status": 200, "headers": head})
+        await answer({"type": "http.response.body", "body": TEXT})
+        assert ((b"content-encoding", b"gzip") in sent[0]["headers"]) is packs
 
 
 @pytest.mark.parametrize("pieces", [(TEXT[: LEAST_BYTES - 1],), (TEXT, TEXT)], ids=["little", "in pieces"])
@@ -83,7 +107,8 @@ async def test_little_and_what_comes_in_pieces_is_not_packed_and_says_that_it_mi
         ("gzip; q=0.000, *", False),
         ("*;q=0", False),
         ("br, deflate", False),
-        ("gzip;q=.", True),
+        ("gzip;level=9;q=0", False),
+        ("x-gzip-2, gzip ; q = 0.1", True),
     ],
 )
 def test_who_takes_it_says_so(accepted: str, takes: bool) -> None:

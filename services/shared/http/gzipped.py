@@ -25,26 +25,28 @@ LEVEL: Final = 5
 
 def gzipped(scope: Scope, send: Send) -> Send:
     """What sends the answer to this request, in fewer bytes if it asks for that."""
-    asked = scope["method"] == "GET" and takes_gzip(Headers(scope=scope).get("accept-encoding", ""))
-    return _Answer(send).send if asked else send
+    if scope["method"] != "GET":
+        return send
+    return _Answer(send, takes_gzip(told(Headers(scope=scope), "accept-encoding"))).send
 
 
 class _Answer:
-    def __init__(self, send: Send) -> None:
-        self._send = send
+    def __init__(self, send: Send, packs: bool) -> None:
+        self._send, self._packs = send, packs
         # The head of an answer that may be compressed: that is known when its body is there.
         self._head: Message | None = None
 
     async def send(self, message: Message) -> None:
         if message["type"] == "http.response.start":
-            if message["status"] == NOT_MODIFIED:
-                # It says what the answer would that it stands for.
-                headers = MutableHeaders(raw=message["headers"])
-                headers.add_vary_header("Accept-Encoding")
-                _weaken(headers)
-            elif _kind(message) in KINDS:
-                self._head = message
-                return
+            headers = MutableHeaders(raw=message["headers"])
+            # A 304 says what the answer would that it stands for.
+            if message["status"] == NOT_MODIFIED or _kind(headers) in KINDS:
+                _vary(headers)
+                if self._packs and message["status"] == NOT_MODIFIED:
+                    _weaken(headers)
+                elif self._packs:
+                    self._head = message
+                    return
         elif self._head is not None:
             head, self._head = self._head, None
             message = await _compressed(head, message)
@@ -55,7 +57,6 @@ class _Answer:
 async def _compressed(head: Message, body: Message) -> Message:
     """The body's message, as it is sent; the head is changed accordingly."""
     headers = MutableHeaders(raw=head["headers"])
-    headers.add_vary_header("Accept-Encoding")
     raw = body.get("body", b"")
     if body["type"] != "http.response.body" or body.get("more_body") or len(raw) < LEAST_BYTES:
         return body
@@ -69,15 +70,20 @@ async def _compressed(head: Message, body: Message) -> Message:
     return {**body, "body": packed}
 
 
+def _vary(headers: MutableHeaders) -> None:
+    """Whoever keeps the answer keeps it for who asks alike, whoever that was."""
+    if "accept-encoding" not in headers.get("Vary", "").lower():
+        headers.add_vary_header("Accept-Encoding")
+
+
 def _weaken(headers: MutableHeaders) -> None:
     """The same content in other bytes (RFC 9110, section 8.8.1)."""
     if etag := headers.get("ETag"):
         headers["ETag"] = "W/" + etag.removeprefix("W/")
 
 
-def _kind(head: Message) -> str:
+def _kind(headers: Headers) -> str:
     """Of what kind of text it is; nothing when it is packed already, or a part."""
-    headers = Headers(raw=head["headers"])
     if "content-encoding" in headers or "content-range" in headers:
         return ""
     return headers.get("content-type", "").partition(";")[0].strip()
@@ -85,5 +91,20 @@ def _kind(head: Message) -> str:
 
 def takes_gzip(accepted: str) -> bool:
     """Whether an Accept-Encoding names it, and not as what is unwelcome (RFC 9110, section 12.5.3)."""
-    weights = dict(re.findall(r"([\w*-]+)(?:\s*;\s*q=([01](?:\.\d{0,3})?))?", accepted.lower()))
-    return float(weights.get("gzip", weights.get("*", "0")) or 1) > 0
+    found = weights(accepted)
+    return found.get("gzip", found.get("*", 0.0)) > 0
+
+
+def told(headers: Headers, name: str) -> str:
+    """A header that is a list, in however many lines it came (RFC 9110, section 5.3)."""
+    return ", ".join(headers.getlist(name))
+
+
+def weights(accepted: str) -> dict[str, float]:
+    """What a list of what is welcome names, and how much that is (RFC 9110, section 12.4.2)."""
+    found = {}
+    for one in accepted.lower().split(","):
+        name, *parameters = (part.strip() for part in one.split(";"))
+        weight = next((part for part in parameters if re.fullmatch(r"q\s*=\s*[01](\.\d{0,3})?", part)), "q=1")
+        found[name] = float(weight.partition("=")[2])
+    return found

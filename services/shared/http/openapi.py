@@ -21,6 +21,7 @@ WHEN: Final = {
     403: "This is switched off",
     404: "There is no such thing",
     409: "It is under way already",
+    412: "It depends on how something is (If-Match and its like), which is not so, or not known here",
     413: "The body is too large",
     415: "The body is not declared to be JSON, or it is packed",
     421: "The shop is not reached under that name",
