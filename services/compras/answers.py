@@ -51,7 +51,7 @@ _KEPT: Final = {
     "Preference-Applied": header("How long was waited, where that was preferred"),
 }
 _PLACE: Final = {"Location": header("Where to ask how it stands")}
-REFUSED: Final = problems(400, 413, 415, 422, 503)
+REFUSED: Final = problems(400, 412, 413, 415, 422, 503)
 
 
 def kept(model: Any, *, place: bool = True) -> dict[int | str, dict[str, Any]]:

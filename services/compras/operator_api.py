@@ -26,6 +26,7 @@ from broker.messages import (
 )
 from services.compras.answers import ASKED, Body, accepted, door_of, elsewhere, found, idempotency_key, keeping, kept
 from services.compras.domain import Alta
+from services.compras.operator_session import NOT_KEPT
 from services.compras.schemas import AltaVista
 from services.shared.http.bodies import PathId, json_bytes, read_body
 from services.shared.http.credentials import Operator, deed
@@ -67,7 +68,11 @@ class Catalogo(RootModel[Annotated[list[TokenDeCatalogo], Field(min_length=1, ma
     responses={200: {"model": AltaVista}, **OPERATORS, **problems(404, 503)},
 )
 async def alta(request: Request, alta_id: str, _: Operator) -> Response:
-    return await found(request, alta_id, Alta, "entry")
+    answer = await found(request, alta_id, Alta, "entry")
+    if answer.status_code == 200:
+        # The one that follows has it of the one that writes.
+        answer.headers.update(NOT_KEPT)
+    return answer
 
 
 @routes.put(

@@ -12,7 +12,7 @@ from pydantic import Field, SecretStr
 
 from services.compras.answers import Body, door_of
 from services.compras.codes import CODE_SECONDS
-from services.shared.http.bodies import json_bytes, read_body, runtime_of
+from services.shared.http.bodies import json_bytes, read_body, runtime_of, unconditional
 from services.shared.http.credentials import CHALLENGE, AsOperator, Keyholder, Operator, deed, keyholder, refusals
 from services.shared.http.openapi import OPERATORS, Vista, documented, problems
 from services.shared.http.problems import Problem
@@ -50,17 +50,18 @@ class SesionVista(Vista):
     summary="Whether this is the operator's token, or session (operator)",
     responses={200: {"model": EsOperador}, **OPERATORS},
 )
-async def operador(_: Operator) -> dict[str, bool]:
-    return {"operador": True}
+async def operador(_: Operator) -> Response:
+    return json_bytes({"operador": True}, headers=NOT_KEPT)
 
 
 @routes.post(
     "/operador/codigos",
     summary="A code that lets one browser in as the operator, once, within a minute (operator)",
-    responses={200: {"model": CodigoVisto}, **OPERATORS, **problems(503)},
+    responses={200: {"model": CodigoVisto}, **OPERATORS, **problems(412, 503)},
 )
 async def codigo(request: Request, _: Keyholder) -> Response:
     """By the key alone: a session begins no other."""
+    unconditional(request.scope["headers"])
     if (answer := await door_of(request).forwarding.at_the_leader(request)) is not None:
         return answer
     deed(request, "a code for a browser was made")
@@ -71,13 +72,14 @@ async def codigo(request: Request, _: Keyholder) -> Response:
     "/operador/sesion",
     summary="Exchange a code, or the operator's token, for a cookie (operator)",
     openapi_extra=documented(Entrada),
-    responses={200: {"model": SesionVista}, **OPERATORS, **problems(413, 415, 422, 503)},
+    responses={200: {"model": SesionVista}, **OPERATORS, **problems(412, 413, 415, 422, 503)},
 )
 async def entrar(request: Request, sent: AsOperator) -> Response:
     """Without a body the token is asked for, as a bearer. The cookie is for this address alone; no script sees it."""
     token: SecretStr | None = runtime_of(request).settings.operator_token
     if token is None or not await request.body():
         await keyholder(request, sent)
+        unconditional(request.scope["headers"])
         assert token is not None
     else:
         # The codes are with the process that writes; the cookie can be made, and is known, by each.
@@ -98,9 +100,12 @@ async def entrar(request: Request, sent: AsOperator) -> Response:
 
 
 @routes.delete(
-    "/operador/sesion", summary="Let this browser forget its session", responses={200: {"model": SesionVista}}
+    "/operador/sesion",
+    summary="Let this browser forget its session",
+    responses={200: {"model": SesionVista}, **problems(412)},
 )
 async def salir(request: Request) -> Response:
+    unconditional(request.scope["headers"])
     token: SecretStr | None = runtime_of(request).settings.operator_token
     headers = {"Set-Cookie": _cookie(request, cookie_name(token), "", 0)} if token else {}
     return json_bytes({"segundos": 0}, headers=headers)

@@ -11,7 +11,7 @@ from fastapi.responses import FileResponse, PlainTextResponse
 
 from services.compras.chaos import MAX_SECONDS, able, knock_down
 from services.compras.chaos_local import DEFAULT_SECONDS
-from services.shared.http.bodies import Decimal, runtime_of
+from services.shared.http.bodies import Decimal, runtime_of, unconditional
 from services.shared.http.credentials import Operator, deed
 from services.shared.http.files import whole_file
 from services.shared.http.gzipped import told, weights
@@ -92,7 +92,7 @@ async def part(request: Request, file: str) -> Response:
 @routes.post(
     "/operador/derribos/{servicio}",
     summary="Kill a service, for real; it is started again by itself (operator)",
-    responses={200: {"model": Derribo}, **OPERATORS, **problems(404, 422, 503)},
+    responses={200: {"model": Derribo}, **OPERATORS, **problems(404, 412, 422, 503)},
 )
 async def derribo(
     request: Request,
@@ -103,6 +103,7 @@ async def derribo(
     ] = DEFAULT_SECONDS,
 ) -> dict[str, Any]:
     """Off unless ZOCO_KNOCK_DOWN says where: `zoco up` switches it on."""
+    unconditional(request.scope["headers"])
     chaos = able(runtime_of(request).extension.chaos, servicio)
     # Before it is done: it may be this process that ends.
     deed(request, "the operator knocks a service down")

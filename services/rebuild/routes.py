@@ -14,7 +14,7 @@ from msgspec.json import encode
 from services.rebuild.rebuilding import NotRebuilt
 from services.rebuild.restore import put_back
 from services.rebuild.run import Rebuild
-from services.shared.http.bodies import TrueOrFalse, as_it_is, runtime_of
+from services.shared.http.bodies import TrueOrFalse, as_it_is, runtime_of, unconditional
 from services.shared.http.credentials import BookKeeper, deed
 from services.shared.http.openapi import OPERATORS, Vista, problems
 from services.shared.http.problems import Problem, unavailable
@@ -35,7 +35,7 @@ _busy: Final = asyncio.Lock()
     responses={
         200: {"content": {"application/x-ndjson": {"schema": {"type": "string"}}}},
         **OPERATORS,
-        **problems(409, 422, 503),
+        **problems(409, 412, 422, 503),
     },
 )
 async def rebuild(
@@ -43,6 +43,7 @@ async def rebuild(
 ) -> StreamingResponse:
     """JSON lines: what it does, and at last `hecho` and a sentence. `comprobar`: say what would be done, and change
     nothing. A process that wrote its book again ends, and is started anew."""
+    unconditional(request.scope["headers"])
     runtime = _writer_of(request)
     if runtime.bus is None:
         raise unavailable("this process only reads: start it with ZOCO_RABBITMQ_URL", 60)
@@ -62,13 +63,13 @@ class Puesto(Vista):
 @routes.put(
     BOOK,
     summary="Put a book from a backup in the place of this service's (books)",
-    responses={200: {"model": Puesto}, **OPERATORS, **problems(409, 415, 422, 503, 507)},
+    responses={200: {"model": Puesto}, **OPERATORS, **problems(409, 412, 415, 422, 503, 507)},
     openapi_extra={"requestBody": {"content": {"application/x-ndjson": {"schema": {"type": "string"}}}}},
 )
 async def put(request: Request, _: BookKeeper) -> JSONResponse:
     """JSON lines: `heights`, the book's own first, as it goes on and with what it has heard of the others, and
     `formerly`; then its records, from the first on, as /diario shows them. The process ends then, and starts anew."""
-    as_it_is(dict(request.scope["headers"]))
+    as_it_is(request.scope["headers"])
     runtime = _writer_of(request)
     async with _busy:
         found = await put_back(runtime, request.stream())

@@ -67,7 +67,7 @@ async def answers(both: dict[str, Door], request: Request) -> list[tuple[str, An
     sent = b"%x\r\n%s\r\n0\r\n\r\n" % (len(body), body) if chunked and body else b"0\r\n\r\n" if chunked else body
     lines.append("Transfer-Encoding: chunked" if chunked else f"Content-Length: {len(body)}")
     head = "".join(f"{line}\r\n" for line in lines).encode("latin-1")
-    ways = [(name, query) for name in both for query in ("", "?x=1")]
+    ways = [(name, query) for name in both for query in ("", "?desde=0")]
     found = await asyncio.gather(*(both[name].ask_raw(f"{method} {path}{query}", head, sent) for name, query in ways))
     return [(name + query, answer) for (name, query), answer in zip(ways, found, strict=True)]
 

@@ -413,6 +413,39 @@ async def test_the_text_is_in_spanish_for_who_would_rather_have_that(
     assert ("Qué se vende" in text) is spanish
 
 
+@pytest.mark.parametrize(
+    ("service", "path"),
+    [*((name, f"/{name}") for name in SERVICES), *(("compras", f"/{name}") for name in SERVICES if name != "compras")],
+)
+async def test_a_filter_that_is_misspelt_or_there_twice_is_422(shop: Shop, service: str, path: str) -> None:
+    for query in ("limite=1&limite=2", "Limite=1", "limite=1&x", "desde=0&desde=0"):
+        answer = await ask(shop.running.urls[service], "GET", f"{path}?{query}")
+        assert answer.status == 422 and answer.problem["errors"][0]["pointer"].startswith("/query/"), answer
+    assert (await ask(shop.running.urls[service], "GET", f"{path}?desde=0&limite=1")).status == 200
+
+
+@pytest.mark.parametrize("service", SERVICES)
+async def test_what_opens_or_changes_a_book_is_read_in_one_way(shop: Shop, service: str) -> None:
+    url, rebuild = shop.running.urls[service], "/libro/reconstruccion"
+    wrong = [
+        ("GET", "/diario?desde=0&desde=1", {}, 422),
+        ("POST", f"{rebuild}?Comprobar=true", {}, 422),
+        ("POST", f"{rebuild}?comprobar=true&comprobar=false", {}, 422),
+        ("POST", f"{rebuild}?comprobar=true", {"If-Match": '"x"'}, 412),
+        ("PUT", "/libro", {"If-None-Match": "*"}, 412),
+        ("PUT", "/libro?x", {"Content-Range": "bytes 0-3/16"}, 400),
+        ("PUT", "/libro", {"Content-Encoding": "gzip", "content-encoding": "identity"}, 415),
+        ("GET", "/diario", {"authorization": "Bearer wrong"}, 400),
+        ("GET", f"/{service}%2F1", {}, 404),
+        ("GET", "http://evil.example/livez", {}, 421),
+    ]
+    for method, target, headers, status in wrong:
+        answer = await ask(
+            url, method, target, {**operator(shop, "/libro"), **headers}, b"{}" if method == "PUT" else b""
+        )
+        assert answer.status == status and answer.problem, (target, headers, answer)
+
+
 async def test_http_1_0_is_answered_without_chunks(shop: Shop) -> None:
     for headers in ({}, {"Connection": "keep-alive"}):
         async with Wire(shop.front) as wire:

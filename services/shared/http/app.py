@@ -7,7 +7,7 @@ import contextlib
 from collections.abc import AsyncIterator, Callable
 from typing import Any, TypeVar
 
-from fastapi import FastAPI
+from fastapi import Depends, FastAPI
 from msgspec import Struct
 
 from broker.amqp.bus import Bus
@@ -15,6 +15,7 @@ from services.rebuild.routes import BOOK
 from services.rebuild.routes import routes as rebuild_routes
 from services.shared.decision import Domain
 from services.shared.exits import EX_CONFIG, end, sentence, unwritable
+from services.shared.http.bodies import check_query
 from services.shared.http.files import Files
 from services.shared.http.guard import Guard
 from services.shared.http.hosts import Hosts
@@ -81,6 +82,7 @@ def create_app(service: Service[Row], open_store: OpenStore = open_store_of, bus
             {"name": COMMON, "description": "Whether it lives, what it counts, its journal"},
         ],
         lifespan=lifespan,
+        dependencies=[Depends(check_query)],
         docs_url=None,
         redoc_url=None,
         openapi_url="/openapi.json",

@@ -1,4 +1,5 @@
-"""Bodies: JSON, read or encoded in one go, and lists that come in pages. Numbers in paths and queries."""
+"""Bodies: JSON, read or encoded in one go, and lists that come in pages. Numbers in paths and queries; and what two
+readers could take for two things, which nobody reads."""
 
 from __future__ import annotations
 
@@ -6,11 +7,12 @@ import json
 import re
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Annotated, Any, LiteralString, TypeVar
+from typing import Annotated, Any, Final, LiteralString, TypeVar
 from urllib.parse import urlencode
 
 import msgspec
 from fastapi import Path, Query, Request, Response
+from fastapi.routing import APIRoute
 from pydantic import BaseModel, BeforeValidator, ValidationError
 from pydantic_core import PydanticCustomError
 
@@ -42,6 +44,13 @@ PathId = Annotated[int, Path(ge=1, le=MAX_ID), Digits]
 # Which rows of a list somebody wants to see.
 Limite = Annotated[int, Query(ge=1, le=MAX_LINES, description="So many, by id"), Digits]
 Desde = Annotated[int, Query(ge=0, le=MAX_ID, description="Ids above this one"), Digits]
+# Headers that say one thing, and are no list (RFC 9110, section 5.3).
+SINGLE: Final = frozenset(
+    {b"authorization", b"content-range", b"content-type", b"if-modified-since", b"if-range", b"if-unmodified-since"}
+    | {b"last-event-id", b"range", b"sec-fetch-site"}
+)
+# What a write may be made to depend on (RFC 9110, section 13.1).
+CONDITIONS: Final = (b"if-match", b"if-none-match", b"if-unmodified-since")
 
 
 def runtime_of(request: Request) -> Any:
@@ -49,10 +58,49 @@ def runtime_of(request: Request) -> Any:
     return request.app.state.runtime
 
 
+def check_headers(headers: Sequence[tuple[bytes, bytes]]) -> None:
+    """Raises Problem (400) for one that is there twice, of which each reader could take another."""
+    names = [name for name, _ in headers]
+    if len(set(names)) == len(names):
+        return
+    for name, times in Counter(names).items():
+        if times > 1 and name in SINGLE:
+            raise Problem(400, f"{name.decode().title()} is there twice: which of them is meant?")
+
+
+def check_path(raw: bytes) -> None:
+    """Raises Problem (404) for what a proxy takes for one name, and would let pass (RFC 3986, section 2.2)."""
+    if b"%2f" in raw.lower():
+        raise Problem(404, "there is no name with a slash in it here: between names it is '/', and not '%2F'")
+
+
+async def check_query(request: Request) -> None:
+    """Raises Problem (422) for a parameter that is there twice, or is none: a filter that is misspelt would filter
+    nothing. Where there are no parameters, none is read."""
+    route = request.scope.get("route")
+    if not request.scope["query_string"] or not isinstance(route, APIRoute):
+        return
+    known = [one.alias for one in route.dependant.query_params]
+    asked = Counter(name for name, _ in request.query_params.multi_items())
+    if known:
+        wrong = {name: "is there twice: which of them is meant?" for name, times in asked.items() if times > 1}
+        wrong |= {name: f"is none of {', '.join(known)}" for name in asked if name not in known}
+        if wrong:
+            raise invalid([{"loc": ("query", name), "msg": msg} for name, msg in wrong.items()])
+
+
+def unconditional(headers: Sequence[tuple[bytes, bytes]]) -> None:
+    """Raises Problem (412) for a write that depends on what is there: that is known to another service, and later."""
+    for name, _ in headers:
+        if name in CONDITIONS:
+            says = f"what is written here depends on nothing that is there already: leave out {name.decode().title()}"
+            raise Problem(412, says)
+
+
 async def read_body(request: Request, model: type[Body]) -> Body:
     """The request's JSON body, read in one go. Raises Problem (415, 422)."""
-    headers = dict(request.scope["headers"])
-    kind = headers.get(b"content-type", b"").decode("latin-1").split(";")[0].strip().lower()
+    headers = request.scope["headers"]
+    kind = dict(headers).get(b"content-type", b"").decode("latin-1").split(";")[0].strip().lower()
     if kind != "application/json":
         sent = f"{kind} cannot be read" if kind else "the content type is missing"
         says = f"{sent}: add the header 'Content-Type: application/json'"
@@ -69,12 +117,16 @@ async def read_body(request: Request, model: type[Body]) -> Body:
     return body
 
 
-def as_it_is(headers: Mapping[bytes, bytes]) -> None:
-    """Raises Problem (415) for a body that is packed: what 16 KiB become is known only when they are unpacked."""
-    coding = headers.get(b"content-encoding", b"").decode("latin-1").strip().lower()
-    if coding not in ("identity", ""):
+def as_it_is(headers: Sequence[tuple[bytes, bytes]]) -> None:
+    """Raises Problem (400, 412, 415) for a body that is a part, that depends on what is there, or that is packed: what
+    16 KiB become is known only when they are unpacked."""
+    coding = b", ".join(value for name, value in headers if name == b"content-encoding").decode("latin-1").lower()
+    if coding.strip() not in ("identity", ""):
         says = f"a body packed by {coding} cannot be read: send it as it is, without Content-Encoding"
         raise Problem(415, says, headers={"Accept-Encoding": "identity"})
+    if any(name == b"content-range" for name, _ in headers):
+        raise Problem(400, "a part of a body is not put together here: send all of it, without Content-Range")
+    unconditional(headers)
 
 
 def _each_once(raw: bytes) -> None:

@@ -17,6 +17,7 @@ from starlette.datastructures import State
 from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from services.shared.http.bodies import check_headers, check_path
 from services.shared.http.gzipped import gzipped
 from services.shared.http.hosts import READING
 from services.shared.http.methods import allowed, head_only, unchunked
@@ -43,6 +44,7 @@ POLICY: Final = (b"content-security-policy", b"default-src 'none'; frame-ancesto
 # Who runs the shop asks for these, however much there is to do.
 ALWAYS: Final = frozenset({"/livez", "/readyz", "/metrics"})
 
+Headers: TypeAlias = list[tuple[bytes, bytes]]
 Endpoint: TypeAlias = Callable[[Request], Awaitable[Response]]
 
 
@@ -79,7 +81,7 @@ class EdgeApp(FastAPI):
             scope, send = {**scope, "method": "GET"}, head_only(send)
         send = gzipped(scope, send)
         most = None if (method, scope["path"]) in self._streamed else BODY_BYTES
-        exchange = _Exchange(method, receive, send, self.state, most)
+        exchange = _Exchange(method, scope["headers"], receive, send, self.state, most)
         endpoint = None if scope["query_string"] else self._straight.get((scope["method"], scope["path"]))
         try:
             self._admit(scope)
@@ -106,8 +108,10 @@ class EdgeApp(FastAPI):
             await problem.response()(scope, receive, exchange.send)
 
     def _admit(self, scope: Scope) -> None:
-        """Raises Problem (400, 403, 421, 429)."""
+        """Raises Problem (400, 403, 404, 421, 429)."""
         self.state.hosts.check(scope["http_version"], scope["method"], scope["headers"])
+        check_headers(scope["headers"])
+        check_path(scope["raw_path"])
         if scope.get(PROVEN) is False:
             raise Problem(403, "X-Zoco-Replica is for replicas with the same ZOCO_REPLICA_SECRET: leave it out")
         if scope["path"] not in ALWAYS:
@@ -117,10 +121,12 @@ class EdgeApp(FastAPI):
 class _Exchange:
     """A request and its answer, as they pass the edge."""
 
-    __slots__ = ("_method", "_most", "_read", "_receive", "_send", "_started", "_state", "answering")
+    __slots__ = ("_headers", "_method", "_most", "_read", "_receive", "_send", "_started", "_state", "answering")
 
-    def __init__(self, method: str, receive: Receive, send: Send, state: State, most: int | None) -> None:
-        self._method, self._receive, self._send, self._state = method, receive, send, state
+    def __init__(
+        self, method: str, headers: Headers, receive: Receive, send: Send, state: State, most: int | None
+    ) -> None:
+        self._method, self._headers, self._receive, self._send, self._state = method, headers, receive, send, state
         self._read, self._most = 0, most
         self._started = time.perf_counter()
         self.answering = False
@@ -128,13 +134,19 @@ class _Exchange:
     async def receive(self) -> Message:
         """Raises Problem (413) before all of a body is read that is too large. One that means nothing, or that comes
         when the answer has begun, is nobody's: files and streams read on to hear of who hangs up."""
+        if not (self.answering or self._method in READING or self._read):
+            # Who waits to be asked for it (Expect) is not asked.
+            self._limit(int(dict(self._headers).get(b"content-length", 0)))
         message = await self._receive()
         if self.answering or self._method in READING:
             return {**message, "body": b""}
         self._read += len(message.get("body", b""))
-        if self._most is not None and self._read > self._most:
-            raise Problem(413, f"the body is over {self._most} bytes: a request here is a few dozen")
+        self._limit(self._read)
         return message
+
+    def _limit(self, size: int) -> None:
+        if self._most is not None and size > self._most:
+            raise Problem(413, f"the body is over {self._most} bytes: a request here is a few dozen")
 
     async def send(self, message: Message) -> None:
         if not self.answering:

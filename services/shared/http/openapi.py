@@ -73,7 +73,7 @@ def problems(*statuses: int) -> dict[int | str, dict[str, Any]]:
 
 
 # What may be answered to whatever is asked.
-ANYWHERE: Final = (421, 429)
+ANYWHERE: Final = (400, 421, 429)
 # What an operator's endpoint may answer.
 OPERATORS: Final = problems(401, 403)
 

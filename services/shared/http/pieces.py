@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import re
 from typing import Final
 
 import httptools
@@ -19,6 +20,12 @@ PIECE_BYTES: Final = 4 * 1024
 # No less, though, or a body of nothing but line ends would be parsed four bytes at a time.
 LEAST_BYTES: Final = 128
 HEAD_END: Final = b"\r\n\r\n"
+# What begins as a request does (RFC 9110, section 5.6.2), and one of a protocol that the parser takes, too.
+METHOD: Final = re.compile(rb"[\r\n]*[!#-'*+.0-9A-Z^_`a-z|~-]+ ")
+NOT_HTTP: Final = re.compile(rb"[\r\n]*[A-Z]+ [!-~]+ (?:RTSP|ICE)/")
+# A target that names its host, and who asks as nobody (RFC 9110, section 4.2.4).
+ABSOLUTE: Final = re.compile(rb"https?://([^/?@]+)(/[^?]*)?(\?.*)?", re.IGNORECASE)
+VERSIONS: Final = ("1.0", "1.1")
 # Whoever was asked to slow down is not heard for so long.
 HOLD_SECONDS: Final = 1.0
 
@@ -63,13 +70,18 @@ class PiecewiseProtocol(HttpToolsProtocol):
 
     def feed(self, data: bytes) -> None:
         """Parse a piece."""
+        if NOT_HTTP.match(data):
+            self.refuse("malformed", Problem(400, "this shop speaks HTTP and nothing like it"))
+            return
         try:
             self.parser.feed_data(data)
         except httptools.HttpParserUpgrade as upgrade:
             self._without_upgrade(data[upgrade.args[0] :])
         except httptools.HttpParserError as error:
             problem = error.__context__
-            if not isinstance(problem, Problem):
+            if isinstance(error, httptools.HttpParserInvalidMethodError) and METHOD.match(data):
+                problem = Problem(501, "there is no such method here: OPTIONS says which there are, in capitals")
+            elif not isinstance(problem, Problem):
                 # Of a URL it names what it looked for next, which says nothing to whoever wrote it.
                 why = "no URL" if isinstance(error, httptools.HttpParserInvalidURLError) else error
                 problem = Problem(400, f"this is no request as RFC 9112 has it: {why}")
@@ -90,16 +102,36 @@ class PiecewiseProtocol(HttpToolsProtocol):
 
     def on_headers_complete(self) -> None:
         self._in_head = False
+        if (version := self.parser.get_http_version()) not in VERSIONS:
+            raise Problem(505, f"HTTP/{version} is not spoken here: HTTP/1.1 is")
         codings = [value for name, value in self.headers if name == b"transfer-encoding"]
         if codings and b",".join(codings).strip().lower() != b"chunked":
             raise Problem(501, "a body is sent as it is, or in chunks: Transfer-Encoding is chunked and nothing else")
-        if self.parser.get_http_version() == "1.0":
+        if version == "1.0":
             # There it means nothing (RFC 9110, section 10.1.1).
             self.expect_100_continue = False
         # Else it is read again, as if nothing had been offered.
         if not self.parser.should_upgrade():
+            self._read_target(version)
             self.scope["state"]["connection"] = self
             super().on_headers_complete()
+
+    def _read_target(self, version: str) -> None:
+        """Where it names the host, that counts, whatever the header says (RFC 9112, section 3.2.2). Raises Problem
+        (400)."""
+        if b"#" in self.url:
+            raise Problem(400, "what is behind '#' is for whoever asks alone: leave it out (RFC 9112, section 3.2)")
+        if self.url.startswith((b"/", b"*")):
+            return
+        if (found := ABSOLUTE.fullmatch(self.url)) is None:
+            raise Problem(400, "what is asked for is a path, or 'http://HOST/PATH' without a user")
+        host, path, query = found.groups(b"")
+        everything = self.parser.get_method() == b"OPTIONS" and not query
+        self.url = (path or (b"*" if everything else b"/")) + query
+        # These are the scope's already.
+        self.headers[:] = [(name, host if name == b"host" else value) for name, value in self.headers]
+        if version == "1.0" and all(name != b"host" for name, _ in self.headers):
+            self.headers.append((b"host", host))
 
     def on_message_complete(self) -> None:
         self._is_head = False
