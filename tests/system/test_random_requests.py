@@ -17,6 +17,7 @@ PATHS = (
     "/compras", "/compras/", "/compras/x", "/compras/x/eventos", "/usuarios/1", "/usuarios/+1", "/usuarios/1/recargas",
     "/tokens", "/tokens/101", "/tokens/1_0_1", "/altas/x", "/operador", "/livez", "/web/app.js", "/web/..%2fx", "/nada",
     "//compras", "/compras%2Fx", "/%C3%B1", "/%ff", "*", "compras", "http://evil.example/compras", "/openapi.json",
+    "http://localhost/compras", "http://u@localhost/", "ftp://localhost/", "/compras#x", "/usuarios%2f1", "/./compras",
 )  # fmt: skip
 HEADERS = (
     "Content-Type: application/json", "Content-Type: application/json; charset=utf-8", "content-type:text/plain",
@@ -26,7 +27,7 @@ HEADERS = (
     "Content-Encoding: gzip", "Content-Encoding: identity", "Connection: Upgrade", "Upgrade: h2c", "Origin: null",
     "Origin: http://localhost", "If-None-Match: *", "Range: bytes=0-1", "X-Zoco-Replica: 1.00",
     "X-Zoco-Client: 6.6.6.6", "X-Forwarded-For: 6.6.6.6", "Last-Event-ID: x", "Bad Name: x", "X: \x7f",
-    "Host: localhost",
+    "Host: localhost", "If-Match: *", "If-Unmodified-Since: x", "Content-Range: bytes 0-1/2", "Accept: text/html;q=0",
 )  # fmt: skip
 NUMBERS = st.one_of(st.integers(-1, 2**64), st.floats(), st.text(max_size=3), st.none(), st.booleans())
 FIELDS = st.dictionaries(st.sampled_from(["usuarioId", "tokenId", "precioMaximo", "nombre", "saldo", "monto"]), NUMBERS)
