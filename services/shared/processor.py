@@ -59,6 +59,8 @@ class _Decided:
 
     deliveries: list[Delivery]
     messages: list[Message]
+    # Those of them that nobody has said before.
+    news: list[Message]
     reasons: dict[Delivery, str]
 
 
@@ -75,6 +77,8 @@ class Processor:
         self._batch_limit = batch_limit
         self._inbox: asyncio.Queue[Delivery | Submission] = asyncio.Queue()
         self._decided: asyncio.Queue[_Decided] = asyncio.Queue()
+        # What is being told: what a doubt cancels is told again, as no message asks for all of it.
+        self._telling: list[_Decided] = []
 
     async def run(self) -> None:
         self._store.speaks(self._transport.publish)
@@ -128,6 +132,7 @@ class Processor:
         decided = _Decided(
             [item for item in batch if isinstance(item, Delivery)],
             [message for answer in answers for message in answer.messages],
+            [message for answer in answers if not answer.repeated for message in answer.messages],
             {item: item.poison for item in batch if isinstance(item, Delivery) and item.poison is not None},
         )
         self._metrics.poisoned(len(decided.reasons))
@@ -141,14 +146,17 @@ class Processor:
         return decided
 
     async def _publish(self) -> None:
+        telling = self._telling
         while True:
-            waiting = [await self._decided.get()]
+            if not telling:
+                telling.append(await self._decided.get())
             while not self._decided.empty():
-                waiting.append(self._decided.get_nowait())
-            messages = [message for decided in waiting for message in decided.messages]
+                telling.append(self._decided.get_nowait())
+            messages = [message for decided in telling for message in decided.messages]
             await self._transport.publish(messages)
-            self._store.told(messages)
+            self._store.told([message for decided in telling for message in decided.news])
             self._metrics.published(messages)
-            for decided in waiting:
-                await self._transport.settle(decided.deliveries, decided.reasons)
+            while telling:
+                await self._transport.settle(telling[0].deliveries, telling[0].reasons)
+                del telling[0]
                 self._decided.task_done()

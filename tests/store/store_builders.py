@@ -5,13 +5,16 @@ from __future__ import annotations
 import asyncio
 import json
 import shutil
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Iterator, Sequence
 from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
+import pytest
 from kept_story import Clock
 
+from broker.amqp.bus import Delivery
 from broker.messages import (
     CompraConfirmada,
     CompraRechazada,
@@ -26,8 +29,10 @@ from broker.messages import (
     compra_id,
 )
 from services.shared.decision import Domain
+from services.shared.heights import Doubted
 from services.shared.journal.disk import LocalDisk
 from services.shared.journal.store import JsonStore
+from services.shared.processor import Processor
 
 FECHA = "2025-09-10T17:00:00.000Z"
 GATO = 101
@@ -162,6 +167,62 @@ class HeldDisk(LocalDisk):
         self.waiting.set()
         await self.go.wait()
         await super().sync(name)
+
+
+class HeldBroker:
+    """What is put in `queue` comes; what is said is taken while `takes` is set."""
+
+    def __init__(self) -> None:
+        self.queue: asyncio.Queue[Message] = asyncio.Queue()
+        self.takes = asyncio.Event()
+        self.takes.set()
+        self.said: list[Message] = []
+        self.acked = 0
+
+    async def receive(self, limit: int) -> list[Delivery]:
+        raw: Any = None
+        return [Delivery(await self.queue.get(), None, False, raw)]
+
+    async def publish(self, messages: Sequence[Message]) -> None:
+        await self.takes.wait()
+        self.said += messages
+
+    async def settle(self, batch: Sequence[Delivery], reasons: object) -> None:
+        self.acked += len(batch)
+
+
+# Who counts nothing.
+NOBODY: Any = SimpleNamespace(decided=lambda *_: None, poisoned=lambda _: None, published=lambda _: None)
+
+
+async def cut_off_by_a_doubt(store: Any, broker: HeldBroker) -> None:
+    """The token is sold to the first of three buyers; before the broker takes what is said of that, a message makes a
+    book doubtful. The doubt passes, and the message about the first comes again, as it was not acked."""
+    processor = Processor(store, broker, NOBODY)
+    running = asyncio.ensure_future(processor.run())
+    for message in (publicado(), *map(solicitada, (1, 2, 3))):
+        broker.queue.put_nowait(message)
+    async with asyncio.timeout(20):
+        while broker.acked < 4:
+            await asyncio.sleep(0.01)
+    broker.takes.clear()
+    sold = pagado(solicitada(1)).received("", "usuarios/00000001/1/5")
+    broker.queue.put_nowait(sold)
+    async with asyncio.timeout(20):
+        while store.seq < 5:
+            await asyncio.sleep(0.01)
+    broker.queue.put_nowait(pagado(solicitada(2)).received("", "usuarios/00000002/1/6"))
+    with pytest.raises(ExceptionGroup) as ended:
+        await running
+    assert ended.group_contains(Doubted)
+    broker.takes.set()
+    broker.queue.put_nowait(sold)
+    running = asyncio.ensure_future(processor.run())
+    async with asyncio.timeout(20):
+        while broker.acked < 5:
+            await asyncio.sleep(0.01)
+    running.cancel()
+    await asyncio.gather(running, return_exceptions=True)
 
 
 class NoBroker:

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from postgres_server import new_database, url_in, without_standby
 from prometheus_client import CollectorRegistry
-from store_builders import NoBroker, solicitada
+from store_builders import NOBODY, NoBroker, solicitada
 
 from ops.postgres import Database
 from services.compras.acceptance import Acceptance
@@ -24,8 +24,7 @@ class Door:
     """What takes in purchases, as each process of compras has it."""
 
     def __init__(self, store: PostgresStore[Any], backlog_limit: int) -> None:
-        nobody: Any = SimpleNamespace(decided=lambda *_: None, poisoned=lambda _: None, published=lambda _: None)
-        self.store, self.processor = store, Processor(store, NoBroker(), nobody)
+        self.store, self.processor = store, Processor(store, NoBroker(), NOBODY)
         writing = asyncio.Event()
         writing.set()
         self.registry = CollectorRegistry()

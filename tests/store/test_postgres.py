@@ -28,7 +28,18 @@ from postgres_server import (
 )
 from pydantic import SecretStr
 from silence import tells_of_silence
-from store_builders import FECHA, pagado, publicado, recarga, registrada, reservado, solicitada, usuario
+from store_builders import (
+    FECHA,
+    HeldBroker,
+    cut_off_by_a_doubt,
+    pagado,
+    publicado,
+    recarga,
+    registrada,
+    reservado,
+    solicitada,
+    usuario,
+)
 from structlog.testing import capture_logs
 
 from broker.messages import CompraConfirmada, CompraMessage, CompraRechazada, CompraSolicitada, Message, TokenReservado
@@ -517,6 +528,17 @@ async def test_what_a_lost_commit_had_to_say_of_others_is_said_all_the_same(
         assert answer.repeated
         await eventually(lambda: len(published) >= 3)
     refused = [word.subject for word in published if isinstance(word, CompraRechazada)]
+    assert refused == [solicitada(2).subject, solicitada(3).subject]
+
+
+async def test_what_a_doubt_cut_off_is_said_once_it_is_over(opened: Opened) -> None:
+    """No message asks for what there is to say of the others in the line; and it counts as said only then."""
+    store, broker = await opened(TOKENS), HeldBroker()
+    async with beside(cut_off_by_a_doubt(store, broker)) as work, beside(store.tend()):
+        await eventually(lambda: store.seq == 5)
+        await asyncio.wait_for(work, 60)
+        await until(store, "SELECT 1 FROM voces WHERE dicho = 5")
+    refused = [word.subject for word in broker.said if isinstance(word, CompraRechazada)]
     assert refused == [solicitada(2).subject, solicitada(3).subject]
 
 

@@ -9,9 +9,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from store_builders import copied, publicado, solicitada, writer
+from store_builders import HeldBroker, copied, cut_off_by_a_doubt, publicado, solicitada, writer
 
-from broker.messages import Message
+from broker.messages import CompraRechazada, Message
 from services.shared.heights import BookHeights
 from services.shared.journal.segments import TOLD, told
 from services.shared.journal.store import JsonStore
@@ -90,6 +90,17 @@ async def test_who_dies_while_it_tells_has_told_nothing(tmp_path: Path) -> None:
         telling.cancel()
     async with writer(tmp_path, TOKENS) as store:
         assert subjects(await said_at_the_start(store)) == [solicitada(1).subject, solicitada(2).subject]
+
+
+async def test_what_a_doubt_cut_off_is_said_once_it_is_over_and_noted_only_then(tmp_path: Path) -> None:
+    broker = HeldBroker()
+    async with writer(tmp_path, TOKENS) as store:
+        telling = asyncio.create_task(store.tell())
+        await cut_off_by_a_doubt(store, broker)
+        await telling
+        assert json.loads((tmp_path / TOLD).read_bytes())["told"] == store.heights.said(5).partition(" ")[0]
+    refused = [word.subject for word in broker.said if isinstance(word, CompraRechazada)]
+    assert refused == [solicitada(2).subject, solicitada(3).subject]
 
 
 @pytest.mark.parametrize(

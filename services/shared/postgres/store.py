@@ -195,7 +195,7 @@ class PostgresStore(Decides[Row]):
         return outcome.answers
 
     def _drop(self) -> None:
-        """Whether it is committed is not known: who has this number is dead, and what is there of it others say."""
+        """What was committed is not known: who has this number is dead, and what is there of it others say."""
         self._writing.drop()
         self.instance = 0
 
