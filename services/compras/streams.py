@@ -69,8 +69,10 @@ class Events:
         """One purchase's events until its end. Without `after`, how it stands comes first."""
         yield RETRY
         if after is None or not await self._reached(after) or self._store.seq - after > SEARCH_RECORDS:
+            await self._caught_up()
+            # Of one moment: what is not finished by then is no newer than that.
             after = self._store.seq
-            row = await self._store.row(subject)
+            row = (await self._store.rows_of([subject])).get(subject) or await self._store.row(subject)
             assert row is not None, f"{subject} is asked for before it is known"
             yield _event("compra", vista(row), after)
         while not (self._over or await self._ended(subject, after)):
@@ -81,6 +83,7 @@ class Events:
         """Whether anything happened to a finished purchase behind this record."""
         if not await self._reached(after) or self._store.seq - after > SEARCH_RECORDS:
             return True
+        await self._caught_up()
         while after < self._store.seq:
             text, after = await self._chunk(after, subject)
             if text:
@@ -113,9 +116,15 @@ class Events:
                 return False
         return True
 
+    async def _caught_up(self) -> None:
+        """Wait until this process has heard of all that can be seen now, as whoever asks may have seen it elsewhere."""
+        upto = await self._store.latest()
+        while not (self._over or await self._reached(upto)):
+            pass
+
     async def _next(self, after: int, subject: str | None = None) -> tuple[bytes, int]:
         """What is to be sent next, if anything, and the record that it reaches up to."""
-        if after == self._store.seq and not await self.listeners.news(self._heartbeat_seconds):
+        if after >= self._store.seq and not await self.listeners.news(self._heartbeat_seconds):
             return KEEPALIVE_COMMENT, after
         await asyncio.sleep(0)
         return await self._chunk(after, subject)
@@ -123,8 +132,10 @@ class Events:
     async def _chunk(self, after: int, subject: str | None) -> tuple[bytes, int]:
         if subject is None and (made := self._shared.get(after)) is not None:
             return made
+        upto = self._store.seq
         try:
-            found = await self._store.records(after, CHUNK_BYTES)
+            # No further than was heard: whoever is told more would have to wait for it again.
+            found = (await self._store.records(after, CHUNK_BYTES))[: max(upto - after, 0)]
         except Damaged as error:
             # What happened in it can be told to nobody; what happened behind it can.
             log.error("a record cannot be told of", record=after + 1, error=str(error))
