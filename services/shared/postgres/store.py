@@ -1,11 +1,11 @@
-"""The store for any number of processes: PostgreSQL. Its life, and S9 of a batch: the others are in deciding.py."""
+"""The store for any number of processes: PostgreSQL. Its life; what it decides is in committing.py."""
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
 import secrets
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from datetime import UTC, datetime
 from typing import Any, Final, TypeVar
 
@@ -14,43 +14,33 @@ import structlog
 
 from broker.messages import Message
 from services.shared.decision import Domain
-from services.shared.heights import BookHeights, Doubted
 from services.shared.metrics import Metrics
-from services.shared.postgres.deciding import Again, Decides
+from services.shared.postgres.committing import Commits
 from services.shared.postgres.health import Health
-from services.shared.postgres.link import PASSING, Connection, Link, broken, full, leave_replaced, passes, said
-from services.shared.postgres.new_book import NewBook, clear
+from services.shared.postgres.link import PASSING, Connection, Link, leave_replaced
 from services.shared.postgres.reads import PAUSE_SECONDS
 from services.shared.postgres.tables import expect_session, make_tables
 from services.shared.postgres.voices import Voices
 from services.shared.room import Room, Space
 from services.shared.settings import Settings
-from services.shared.store import Answer, Away, Fenced, StoreBroken
+from services.shared.store import Away
 
 log = structlog.get_logger()
 Row = TypeVar("Row", bound=msgspec.Struct)
 # How often is looked for what others have recorded: by the front door, and by who only says how far the book goes.
 FOLLOW_SECONDS: Final = 0.05
 LOOK_SECONDS: Final = 1.0
-# `escribir` says so where the book is not the one that this process has read.
-REWRITTEN: Final = "ZC001"
 
 
-class PostgresStore(Decides[Row]):
+class PostgresStore(Commits[Row]):
     """The rows of one service in one schema, behind the whole port `Store`."""
 
-    leads = False
-    full = False
     lags = True
 
     def __init__(self, url: str, domain: Domain[Row], metrics: Metrics | None = None, *, standbys: int = 0) -> None:
         super().__init__(url, domain)
         self._standbys = standbys
-        # Why a batch waits, or the books are not open yet.
-        self._undecided: str | None = None
         self._commit_seconds = metrics.sync if metrics else None
-        self._writing = Link(url, domain.name, "writes", self._may_write)
-        self._turn = asyncio.Lock()
         self._opened = asyncio.Event()
         # What room the database has, nobody here can see.
         self.room = Room(lambda: Space(0, 0), lambda: 0)
@@ -64,10 +54,6 @@ class PostgresStore(Decides[Row]):
     @property
     def opened(self) -> bool:
         return self._opened.is_set()
-
-    @property
-    def trouble(self) -> str | None:
-        return self._undecided or self._unread
 
     async def moment(self) -> str | None:
         moment: str = await self._ask(lambda connection: connection.fetchval("SELECT momento()"))
@@ -148,99 +134,6 @@ class PostgresStore(Decides[Row]):
         self.leads = False
         for link in self._links:
             await link.close()
-
-    # A batch.
-
-    async def process_batch(self, batch: Sequence[Message]) -> list[Answer]:
-        """See BatchStore."""
-        if not self.leads:
-            raise Fenced("this process has no book to decide in")
-        async with self._turn:
-            while True:
-                try:
-                    answers = await self._decided(batch)
-                    self._undecided, self.full = None, False
-                    return answers
-                except Again:
-                    continue
-                except PASSING as error:
-                    # Whether it was committed is not known: it is decided again, and what was is repeated.
-                    self._wait_for(error)
-                    await asyncio.sleep(PAUSE_SECONDS)
-
-    def _wait_for(self, error: BaseException) -> None:
-        self.full = full(error)
-        if self._undecided is None:
-            log.warning("PostgreSQL is away, or cannot write: this process waits", reason=said(error))
-        self._undecided = said(error)
-
-    async def _decided(self, batch: Sequence[Message]) -> list[Answer]:
-        """Raises Again, one of PASSING, and what process_batch does."""
-        try:
-            connection = await self._writing.get()
-            await connection.execute("BEGIN")
-            outcome = await self._decide(connection, batch)
-            await self._commit(connection)
-        except (Again, Doubted):
-            await connection.execute("ROLLBACK")
-            raise
-        except BaseException as error:
-            self._drop()
-            if getattr(error, "sqlstate", "") == REWRITTEN:
-                raise self._rewritten() from None
-            if passes(error):
-                raise
-            raise broken(error) from error
-        self._committed(outcome)
-        return outcome.answers
-
-    def _drop(self) -> None:
-        """What was committed is not known: who has this number is dead, and what is there of it others say."""
-        self._writing.drop()
-        self.instance = 0
-
-    async def _commit(self, connection: Connection) -> None:
-        """S9. Whoever waits for it may be cancelled, and it goes on: what is committed is not taken back.
-
-        Raises StoreBroken when it is said to be in this database only.
-        """
-        self._commits = True
-        try:
-            committing = asyncio.ensure_future(connection.execute("COMMIT"))
-            with self._commit_seconds.time() if self._commit_seconds else contextlib.nullcontext():
-                await asyncio.shield(committing)
-        finally:
-            self._commits = False
-        if self._writing.alone:
-            raise StoreBroken("PostgreSQL gave up waiting for its standby: what was committed may be lost with it")
-
-    async def begin_again(self, heights: BookHeights, batches: AsyncIterator[Sequence[Message]]) -> None:
-        async with self._replaced(heights) as (connection, book):
-            async for batch in batches:
-                await book.decide(connection, batch)
-
-    async def put_back(self, heights: BookHeights, records: AsyncIterator[Sequence[bytes]]) -> None:
-        async with self._replaced(heights) as (connection, book):
-            async for some in records:
-                await book.put(connection, some)
-
-    @contextlib.asynccontextmanager
-    async def _replaced(self, heights: BookHeights) -> AsyncIterator[tuple[Connection, NewBook[Row]]]:
-        """A transaction in which this book is empty, and who writes in it. All other processes wait, and then end."""
-        async with self._turn:
-            try:
-                connection = await self._writing.get()
-                await connection.execute("BEGIN")
-                await clear(connection, heights)
-                yield connection, NewBook(self.domain, heights)
-                # Whatever comes of it, the old book is no longer decided in.
-                self.leads = False
-                await self._commit(connection)
-            except BaseException as error:
-                self._drop()
-                if isinstance(error, PASSING):
-                    raise OSError(f"PostgreSQL: {said(error)}") from error
-                raise
 
 
 def open_postgres_store(
