@@ -55,6 +55,7 @@ INJECTED: Final = (
     "canceling wait for synchronous replication due to user request",
     "canceling the wait for synchronous replication and terminating connection",
     "this book was written again",
+    'type "leido" already exists',
 )
 
 

@@ -698,8 +698,77 @@ async def test_nothing_is_read_before_all_that_can_be_seen_is_with_a_standby(
         await waits_for_standby(owner, database)
         assert not opening.done() and not fresh.opened
     await opening
+    await fresh.until_leading("")
     assert fresh.opened
     await fresh.close()
+
+
+async def test_who_waits_for_a_standby_is_there_all_the_same_and_says_so(
+    opened: Opened, postgres: Database, database: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A process that starts then serves: whoever looks whether it lives gets an answer."""
+    monkeypatch.setattr("services.shared.postgres.store.OPEN_SECONDS", 1.0)
+    store = await opened(TOKENS)
+    fresh: PostgresStore[Any] = PostgresStore(url_in(postgres, "tokens", database), TOKENS)
+    async with without_standby(postgres) as owner:
+        for _ in range(2):
+            await asyncio.wait_for(fresh.open(), 20)
+            assert not fresh.opened and "standby" in (fresh.trouble or "")
+        assert len(await waiting(owner, database)) == 1
+        selling = asyncio.ensure_future(store.process_batch([publicado()]))
+        await eventually(lambda: "standby" in (store.trouble or ""))
+    await selling
+    assert store.trouble is None
+    await asyncio.wait_for(fresh.until_leading(""), 20)
+    assert fresh.opened and fresh.trouble is None
+    await fresh.close()
+
+
+async def waiting(owner: Any, database: str) -> list[int]:
+    """The backends that wait for a standby."""
+    waits = "SELECT pid FROM pg_stat_activity WHERE wait_event = 'SyncRep' AND datname = $1"
+    return [pid for (pid,) in await owner.fetch(waits, database)]
+
+
+async def test_who_only_reads_and_gives_up_leaves_one_connection_that_waits_for_the_standby(
+    opened: Opened, postgres: Database, database: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It does not notice on the server that nobody wants it any more: at each try another one would stay."""
+    monkeypatch.setattr("services.shared.postgres.reads.PATIENCE_SECONDS", 0.5)
+    store = await opened(TOKENS)
+    await store.process_batch([publicado()])
+    async with without_standby(postgres) as owner:
+        store._reading.drop()
+        for _ in range(3):
+            with pytest.raises(Away):
+                await store.rows_of(["101"])
+        assert len(await waiting(owner, database)) == 1
+    monkeypatch.undo()
+    assert await store.rows_of(["101"])
+
+
+@pytest.mark.parametrize("goes_on", [True, False])
+async def test_a_door_that_has_heard_of_what_a_failover_took_back_starts_anew(
+    opened: Opened, postgres: Database, database: str, goes_on: bool
+) -> None:
+    """No standby had it. What is there now is something else, or nothing."""
+    one, other, third = await opened(COMPRAS), await opened(COMPRAS), await opened(COMPRAS)
+    await one.process_batch([solicitada(1)])
+    await one.process_batch([solicitada(2)])
+    await other.follow()
+    assert solicitada(2).subject in await other.unfinished_rows()
+    async with postgres.connected(database) as owner:
+        await owner.execute("SET search_path = compras")
+        await owner.execute("DELETE FROM diario WHERE seq = 2")
+        await owner.execute("DELETE FROM filas WHERE clave = $1", solicitada(2).subject)
+        await owner.execute("DELETE FROM recuerdo WHERE sobre::text = $1", solicitada(2).subject)
+        if goes_on:
+            await third.process_batch([solicitada(7)])
+        mine = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = $1 AND pid <> pg_backend_pid()"
+        await owner.execute(mine, database)
+    with pytest.raises(ExceptionGroup) as ended:
+        await asyncio.wait_for(other.tend(), 20)
+    assert ended.group_contains(Fenced)
 
 
 async def test_a_book_that_is_replaced_and_a_batch_never_wait_for_each_other(opened: Opened) -> None:
@@ -794,6 +863,7 @@ async def test_who_has_read_a_book_that_another_process_replaced_ends(opened: Op
         (lambda url: url.replace(url.split(":")[2].split("@")[0], "wr0ng-s3cret"), "password authentication failed"),
         (lambda url: url.rpartition("/")[0] + "/nowhere", "does not exist|permission denied"),
         (lambda url: url.replace("tokens:", "nobody:"), "password authentication failed"),
+        (lambda url: f"{url}?foo=bar", 'unrecognized configuration parameter "foo"'),
     ],
 )
 async def test_a_wrong_address_is_named_without_its_password(
@@ -816,6 +886,13 @@ async def test_the_role_of_another_service_or_tables_of_another_version_are_refu
     async with postgres.connected(database) as owner:
         await owner.execute("UPDATE tokens.libro SET esquema = 99")
     with pytest.raises(WrongSetting, match="version 99"):
+        await PostgresStore(url_in(postgres, "tokens", database), TOKENS).open()
+
+
+async def test_a_schema_that_has_something_else_in_it_is_named(postgres: Database, database: str) -> None:
+    async with postgres.connected(database) as owner:
+        await owner.execute("CREATE TYPE tokens.leido AS (i int)")
+    with pytest.raises(WrongSetting, match="already exists"):
         await PostgresStore(url_in(postgres, "tokens", database), TOKENS).open()
 
 

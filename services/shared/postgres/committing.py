@@ -25,6 +25,8 @@ log = structlog.get_logger()
 Row = TypeVar("Row", bound=msgspec.Struct)
 # `escribir` says so where the book is not the one that this process has read.
 REWRITTEN: Final = "ZC001"
+# A COMMIT that takes longer is told of.
+LATE_SECONDS: Final = 1.0
 
 
 class Commits(Decides[Row]):
@@ -73,8 +75,8 @@ class Commits(Decides[Row]):
 
     async def _decided(self, batch: Sequence[Message]) -> list[Answer]:
         """Raises Again, one of PASSING, and what process_batch does."""
+        connection = await self._writing.get()
         try:
-            connection = await self._writing.get()
             await connection.execute("BEGIN")
             outcome = await self._decide(connection, batch)
             await self._commit(connection)
@@ -102,11 +104,14 @@ class Commits(Decides[Row]):
         Raises StoreBroken when it is said to be in this database only.
         """
         self._commits = True
+        waits = TimeoutError("a COMMIT has no answer yet: it waits for a standby, or for the disk")
+        late = asyncio.get_running_loop().call_later(LATE_SECONDS, self._wait_for, waits)
         try:
             committing = asyncio.ensure_future(connection.execute("COMMIT"))
             with self._commit_seconds.time() if self._commit_seconds else contextlib.nullcontext():
                 await asyncio.shield(committing)
         finally:
+            late.cancel()
             self._commits = False
         if self._writing.alone:
             raise StoreBroken("PostgreSQL gave up waiting for its standby: what was committed may be lost with it")

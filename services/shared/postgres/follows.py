@@ -5,17 +5,18 @@ from __future__ import annotations
 import asyncio
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
-from typing import Any, TypeVar
+from typing import Any, Final, TypeVar
 
 import msgspec
 
 from services.shared.decision import Domain
 from services.shared.postgres.link import Connection
 from services.shared.postgres.reads import LATEST, Reads, read_record, records_behind
-from services.shared.store import Change
+from services.shared.store import Change, Fenced
 from services.shared.turns import Turns
 
 Row = TypeVar("Row", bound=msgspec.Struct)
+DATED: Final = "SELECT hora FROM diario WHERE seq = $1"
 
 
 class Follows(Reads[Row]):
@@ -65,6 +66,14 @@ class Follows(Reads[Row]):
                     rows[key] = self.table.row(kind, data, None, ())
                     await turns.pause()
         self._rows, self._kinds = rows, Counter(map(type, rows.values()))
+
+    async def _may_read(self, connection: Connection) -> None:
+        """Raises Fenced when what was taken in is not there: with no standby yet, it could be seen, and a failover took
+        it back."""
+        await super()._may_read(connection)
+        seq, hora = self.seq, self.time
+        if self.domain.followed and seq and await connection.fetchval(DATED, seq) != hora:
+            raise Fenced(f"record {seq} of {self.domain.name}, which was read here, is gone, or another one")
 
     async def latest(self) -> int:
         found = await self._ask(lambda connection: connection.fetchrow(LATEST))

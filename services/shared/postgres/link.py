@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import os
 import socket
@@ -83,6 +84,7 @@ class Link:
         self._name = f"zoco {service} {purpose} {socket.gethostname()} {os.getpid()}"[:63]
         self._connection: Connection | None = None
         self._new: Connection | None = None
+        self._making: asyncio.Future[Connection] | None = None
         self._failures = 0
         # Which server it is, as of its start, and since when.
         self.server, self.since = "", 0.0
@@ -90,26 +92,30 @@ class Link:
         self.alone = False
 
     async def get(self) -> Connection:
-        """Raises WrongSetting, or one of PASSING."""
+        """Raises WrongSetting, StoreBroken, or one of PASSING. Whoever does not wait for it any more leaves it to the
+        next: a server on which it waits for a standby does not notice that nobody wants it."""
         if self._connection is not None and not self._connection.is_closed():
             return self._connection
+        if self._making is None or self._making.done():
+            self._making = asyncio.ensure_future(self._make())
+            self._making.add_done_callback(lambda making: making.cancelled() or making.exception())
+        return await asyncio.shield(self._making)
+
+    async def _make(self) -> Connection:
         self._failures += 1
-        connection = self._new = await connect(self._url, self._name, self._failures - 1)
         self.alone = False
-        connection.add_log_listener(self._heard)
         try:
+            connection = self._new = await connect(self._url, self._name, self._failures - 1)
+            connection.add_log_listener(self._heard)
             # Before anything that may wait: a server that stands still meanwhile is left, too, when it was replaced.
             self.server = await connection.fetchval(SERVER, timeout=CONNECT_SECONDS)
             self.since = time.monotonic()
             await self._made(connection)
             self.expect_standby()
-        except BaseException:
-            connection.terminate()
-            self.server = ""
-            raise
-        finally:
-            self._new = None
-        self._failures = 0
+        except BaseException as error:
+            self.drop()
+            raise error if passes(error) else broken(error) from None
+        self._failures, self._new = 0, None
         self._connection = connection
         return connection
 
@@ -131,6 +137,8 @@ class Link:
 
     async def close(self) -> None:
         connection, self._connection = self._connection, None
+        if self._making is not None:
+            self._making.cancel()
         if connection is not None:
             with contextlib.suppress(*PASSING, asyncpg.PostgresError):
                 await connection.close(timeout=1)

@@ -44,7 +44,7 @@ class Reads(Generic[Row]):
         self._unread: str | None = None
         # Rows by key as they were last seen.
         self._kept: dict[str, Known[Row]] = {}
-        self._reading = Link(url, domain.name, "reads", self._prepared)
+        self._reading = Link(url, domain.name, "reads", self._may_read)
         self._asking = asyncio.Lock()
         self._wanted: dict[str, asyncio.Future[Row | None]] = {}
         self._list: tuple[tuple[int, int, int], bytes, int | None] | None = None
@@ -59,6 +59,9 @@ class Reads(Generic[Row]):
 
     async def _prepared(self, connection: Connection) -> None:
         """What a new connection has to be before it is used. Raises WrongSetting."""
+
+    async def _may_read(self, connection: Connection) -> None:
+        await self._prepared(connection)
 
     async def _ask(self, question: Callable[[Connection], Awaitable[Found]]) -> Found:
         """Raises Away when there is no answer in PATIENCE_SECONDS, those in which others ask included."""
@@ -79,8 +82,9 @@ class Reads(Generic[Row]):
             await asyncio.sleep(PAUSE_SECONDS)
 
     async def _asked(self, question: Callable[[Connection], Awaitable[Found]]) -> Found:
+        connection = await self._reading.get()
         try:
-            found = await question(await self._reading.get())
+            found = await question(connection)
             self._reading.expect_standby()
             return found
         except BaseException:

@@ -9,6 +9,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from datetime import UTC, datetime
 from typing import Any, Final, TypeVar
 
+import asyncpg
 import msgspec
 import structlog
 
@@ -17,19 +18,21 @@ from services.shared.decision import Domain
 from services.shared.metrics import Metrics
 from services.shared.postgres.committing import Commits
 from services.shared.postgres.health import Health
-from services.shared.postgres.link import PASSING, Connection, Link, leave_replaced
+from services.shared.postgres.link import PASSING, Connection, Link, leave_replaced, said
 from services.shared.postgres.reads import PAUSE_SECONDS
 from services.shared.postgres.tables import expect_session, make_tables
 from services.shared.postgres.voices import Voices
 from services.shared.room import Room, Space
-from services.shared.settings import Settings
-from services.shared.store import Away
+from services.shared.settings import Settings, WrongSetting
+from services.shared.store import Away, StoreBroken
 
 log = structlog.get_logger()
 Row = TypeVar("Row", bound=msgspec.Struct)
 # How often is looked for what others have recorded: by the front door, and by who only says how far the book goes.
 FOLLOW_SECONDS: Final = 0.05
 LOOK_SECONDS: Final = 1.0
+# A start that takes longer, as before a standby is there, goes on while the process serves.
+OPEN_SECONDS: Final = 10.0
 
 
 class PostgresStore(Commits[Row]):
@@ -82,10 +85,17 @@ class PostgresStore(Commits[Row]):
             await self._open()
         except PASSING as error:
             self._wait_for(error)
+        except (StoreBroken, asyncpg.PostgresError) as error:
+            raise WrongSetting(f"what ZOCO_STORE names cannot be used: {said(error)}") from None
 
     async def _open(self) -> None:
-        connection = await self._writing.get()
-        await expect_session(connection, await self._reading.get())
+        try:
+            async with asyncio.timeout(OPEN_SECONDS) as limit:
+                connection, other = await self._writing.get(), await self._reading.get()
+        except TimeoutError as error:
+            late = "PostgreSQL lets nobody in yet: it is busy, or waits for a standby"
+            raise TimeoutError(late if limit.expired() else said(error)) from None
+        await expect_session(connection, other)
         sent = datetime.now(UTC)
         self._set_clock(sent, await connection.fetchval("SELECT clock_timestamp()"))
         await self._read_book(connection)
