@@ -9,7 +9,7 @@ from typing import IO, Literal
 
 from broker.services import SERVICES
 from ops.process import make_private
-from ops.running import HOLDS, KIND, LOCK, LocalError
+from ops.running import HOLDS, KIND, KIND_NEW, LOCK, LocalError
 
 Kind = Literal["files", "postgresql"]
 
@@ -55,8 +55,15 @@ def kind_of(data: Path) -> Kind | None:
 
 
 def keep_kind(data: Path, kind: Kind) -> None:
-    """From now on it has some."""
-    (data / KIND).write_text(f"{kind}\n", encoding="utf-8")
+    """From now on it has some. Killed at any moment, it has these or those."""
+    file, text = data / KIND, f"{kind}\n"
+    if file.exists() and file.read_text(encoding="utf-8") == text:
+        return
+    with (new := data / KIND_NEW).open("w", encoding="utf-8") as aside:
+        aside.write(text)
+        aside.flush()
+        os.fsync(aside.fileno())
+    new.replace(file)
 
 
 def _check_kind(data: Path, kind: Kind) -> None:

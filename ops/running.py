@@ -33,6 +33,8 @@ STANDBY: Final = "postgres-standby"
 ENGINES: Final = (BROKER, POSTGRES, STANDBY)
 # Which kind its books are of.
 KIND: Final = "books"
+# What is about to take its place.
+KIND_NEW: Final = "books.new"
 # The files of the keys in a shop's folder.
 OPERATOR_KEY: Final = "operator-token"
 BOOKS_KEY: Final = "books-token"
@@ -173,7 +175,7 @@ def reset(data: Path) -> None:
     """Delete all that was ever bought here. Raises LocalError while it runs."""
     if not data.exists():
         return
-    ours = {*SERVICES, BROKER, POSTGRES, KIND, HOLDS, LOCK, STATE, OPERATOR_KEY, BOOKS_KEY, REPLICA_SECRET}
+    ours = {*SERVICES, BROKER, POSTGRES, KIND, KIND_NEW, HOLDS, LOCK, STATE, OPERATOR_KEY, BOOKS_KEY, REPLICA_SECRET}
     strangers = {path.name for path in data.iterdir()} - ours
     if strangers:
         raise LocalError("{data} holds {stranger}, which is not Zoco's: nothing was deleted", data, min(strangers))

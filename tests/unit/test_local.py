@@ -25,6 +25,7 @@ from loadgen.drill.faults import Fault, carry_out
 from loadgen.drill.target import LocalTarget
 from ops import child
 from ops.doctor import examine
+from ops.folder import Kind, keep_kind, kind_of
 from ops.places import PORTS
 from ops.process import RANGE, Process, free_port, is_free, is_ours
 from ops.running import HOLDS, STATE, LocalError, Running, kill_process, reset
@@ -278,3 +279,25 @@ def test_free_ports_are_of_the_range_that_is_asked_for(monkeypatch: pytest.Monke
     found = {free_port() for _ in range(5)}
     assert len(found) == 5
     assert all(31_990 <= port <= 31_999 for port in found)
+
+
+# Whose disk takes no byte any more, as of who is killed before the first one.
+NO_BYTE = """
+import resource, sys
+from pathlib import Path
+from ops.folder import keep_kind
+resource.setrlimit(resource.RLIMIT_FSIZE, (0, 0))
+keep_kind(Path(sys.argv[1]), sys.argv[2])
+"""
+
+
+@pytest.mark.parametrize("kind", ["postgresql", "files"])
+def test_of_which_kind_a_shops_books_are_is_never_half_written(tmp_path: Path, kind: Kind) -> None:
+    """With old files beside a database, the shop would sell from what it sold before."""
+    (tmp_path / "tokens").mkdir()
+    (tmp_path / "tokens" / "journal-00000001-000001.jsonl").touch()
+    keep_kind(tmp_path, "postgresql")
+    again = subprocess.run([sys.executable, "-c", NO_BYTE, tmp_path, kind], capture_output=True, check=False)
+    # What is so already needs no disk.
+    assert (again.returncode == 0) == (kind == "postgresql")
+    assert kind_of(tmp_path) == "postgresql"
