@@ -15,6 +15,7 @@ from collections.abc import AsyncIterator, Sequence
 from pathlib import Path
 from typing import Any, Final
 
+import asyncpg
 import structlog
 from msgspec.json import encode
 
@@ -28,7 +29,7 @@ from services.shared.journal.disk import LocalDisk
 from services.shared.journal.store import JsonStore
 from services.shared.postgres.store import PostgresStore
 from services.shared.settings import ROOT, WrongSetting, read_settings
-from services.shared.store import Damaged, Store
+from services.shared.store import Away, Damaged, Store, StoreBroken
 from services.tokens.domain import DOMAIN as TOKENS
 from services.transacciones.domain import DOMAIN as TRANSACCIONES
 from services.usuarios.domain import DOMAIN as USUARIOS
@@ -41,11 +42,11 @@ class NotMigrated(Exception):
     """Nothing was changed. Says why, and what to do."""
 
 
-async def migrate(domain: Domain[Any], folder: Path, url: str, *, back: bool) -> int:
+async def migrate(domain: Domain[Any], folder: Path, url: str, *, back: bool, standbys: int = 0) -> int:
     """How many records were taken over; those that are there already are not again. Raises NotMigrated, Damaged,
-    WrongSetting, OSError."""
+    WrongSetting, OSError, Away, StoreBroken, asyncpg's errors."""
     files = JsonStore(disk := LocalDisk(folder), domain, utc_now)
-    tables: PostgresStore[Any] = PostgresStore(url, domain)
+    tables: PostgresStore[Any] = PostgresStore(url, domain, standbys=standbys)
     try:
         files.load()
         if not await files.lead():
@@ -54,6 +55,8 @@ async def migrate(domain: Domain[Any], folder: Path, url: str, *, back: bool) ->
         await tables.open()
         if not tables.opened:
             raise NotMigrated(f"PostgreSQL does not answer ({tables.trouble}): start it, then do this again")
+        if await tables.others():
+            raise NotMigrated(f"a process decides in PostgreSQL: stop all of {domain.name} first")
         return await (_moved(tables, files) if back else _moved(files, tables))
     finally:
         await tables.close()
@@ -64,7 +67,8 @@ async def _moved(source: Store[Any], target: Store[Any]) -> int:
     here, there = source.heights, target.heights
     if (there.book, there.generation) == (here.book, here.generation) and target.seq == source.seq:
         return 0
-    if target.seq > (source.seq if there.book == here.book else 0):
+    later = there.book == here.book and there.generation > here.generation
+    if later or target.seq > (source.seq if there.book == here.book else 0):
         raise NotMigrated(
             f"what is to take the book of {here.service} has one already, with {target.seq} records ({there.book}): "
             "take an empty folder or database; or this was done before, and the shop went on there"
@@ -101,8 +105,9 @@ def main() -> None:
         if settings.store is None:
             raise WrongSetting("ZOCO_STORE is missing: it says which PostgreSQL the book goes to, or is in")
         folder, url = settings.data or ROOT / ".zoco" / asked.service, settings.store.get_secret_value()
-        count = asyncio.run(migrate(DOMAINS[asked.service], folder, url, back=asked.back))
-    except (NotMigrated, WrongSetting, Damaged, OSError) as error:
+        moving = migrate(DOMAINS[asked.service], folder, url, back=asked.back, standbys=settings.store_standbys)
+        count = asyncio.run(moving)
+    except (NotMigrated, WrongSetting, Damaged, OSError, Away, StoreBroken, asyncpg.PostgresError) as error:
         print(error, file=sys.stderr)
         sys.exit(EX_CONFIG)
     say(hecho=True, registros=count)

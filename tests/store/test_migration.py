@@ -8,16 +8,19 @@ import os
 import signal
 import subprocess
 import sys
+from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
 import pytest
-from postgres_server import new_database, url_in
+from postgres_server import away, new_database, url_in
 from store_builders import life, pagado, publicado, solicitada, writer
 
 from ops.postgres import Database
 from services.compras.domain import DOMAIN as COMPRAS
 from services.rebuild.migration import NotMigrated, migrate
+from services.shared.exits import EX_CONFIG
+from services.shared.heights import BookHeights
 from services.shared.postgres.store import PostgresStore
 from services.shared.store import Store
 from services.tokens.domain import DOMAIN as TOKENS
@@ -124,3 +127,81 @@ async def test_killed_at_any_moment_it_has_done_nothing_and_is_started_again(
     await tables.open()
     assert len(json.loads((await tables.public_list())[0])) == 2_500
     await tables.close()
+
+
+async def test_a_later_generation_is_left_alone(postgres: Database, database: str, tmp_path: Path) -> None:
+    """The shop went on there, was put back to a backup, and sold something else: with fewer records."""
+    url = url_in(postgres, "tokens", database)
+    async with writer(tmp_path / "tokens", TOKENS) as files:
+        await files.process_batch([publicado(), *map(solicitada, range(1, 11))])
+        some = (await all_of(files))[:3]
+    await migrate(TOKENS, tmp_path / "tokens", url, back=False)
+    tables: PostgresStore[Any] = PostgresStore(url, TOKENS)
+    await tables.open()
+    await tables.put_back(BookHeights("tokens", tables.heights.book, 2), pieces(some))
+    await tables.close()
+    with pytest.raises(NotMigrated, match="has one already"):
+        await migrate(TOKENS, tmp_path / "tokens", url, back=False)
+
+
+async def pieces(some: list[bytes]) -> AsyncIterator[list[bytes]]:
+    yield some
+
+
+async def test_tables_in_which_a_process_decides_are_left_alone(
+    postgres: Database, database: str, tmp_path: Path
+) -> None:
+    """In either direction: it would go on there, and nobody would know of it."""
+    url = url_in(postgres, "tokens", database)
+    tables: PostgresStore[Any] = PostgresStore(url, TOKENS)
+    await tables.open()
+    await tables.process_batch([publicado()])
+    for back in (True, False):
+        with pytest.raises(NotMigrated, match="a process decides in PostgreSQL"):
+            await migrate(TOKENS, tmp_path / "tokens", url, back=back)
+    await tables.close()
+    assert await migrate(TOKENS, tmp_path / "tokens", url, back=True) == 1
+
+
+BACK = [sys.executable, "-m", "services.rebuild.migration", "tokens", "--back"]
+# It waits for its starter after each line.
+SLOWLY = """
+import sys
+from services.rebuild import migration
+said = migration.say
+def say(**line):
+    said(**line)
+    sys.stdin.readline()
+migration.say = say
+migration.main()
+"""
+
+
+async def test_who_promises_standbys_does_not_migrate_without_them(
+    postgres: Database, database: str, tmp_path: Path
+) -> None:
+    url = url_in(postgres, "tokens", database)
+    env = {**os.environ, "ZOCO_DATA": str(tmp_path / "tokens"), "ZOCO_STORE": url, "ZOCO_STORE_STANDBYS": "1"}
+    done = await asyncio.to_thread(subprocess.run, BACK, env=env, capture_output=True, text=True, check=False)
+    assert done.returncode == EX_CONFIG and "ZOCO_STORE_STANDBYS promises 1" in done.stderr
+
+
+async def test_a_database_that_goes_away_on_the_way_is_a_sentence(
+    postgres: Database, database: str, tmp_path: Path
+) -> None:
+    url = url_in(postgres, "tokens", database)
+    tables: PostgresStore[Any] = PostgresStore(url, TOKENS)
+    await tables.open()
+    await tables.process_batch([publicado(token) for token in range(200, 1_000)])
+    await tables.close()
+    env = {**os.environ, "ZOCO_DATA": str(tmp_path / "tokens"), "ZOCO_STORE": url}
+    slowly = [sys.executable, "-c", SLOWLY, *BACK[3:]]
+    with subprocess.Popen(
+        slowly, env=env, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE
+    ) as process:
+        assert process.stdout is not None
+        await asyncio.to_thread(process.stdout.readline)
+        async with away(postgres, database):
+            _, why = await asyncio.to_thread(process.communicate)
+    assert process.returncode == EX_CONFIG
+    assert b"PostgreSQL does not answer" in why and b"Traceback" not in why

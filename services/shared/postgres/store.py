@@ -48,7 +48,7 @@ class PostgresStore(Commits[Row]):
         # What room the database has, nobody here can see.
         self.room = Room(lambda: Space(0, 0), lambda: 0)
         self.voices = self._voices = Voices(self, Link(url, domain.name, "locks", self._prepared))
-        self.told, self.alone = self._voices.told, self._voices.alone
+        self.told, self.alone, self.others = self._voices.told, self._voices.alone, self._voices.others
         self._health = Health(url, metrics.registry) if metrics and domain.followed else None
         self._links = [self._voices.link, self._writing, self._reading]
         if self._health:

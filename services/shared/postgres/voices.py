@@ -30,6 +30,10 @@ ROUND_SECONDS: Final = 1.0
 ALONE: Final = 1
 LOCK: Final = "SELECT pg_try_advisory_lock(current_schema()::regnamespace::oid::int, $1)"
 UNLOCK: Final = "SELECT pg_advisory_unlock(current_schema()::regnamespace::oid::int, $1)"
+OTHERS: Final = """
+    SELECT bool_or(NOT pg_try_advisory_lock(current_schema()::regnamespace::oid::int, instancia::int))
+    FROM voces WHERE instancia <> $1
+"""
 # So many records of a dead process are read at a time.
 SOME: Final = 200
 
@@ -51,6 +55,11 @@ class Voices:
         await connection.execute(
             "INSERT INTO voces SELECT $1, coalesce((SELECT seq FROM diario ORDER BY seq DESC LIMIT 1), 0)", instance
         )
+
+    async def others(self) -> bool:
+        """Whether another process of the service lives. Nobody speaks for those that died while this one has its link.
+        Raises one of PASSING."""
+        return bool(await (await self.link.get()).fetchval(OTHERS, self._store.instance))
 
     def decided(self, base: int, words: Sequence[Sequence[Message]]) -> None:
         self._decided = max([self._decided, *(seq for seq, some in enumerate(words, base) if some)])
