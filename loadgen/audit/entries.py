@@ -30,15 +30,19 @@ class Entries:
             return None
         generation, last = divmod(orden, RECORDS)
         if last >= record.seq:
-            return "it counts records that were not there when it was entered", record.seq - 1
+            why = "it counts records that were not there when it was entered"
+            return why, record.seq - 1
         if self._generation is not None and generation >= self._generation:
-            return "it counts records of a generation that there is not", self._generation - 1
+            why = "it counts records of a generation that there is not"
+            return why, self._generation - 1
         if last < (surely := dates.before(entry["fecha"])):
-            return "it does not count records that were there long before it was entered", surely
+            why = "it does not count records that were there long before it was entered"
+            return why, surely
         if self._hour != entry["fecha"][:13]:
             self._hour, self._known = entry["fecha"][:13], set()
         which = kind, entry[WHOSE[kind]], entered(entry)
         if which in self._known:
-            return "two entries about the same have one number and one date", orden
+            why = "two entries about the same have one number and one date"
+            return why, orden
         self._known.add(which)
         return None

@@ -67,7 +67,7 @@ class Selling(Stories):
 
     def run(self) -> None:
         """Decide all of it again. Raises Unreadable."""
-        self.tell()
+        self.read()
         self._money()
 
     def decided(self, service: str) -> Iterator[None]:
@@ -92,7 +92,7 @@ class Selling(Stories):
                 if message is not None:
                     self._decide(service, record, place, message)
                 if record.words:
-                    self.say(service, story, about, record.words, place)
+                    self.pass_on(service, story, about, record.words, place)
                 if record.change:
                     self._take_in[service](record.row, record.change, place)
             except NONSENSE as error:
@@ -151,11 +151,11 @@ class Selling(Stories):
             why = "whoever wrote this decided by other rules before"
             self.breach(13, subject(record.id), why, service, place, "rules", record.rules, before)
 
-    def say(self, service: str, own: Story, own_about: str, words: list[Row], place: int) -> None:
+    def pass_on(self, service: str, own: Story, own_about: str, words: list[Row], place: int) -> None:
         for word in words if service == "tokens" else ():
             if word.get("type") == "compra.confirmada" and (about := said(service, word)[0]):
                 self._sale(about, word, place)
-        super().say(service, own, own_about, words, place)
+        super().pass_on(service, own, own_about, words, place)
 
     def _sale(self, about: str, sale: Message, place: int) -> None:
         token = str(sale["tokenId"])

@@ -49,7 +49,7 @@ NOT_YET: Final[Heard] = None, Story()
 
 
 class Stories(Findings):
-    """`tell` has all of it told, once; how each record is decided is not known here."""
+    """`read` once; how each record is decided is not known here."""
 
     def __init__(self, journals: Mapping[str, Journal], verdict: Verdict) -> None:
         super().__init__(journals, verdict)
@@ -65,7 +65,7 @@ class Stories(Findings):
         # Whose records that are read now were written again: their order is a guess, and not what was heard when.
         self.guessed: set[str] = set()
 
-    def tell(self) -> None:
+    def read(self) -> None:
         """All journals to their ends. Raises Unreadable."""
         for service in DECIDE:
             if (first := next(self.journals[service].records(), None)) is not None and first[1].generation:
@@ -95,7 +95,7 @@ class Stories(Findings):
                 self._waits["compras"] = saying.id, place
                 yield
             if saying.words:
-                self.say("compras", self.story(about), about, saying.words, place)
+                self.pass_on("compras", self.story(about), about, saying.words, place)
             if not number % AHEAD:
                 self._waits["compras"] = "", place
                 yield
@@ -119,7 +119,7 @@ class Stories(Findings):
         self._over[hash(about)] = story.said
         self._stories.pop(about, None)
 
-    def say(self, service: str, own: Story, own_about: str, words: list[Row], place: int) -> None:
+    def pass_on(self, service: str, own: Story, own_about: str, words: list[Row], place: int) -> None:
         """What was said waits for who is to hear it."""
         for word in words:
             about, kind = said(service, word)

@@ -34,17 +34,15 @@ LONG_FILES = {
     "broker/amqp/bus.py": 551,
     "broker/amqp/frames.py": 384,
     "broker/messages.py": 326,
-    "loadgen/audit/books.py": 325,
-    "loadgen/audit/model.py": 430,
-    "loadgen/audit/selling.py": 349,
-    "loadgen/audit/showing.py": 312,
+    "loadgen/audit/books.py": 339,
+    "loadgen/audit/model.py": 419,
 }
 LONG_CLASSES = {
     "Bus": 437,
     "DrillReport": 214,
     "Meter": 220,
-    "Selling": 285,
-    "Showing": 223,
+    "Selling": 218,
+    "Showing": 212,
     "Writer": 209,
 }
 
