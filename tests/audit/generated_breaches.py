@@ -97,12 +97,17 @@ PROMISES_OF: Final[dict[str, dict[str, set[int]]]] = {
 LEFT_OUT: Final = {
     "a record's `time` that is still in order": "only that service's clock knew it",
     "a `time` that is more than a minute before the one before it": "the clock may have been ahead until then",
+    "a `time` before the one before it, in a backup, over HTTP or in what was put back": "a writer may have begun "
+    "there, with its clock put right",
     "a header's `time` that is later than it was": "clocks may be put back, and a header is no record",
     "a `batch` that is split, or two that are one": "only that process knew what one sync carried",
     "a state's `fecha` in the record that brings it, but for solicitada's": "only the front door's clock knew it",
     "a seed's name, picture, price or balance, if nothing later rests on it": "the seed file is not in the books",
     "news at compras of a state between the first and the last that is missing": "a message may be lost, and whoever "
     "has reached the end is not asked about again",
+    "an entry's `orden` that does not count what came within the hour before, or is not there": "a request may wait; "
+    "older versions gave none",
+    "the order of records that say a `generation`, against compras' book": "that is a guess, and each row's own",
     "an operator's entry, or a purchase, changed in all books and in what clients were told": "nobody contradicts it",
     "a purchase that no client of the journals at hand asked for": "others buy, too",
     "a client's `t`, `url`, `started`, and the words of a problem's detail": "no breach rests on them",
