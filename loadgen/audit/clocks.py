@@ -59,10 +59,13 @@ class Dates:
         self._marks: deque[tuple[str, int]] = deque(maxlen=BATCHES)
         # For so many batches more the clock may have shown what is in no record.
         self._unsure = 0
+        # The last time in which nothing was written for long.
+        self._gap = "", ""
 
-    @property
-    def unsure(self) -> bool:
-        return self._unsure > 0
+    def unsure(self, fecha: str) -> bool:
+        """Whether this date may have been shown, though nothing was written near it: the clock was set, or what was
+        asked then waited for a disk that stood still."""
+        return self._unsure > 0 or self._gap[0] <= fecha <= self._gap[1]
 
     def batch(self, number: int, time: str) -> None:
         """A record of this batch is next. A clock that goes on later explains no more than what was before and what is
@@ -74,6 +77,8 @@ class Dates:
         stands = len(times) > 1 and time == times[-1] == times[-2]
         if stands or (times and time < times[-1] and _distance(times[-1], time) > CLOCK):
             self._unsure = BATCHES
+        if times and time > times[-1] and _distance(time, times[-1]) > CLOCK:
+            self._gap = times[-1], time
         times.append(time)
         if self._marks and self._marks[-1][0][:TEN_MINUTES] == time[:TEN_MINUTES]:
             self._marks.pop()
@@ -81,7 +86,7 @@ class Dates:
 
     def before(self, fecha: str) -> int:
         """A record that was there long before this date; 0: that is not known."""
-        if self.unsure:
+        if self._unsure:
             return 0
         return next((number for time, number in reversed(self._marks) if _distance(fecha, time) > CLOCK), 0)
 

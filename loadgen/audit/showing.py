@@ -241,7 +241,7 @@ class Showing(Findings):
         if not record.generation:
             self._dates.batch(record.batch, record.time)
         if not is_moment(fecha) or not (record.generation or self._dates.near(fecha, record.time)):
-            if self._dates.unsure and is_moment(fecha):
+            if is_moment(fecha) and self._dates.unsure(fecha):
                 self.verdict.in_part(7, WAS_SET)
             else:
                 why = "no clock of this shop showed that time then"

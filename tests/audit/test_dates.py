@@ -70,21 +70,32 @@ def batches(*times: str) -> Dates:
 NINE, TEN, NOON = (f"2025-09-10T{hour}:00:00.000Z" for hour in ("09", "10", "12"))
 
 
+LONG_AGO = "1999-12-31T23:59:59.000Z"
+
+
 def test_a_clock_that_was_set_back_explains_what_it_showed_before() -> None:
     dates = batches(NOON, NINE)
     assert dates.near(NOON, NINE)
-    assert not dates.near("1999-12-31T23:59:59.000Z", NINE)
+    assert not dates.near(LONG_AGO, NINE)
 
 
 def test_a_clock_that_stands_still_or_goes_back_is_not_trusted_for_a_while() -> None:
     for times in [(NOON, NINE), (TEN, TEN, TEN)]:
         dates = batches(*times)
-        assert dates.unsure
         for number in range(BATCHES):
-            assert dates.unsure
+            assert dates.unsure(LONG_AGO)
             dates.batch(10 + number, f"2025-09-10T12:00:{number % 60:02d}.{number:03d}Z")
-        assert not dates.unsure
-    assert not batches(NINE, TEN, NOON, NOON).unsure
+        assert not dates.unsure(LONG_AGO)
+    assert not batches(NINE, TEN, NOON, NOON).unsure(LONG_AGO)
+
+
+def test_what_was_asked_while_a_disk_stood_still_may_wait_behind_much_else() -> None:
+    dates = batches(NINE, NOON)
+    for number in range(2 * BATCHES):
+        dates.batch(10 + number, f"2025-09-10T12:{number % 60:02d}:{number // 60:02d}.000Z")
+    assert not dates.near(TEN, NOON)
+    assert dates.unsure(TEN)
+    assert not dates.unsure(LONG_AGO)
 
 
 def test_dates_while_the_clock_stands_still_are_no_breach_and_that_is_said(tmp_path: Path) -> None:
