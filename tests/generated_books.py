@@ -38,7 +38,6 @@ async def generate(folder: Path, purchases: int, *, batch: int = BATCH, seed: in
         assert await store.lead()
     fixture = WORKLOADS["normal"].fixture(purchases)
     await _all(stores, "compras", _entries(fixture))
-    number = 0
     with (folder / "client.jsonl").open("w", encoding="utf-8") as client:
         wanted = list(requests("normal", fixture, seed, purchases))
         for first in range(0, purchases, batch):
@@ -53,15 +52,15 @@ async def generate(folder: Path, purchases: int, *, batch: int = BATCH, seed: in
                 )
                 for ask in some
             ]
-            await _all(stores, "compras", solicitadas)
-            for ask, solicitada in zip(some, solicitadas, strict=True):
-                number += 1
+            for number, ask in enumerate(some, first + 1):
                 body = {"usuarioId": ask.usuario, "tokenId": ask.token}
                 if ask.precio_maximo is not None:
                     body["precioMaximo"] = ask.precio_maximo
+                client.write(json.dumps({"n": number, "t": 0, "key": ask.key, "asks": body}) + "\n")
+            await _all(stores, "compras", solicitadas)
+            for number, solicitada in enumerate(solicitadas, first + 1):
                 row = stores["compras"].find(solicitada.compra_id)
                 assert row is not None
-                client.write(json.dumps({"n": number, "t": 0, "key": ask.key, "asks": body}) + "\n")
                 client.write(json.dumps({"n": number, "t": 0, "status": 200, "answer": vista(row)}) + "\n")
     for disk in disks.values():
         disk.close()

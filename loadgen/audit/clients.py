@@ -81,7 +81,6 @@ class _Reading:
     # Purchases whose end was seen before anything was told of them, and tokens that are known to be sold.
     seen: dict[str, int] = field(default_factory=dict)
     sold: set[int] = field(default_factory=set)
-    began: str = ""
     requests: int = 0
     closed: bool = False
 
@@ -142,7 +141,7 @@ class Clients:
                 says = "{file}, line {line} cannot be read: {error}"
                 raise Unreadable(says, journal.file, line, error) from error
         for request in reading.asked.values():
-            self._keys.unanswered(request.about, request.body, request.place, reading.began)
+            self._keys.unanswered(request.about, request.body, request.place)
         # Of a journal that was read only what it was is needed.
         return _Reading(journal.file, requests=reading.requests, closed=reading.closed)
 
@@ -169,8 +168,6 @@ class Clients:
         elif line > 1:
             says = "{file}, line {line}: another journal begins there; name each with a --client of its own"
             raise NotAShop(says, reading.file, line)
-        else:
-            reading.began = str(note.get("started", ""))
 
     def _of_this_shop(self, reading: _Reading, shop: dict[str, Any]) -> None:
         first = self._first
@@ -201,7 +198,7 @@ class Clients:
             return
         request = reading.asked.pop(number)
         if status in SILENT:
-            self._keys.unanswered(request.about, request.body, request.place, reading.began)
+            self._keys.unanswered(request.about, request.body, request.place)
         elif status == 422:
             self._used_key(request, reading.place(line))
         elif status in (200, 202):

@@ -1,7 +1,7 @@
 """What no answer tells alone: who asked for what under a key, and whether anybody had by then.
 
-The order of one client's lines is believed, and no clock. Whoever asks first in one journal may come second where
-another one has the same key.
+The order of one client's lines is believed, and no clock. Who asks first in one journal may come second where another
+one has the same key; and if others buy, too, whose journals are not at hand, one of theirs may have it.
 """
 
 from __future__ import annotations
@@ -40,24 +40,17 @@ class Place:
 Journal = tuple[Path, Callable[[], Iterator[tuple[int, dict[str, Any]]]]]
 
 
-@dataclass(frozen=True, slots=True)
-class _Unanswered:
-    """Nobody said what became of it. Its client was there since then."""
-
-    body: Body
-    place: Place
-    began: str
-
-
 class Keys:
     """Doubts, as they are met with; `settle` them when all journals were read."""
 
     def __init__(self, verdict: Verdict, purchase: Purchase) -> None:
         self._verdict, self._purchase = verdict, purchase
-        self._unanswered: dict[str, _Unanswered] = {}
+        self._unanswered: dict[str, tuple[Body, Place]] = {}
         self._used: dict[str, Place] = {}
         self._seen: dict[str, Place] = {}
         self._late: dict[str, Place] = {}
+        # What is wrong, if nobody but these clients bought: as `breach` takes it.
+        self._found: list[tuple[Any, ...]] = []
 
     def breach(
         self, promise: int, about: str, why: str, place: Place, field: str = "", stands: Any = UNSET, rules: Any = UNSET
@@ -66,8 +59,9 @@ class Keys:
         where = str(place)
         self._verdict.breach(promise, about, why, book="clients", where=where, field=field, stands=stands, rules=rules)
 
-    def unanswered(self, about: str, body: Body, place: Place, began: str) -> None:
-        self._unanswered[about] = _Unanswered(body, place, began)
+    def unanswered(self, about: str, body: Body, place: Place) -> None:
+        """Nobody said what became of this request."""
+        self._unanswered[about] = body, place
 
     def answered(self, about: str, row: dict[str, Any]) -> None:
         """It was told of a purchase, which came to this."""
@@ -92,19 +86,30 @@ class Keys:
         if not (rows := dict(self._doubts())):
             return
         places: dict[str, list[Place]] = defaultdict(list)
-        for file, notes in journals:
-            for line, note in notes():
-                if note.get("asks"):
-                    about, body = asked(note)
-                    if about in rows and same(body, bought(rows[about])):
-                        places[about].append(Place(file, line))
+        abouts: set[str] = set()
+        for about, body, place in _asks(journals):
+            abouts.add(about)
+            if about in rows and same(body, bought(rows[about])):
+                places[about].append(place)
         for about, row in rows.items():
             if about in places:
                 self._in_order(about, row, places[about])
-            elif about in self._unanswered and whole:
-                self._not_asked_for(about, row)
             elif about in self._used:
-                self._by_others()
+                self._by_others(10)
+            elif about in self._unanswered and whole:
+                body, place = self._unanswered[about]
+                why = "the book has something else than was asked for"
+                self._found.append((12, about, why, place, "asks", body, bought(row)))
+        if self._found:
+            self._say(alone=sum(self._purchase(about) is not None for about in abouts) == self._verdict.accepted)
+
+    def _say(self, *, alone: bool) -> None:
+        """`alone`: these clients asked for all that was ever bought."""
+        for found in self._found:
+            if alone:
+                self.breach(*found)
+            else:
+                self._by_others(found[0])
 
     def _doubts(self) -> Iterator[tuple[str, dict[str, Any]]]:
         """The purchases of which there is a doubt after all, each with its row."""
@@ -113,7 +118,7 @@ class Keys:
             if (found := self._purchase(about)) is None:
                 continue
             row = found[0]
-            if (doubt := self._unanswered.get(about)) and same(doubt.body, bought(row)):
+            if (doubt := self._unanswered.get(about)) and same(doubt[0], bought(row)):
                 del self._unanswered[about]
             if not _in_time(row):
                 self._late.pop(about, None)
@@ -123,24 +128,25 @@ class Keys:
     def _in_order(self, about: str, row: dict[str, Any], asks: list[Place]) -> None:
         """Who asked for what the book has did so in these places."""
         if place := _before(self._used.get(about), asks):
-            self.breach(10, about, "it was told that its key is used, and nobody had used it by then", place)
+            why = "it was told that its key is used, and nobody had used it by then"
+            self._found.append((10, about, why, place))
         if place := _before(self._seen.get(about), asks):
-            self.breach(12, about, "it was seen, and nobody had asked for it by then", place)
+            why = "it was seen, and nobody had asked for it by then"
+            self._found.append((12, about, why, place))
         elif place := _before(self._late.get(about), asks):
             why = "it was asked for when its client knew that the token was sold"
-            self.breach(12, about, why, place, "motivo", row.get("motivo"), TOO_LATE)
+            self._found.append((12, about, why, place, "motivo", row.get("motivo"), TOO_LATE))
 
-    def _not_asked_for(self, about: str, row: dict[str, Any]) -> None:
-        """A client without a journal may have used that key: surely so before this one began, or where it was told."""
-        doubt = self._unanswered[about]
-        if about in self._used or str(row.get("fecha")) < doubt.began:
-            self._by_others()
-        else:
-            why = "the book has something else than was asked for"
-            self.breach(12, about, why, doubt.place, "asks", doubt.body, bought(row))
+    def _by_others(self, promise: int) -> None:
+        self._verdict.in_part(promise, "somebody whose journal was not given may have used a client's key")
 
-    def _by_others(self) -> None:
-        self._verdict.in_part(10, "a client's key was used by somebody whose journal was not given")
+
+def _asks(journals: Iterable[Journal]) -> Iterator[tuple[str, Body, Place]]:
+    """All requests but the bad ones. Raises Unreadable."""
+    for file, notes in journals:
+        for line, note in notes():
+            if note.get("asks"):
+                yield *asked(note), Place(file, line)
 
 
 def _in_time(row: dict[str, Any]) -> bool:

@@ -110,8 +110,9 @@ LEFT_OUT: Final = {
     "the order of records that say a `generation`, against compras' book": "that is a guess, and each row's own",
     "an operator's entry, or a purchase, changed in all books and in what clients were told": "nobody contradicts it",
     "a purchase that no client of the journals at hand asked for": "others buy, too",
-    "a client's `t`, `url`, `started`, and the words of a problem's detail": "no breach rests on them",
-    "what clients with one key did before each other": "only the order of the lines in one journal is known",
+    "a client's `t`, `url`, `started`, and the words of a problem's detail": "nothing rests on them",
+    "what was told or seen before anybody asked for it, where others buy, too": "only the order "
+    "of the lines in one journal is known",
     "one client's purchases accepted in another order than it asked, if it knew of no sale between": "their dates are "
     "a clock's, which may have been ahead",
     "an answer's headers": "a client's journal has none",

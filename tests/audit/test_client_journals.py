@@ -12,7 +12,7 @@ from random import Random
 from typing import Any, Final
 
 import pytest
-from audit_shop import CLIENT, Ask, Shop, problem
+from audit_shop import Ask, Shop, problem
 from audit_stories import ANA, GATO, LUIS, LUNA
 from edited_books import SERVICES, Edited, Record, copied
 
@@ -22,7 +22,7 @@ from loadgen.audit.books import from_folder
 from loadgen.audit.clients import client_journal
 from loadgen.audit.verdict import Verdict
 
-BY_OTHERS: Final = "a client's key was used by somebody whose journal was not given"
+BY_OTHERS: Final = "somebody whose journal was not given may have used a client's key"
 
 
 @dataclass
@@ -196,14 +196,6 @@ def test_another_client_may_have_asked_for_it(silence: Story) -> None:
 def test_who_is_told_that_the_key_is_used_knows_of_another_client(silence: Story) -> None:
     for key in ("lost", "busy"):
         silence.asks_again(key, 90, {"status": 422, "answer": problem(422, "this Idempotency-Key was used")})
-    verdict = silence.verdict()
-    assert verdict.holds, verdict.breaches
-    assert verdict.partly[10] == [BY_OTHERS]
-
-
-def test_what_is_older_than_the_clients_journal_was_bought_by_another(silence: Story, tmp_path: Path) -> None:
-    file = silence.folder / CLIENT
-    file.write_text(file.read_text(encoding="utf-8").replace("2025-09-10T17:00:00.000Z", "2025-09-10T18:00:00.000Z"))
     verdict = silence.verdict()
     assert verdict.holds, verdict.breaches
     assert verdict.partly[10] == [BY_OTHERS]
@@ -397,3 +389,40 @@ def test_no_end_is_seen_before_anybody_asked(shop: Story) -> None:
 def test_what_others_bought_may_be_seen(shop: Story) -> None:
     shop.others = [[copied(shop.ended(FIRST))], [note for note in shop.told if note.get("key") == "late"]]
     assert shop.verdict().holds
+
+
+# Others buy, too, and their journals are not at hand
+
+
+def key_used_early(shop: Story) -> None:
+    shop.told = [*used(shop), *shop.told]
+
+
+def end_seen_early(shop: Story) -> None:
+    shop.told.remove(shop.answer("first"))
+    shop.told = [copied(shop.ended(FIRST)), *shop.told]
+
+
+def something_else_bought(shop: Story) -> None:
+    shop.told = [note for note in shop.told if note is shop.asks("first") or note.get("key") == "late"]
+    shop.asks("first")["asks"]["tokenId"] = 102
+
+
+@pytest.mark.parametrize(
+    ("lie", "promise"), [(key_used_early, 10), (end_seen_early, 12), (winner_last, 12), (something_else_bought, 12)]
+)
+def test_where_others_buy_too_one_of_them_may_have_had_the_key(
+    tmp_path: Path, lie: Callable[[Story], None], promise: int
+) -> None:
+    async def with_a_stranger(shop: Shop) -> None:
+        await bought(shop)
+        await shop.buy(Ask(2, 102, "stranger"))
+
+    for tell, holds in ((bought, False), (with_a_stranger, True)):
+        shop = story(tmp_path / tell.__name__, tell)
+        strangers = [note["n"] for note in shop.told if note.get("key") == "stranger"]
+        shop.told = [note for note in shop.told if note.get("n") not in strangers]
+        lie(shop)
+        verdict = shop.verdict()
+        assert verdict.holds == holds, verdict.breaches
+        assert (BY_OTHERS in verdict.partly.get(promise, [])) == holds
