@@ -91,8 +91,9 @@ class Shop(Chain):
 
     async def ended(self) -> int:
         """Purchases that reached their end since the front door was started."""
-        text = await self._place.get(f"{self.running.urls[FRONT]}/metrics")
-        return sum(int(float(value)) for value in FINISHED.findall(text))
+        doors = [self.running.places[door] for door in self.running.processes[FRONT]]
+        texts = [await self._place.get(f"{url}/metrics") for url in doors]
+        return sum(int(float(value)) for text in texts for value in FINISHED.findall(text))
 
     async def stock(self, count: int, money: int) -> None:
         """Put so many more tokens up for sale, and give each buyer more money."""

@@ -191,7 +191,8 @@ class Acceptance:
             return
         self._ended(change.subject)
         _release(self._waiting.pop(change.subject, ()))
-        if isinstance(row, Compra) and self._runtime.writing.is_set() and change.type == ETAPAS[row.estado].llega.type:
+        own = self._runtime.writing.is_set() and not change.elsewhere
+        if isinstance(row, Compra) and own and change.type == ETAPAS[row.estado].llega.type:
             result = row.motivo if row.estado == "rechazada" and row.motivo else row.estado
             self._finished.labels(result).inc()
             asked = datetime.fromisoformat(row.fecha)

@@ -43,6 +43,8 @@ class Change(Struct, Generic[Row], frozen=True):
     type: str
     subject: str
     row: Row | None
+    # Another process has decided it, beside this one.
+    elsewhere: bool = False
 
 
 class BatchStore(Protocol):

@@ -218,9 +218,9 @@ async def cut_off_by_a_doubt(store: Any, broker: HeldBroker) -> None:
     broker.takes.set()
     broker.queue.put_nowait(sold)
     running = asyncio.ensure_future(processor.run())
-    async with asyncio.timeout(20):
-        while broker.acked < 5:
-            await asyncio.sleep(0.01)
+    while broker.acked < 5:
+        await asyncio.sleep(0.01)
+    await asyncio.wait_for(processor.idle(), 20)
     running.cancel()
     await asyncio.gather(running, return_exceptions=True)
 

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from postgres_server import new_database, url_in, without_standby
 from prometheus_client import CollectorRegistry
-from store_builders import NOBODY, NoBroker, solicitada
+from store_builders import NOBODY, NoBroker, life, solicitada
 
 from ops.postgres import Database
 from services.compras.acceptance import Acceptance
@@ -32,11 +32,19 @@ class Door:
             store=store, settings=SimpleNamespace(backlog_limit=backlog_limit), processor=self.processor,
             writing=writing, doubt=None, metrics=SimpleNamespace(registry=self.registry),
         )  # fmt: skip
-        self.accept = Acceptance(runtime).accept
+        acceptance = Acceptance(runtime)
+        self.accept = acceptance.accept
+        store.watch(acceptance.heard)
 
     @property
     def accepted(self) -> float:
         return self.registry.get_sample_value("zoco_purchases_accepted_total") or 0
+
+    @property
+    def finished(self) -> tuple[float, float]:
+        """As counted, and as timed."""
+        ended = self.registry.get_sample_value("zoco_purchases_finished_total", {"result": "registrada"})
+        return ended or 0, self.registry.get_sample_value("zoco_purchase_seconds_count") or 0
 
 
 Doors = Callable[..., Awaitable[list[Door]]]
@@ -134,3 +142,15 @@ async def test_what_was_accepted_is_answered_where_there_is_no_room_for_more(doo
         await other.accept(solicitada(2))
     assert full.value.status == 503
     assert (await other.accept(asked(2))).fecha == asked(1).fecha
+
+
+async def test_a_purchase_counts_at_the_door_that_heard_of_its_end_first(doors: Doors) -> None:
+    """Each hears of all that was decided, and the sum over all of them is what happened."""
+    two = await doors(2)
+    for number, door in enumerate((two[0], two[0], two[1]), 1):
+        for message in life(solicitada(number), number):
+            await door.processor.submit(message)
+    async with asyncio.timeout(20):
+        while [door.store.seq for door in two] != [12, 12]:
+            await asyncio.sleep(0.02)
+    assert [door.finished for door in two] == [(2, 2), (1, 1)]

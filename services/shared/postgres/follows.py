@@ -119,7 +119,7 @@ class Follows(Reads[Row]):
         subject, kind = record["id"].rsplit(":", 1)
         self.heights.read(record.get("from", ""), record.get("heard", ""))
         self.seq, self.time = seq, hora
-        self._apply(key, Change(kind, subject, row))
+        self._apply(key, Change(kind, subject, row, elsewhere=True))
 
     def _apply(self, key: str, change: Change[Row]) -> None:
         if change.row is not None and self.domain.followed:
