@@ -1,0 +1,158 @@
+"""The scripts of the three databases in a cluster, on a real PostgreSQL, and on a cluster that only writes down what it
+is asked: tests/k8s/ has real ones."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import re
+import shlex
+import subprocess
+import sys
+import time
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+import asyncpg
+import pytest
+from patience import PATIENCE_SECONDS
+from postgres_server import waits_for_standby
+
+from ops.postgres import DATABASE, ROLES, USER, Database
+from ops.postgres_pair import Pair
+from ops.postgres_programs import find_postgres
+from ops.process import Process
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
+    from ops.postgres_pair import Member
+
+K8S: Final = Path(__file__).parents[2] / "k8s" / "components"
+HA: Final = K8S / "postgres-ha"
+PASSWORD: Final = "p@ss/w0rd%'"
+URL: Final = "postgresql://backup:p%40ss%2Fw0rd%25%27@postgres,other:5432/zoco?target_session_attrs=any"
+
+
+@asynccontextmanager
+async def archive(source: Member, folder: Path) -> AsyncIterator[None]:
+    """Whoever keeps the database's past, as the script starts it."""
+    text = (HA / "zoco-archive").read_text(encoding="utf-8")
+    (options,) = re.findall(r"pg_receivewal (.*) --directory", text)
+    folder.mkdir()
+    program = str(find_postgres(source.data).folder / "pg_receivewal")
+    command = [program, *shlex.split(options), "--dbname", source.conninfo, "--directory", str(folder)]
+    env = {**os.environ, "PGPASSWORD": source.url(USER).split(":")[2].split("@")[0]}
+    with (folder.parent / "said").open("wb") as said:
+        process = Process(command, env, said)
+    try:
+        async with source.connected() as owner, asyncio.timeout(PATIENCE_SECONDS):
+            kept = "SELECT 1 FROM pg_stat_replication WHERE application_name = 'pg_receivewal' AND state = 'streaming'"
+            while not await owner.fetchval(kept):
+                assert process.code is None, (folder.parent / "said").read_text()
+                await asyncio.sleep(0.05)
+        yield
+    finally:
+        process.kill()
+
+
+async def test_who_keeps_the_past_is_no_standby(tmp_path: Path) -> None:
+    """Patroni lets a commit wait for any one, whatever its name, until it knows who its members are."""
+    # One whose owner may copy it, and who has no other yet.
+    pair = Pair(tmp_path / "pair", strict=False)
+    await pair.start()
+    try:
+        async with archive(pair.primary, tmp_path / "past"), pair.primary.connected() as owner:
+            await owner.execute("SET synchronous_commit = local")
+            await owner.execute("ALTER SYSTEM SET synchronous_standby_names = 'ANY 1 (*)'")
+            await owner.execute("SELECT pg_reload_conf()")
+            committing = asyncio.ensure_future(committed(pair.primary))
+            pid = await waits_for_standby(owner, DATABASE, "%")
+            # Long enough for whoever counts to have said so.
+            await asyncio.wait({committing}, timeout=2)
+            assert not committing.done()
+            await owner.execute("SELECT pg_cancel_backend($1)", pid)
+            await committing
+    finally:
+        await pair.stop(0)
+
+
+async def committed(source: Member) -> None:
+    """Until one has to wait."""
+    async with source.connected() as connection, asyncio.timeout(20):
+        began = time.monotonic()
+        while time.monotonic() - began < 1:
+            began = time.monotonic()
+            await connection.execute("SELECT pg_logical_emit_message(true, 'zoco', '')")
+
+
+async def test_a_password_with_escapes_is_the_one_that_whoever_has_the_url_uses(
+    postgres: Database, tmp_path: Path
+) -> None:
+    secrets, bin_folder = tmp_path / "secrets", tmp_path / "bin"
+    secrets.mkdir()
+    bin_folder.mkdir()
+    (secrets / "backup").write_text(URL + "\n")
+    programs = find_postgres(postgres.data).folder
+    (bin_folder / "zoco-password").write_text(f'#!/bin/sh\nexec {sys.executable} {HA / "zoco-password"} "$@"\n')
+    (bin_folder / "zoco-password").chmod(0o755)
+    roles = (HA / "zoco-roles").read_text(encoding="utf-8")
+    roles = roles.replace("/run/secrets/zoco", str(secrets)).replace("/usr/share/zoco/roles.sql", str(ROLES))
+    owner = postgres.url(USER)
+    env = {
+        **os.environ,
+        "PATH": f"{bin_folder}:{programs}:{os.environ['PATH']}",
+        "PGHOST": "127.0.0.1",
+        "PGPORT": str(postgres.port),
+        "PGUSER": USER,
+        "PGPASSWORD": owner.split(":")[2].split("@")[0],
+    }
+    done = await asyncio.to_thread(
+        subprocess.run, ["sh", "-c", roles], env=env, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    connection = await asyncpg.connect(
+        host="127.0.0.1", port=postgres.port, user="backup", password=PASSWORD, database="postgres"
+    )
+    await connection.close()
+    # The archive asks the same way.
+    assert "PGPASSWORD=$(zoco-password " in (HA / "zoco-archive").read_text(encoding="utf-8")
+
+
+KUBECTL: Final = """#!/bin/sh
+echo "$*" >>"$ASKED"
+case "$*" in
+*"get scaledobjects"*) [ -z "$SCALED" ] && exit 1; echo "$SCALED" ;;
+*"get job"*) ;;
+*persistentVolumeClaim*) echo data-postgres-1 ;;
+*"get deployment"*) echo 3 ;;
+*"get "*) echo node ;;
+*" wait "*) exit 1 ;;
+esac
+"""
+
+
+@pytest.mark.parametrize("scaled", ["", "scaledobject.keda.sh/tokens"])
+def test_a_restore_that_ends_before_it_began_lets_all_go_on_and_keda_starts_nobody_meanwhile(
+    tmp_path: Path, scaled: str
+) -> None:
+    """Here the database does not end in time. Where nobody has heard of KEDA, it is asked for nothing."""
+    kubectl, asked = tmp_path / "kubectl", tmp_path / "asked"
+    kubectl.write_text(KUBECTL)
+    kubectl.chmod(0o755)
+    env = {**os.environ, "PATH": f"{tmp_path}:{os.environ['PATH']}", "ASKED": str(asked), "SCALED": scaled}
+    done = subprocess.run([K8S / "postgres-backup" / "restore", "last"], env=env, capture_output=True, check=False)
+    changed = [line for line in asked.read_text().splitlines() if " get " not in line and " wait " not in line]
+    words = [line.removeprefix("--namespace zoco ") for line in changed]
+    pause = "annotate scaledobject.keda.sh/tokens --overwrite autoscaling.keda.sh/paused-replicas"
+    services = ("usuarios", "tokens", "transacciones", "compras")
+    assert done.returncode == 1
+    assert words == [
+        *([f"{pause}=0"] if scaled else []),
+        f"scale deployment {' '.join(services)} --replicas=0",
+        "scale statefulset postgres --replicas=0",
+        *([f"{pause}-"] if scaled else []),
+        'patch statefulset postgres --type merge --patch {"spec":{"replicas":3,"ordinals":{"start":0}}}',
+        *(f"scale deployment {service} --replicas=3" for service in services),
+    ]
