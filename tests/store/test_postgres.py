@@ -666,6 +666,22 @@ async def test_a_book_that_is_replaced_is_not_believed_either_before_a_standby_h
             await asyncio.wait_for(store.process_batch([solicitada(1)]), 20)
 
 
+async def test_who_does_not_know_whether_its_book_was_replaced_starts_anew(opened: Opened) -> None:
+    """It decides nothing more, and would wait for a message to notice."""
+    store = await opened(TOKENS)
+    await store.process_batch([publicado()])
+
+    async def lost(connection: Any) -> None:
+        raise ConnectionResetError("nobody knows whether it was committed")
+
+    store._commit = lost  # type: ignore[method-assign]
+    with pytest.raises(OSError, match="nobody knows"):
+        await store.put_back(BookHeights("tokens", store.heights.book, 2), nothing_but(await store.records(0, 1000)))
+    with pytest.raises(ExceptionGroup) as ended:
+        await asyncio.wait_for(store.tend(), 20)
+    assert ended.group_contains(Fenced)
+
+
 async def test_who_asked_for_another_book_and_went_away_cancels_no_commit(
     opened: Opened, postgres: Database, database: str
 ) -> None:

@@ -130,7 +130,7 @@ class PostgresStore(Commits[Row]):
             await asyncio.sleep(LOOK_SECONDS)
             with contextlib.suppress(Away):
                 book = await self._ask(lambda one: one.fetchrow("SELECT identidad, generacion FROM libro"))
-                if tuple(book) != (self.heights.book, self.heights.generation):
+                if not self.leads or tuple(book) != (self.heights.book, self.heights.generation):
                     raise self._rewritten()
                 leave_replaced(self._links)
 
