@@ -789,6 +789,23 @@ async def test_a_door_that_has_heard_of_what_a_failover_took_back_starts_anew(
     assert ended.group_contains(Fenced)
 
 
+async def test_a_list_is_not_remembered_over_a_failover_that_took_a_record_back(
+    opened: Opened, postgres: Database, database: str
+) -> None:
+    """Another record has its number now."""
+    store, other = await opened(TOKENS), await opened(TOKENS)
+    await store.process_batch([publicado(101)])
+    assert [row["id"] for row in json.loads((await store.public_list())[0])] == [101]
+    async with postgres.connected(database) as owner:
+        await owner.execute("SET search_path = tokens")
+        for table in ("diario", "filas", "recuerdo"):
+            await owner.execute(f"DELETE FROM {table}")
+        await other.process_batch([publicado(102)])
+        mine = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = $1 AND pid <> pg_backend_pid()"
+        await owner.execute(mine, database)
+    assert [row["id"] for row in json.loads((await store.public_list())[0])] == [102]
+
+
 async def test_a_book_that_is_replaced_and_a_batch_never_wait_for_each_other(opened: Opened) -> None:
     one, other = await opened(TOKENS), await opened(TOKENS)
     await one.process_batch([publicado()])

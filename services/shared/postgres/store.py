@@ -71,6 +71,7 @@ class PostgresStore(Commits[Row]):
         # it is: this COMMIT waits for all before it. What was read before that may be gone.
         await self._behind_standby(connection)
         self._kept.clear()
+        self._list = None
 
     async def _may_write(self, connection: Connection) -> None:
         await self._prepared(connection)
