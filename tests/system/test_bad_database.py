@@ -62,6 +62,8 @@ WRONG = {
                                      f"GRANT USAGE ON SCHEMA {ROLE} TO {ROLE}"),
     "an older schema": Wrong("are of version 0", sql=f"UPDATE {ROLE}.libro SET esquema = 0"),
     "a newer schema": Wrong("are of version 99", sql=f"UPDATE {ROLE}.libro SET esquema = 99"),
+    "a setting that there is none of": Wrong("unrecognized configuration parameter", lambda url: f"{url}?foo=bar"),
+    "a schema with something else in it": Wrong("already exists", sql=f"CREATE TYPE {ROLE}.leido AS (i int)"),
     "a pooler in transaction mode": Wrong("a pooler", pooler=""),
     "a pooler that leaves out what it is asked for": Wrong("a pooler", pooler="ignore_startup_parameters = {asked}"),
     "a primary that can only be read": Wrong(
