@@ -65,7 +65,7 @@ class BatchStore(Protocol):
         """By this it publishes, now that this process decides, what those that died have decided and not told."""
 
     def told(self, messages: Sequence[Message]) -> None:
-        """The broker has these, which this store's answers said, and all that they said before."""
+        """The broker has these, which this store's answers said and did not repeat, and all that they said before."""
 
 
 class RecordReader(Protocol):

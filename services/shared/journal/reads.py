@@ -105,7 +105,6 @@ class Reads(Recorded[Row]):
             log.info("said what was decided and not told before", words=count)
 
     def told(self, messages: Sequence[Message]) -> None:
-        # Where the last one is repeated it says less than it might.
         if messages and self._all_told:
             with suppress(OSError):
                 self.disk.note(journal.TOLD, journal.told(messages[-1].heights))
