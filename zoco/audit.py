@@ -49,16 +49,17 @@ def audit(  # noqa: PLR0913, PLR0917 - each is an option of the command
 ) -> None:
     """Check the thirteen promises of the design by the books: of a shop, or in a backup.
 
-    Exit code 1 when one is broken, 2 when what was named is no shop's, 3 when the books cannot be read.
+    Exit code 1 when one is broken, 2 when what was named is no shop's, 3 when the books cannot be read, or go on
+    all the while.
     """
-    from loadgen.drill.reconcile import reconcile, reconcile_backup, reconcile_cluster
+    from loadgen.drill.reconcile import reconcile_backup, reconcile_cluster, reconcile_settled
 
     if backup is not None:
         verdict = asyncio.run(reconcile_backup(backup, client or [], seeds))
     elif kube:
         verdict = reconcile_cluster(Cluster(namespace), client or [], seeds)
     else:
-        verdict = asyncio.run(reconcile(data, client or [], seeds))
+        verdict = asyncio.run(reconcile_settled(data, client or [], seeds))
     if as_json:
         out.json(verdict.as_json())
     else:
