@@ -189,6 +189,8 @@ def test_a_process_that_is_held_down_and_the_database_are_named(shop: Shop) -> N
     shop.kill("tokens-2", 600)
     shop.kill("postgres", 600)
     wait_until(lambda: not told(f"{shop.front}/estado")["base"]["conectada"], "the front door does not notice")
+    other = f"{shop.running.places['tokens-1']}/readyz"
+    wait_until(lambda: told(other)["waitsFor"] is not None, "tokens-1 does not notice")
     doctor = zoco(shop.data, "doctor")
     assert doctor.returncode == 1
     assert "BAD  tokens-2: does not answer" in doctor.stdout
