@@ -61,6 +61,12 @@ def _instants(random: Random) -> Iterator[float]:
         yield at
 
 
+class CrowdedWorld(RepeatingWorld):
+    def __init__(self, seed: int) -> None:
+        super().__init__(seed)
+        self.backlog_limit = 5
+
+
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     in_chunks(metafunc, SEEDS, MORE, CHUNK)
 
@@ -78,7 +84,8 @@ def test_who_takes_over_while_a_sync_fails_is_told_of_that() -> None:
 
 def test_whoever_is_sent_away_since_its_share_is_used_up_asks_again_and_nothing_stays_counted_for_it() -> None:
     """What waits for the disk counts, too: of five that may be on their way, nine of one address did."""
-    assert simulate(2407, RepeatingWorld).counts["status 429"] > 1
+    counts = [simulate(seed, CrowdedWorld).counts["status 429"] for seed in (994, 1157)]
+    assert min(counts) > 1, counts
 
 
 def test_an_alarm_that_takes_late_words_for_evidence_is_found_here(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -30,7 +30,7 @@ from services.transacciones import domain as transacciones
 from services.usuarios import domain as usuarios
 
 # The most worlds that a break may survive: the slowest needs 15.
-BOUND = 100
+BOUND = 150
 Patch = Callable[[pytest.MonkeyPatch], None]
 
 
