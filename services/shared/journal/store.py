@@ -94,11 +94,14 @@ class JsonStore(Writer[Row], Reads[Row]):
 
     async def begin_to_tell(self) -> None:
         """Before anything is decided: what is decided from now on is untold until it is told. Waits for the disk."""
+        waits = False
         while True:
             try:
                 return await noted(self, self.seq)
             except OSError as error:
-                log.error("the disk takes no note: this process waits", error=str(error))
+                if not waits:
+                    log.error("the disk takes no note: this process waits", error=str(error))
+            waits = True
             await self._sleep(FULL_SECONDS)
             self.check()
 
