@@ -32,6 +32,7 @@ from services.shared.heights import BookHeights, Doubted, as_told
 from services.shared.http.problems import Problem
 from services.shared.journal import rows as journal_rows
 from services.shared.journal import store as store_json
+from services.shared.journal.untold import noted
 from services.shared.records import RowCodec
 from services.shared.seed import SEED_FECHA, seed_id
 from services.shared.store import Damaged, Fenced, StoreBroken
@@ -139,7 +140,7 @@ class Pod(Process):
         while not await store.lead():
             await asyncio.sleep(world.follow_seconds * world.rng.uniform(0.5, 1))
             store.follow()
-        await store.begin_to_tell()
+        await noted(store, store.seq)
         await self.disk.replace("writer", b"http://here")
         self.silent = [name for name in SERVICES if name != self.service]
         await self._ask()

@@ -15,6 +15,7 @@ from broker.messages import CompraRechazada, Message
 from services.shared.heights import BookHeights
 from services.shared.journal.segments import TOLD, told
 from services.shared.journal.store import JsonStore
+from services.shared.journal.untold import noted
 from services.tokens.domain import DOMAIN as TOKENS
 
 
@@ -25,7 +26,7 @@ async def said_at_the_start(store: JsonStore[Any]) -> list[Message]:
     async def publish(messages: Sequence[Message]) -> None:
         said.extend(messages)
 
-    await store.begin_to_tell()
+    await noted(store, store.seq)
     telling = asyncio.create_task(store.tell())
     # It may be in doubt still.
     await asyncio.sleep(0)
@@ -142,7 +143,7 @@ def note_of(service: str, book: str, generation: int) -> bytes:
 async def test_who_dies_with_its_first_decision_has_told_nothing(tmp_path: Path) -> None:
     """Until the note stood before all decisions, one that came meanwhile was taken for told (world 410 of the busy)."""
     async with writer(tmp_path, TOKENS) as store:
-        await store.begin_to_tell()
+        await noted(store, store.seq)
         await store.process_batch([publicado(), solicitada(1)])
     async with writer(tmp_path, TOKENS) as store:
         assert subjects(await said_at_the_start(store)) == [solicitada(1).subject]
@@ -160,6 +161,6 @@ async def test_nothing_is_decided_while_the_disk_takes_no_note(tmp_path: Path, m
             await replace(name, data)
 
         monkeypatch.setattr(store.disk, "replace", fails_once)
-        await store.begin_to_tell()
+        await noted(store, store.seq)
         assert failed.is_set()
         assert json.loads((tmp_path / TOLD).read_bytes())["told"] == store.heights.said(0)

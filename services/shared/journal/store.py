@@ -87,23 +87,10 @@ class JsonStore(Writer[Row], Reads[Row]):
             waits = self.full
             await asyncio.sleep(FULL_SECONDS if waits else FOLLOW_SECONDS * random.uniform(0.5, 1))
             self.follow()
-        await self.begin_to_tell()
+        await noted(self, self.seq)
         self._url = url
         await self._say_where()
         log.info("this process writes", segment=self.segment, torn_bytes=self.torn_bytes)
-
-    async def begin_to_tell(self) -> None:
-        """Before anything is decided: what is decided from now on is untold until it is told. Waits for the disk."""
-        waits = False
-        while True:
-            try:
-                return await noted(self, self.seq)
-            except OSError as error:
-                if not waits:
-                    log.error("the disk takes no note: this process waits", error=str(error))
-            waits = True
-            await self._sleep(FULL_SECONDS)
-            self.check()
 
     async def tend(self) -> None:
         async with asyncio.TaskGroup() as tasks:

@@ -8,11 +8,13 @@ count once.
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator, Sequence
 from contextlib import suppress
 from typing import Final, Protocol
 
 import msgspec
+import structlog
 
 from broker.heights import sender
 from broker.messages import Message, from_word
@@ -22,6 +24,9 @@ from services.shared.journal.segments import TOLD, told
 from services.shared.records import has_checksum
 from services.shared.seed import is_seed
 
+log = structlog.get_logger()
+# After a disk that took no note.
+AGAIN_SECONDS: Final = 0.5
 # So much of the journal is read in one go: it takes a millisecond or two.
 STRETCH_BYTES: Final = 64 * 1024
 # While the broker is away compras accepts 100,000. A note of before more than this was left by a version that wrote
@@ -38,13 +43,29 @@ class Book(Protocol):
     def some_records(self, after: int, size_bytes: int) -> Sequence[bytes]: ...
 
 
-async def noted(book: Book, end: int) -> None:
+class Led(Book, Protocol):
+    """… and looks whether it still does."""
+
+    def check(self) -> None: ...
+
+
+async def noted(book: Led, end: int) -> None:
     """Before the first record behind `end` is decided: where nothing is noted of this book, all so far is told. From
-    then on a note is there, after a power cut, too; it may say less than it might, and never nothing. Raises OSError.
+    then on a note is there, after a power cut, too; it may say less than it might, and never nothing. Waits for the
+    disk. Raises Fenced, StoreBroken.
     """
-    last = _told(book)
-    if last is None or end - last > MOST_RECORDS:
-        await book.disk.replace(TOLD, told(book.heights.said(end)))
+    last, waits = _told(book), False
+    while last is None or end - last > MOST_RECORDS:
+        try:
+            await book.disk.replace(TOLD, told(book.heights.said(end)))
+        except OSError as error:
+            if not waits:
+                log.error("the disk takes no note: this process waits", error=str(error))
+            waits = True
+            await asyncio.sleep(AGAIN_SECONDS)
+            book.check()
+        else:
+            last = end
 
 
 async def untold(book: Book, end: int) -> AsyncIterator[Sequence[Message]]:
