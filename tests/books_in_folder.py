@@ -7,8 +7,9 @@ from pathlib import Path
 from typing import Any
 
 from loadgen.audit.audit import Books, audit
-from loadgen.audit.books import SERVICES, from_folder
+from loadgen.audit.books import from_folder
 from loadgen.audit.clients import client_journal
+from loadgen.audit.model import SERVICES
 from loadgen.audit.verdict import Verdict
 
 

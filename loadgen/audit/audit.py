@@ -15,7 +15,7 @@ from multiprocessing.connection import Connection
 from typing import Any, Final
 
 from loadgen.audit import model
-from loadgen.audit.books import SERVICES, Journal
+from loadgen.audit.books import Journal
 from loadgen.audit.clients import ClientJournal, Clients
 from loadgen.audit.compare import same
 from loadgen.audit.heights import none_ends_before
@@ -133,7 +133,7 @@ def _book(tokens: Journal) -> str:
 
 
 def _journals(books: Books) -> dict[str, Journal]:
-    return {name: getattr(books, name) for name in SERVICES}
+    return {name: getattr(books, name) for name in model.SERVICES}
 
 
 def _seeds(verdict: Verdict, seeds: Mapping[str, list[dict[str, Any]]] | None, selling: Selling) -> None:

@@ -13,8 +13,9 @@ from typing import IO, Any, Final
 import msgspec
 import zstandard
 
-from loadgen.audit.books import PIECE_BYTES, SERVICES, Journal, Piece
+from loadgen.audit.books import PIECE_BYTES, Journal, Piece
 from loadgen.audit.headers import SEAL, SEAL_BYTES
+from loadgen.audit.model import SERVICES
 from loadgen.audit.text import NotAShop, Text, Unreadable
 
 FORMAT: Final = 1

@@ -22,10 +22,9 @@ import msgspec
 from loadgen.audit import packed
 from loadgen.audit.clocks import earlier
 from loadgen.audit.headers import PUT_BACK, SEAL, SEAL_BYTES, head_of, identity_of, is_time, refuse
-from loadgen.audit.model import RULES
+from loadgen.audit.model import RULES, SERVICES
 from loadgen.audit.text import NotAShop, Text, Unreadable
 
-SERVICES: Final = ("compras", "tokens", "usuarios", "transacciones")
 SEGMENT: Final = re.compile(r"(journal-\d{8}-\d{6}\.jsonl)(?:\.zst)?")
 # For a whole journal: a million purchases are some 3 GB.
 JOURNAL_SECONDS: Final = 900

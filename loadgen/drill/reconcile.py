@@ -16,6 +16,7 @@ from loadgen.audit import books
 from loadgen.audit.audit import Books, audit
 from loadgen.audit.backup import from_backup
 from loadgen.audit.clients import client_journal
+from loadgen.audit.model import SERVICES
 from loadgen.audit.text import NotAShop, Unreadable
 from loadgen.audit.verdict import Verdict
 from loadgen.load.client import rows
@@ -70,7 +71,7 @@ async def reconcile(data: Path, clients: Sequence[Path] = (), seeds: Path | None
         return await reconcile_running(running.urls, running.books_token, clients, seeds)
     if running is not None:
         live, dead_letters = await answers(running.urls)
-    read = {name: books.from_folder(data, name) for name in books.SERVICES}
+    read = {name: books.from_folder(data, name) for name in SERVICES}
     return await _audited(read, clients, seeds, live, dead_letters)
 
 
@@ -83,14 +84,14 @@ async def reconcile_running(
     urls: Mapping[str, str], books_token: str, clients: Sequence[Path] = (), seeds: Path | None = None
 ) -> Verdict:
     """Audit a shop whose folders are not here. Raises Unreadable, aiohttp.ClientError."""
-    read = {name: await books.from_service(urls[name], books_token, name) for name in books.SERVICES}
+    read = {name: await books.from_service(urls[name], books_token, name) for name in SERVICES}
     return await _audited(read, clients, seeds, *await answers(urls))
 
 
 def reconcile_cluster(cluster: Cluster, clients: Sequence[Path] = (), seeds: Path | None = None) -> Verdict:
     """Audit a shop in a cluster. Raises KubeError, Unreadable, aiohttp.ClientError."""
     with contextlib.ExitStack() as forwards:
-        urls: dict[str, str] = {name: forwards.enter_context(cluster.forwarded(name)) for name in books.SERVICES}
+        urls: dict[str, str] = {name: forwards.enter_context(cluster.forwarded(name)) for name in SERVICES}
         token = cluster.books_token()
         return asyncio.run(settled(urls, lambda: reconcile_running(urls, token, clients, seeds)))
 
@@ -147,7 +148,7 @@ async def answers(urls: Mapping[str, str]) -> tuple[dict[str, list[Any]], dict[s
             name: [row async for row in rows(http, URL(f"{urls[name]}/{name}") % {"limite": PAGE})] for name in urls
         }
         depths = (await _json(http, f"{urls['compras']}/estado"))["colas"]
-    dead = {name: depth["messages"] for name, depth in (depths or {}).items() if name not in books.SERVICES}
+    dead = {name: depth["messages"] for name, depth in (depths or {}).items() if name not in SERVICES}
     return shown, None if depths is None else dead
 
 

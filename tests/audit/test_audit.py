@@ -18,9 +18,9 @@ from languages import reading
 from broker.messages import compra_id
 from loadgen.audit import books
 from loadgen.audit.audit import Books, audit
-from loadgen.audit.books import SERVICES
 from loadgen.audit.clients import client_journal
 from loadgen.audit.keys import purchase_id
+from loadgen.audit.model import SERVICES
 from loadgen.audit.text import Unreadable
 from loadgen.audit.verdict import LISTED, Breach, Verdict
 from ops.i18n import say

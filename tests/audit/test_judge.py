@@ -14,7 +14,8 @@ import pytest
 from generated_books import generate
 
 from loadgen.audit.audit import Books, audit
-from loadgen.audit.books import SERVICES, from_folder
+from loadgen.audit.books import from_folder
+from loadgen.audit.model import SERVICES
 from loadgen.audit.text import Unreadable
 from loadgen.audit.verdict import Verdict
 

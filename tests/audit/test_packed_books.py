@@ -16,7 +16,8 @@ from generated_books import generate
 
 from loadgen.audit import packed
 from loadgen.audit.audit import Books, audit
-from loadgen.audit.books import SERVICES, Journal, from_folder
+from loadgen.audit.books import Journal, from_folder
+from loadgen.audit.model import SERVICES
 from loadgen.audit.text import Unreadable
 from services.shared.clock import utc_now
 from services.shared.journal.disk import LocalDisk

@@ -8,7 +8,7 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +16,7 @@ import pytest
 from postgres_server import away, new_database, url_in
 from store_builders import life, pagado, publicado, solicitada, writer
 
+from broker.messages import Message
 from ops.postgres import Database
 from services.compras.domain import DOMAIN as COMPRAS
 from services.rebuild.migration import NotMigrated, migrate
@@ -85,14 +86,19 @@ async def test_purchases_on_their_way_are_still_on_their_way(postgres: Database,
     await tables.close()
 
 
+async def filled(url: str, batch: Sequence[Message]) -> None:
+    """Tables in which a process has decided this, and ended."""
+    tables: PostgresStore[Any] = PostgresStore(url, TOKENS)
+    await tables.open()
+    await tables.process_batch(batch)
+    await tables.close()
+
+
 async def test_another_book_or_a_process_at_work_is_left_alone(
     postgres: Database, database: str, tmp_path: Path
 ) -> None:
     url = url_in(postgres, "tokens", database)
-    other: PostgresStore[Any] = PostgresStore(url, TOKENS)
-    await other.open()
-    await other.process_batch([publicado()])
-    await other.close()
+    await filled(url, [publicado()])
     async with writer(tmp_path / "tokens", TOKENS) as files:
         await files.process_batch([publicado(), publicado(102)])
         with pytest.raises(NotMigrated, match="a process writes"):
@@ -190,10 +196,7 @@ async def test_a_database_that_goes_away_on_the_way_is_a_sentence(
     postgres: Database, database: str, tmp_path: Path
 ) -> None:
     url = url_in(postgres, "tokens", database)
-    tables: PostgresStore[Any] = PostgresStore(url, TOKENS)
-    await tables.open()
-    await tables.process_batch([publicado(token) for token in range(200, 1_000)])
-    await tables.close()
+    await filled(url, [publicado(token) for token in range(200, 1_000)])
     env = {**os.environ, "ZOCO_DATA": str(tmp_path / "tokens"), "ZOCO_STORE": url}
     slowly = [sys.executable, "-c", SLOWLY, *BACK[3:]]
     with subprocess.Popen(

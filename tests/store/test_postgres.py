@@ -49,7 +49,7 @@ from services.compras.domain import Compra
 from services.shared.clock import utc_now
 from services.shared.decision import Domain
 from services.shared.heights import BookHeights, Doubted
-from services.shared.postgres.link import PASSING, Link, leave_replaced
+from services.shared.postgres.link import PASSING, Connection, Link, leave_replaced
 from services.shared.postgres.reads import PATIENCE_SECONDS
 from services.shared.postgres.store import PostgresStore
 from services.shared.runtime import Runtime
@@ -605,15 +605,24 @@ def test_that_it_gave_up_is_known_whatever_language_the_server_speaks() -> None:
 async def asked_nothing(connection: Any) -> None: ...
 
 
+@asynccontextmanager
+async def waiting_to_open(
+    postgres: Database, database: str
+) -> AsyncIterator[tuple[PostgresStore[Any], asyncio.Future[None], Connection]]:
+    """A process of tokens that opens its book while no standby is there; and who owns the database."""
+    fresh: PostgresStore[Any] = PostgresStore(url_in(postgres, "tokens", database), TOKENS)
+    async with without_standby(postgres) as owner:
+        opening = asyncio.ensure_future(fresh.open())
+        await waits_for_standby(owner, database)
+        yield fresh, opening, owner
+
+
 async def test_who_gave_up_waiting_while_it_connected_is_not_behind_its_standby(
     opened: Opened, postgres: Database, database: str
 ) -> None:
     """Nor is it read there: what it would see may be gone after a failover."""
     await opened(TOKENS)
-    fresh: PostgresStore[Any] = PostgresStore(url_in(postgres, "tokens", database), TOKENS)
-    async with without_standby(postgres) as owner:
-        opening = asyncio.ensure_future(fresh.open())
-        await waits_for_standby(owner, database)
+    async with waiting_to_open(postgres, database) as (fresh, opening, owner):
         cancel = "SELECT pg_cancel_backend(pid) FROM pg_stat_activity WHERE wait_event = 'SyncRep' AND datname = $1"
         async with asyncio.timeout(20):
             while not opening.done():
@@ -710,10 +719,7 @@ async def test_nothing_is_read_before_all_that_can_be_seen_is_with_a_standby(
 ) -> None:
     """After a restart what waited for its standby can be seen, and a failover may take it back."""
     await opened(TOKENS)
-    fresh: PostgresStore[Any] = PostgresStore(url_in(postgres, "tokens", database), TOKENS)
-    async with without_standby(postgres) as owner:
-        opening = asyncio.ensure_future(fresh.open())
-        await waits_for_standby(owner, database)
+    async with waiting_to_open(postgres, database) as (fresh, opening, _):
         assert not opening.done() and not fresh.opened
     await opening
     await fresh.until_leading("")

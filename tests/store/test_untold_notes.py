@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from store_builders import HeldBroker, copied, cut_off_by_a_doubt, publicado, solicitada, writer
+from store_builders import Clock, HeldBroker, copied, cut_off_by_a_doubt, disk_on, publicado, solicitada, writer
 
 from broker.messages import CompraRechazada, Message
 from services.shared.heights import BookHeights
@@ -142,8 +142,10 @@ def note_of(service: str, book: str, generation: int) -> bytes:
 
 async def test_who_dies_with_its_first_decision_has_told_nothing(tmp_path: Path) -> None:
     """Until the note stood before all decisions, one that came meanwhile was taken for told (world 410 of the busy)."""
-    async with writer(tmp_path, TOKENS) as store:
-        await noted(store, store.seq)
+    with disk_on(tmp_path) as disk:
+        store = JsonStore(disk, TOKENS, Clock())
+        store.load()
+        await store.until_leading("http://here")
         await store.process_batch([publicado(), solicitada(1)])
     async with writer(tmp_path, TOKENS) as store:
         assert subjects(await said_at_the_start(store)) == [solicitada(1).subject]
