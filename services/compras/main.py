@@ -16,6 +16,7 @@ from services.compras.operator_session import routes as session_routes
 from services.compras.page import routes as page_routes
 from services.shared.http.app import create_app
 from services.shared.runtime import Service
+from services.shared.seed import empty_seed
 
 # One list: a router in a router costs every request that passes it.
 routes = APIRouter(routes=[*buyers_routes.routes, *operator_routes.routes, *session_routes.routes, *page_routes.routes])
@@ -24,7 +25,7 @@ routes = APIRouter(routes=[*buyers_routes.routes, *operator_routes.routes, *sess
 SERVICE = Service(
     domain=DOMAIN,
     routes=routes,
-    seed=lambda raw: [],
+    seed=empty_seed,
     seed_file=Path(__file__).with_name("compras.json"),
     extension=FrontDoor,
     straight={("POST", "/compras"): comprar},

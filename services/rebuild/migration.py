@@ -12,6 +12,7 @@ import asyncio
 import logging
 import sys
 from collections.abc import AsyncIterator, Sequence
+from importlib import import_module
 from pathlib import Path
 from typing import Any, Final
 
@@ -20,7 +21,6 @@ import structlog
 from msgspec.json import encode
 
 from broker.services import SERVICES
-from services.compras.domain import DOMAIN as COMPRAS
 from services.shared.clock import utc_now
 from services.shared.decision import Domain
 from services.shared.exits import EX_CONFIG
@@ -30,11 +30,7 @@ from services.shared.journal.store import JsonStore
 from services.shared.postgres.store import PostgresStore
 from services.shared.settings import ROOT, WrongSetting, read_settings
 from services.shared.store import Away, Damaged, Store, StoreBroken
-from services.tokens.domain import DOMAIN as TOKENS
-from services.transacciones.domain import DOMAIN as TRANSACCIONES
-from services.usuarios.domain import DOMAIN as USUARIOS
 
-DOMAINS: Final[dict[str, Domain[Any]]] = {domain.name: domain for domain in (COMPRAS, TOKENS, USUARIOS, TRANSACCIONES)}
 PIECE_BYTES: Final = 1024 * 1024
 
 
@@ -105,7 +101,9 @@ def main() -> None:
         if settings.store is None:
             raise WrongSetting("ZOCO_STORE is missing: it says which PostgreSQL the book goes to, or is in")
         folder, url = settings.data or ROOT / ".zoco" / asked.service, settings.store.get_secret_value()
-        moving = migrate(DOMAINS[asked.service], folder, url, back=asked.back, standbys=settings.store_standbys)
+        # Its own only: a service's image has no other.
+        domain = import_module(f"services.{asked.service}.domain").DOMAIN
+        moving = migrate(domain, folder, url, back=asked.back, standbys=settings.store_standbys)
         count = asyncio.run(moving)
     except (NotMigrated, WrongSetting, Damaged, OSError, Away, StoreBroken, asyncpg.PostgresError) as error:
         print(error, file=sys.stderr)

@@ -21,6 +21,8 @@ log = structlog.get_logger()
 EX_CONFIG: Final = 78
 EX_IOERR: Final = 74
 EX_TEMPFAIL: Final = 75
+# What no setting mends.
+OF_THE_MACHINE: Final = {errno.EIO, errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.ENOSPC, errno.EDQUOT}
 
 
 def first_cause(error: BaseException) -> BaseException:
@@ -52,6 +54,12 @@ def exit_code(error: BaseException) -> int:
     if isinstance(error, Fenced):
         return EX_TEMPFAIL
     return EX_IOERR if isinstance(error, StoreBroken | OSError) else 1
+
+
+def start_code(error: BaseException) -> int:
+    """Of a start that failed: a folder that is none, a name that is taken, somebody must mend; a machine that is at its
+    limits passes."""
+    return EX_IOERR if isinstance(error, OSError) and error.errno in OF_THE_MACHINE else EX_CONFIG
 
 
 def end(code: int, sentence: str, exc_info: BaseException | None = None) -> None:

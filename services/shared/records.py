@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import zlib
+from collections.abc import Callable
 from typing import Annotated, Any, Final, Generic, TypeVar, get_args, get_origin
 
 from msgspec import Struct, convert
 from msgspec.json import encode
 from msgspec.structs import fields, replace
 
-from services.shared.decision import Fila, Lista
+from broker.heights import sender
+from broker.messages import Message, encode_word
+from services.shared.decision import Domain, Fila, Lista
 
 Row = TypeVar("Row", bound=Struct)
 # What stands before the two parts of a record that are found again by their place.
@@ -29,6 +32,22 @@ def with_checksum(body: bytes) -> bytes:
 def has_checksum(raw: bytes) -> bool:
     """Whether this is a whole line, with its end, as it was written."""
     return raw[-SEAL_BYTES:] == b',"crc":"%08x"}\n' % zlib.crc32(raw[:-SEAL_BYTES])
+
+
+def origin_of(domain: Domain[Any], message: Message, heard: str | None, generation: int) -> bytes:
+    """Whose record the message came from, by which rules it is decided, what is known of all books now (`heard`, where
+    that is to be noted), what of the message nobody else keeps, and as which generation it is written again."""
+    known = sender(origin := message.heights.partition(" ")[0]) is not None
+    parts = b',"from":"%s"' % origin.encode() if known else b""
+    if rules := domain.rules(message):
+        parts += b',"rules":%d' % rules
+    if heard is not None:
+        parts += b',"heard":"%s"' % heard.encode()
+    if known and domain.keeps(message):
+        parts += b',"message":' + encode_word(message)
+    if generation:
+        parts += b',"generation":%d' % generation
+    return parts
 
 
 class RowCodec(Generic[Row]):
@@ -62,6 +81,14 @@ class RowCodec(Generic[Row]):
                 whole = isinstance(after, Lista) and (moved[0] or not before)
                 changed[name] = list(after) if whole else _line(*moved)
         return changed
+
+    def recorded(self, old: Row | None, new: Row | None, finished: Callable[[Row], bool]) -> dict[str, Any] | None:
+        """What a record says of its row, of a book in which a `finished` row leaves memory."""
+        if new is None or new is old:
+            return None
+        change = self.change(old, new)
+        # A row that leaves stands whole in its record; and who left a line that is empty now.
+        return ({**self.change(None, new), **change} if change and finished(new) else change) or None
 
     def text(self, row: Row) -> bytes:
         """All of a row, as JSON of which `changed` makes it again. It costs a fifth of what `change` does."""

@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Final
+
+from pydantic_core import from_json
+
+from broker.messages import Message
 
 # Older than any operator's entry: a seed never changes what lives.
 SEED_FECHA: Final = "1970-01-01T00:00:00Z"
@@ -24,3 +28,10 @@ def each_once(ids: Iterable[int]) -> None:
     twice = [entry for entry, times in Counter(ids).items() if times > 1]
     if twice:
         raise ValueError(f"id {twice[0]} is there twice")
+
+
+def empty_seed(raw: bytes) -> Sequence[Message]:
+    """Raises ValueError: what this service knows has happened, and nobody can tell it beforehand."""
+    if from_json(raw) != []:
+        raise ValueError("this service starts empty: write []")
+    return ()

@@ -2,30 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Final
 
-import pydantic_core
 from fastapi import APIRouter, Query, Request, Response
 
-from broker.messages import MAX_ID, Message
+from broker.messages import MAX_ID
 from services.shared.http.app import create_app
 from services.shared.http.bodies import Digits, PathId, json_bytes, json_lines, page, runtime_of
 from services.shared.http.openapi import LINK, problems
 from services.shared.http.problems import Problem
 from services.shared.runtime import Runtime, Service
+from services.shared.seed import empty_seed
 from services.shared.views import TransaccionVista
 from services.transacciones.domain import DOMAIN, Libro, public
 
 MAX_LIMITE: Final = 10_000
-
-
-def seed(raw: bytes) -> Sequence[Message]:
-    """Raises ValueError: a sale is recorded because it happened, and for no other reason."""
-    if pydantic_core.from_json(raw) != []:
-        raise ValueError("transacciones starts empty: write []")
-    return []
 
 
 routes = APIRouter()
@@ -67,7 +59,7 @@ async def transaccion(request: Request, transaccion_id: PathId) -> Response:
 SERVICE = Service(
     domain=DOMAIN,
     routes=routes,
-    seed=seed,
+    seed=empty_seed,
     seed_file=Path(__file__).with_name("transacciones.json"),
 )
 app = create_app(SERVICE)

@@ -14,7 +14,7 @@ from broker.amqp.bus import Bus
 from services.rebuild.routes import BOOK
 from services.rebuild.routes import routes as rebuild_routes
 from services.shared.decision import Domain
-from services.shared.exits import EX_CONFIG, end, sentence, unwritable
+from services.shared.exits import end, sentence, start_code, unwritable
 from services.shared.http.bodies import check_query
 from services.shared.http.files import Files
 from services.shared.http.guard import Guard
@@ -63,7 +63,7 @@ def create_app(service: Service[Row], open_store: OpenStore = open_store_of, bus
             app.state.drain.start()
         except (WrongSetting, Damaged, OSError) as error:
             configure_logs(service.domain.name, "auto")
-            end(EX_CONFIG, sentence(error) if unwritable(error) else str(error))
+            end(start_code(error), sentence(error) if unwritable(error) else str(error))
         watching = [asyncio.create_task(guard.run()), asyncio.create_task(app.state.pace.run())]
         yield {"guard": guard}
         for task in watching:

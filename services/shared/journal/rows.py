@@ -146,16 +146,6 @@ class Recorded(Generic[Row]):
         start = journal.place_of(files, segment.name, segment.header_bytes, end, after + 1)
         return journal.whole_lines(files, segment.name, start, end, size_bytes)[: self.seq - after]
 
-    def _change_of(self, old: Row | None, new: Row | None) -> dict[str, Any] | None:
-        """What a record says of its row."""
-        if new is None or new is old:
-            return None
-        change = self._codec.change(old, new)
-        if change and self.domain.finished(new):
-            # It leaves memory, so its record holds all of it; and who left a line that is empty now.
-            return {**self._codec.change(None, new), **change}
-        return change or None
-
     def line_of(self, word: Mapping[str, Any]) -> tuple[int, ...] | None:
         """The list's fields of a word of the journal; None when it is no line of the list."""
         listing = self.domain.listing

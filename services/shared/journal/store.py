@@ -16,7 +16,7 @@ from typing import Any, Final, Generic, TypeVar
 import msgspec
 import structlog
 
-from broker.heights import sender, written
+from broker.heights import written
 from broker.messages import BIT, Message, encode_word, from_word
 from services.shared.decision import Domain
 from services.shared.heights import BookHeights, Doubted
@@ -30,7 +30,7 @@ from services.shared.journal.rows import Entry
 from services.shared.journal.untold import noted
 from services.shared.journal.writer import FULL_SECONDS, Writer
 from services.shared.metrics import Metrics
-from services.shared.records import CHANGE, WORDS, with_checksum
+from services.shared.records import CHANGE, WORDS, origin_of, with_checksum
 from services.shared.settings import ROOT, Settings
 from services.shared.store import Answer, Damaged, Fenced
 
@@ -210,7 +210,7 @@ class JsonStore(Writer[Row], Reads[Row]):
         pending: Batch[Row],
     ) -> Entry[Row]:
         """Write the line of a decision, and say where everything will stand in it."""
-        change = self._change_of(old, new)
+        change = self._codec.recorded(old, new, self.domain.finished)
         body = b'{"seq":%d,"batch":%d,"time":"%s","id":"%s","row":"%s"' % (
             pending.first + len(pending.lines),
             pending.first,
@@ -218,7 +218,8 @@ class JsonStore(Writer[Row], Reads[Row]):
             message.id.encode(),
             key.encode(),
         )
-        body += self._origin(message, pending)
+        news = not pending.lines and pending.heard != self.heights.known()
+        body += origin_of(self.domain, message, pending.heard if news else None, self.rewriting)
         start, listing = self._end + pending.size, self.domain.listing
         change_at = start + len(body) + len(CHANGE) if change is not None else None
         body += CHANGE + (msgspec.json.encode(change) if change is not None else b"null") + WORDS
@@ -237,21 +238,6 @@ class JsonStore(Writer[Row], Reads[Row]):
         pending.size += len(line_bytes)
         whole = new is not None and change is not None and self.domain.finished(new)
         return Entry(message.subject, message.type, key, new, change_at, whole, words)
-
-    def _origin(self, message: Message, pending: Batch[Row]) -> bytes:
-        """Whose record the message came from, by which rules it is decided, and what of it nobody else keeps; in the
-        first record of a batch, what is known of all books now."""
-        known = sender(origin := message.heights.partition(" ")[0]) is not None
-        parts = b',"from":"%s"' % origin.encode() if known else b""
-        if rules := self.domain.rules(message):
-            parts += b',"rules":%d' % rules
-        if not pending.lines and pending.heard != self.heights.known():
-            parts += b',"heard":"%s"' % pending.heard.encode()
-        if known and self.domain.keeps(message):
-            parts += b',"message":' + encode_word(message)
-        if self.rewriting:
-            parts += b',"generation":%d' % self.rewriting
-        return parts
 
 
 class MeasuredDisk(LocalDisk):

@@ -11,11 +11,10 @@ from typing import Any, Final, Generic, TypeVar
 
 import msgspec
 
-from broker.heights import sender
 from broker.messages import BIT, Message, encode_word
 from services.shared.decision import Domain
 from services.shared.postgres.table_rows import TableRows
-from services.shared.records import CHANGE, WORDS, RowCodec
+from services.shared.records import CHANGE, WORDS, RowCodec, origin_of
 from services.shared.store import Answer, Change
 
 Row = TypeVar("Row", bound=msgspec.Struct)
@@ -97,7 +96,8 @@ class Batch(Generic[Row]):
             decision = self.domain.decide(old, message)
         except Exception as error:  # costs that one message, whatever it is
             return Answer(failure=f"{type(error).__name__}: {error}")
-        record = self._record(message, key, self._change_of(old, decision.row), decision.messages)
+        change = self.codec.recorded(old, decision.row, self.domain.finished)
+        record = self._record(message, key, change, decision.messages)
         self.add(message.subject, message.type, key, decision.row, decision.messages, record)
         return Answer(decision.messages, row=decision.row)
 
@@ -120,28 +120,11 @@ class Batch(Generic[Row]):
         heard = before.types if before else self.seen.get(subject, Seen()).types
         self.remembered[subject] = Remembered(heard | types, record, place, word)
 
-    def _change_of(self, old: Row | None, new: Row | None) -> dict[str, Any] | None:
-        if new is None or new is old:
-            return None
-        change = self.codec.change(old, new)
-        # A row that is finished stands whole in its record, and who left a line that is empty now.
-        return ({**self.codec.change(None, new), **change} if change and self.domain.finished(new) else change) or None
-
     def _record(self, message: Message, key: str, change: Any, words: Sequence[Message]) -> bytes:
         """From its id on, as docs/journal.md has it, without its checksum."""
         parts = [b',"id":"%s","row":"%s"' % (message.id.encode(), key.encode())]
-        origin = message.heights.partition(" ")[0]
-        known = sender(origin) is not None
-        if known:
-            parts.append(b',"from":"%s"' % origin.encode())
-        if rules := self.domain.rules(message):
-            parts.append(b',"rules":%d' % rules)
-        if not self.records and self.heard is not None:
-            parts.append(b',"heard":"%s"' % self.heard.encode())
-        if known and self.domain.keeps(message):
-            parts += (b',"message":', encode_word(message))
-        if self.rewriting:
-            parts.append(b',"generation":%d' % self.rewriting)
+        heard = None if self.records else self.heard
+        parts.append(origin_of(self.domain, message, heard, self.rewriting))
         said = b",".join(map(encode_word, words))
         parts += (CHANGE, b"null" if change is None else msgspec.json.encode(change), WORDS, said, b"]")
         return b"".join(parts)
