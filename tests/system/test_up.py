@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import re
@@ -193,6 +194,23 @@ def test_a_folder_that_cannot_be_written_is_named_with_what_to_do() -> None:
     assert done.returncode == 78
     assert "/sys/zoco cannot be written" in done.stderr
     assert "name another in ZOCO_DATA" in done.stderr
+
+
+@pytest.mark.parametrize(("error", "code"), [("EIO", 74), ("EMFILE", 74), ("ENOSPC", 74), ("ENOTDIR", 78)])
+def test_a_machine_at_its_limits_is_no_wrong_setting(tmp_path: Path, error: str, code: int) -> None:
+    program = f"""
+import errno, os, uvicorn
+from services.shared.http.app import create_app
+from services.tokens.main import SERVICE
+def broken(*_):
+    raise OSError(errno.{error}, os.strerror(errno.{error}), "journal-1-1.jsonl")
+uvicorn.run(create_app(SERVICE, broken), port=0)
+"""
+    env = os.environ | {"ZOCO_DATA": str(tmp_path), "ZOCO_RABBITMQ_URL": "amqp://nobody:none@127.0.0.1:1/"}
+    command = [sys.executable, "-c", program]
+    done = subprocess.run(command, env=env, capture_output=True, text=True, timeout=PATIENCE_SECONDS, check=False)
+    assert done.returncode == code, done.stderr
+    assert os.strerror(getattr(errno, error)) in done.stderr
 
 
 @pytest.mark.long
