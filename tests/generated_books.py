@@ -16,7 +16,7 @@ from typing import Any
 from broker.messages import CONSUMERS, CompraSolicitada, Message, TokenPublicado, UsuarioRegistrado, compra_id
 from loadgen.load.workloads import WORKLOADS, Fixture, requests
 from services.compras.domain import DOMAIN as COMPRAS
-from services.compras.views import vista
+from services.compras.domain import public as vista
 from services.shared.clock import utc_now
 from services.shared.journal.disk import LocalDisk
 from services.shared.journal.store import JsonStore

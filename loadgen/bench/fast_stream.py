@@ -34,8 +34,7 @@ from loadgen.bench.ledger import Ledger
 from loadgen.bench.sample import PRECIO, USUARIO, publicado, registrado
 from loadgen.bench.wire import PREFETCH
 from services.compras.api import Solicitud
-from services.compras.domain import Compra
-from services.compras.views import vista
+from services.compras.domain import Compra, public
 from services.shared.clock import utc_now
 from services.shared.decision import Domain
 from services.shared.http.bodies import json_bytes, read_body
@@ -163,7 +162,7 @@ def front_door(books: Books) -> FastAPI:
             await publish(app.state.broker, said)
         row = await books.row(message.compra_id)
         assert isinstance(row, Compra)
-        return json_bytes(vista(row), 202)
+        return json_bytes(public(row), 202)
 
     async def ended() -> int:
         return books.ended

@@ -13,10 +13,9 @@ from pydantic import BaseModel, ConfigDict
 from pydantic.alias_generators import to_camel
 
 from broker.messages import AltaMessage, CompraSolicitada
-from services.compras.domain import Asunto, finished
+from services.compras.domain import Asunto, finished, public
 from services.compras.following import waited
 from services.compras.front_door import FrontDoor
-from services.compras.views import vista
 from services.shared.http.bodies import json_bytes, runtime_of
 from services.shared.http.openapi import RETRY_AFTER, header, problems
 from services.shared.http.problems import Problem, as_problem
@@ -125,8 +124,8 @@ async def accepted(request: Request, message: CompraSolicitada | AltaMessage, pl
         row = await runtime_of(request).store.row(message.subject) or row
         headers["Preference-Applied"] = f"wait={seconds:g}"
     if finished(row):
-        return json_bytes(vista(row), 200, headers)
-    return json_bytes(vista(row), 202, {**headers, "Retry-After": "1"})
+        return json_bytes(public(row), 200, headers)
+    return json_bytes(public(row), 202, {**headers, "Retry-After": "1"})
 
 
 async def elsewhere(request: Request, key: str) -> Response | None:
@@ -149,7 +148,7 @@ async def found(request: Request, subject: str, kind: type[Asunto], name: str) -
         row = await runtime.store.row(subject)
     if not isinstance(row, kind):
         raise not_there(name, subject)
-    return json_bytes(vista(row))
+    return json_bytes(public(row))
 
 
 def not_there(name: str, subject: str) -> Problem:

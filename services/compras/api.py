@@ -23,11 +23,10 @@ from services.compras.answers import (
     kept,
     not_there,
 )
-from services.compras.domain import Compra, finished
-from services.compras.listeners import Listening
+from services.compras.domain import Compra, finished, public
 from services.compras.schemas import CompraVista, EstadoVisto
 from services.compras.status import shop_state
-from services.compras.views import vista
+from services.compras.streams import Listening
 from services.shared.http.bodies import Digits, json_bytes, page, read_body, runtime_of
 from services.shared.http.openapi import LINK, documented, problems
 from services.shared.http.problems import Problem
@@ -107,7 +106,7 @@ async def compras(
     ids = [line["compraId"] for line in lines]
     rows = await store.rows_of(ids)
     # What cannot be read is left out there; asked for alone, it says why.
-    return json_bytes([vista(rows.get(one) or await store.row(one)) for one in ids], headers=headers)
+    return json_bytes([public(rows.get(one) or await store.row(one)) for one in ids], headers=headers)
 
 
 def last_event_id(request: Request, desde: int | None) -> int | None:

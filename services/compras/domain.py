@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Final, Literal, TypeAlias
+from typing import Any, Final, Literal, TypeAlias
 
 from msgspec import Struct
 from msgspec.structs import replace
@@ -51,6 +51,7 @@ ETAPAS: Final[dict[Estado, Etapa]] = {
     "rechazada": Etapa(4, CompraRechazada, sabe=("motivo",), final=True),
 }
 LLEGADA: Final = {etapa.llega: estado for estado, etapa in ETAPAS.items()}
+SABIDO: Final = {name for etapa in ETAPAS.values() for name in etapa.sabe}
 
 
 class Paso(Struct, frozen=True):
@@ -160,6 +161,42 @@ def pregunta(row: Asunto) -> Message:
         fecha=row.fecha,
         precio_maximo=row.precio_maximo,
     )
+
+
+def public(row: Asunto) -> dict[str, Any]:
+    """A purchase, or an entry, as GET and the events show it."""
+    if isinstance(row, Alta):
+        return {"id": row.id, "tipo": row.tipo, "fecha": row.fecha, "estado": row.estado}
+    shown = {
+        "id": row.id,
+        "usuarioId": row.usuario_id,
+        "tokenId": row.token_id,
+        "fecha": row.fecha,
+        "precioMaximo": row.precio_maximo,
+        "estado": row.estado,
+        "motivo": row.motivo if row.estado == "rechazada" else None,
+        "precio": row.precio,
+        "transaccionId": row.transaccion_id,
+        "historia": [{"estado": paso.estado, "fecha": paso.fecha} for paso in row.historia],
+    }
+    return {name: value for name, value in shown.items() if value is not None}
+
+
+def novedad(row: Asunto, change: dict[str, Any]) -> tuple[str, dict[str, Any]] | None:
+    """The kind and the text of the event that a record's `change` is; None where there is nothing to see.
+
+    `row` is the same purchase at any later time: whatever it has become, the event is the same.
+    """
+    if isinstance(row, Alta):
+        # Whose entry it is, only the operator may ask.
+        return "alta", {"tipo": row.tipo, "estado": change["estado"]}
+    if "historia" not in change:
+        return None
+    historia = tuple(Paso(**paso) for paso in change["historia"])
+    # What a state brings is known from then on, and never changes.
+    known = {name for paso in historia for name in ETAPAS[paso.estado].sabe}
+    then = replace(row, estado=historia[-1].estado, historia=historia, **dict.fromkeys(SABIDO - known))
+    return "compra", public(then)
 
 
 def _key(message: Message) -> str:

@@ -14,9 +14,8 @@ from fastapi import Request, Response
 from yarl import URL
 
 from services.compras.acceptance import PATIENCE_SECONDS, Acceptance
-from services.compras.domain import Asunto, finished
+from services.compras.domain import Asunto, finished, public
 from services.compras.replicas import PROOF, Passed, answer_proof, passed_on
-from services.compras.views import vista
 from services.shared.http.bodies import json_bytes
 from services.shared.http.problems import unavailable
 from services.shared.peers import NO_ANSWER
@@ -108,7 +107,7 @@ async def waited(answer: Response, acceptance: Acceptance, store: RowReader[Asun
     entries = told if isinstance(told, list) else [told]
     await asyncio.gather(*(acceptance.finish(entry["id"], seconds) for entry in entries))
     rows = [await store.row(entry["id"]) for entry in entries]
-    seen = [entry if row is None else vista(row) for entry, row in zip(entries, rows, strict=True)]
+    seen = [entry if row is None else public(row) for entry, row in zip(entries, rows, strict=True)]
     body = seen if isinstance(told, list) else seen[0]
     if all(row is not None and finished(row) for row in rows):
         return json_bytes(body, 200, headers)

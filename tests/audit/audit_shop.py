@@ -32,7 +32,7 @@ from broker.messages import (
 from services.compras.clock import MonotonicClock
 from services.compras.domain import DOMAIN as COMPRAS
 from services.compras.domain import Alta, Compra, finished, pregunta
-from services.compras.views import vista
+from services.compras.domain import public as vista
 from services.shared.journal import segments as journal
 from services.shared.journal.disk import LocalDisk
 from services.shared.journal.store import JsonStore

@@ -157,8 +157,8 @@ EQUIVALENT: Final[dict[str, tuple[Name, ...]]] = {
     ),
     "it would also show the motivo of what is paid or confirmed, and neither ever has one: that is a dead letter": (
         (
-            "services/compras/views.py",
-            "vista",
+            "services/compras/domain.py",
+            "public",
             '"motivo": row.motivo if row.estado == "rechazada" else None,',
             "= -> <",
         ),

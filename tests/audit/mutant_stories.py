@@ -31,7 +31,8 @@ from broker.messages import (
 )
 from services.compras import domain as compras
 from services.compras.acceptance import _asks_the_same
-from services.compras.views import novedad, vista
+from services.compras.domain import novedad
+from services.compras.domain import public as vista
 from services.shared.journal.disk import LocalDisk
 from services.shared.journal.store import JsonStore
 from services.shared.seed import SEED_FECHA, seed_id

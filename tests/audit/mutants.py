@@ -2,7 +2,7 @@
 
 .venv/bin/python tests/audit/mutants.py [FILE ...] [--sample N --seed S] [--jobs N] [--match TEXT] [--healthy all]
 
-A mutant is one change of one file: of the four `domain.py`, or of compras' views. It runs in a child of its own,
+A mutant is one change of one file: of the four `domain.py`. It runs in a child of its own,
 through small stories with the real stores and then, as long as the audit sees nothing, through worlds of the
 simulation. Only the audit judges, and it imports nothing of ours. What happens to a mutant that breaks down:
 - a decision that raises is a dead letter, as in production: promise 11;
@@ -59,7 +59,6 @@ FILES: Final = (
     "services/tokens/domain.py",
     "services/usuarios/domain.py",
     "services/transacciones/domain.py",
-    "services/compras/views.py",
 )
 # Stories and worlds take less than a second of the processor, a crowd ten; a loaded machine takes longer for it.
 STORY_SECONDS: Final = 30

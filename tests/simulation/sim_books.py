@@ -11,7 +11,7 @@ from books_in_folder import verdict_of
 from sim_world import DOMAINS, EPOCH, World
 
 from loadgen.audit.verdict import Verdict
-from services.compras.views import vista
+from services.compras.domain import public as vista
 from services.transacciones.domain import public
 
 

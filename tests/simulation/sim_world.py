@@ -24,9 +24,9 @@ from broker.messages import CompraSolicitada, Message, SaldoRecargado, TokenPubl
 from broker.services import SERVICES
 from services.compras import acceptance
 from services.compras import domain as compras
+from services.compras.domain import public as vista
 from services.compras.front_door import FrontDoor
 from services.compras.resend import Resender
-from services.compras.views import vista
 from services.shared import processor as loop_module
 from services.shared.heights import BookHeights, Doubted, as_told
 from services.shared.http.problems import Problem

@@ -13,8 +13,7 @@ import pytest
 from store_builders import FIRST, life, reader, recarga, solicitada, vendida, writer
 
 from services.compras.domain import DOMAIN as COMPRAS
-from services.compras.listeners import MAX_LISTENERS, Listeners
-from services.compras.streams import CHUNK_BYTES, Events
+from services.compras.streams import CHUNK_BYTES, MAX_LISTENERS, Events, Listeners
 from services.shared.http.problems import Problem
 
 WAIT_SECONDS = 60

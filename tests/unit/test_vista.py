@@ -9,8 +9,8 @@ from msgspec import to_builtins
 from unit_builders import confirmada, impagado, pagado, rechazada, registrada, reservado, solicitada
 
 from broker.messages import CompraMessage
-from services.compras.domain import Compra, decide
-from services.compras.views import novedad, vista
+from services.compras.domain import Compra, decide, novedad
+from services.compras.domain import public as vista
 
 compra = solicitada(maximo=60)
 SOLD = (reservado(compra), pagado(compra), confirmada(compra), registrada(compra))

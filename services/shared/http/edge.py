@@ -79,7 +79,8 @@ class EdgeApp(FastAPI):
         if method == "HEAD":
             # As GET is answered, but for the body.
             scope, send = {**scope, "method": "GET"}, head_only(send)
-        send = gzipped(scope, send)
+        if scope["method"] == "GET":
+            send = gzipped(scope, send)
         most = None if (method, scope["path"]) in self._streamed else BODY_BYTES
         exchange = _Exchange(method, scope["headers"], receive, send, self.state, most)
         endpoint = None if scope["query_string"] else self._straight.get((scope["method"], scope["path"]))

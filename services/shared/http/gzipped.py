@@ -24,9 +24,7 @@ LEVEL: Final = 5
 
 
 def gzipped(scope: Scope, send: Send) -> Send:
-    """What sends the answer to this request, in fewer bytes if it asks for that."""
-    if scope["method"] != "GET":
-        return send
+    """What sends the answer to this GET, in fewer bytes if it asks for that."""
     return _Answer(send, takes_gzip(told(Headers(scope=scope), "accept-encoding"))).send
 
 
