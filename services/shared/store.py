@@ -1,8 +1,8 @@
 """The store port: how a service remembers what it decided. `journal/store.py` is the one that needs no database, and
 `postgres/store.py` the one for any number of processes.
 
-Whoever needs only a part of it names that part: the processor `BatchStore`, the front door and the routes `RowReader`,
-who asks the others of their books `RecordReader`. What a database would have to be asked for is awaited.
+Whoever needs only a part of it names that part: the processor `BatchStore`, the streams and the reads `RowReader`,
+who asks the others of their books `RecordReader`; compras' writer needs all. What a database would have to be asked for is awaited.
 """
 
 from __future__ import annotations
