@@ -9,9 +9,10 @@ from typing import Annotated, Any, Final
 from fastapi import APIRouter, Query, Request, Response
 from fastapi.responses import FileResponse, PlainTextResponse
 
+from services.compras.answers import door_of
 from services.compras.chaos import MAX_SECONDS, able, knock_down
 from services.compras.chaos_local import DEFAULT_SECONDS
-from services.shared.http.bodies import Decimal, runtime_of, unconditional
+from services.shared.http.bodies import Decimal, unconditional
 from services.shared.http.credentials import Operator, deed
 from services.shared.http.files import whole_file
 from services.shared.http.gzipped import told, weights
@@ -104,7 +105,7 @@ async def derribo(
 ) -> dict[str, Any]:
     """Off unless ZOCO_KNOCK_DOWN says where: `zoco up` switches it on."""
     unconditional(request.scope["headers"])
-    chaos = able(runtime_of(request).extension.chaos, servicio)
+    chaos = able(door_of(request).chaos, servicio)
     # Before it is done: it may be this process that ends.
     deed(request, "the operator knocks a service down")
     return await knock_down(chaos, servicio, segundos)

@@ -2,7 +2,8 @@
 `postgres/store.py` the one for any number of processes.
 
 Whoever needs only a part of it names that part: the processor `BatchStore`, the streams and the reads `RowReader`,
-who asks the others of their books `RecordReader`; compras' writer needs all. What a database would have to be asked for is awaited.
+who asks the others of their books `RecordReader`; compras' writer needs all. What a database would have to be asked for
+is awaited.
 """
 
 from __future__ import annotations

@@ -7,7 +7,7 @@ import json
 import re
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Annotated, Any, Final, LiteralString, TypeVar
+from typing import TYPE_CHECKING, Annotated, Any, Final, LiteralString, TypeVar
 from urllib.parse import urlencode
 
 import msgspec
@@ -19,6 +19,9 @@ from pydantic_core import PydanticCustomError
 from broker.messages import MAX_ID
 from services.shared.http.problems import Problem, invalid
 from services.shared.store import MAX_LINES
+
+if TYPE_CHECKING:
+    from services.shared.runtime import Runtime
 
 Body = TypeVar("Body", bound=BaseModel)
 Line = TypeVar("Line")
@@ -53,9 +56,10 @@ SINGLE: Final = frozenset(
 CONDITIONS: Final = (b"if-match", b"if-none-match", b"if-unmodified-since")
 
 
-def runtime_of(request: Request) -> Any:
+def runtime_of(request: Request) -> Runtime[Any]:
     """The running service that answers this request."""
-    return request.app.state.runtime
+    runtime: Runtime[Any] = request.app.state.runtime
+    return runtime
 
 
 def check_headers(headers: Sequence[tuple[bytes, bytes]]) -> None:
