@@ -347,8 +347,10 @@ class Shop:
     def live(self) -> dict[str, list[dict[str, Any]]]:
         """GET /compras, /tokens, /usuarios and /transacciones, all of their pages."""
         compras, transacciones = self.stores["compras"], self.stores["transacciones"]
-        bought = [compras.word(compras.book.place(line))["compraId"] for line in compras.book.lines()]
-        recorded = [transacciones.word(transacciones.book.place(line)) for line in transacciones.book.lines()]
+        bought = [compras.word(compras.list_index.place(line))["compraId"] for line in compras.list_index.lines()]
+        recorded = [
+            transacciones.word(transacciones.list_index.place(line)) for line in transacciones.list_index.lines()
+        ]
         return {
             "compras": [vista(compras.find(subject)) for subject in bought],  # type: ignore[arg-type]
             "tokens": json.loads(self.stores["tokens"].public_rows.body()),

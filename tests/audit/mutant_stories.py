@@ -232,9 +232,11 @@ class Shop:
         return {
             "usuarios": json.loads(self.stores["usuarios"].public_rows.body()),
             "tokens": json.loads(self.stores["tokens"].public_rows.body()),
-            "transacciones": _or_nothing(public(sales.word(sales.book.place(n))) for n in sales.book.lines()),
+            "transacciones": _or_nothing(
+                public(sales.word(sales.list_index.place(n))) for n in sales.list_index.lines()
+            ),
             "compras": _or_nothing(
-                vista(book.find(book.word(book.book.place(n))["compraId"])) for n in book.book.lines()
+                vista(book.find(book.word(book.list_index.place(n))["compraId"])) for n in book.list_index.lines()
             ),
             "altas": _or_nothing(vista(book.find(subject)) for subject in self.altas),
             "eventos": _or_nothing(self._events()),

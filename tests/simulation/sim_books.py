@@ -59,8 +59,8 @@ def live(world: World) -> dict[str, list[dict[str, Any]]] | None:
     return {
         "usuarios": json.loads(stores["usuarios"].public_rows.body()),
         "tokens": json.loads(stores["tokens"].public_rows.body()),
-        "transacciones": [public(sales.word(sales.book.place(n))) for n in sales.book.lines()],
-        "compras": [vista(book.find(book.word(book.book.place(n))["compraId"])) for n in book.book.lines()],
+        "transacciones": [public(sales.word(sales.list_index.place(n))) for n in sales.list_index.lines()],
+        "compras": [vista(book.find(book.word(book.list_index.place(n))["compraId"])) for n in book.list_index.lines()],
     }
 
 

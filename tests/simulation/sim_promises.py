@@ -415,7 +415,7 @@ def vars_of(value: Any) -> Any:
 def equal(what: str, one: Any, other: Any) -> None:
     for name in ("seq", "rows", "_dedup"):
         require(getattr(one, name) == getattr(other, name), "8", f"{what}: {name} differs")
-    require(one.book.parts() == other.book.parts(), "8", f"{what}: the book differs")
+    require(one.list_index.parts() == other.list_index.parts(), "8", f"{what}: the book differs")
     # The same rows in the same order; how much room each has differs.
     require(
         json.loads(one.public_rows.body()) == json.loads(other.public_rows.body()),

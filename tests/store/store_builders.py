@@ -130,7 +130,7 @@ def all_records(store: JsonStore[Any], after: int = 0) -> Iterator[bytes]:
 
 def state(store: JsonStore[Any]) -> tuple[Any, ...]:
     """All that a store knows, fit for ==."""
-    lists = store.book.parts(), json.loads(store.public_rows.body())
+    lists = store.list_index.parts(), json.loads(store.public_rows.body())
     return dict(store.rows), +store._kinds, dict(store._dedup), *lists, store.seq
 
 

@@ -71,12 +71,12 @@ async def test_a_finished_purchase_leaves_little_in_memory(
     async with writer(tmp_path, domain) as store:
         for first in range(1, PURCHASES, BATCH):
             await store.process_batch([m for number in range(first, first + BATCH) for m in messages(number)])
-        assert (len(store.book), len(store.rows)) == (PURCHASES, rows)
+        assert (len(store.list_index), len(store.rows)) == (PURCHASES, rows)
         parts = [
             *store._dedup.items(),
             store._dedup,
-            *store.book._columns,
-            store.book._places,
+            *store.list_index._columns,
+            store.list_index._places,
         ]
         size = sum(total_size(part) for part in parts) / PURCHASES
         touched = store._touched.__sizeof__() / PURCHASES

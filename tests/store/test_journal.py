@@ -891,7 +891,7 @@ async def test_old_words_are_read_across_segments(tmp_path: Path) -> None:
         assert await follower.lead()
         for number in range(40):
             compra = solicitada(number + 1)
-            assert from_word(follower.word(follower.book.place(number + 1))) == compra
+            assert from_word(follower.word(follower.list_index.place(number + 1))) == compra
             (again,) = await follower.process_batch([compra])
             assert again.repeated
             # What compras hears of a purchase it answers with nothing, so only who heard no more repeats its word.
@@ -1005,10 +1005,10 @@ async def test_two_hundred_segments_take_few_handles(tmp_path: Path) -> None:
             await store.process_batch([confirmada(solicitada(number))])
         assert len(journal.segment_names(store.disk)) >= 200
         for number in range(1, 201):
-            assert from_word(store.word(store.book.place(number))) == registrada(solicitada(number), number)
+            assert from_word(store.word(store.list_index.place(number))) == registrada(solicitada(number), number)
         assert handles() <= MAX_READING + 8
     with reader(tmp_path, TRANSACCIONES) as again:
         assert state(again) == state(store)
         for number in range(1, 201):
-            assert again.word(again.book.place(number))["compraId"] == solicitada(number).compra_id
+            assert again.word(again.list_index.place(number))["compraId"] == solicitada(number).compra_id
         assert handles() <= MAX_READING + 8

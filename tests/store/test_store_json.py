@@ -536,7 +536,7 @@ def test_a_frozen_writer_that_wakes_up_says_nothing_that_is_not_in_the_books(tmp
             process.kill()
             process.wait()
     with reader(folder, TRANSACCIONES, to_the_end=True) as books:
-        sold = [books.word(books.book.place(number)) for number in range(1, len(books.book) + 1)]
+        sold = [books.word(books.list_index.place(number)) for number in range(1, len(books.list_index) + 1)]
     assert [word["transaccionId"] for word in sold] == list(range(1, len(sold) + 1))
     written = {f"{word['usuarioId']} {word['transaccionId']}" for word in sold}
     told = [line for log in logs for line in said(log) if not line.startswith("fenced")]

@@ -44,7 +44,7 @@ async def test_the_view_of_a_book_has_each_sale_once_and_in_order(tmp_path: Path
         await view.write()
         assert shown(tmp_path) == []
         for last in (1, 2, 9, 9, 20):
-            await sell(store, len(store.book) + 1, last)
+            await sell(store, len(store.list_index) + 1, last)
             await view.write()
             assert shown(tmp_path) == expected(last)
     async with writer(tmp_path, DOMAIN, snapshot_bytes=snapshot_bytes) as store:

@@ -153,6 +153,21 @@ def test_the_picture_of_a_purchases_states_is_that_of_their_table() -> None:
     assert {name for name, etapa in ETAPAS.items() if etapa.final} == {way[-1], "rechazada"}
 
 
+def test_every_word_of_the_glossary_is_one_of_the_codes_and_means_one_thing() -> None:
+    rows = re.findall(
+        r"^\| ([^`|]+) \| ", ARCHITECTURE[ARCHITECTURE.index("## Words") : ARCHITECTURE.index("## Errors")], re.M
+    )
+    words = [word for row in rows[2:] for word in re.sub(r" \((\w+)\)", r", \1", row).split(", ")]
+    assert len(words) == len(set(words)) > 20
+    names = {
+        name.lower().replace("_", "")
+        for tree in TREES.values()
+        for one in ast.walk(tree)
+        if (name := getattr(one, "name", None) or getattr(one, "id", None) or getattr(one, "arg", None))
+    } | {path.stem.replace("_", "") for path in FILES}
+    assert [word for word in words if not any(word.replace(" ", "") in name for name in names)] == []
+
+
 def test_the_page_lists_every_error() -> None:
     known = {"Exception"}
     defined: dict[str, str] = {}

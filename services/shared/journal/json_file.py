@@ -87,7 +87,7 @@ class ListingFile:
     async def write(self) -> None:
         if self._lines < 0:
             self._lines = await self._resume()
-            self._seq = self._rows.seq_at(self._rows.book.place(self._lines)) if self._lines else 0
+            self._seq = self._rows.seq_at(self._rows.list_index.place(self._lines)) if self._lines else 0
         while records := self._rows.some_records(self._seq, CHUNK_BYTES):
             words = (word for record in records for word in msgspec.json.decode(record)["words"])
             added = [msgspec.json.encode(self._public(word)) for word in words if self._rows.line_of(word)]
@@ -109,7 +109,7 @@ class ListingFile:
                 tail = await file.read()
             try:
                 last = pydantic_core.from_json(b"[" + tail[tail.rindex(b"{") :])[0]["id"] if b"{" in tail else 0
-                if tail.endswith(END) and 0 < last <= len(self._rows.book):
+                if tail.endswith(END) and 0 < last <= len(self._rows.list_index):
                     self._size = size
                     return int(last)
             except (ValueError, KeyError, TypeError):

@@ -64,9 +64,9 @@ class Reads(Recorded[Row]):
         wanted = [where.get(name) for name in (self.domain.listing.fields if self.domain.listing else ())]
         found: list[tuple[int, Mapping[str, Any]]] = []
         turns = Turns()
-        for start in range(after, len(self.book), STRETCH):
-            for number in self.book.lines(after=start, upto=start + STRETCH, where=wanted):
-                found.append((number, self.word(self.book.place(number))))
+        for start in range(after, len(self.list_index), STRETCH):
+            for number in self.list_index.lines(after=start, upto=start + STRETCH, where=wanted):
+                found.append((number, self.word(self.list_index.place(number))))
                 if len(found) == limit:
                     return found
                 await turns.pause()

@@ -8,9 +8,7 @@ from typing import TypeVar
 import msgspec
 
 from broker.messages import BIT, subject_of
-from services.shared.decision import Domain
 from services.shared.journal import segments as journal
-from services.shared.journal.disk import Disk
 from services.shared.journal.rows import Entry, Recorded
 from services.shared.journal.segments import Line, Segment
 from services.shared.journal.snapshot import read_snapshots, rests_on
@@ -23,23 +21,15 @@ Row = TypeVar("Row", bound=msgspec.Struct)
 class Follower(Recorded[Row]):
     """Rows that are read from a folder. `load`, then `follow` again and again."""
 
-    def __init__(self, disk: Disk, domain: Domain[Row]) -> None:
+    def _forget(self) -> None:
+        super()._forget()
         # Bytes of journal since the last snapshot.
         self._since_snapshot = 0
         self._names: list[str] = []
         self._snapshot: str | None = None
-        self._book_in_snapshot = 0
+        self._lines_in_snapshot = 0
         # How long the list was when this segment began.
-        self._book_before = 0
-        super().__init__(disk, domain)
-
-    def _forget(self) -> None:
-        super()._forget()
-        self._since_snapshot = 0
-        self._names = []
-        self._snapshot = None
-        self._book_in_snapshot = 0
-        self._book_before = 0
+        self._lines_before = 0
 
     def load(self, *, to_the_end: bool = False) -> None:
         """Read the journal as far as it is surely on the disk (or `to_the_end`, see `follow`). Raises Damaged."""
@@ -48,7 +38,7 @@ class Follower(Recorded[Row]):
         snapshot = read_snapshots(self.disk, segments)
         if snapshot is not None:
             self._dedup = snapshot.dedup
-            self.book = snapshot.book
+            self.list_index = snapshot.book
             self.public_rows = snapshot.public_rows
             self.rows = {key: self._codec.changed(None, row) for key, row in snapshot.rows.items()}
             self._kinds = Counter(map(type, self.rows.values()))
@@ -59,7 +49,7 @@ class Follower(Recorded[Row]):
             for segment in self._segments:
                 self._know(segment)
             self._snapshot = segments[snapshot.segments - 1].name
-            self._book_in_snapshot = self._book_before = len(self.book)
+            self._lines_in_snapshot = self._lines_before = len(self.list_index)
         self.follow(to_the_end=to_the_end)
 
     def follow(self, *, to_the_end: bool = False) -> None:
@@ -100,10 +90,10 @@ class Follower(Recorded[Row]):
         last = self._segments[-1]
         saved = last.name != self._snapshot and rests_on(self.disk, last, self._snapshot)
         if saved:
-            self._snapshot, self._book_in_snapshot = last.name, self._book_before
+            self._snapshot, self._lines_in_snapshot = last.name, self._lines_before
         self._touched, self._touched_before = {}, self._touched if saved else self._touched_before | self._touched
         self.public_rows.segment_ends(saved=saved)
-        self._book_before = len(self.book)
+        self._lines_before = len(self.list_index)
 
     def _expect_first(self, names: list[str]) -> None:
         """An emptied folder is not taken for one that nothing was written in yet. Raises StoreBroken."""

@@ -68,7 +68,7 @@ class Recorded(Generic[Row]):
         self.rows: dict[str, Row] = {}
         # How many of them are of each class.
         self._kinds: Counter[type[Any]] = Counter()
-        self.book = ListIndex()
+        self.list_index = ListIndex()
         self.public_rows = PublicList()
         self.seq = 0
         self.time = ""
@@ -180,7 +180,7 @@ class Recorded(Generic[Row]):
                 self.public_rows.put(int(entry.key), msgspec.json.encode(shown), at)
         for _, offset, line in entry.words:
             if line is not None:
-                self.book.add(line, position(segment, offset))
+                self.list_index.add(line, position(segment, offset))
         if self._watchers:
             change = Change(entry.type, entry.subject, entry.row)
             for heard in self._watchers:

@@ -234,14 +234,14 @@ class Writer(Follower[Row]):
                 self._snapshot,
                 await packed_rows(self.rows, self._codec.text),
                 self._touched_before | self._touched,
-                self.book.since(self._book_in_snapshot),
+                self.list_index.since(self._lines_in_snapshot),
                 self.public_rows.changes(),
             )
         except OSError:
             # Snapshots only save time: the next one, after as much again, holds what this one would have.
             self._since_snapshot = 0
             return
-        self._snapshot, self._book_in_snapshot = name, len(self.book)
+        self._snapshot, self._lines_in_snapshot = name, len(self.list_index)
         self._touched, self._touched_before, self._since_snapshot = {}, {}, 0
         self.public_rows.saved()
 
