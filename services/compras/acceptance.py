@@ -145,7 +145,7 @@ class Acceptance:
             raise unavailable(f"{why}: send the same request, with the same Idempotency-Key, again") from None
         if answer.failure and answer.repeated:
             raise Problem(500, f"this could not be decided: {answer.failure}")
-        row = cast(Asunto | None, answer.row) or await self._store.row(message.subject)
+        row = cast("Asunto | None", answer.row) or await self._store.row(message.subject)
         if answer.failure and (row is None or _asks_the_same(row, message)):
             raise Problem(500, f"this could not be decided: {answer.failure}")
         assert row is not None, f"{message.subject} was stored and is not there"
