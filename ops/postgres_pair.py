@@ -109,6 +109,7 @@ class Pair:
             for number, one in enumerate((self.folder, self.folder / SECOND))
         )
         self.standby = Standby(self)
+        self._strict = strict
         self._led = False
         # Who takes over is not just starting to follow.
         self.turn = asyncio.Lock()
@@ -129,6 +130,10 @@ class Pair:
             term = _read(self.folder / LEADS) or f"{self.folder.name} 1"
             if not self._led:
                 make_private(self.folder)
+                if not self._strict:
+                    # The other one does not get what is written from here on: it is no copy until it is made anew.
+                    leader, number = term.split()
+                    term = f"{leader} {int(number) + 1}"
                 self._note(term)
                 if term.split()[0] == SECOND:
                     self.primary, self.other = self.other, self.primary

@@ -10,7 +10,7 @@ from patience import PATIENCE_SECONDS
 from postgres_server import follows, running_pair
 
 from ops.postgres import Database, DatabaseError
-from ops.postgres_pair import LEADS, SECOND, Pair, Postgres, database_of, leading
+from ops.postgres_pair import LEADS, SECOND, SETTINGS, Pair, Postgres, database_of, leading
 
 
 async def put(pair: Pair, number: int) -> None:
@@ -96,6 +96,56 @@ async def test_whichever_is_newer_is_found_again_and_never_the_other(tmp_path: P
     async with running_pair(folder) as pair:
         assert await seen(pair.primary) == [1, 2, 3]
         assert pair.primary.folder == folder / SECOND
+
+
+async def written_alone(folder: Path) -> None:
+    """As `zoco migrate` does; and more than the log keeps for a standby that is away."""
+    found = leading(folder)
+    try:
+        await found.start()
+        assert isinstance(found, Pair)
+        await put(found, 2)
+        async with found.primary.connected() as connection:
+            for _ in range(3):
+                await connection.execute("SELECT pg_switch_wal()")
+                await connection.execute("CHECKPOINT")
+    finally:
+        await found.stop()
+
+
+async def test_what_was_written_alone_outlives_who_it_was_written_to(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The copy of before was taken for one of now: a failover put the books back to it."""
+    monkeypatch.setitem(SETTINGS, "wal_keep_size", "0")
+    folder = tmp_path / "pair"
+    async with running_pair(folder) as pair:
+        await put(pair, 1)
+    await written_alone(folder)
+    pair = Pair(folder)
+    try:
+        await pair.start()
+        await asyncio.wait_for(pair.standby.start(), PATIENCE_SECONDS)
+        # Whether it follows yet, nobody asks.
+        pair.primary.kill()
+        await pair.wait()
+        await pair.start()
+        assert await seen(pair.primary) == [1, 2]
+    finally:
+        await pair.stop(0)
+
+
+async def test_after_more_was_written_alone_than_the_log_keeps_there_is_a_standby_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(SETTINGS, "wal_keep_size", "0")
+    folder = tmp_path / "pair"
+    async with running_pair(folder) as pair:
+        await put(pair, 1)
+    await written_alone(folder)
+    async with running_pair(folder) as pair:
+        await asyncio.wait_for(put(pair, 3), PATIENCE_SECONDS)
+        assert await seen(pair.other) == [1, 2, 3]
 
 
 async def test_a_copy_that_was_broken_off_is_made_anew(tmp_path: Path) -> None:
