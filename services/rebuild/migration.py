@@ -71,7 +71,7 @@ async def _moved(source: Store[Any], target: Store[Any]) -> int:
         )
     heights = BookHeights(here.service, here.book, here.generation)
     heights.heard, heights.formerly = dict(here.heard), list(here.formerly)
-    await target.put_back(heights, _records(source))
+    await target.put_back(heights, _records(source), await source.told_upto())
     return source.seq
 
 

@@ -182,12 +182,18 @@ class Store(BatchStore, RowReader[Row], Protocol[Row]):
         The process has to end then, and to read it. Raises Fenced, StoreBroken, OSError.
         """
 
-    async def put_back(self, heights: BookHeights, records: AsyncIterator[Sequence[bytes]]) -> None:
+    async def put_back(
+        self, heights: BookHeights, records: AsyncIterator[Sequence[bytes]], told: int | None = None
+    ) -> None:
         """Put a book of these records, from the first on, in the place of this one: whole, or not at all.
 
-        It goes on with these heights. The process has to end then, and to read it. Raises Damaged when they are not
-        records as they were written, Fenced, StoreBroken, OSError.
+        It goes on with these heights; what records behind `told` say, the process that decides next says. The process
+        has to end then, and to read it. Raises Damaged when they are not records as they were written, Fenced,
+        StoreBroken, OSError.
         """
+
+    async def told_upto(self) -> int:
+        """Up to which record the broker has all words, as far as is known, while nothing is decided."""
 
     def leader_url(self) -> str | None:
         """Where the process that leads answers, if it ever said."""

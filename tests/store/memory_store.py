@@ -110,6 +110,9 @@ class MemoryStore:
 
     def told(self, messages: Sequence[Message]) -> None: ...
 
+    async def told_upto(self) -> int:
+        return self.seq
+
     async def alone(self) -> None: ...
 
     def watch(self, heard: Callable[[Change[Any]], None]) -> None:
@@ -130,7 +133,9 @@ class MemoryStore:
         async for batch in batches:
             await self.process_batch(batch)
 
-    async def put_back(self, heights: BookHeights, records: AsyncIterator[Sequence[bytes]]) -> None:
+    async def put_back(
+        self, heights: BookHeights, records: AsyncIterator[Sequence[bytes]], told: int | None = None
+    ) -> None:
         kept = Kept(heights=[heights])
         async for raw in (raw async for some in records for raw in some):
             if not has_checksum(raw):

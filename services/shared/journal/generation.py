@@ -74,7 +74,12 @@ class _Read(msgspec.Struct):
 
 
 async def put_back(
-    disk: Disk, service: str, heights: BookHeights, now: Callable[[], str], records: AsyncIterator[Sequence[bytes]]
+    disk: Disk,
+    service: str,
+    heights: BookHeights,
+    now: Callable[[], str],
+    records: AsyncIterator[Sequence[bytes]],
+    told: int | None = None,
 ) -> None:
     """See Store.put_back: segments that lead nowhere until another one goes on behind them, as the next generation."""
     name, unfinished = _last_segment(disk)
@@ -90,6 +95,9 @@ async def put_back(
         disk.create(unfinished)
         disk.append(unfinished, journal.header(service, last))
         await disk.sync(unfinished)
+        if told is not None:
+            # Before there is a book that it is of: a note that stands beside it never says too much.
+            await disk.replace(journal.TOLD, journal.told(heights.said(told)))
     except (OSError, Damaged):
         give_up(disk)
         with contextlib.suppress(OSError):

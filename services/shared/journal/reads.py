@@ -15,7 +15,7 @@ from broker.messages import Message
 from services.shared.journal import segments as journal
 from services.shared.journal.public_list import BETWEEN, END
 from services.shared.journal.rows import Recorded
-from services.shared.journal.untold import untold
+from services.shared.journal.untold import told_upto, untold
 from services.shared.store import MAX_LINES, Damaged
 from services.shared.turns import Turns
 
@@ -103,6 +103,9 @@ class Reads(Recorded[Row]):
         self._all_told = True
         if count:
             log.info("said what was decided and not told before", words=count)
+
+    async def told_upto(self) -> int:
+        return told_upto(self, self.seq)
 
     def told(self, messages: Sequence[Message]) -> None:
         if messages and self._all_told:

@@ -127,8 +127,10 @@ class JsonStore(Writer[Row], Reads[Row]):
         book.rewriting = heights.generation
         await write_again(book, heights, batches)
 
-    async def put_back(self, heights: BookHeights, records: AsyncIterator[Sequence[bytes]]) -> None:
-        await put_back(self.disk, self.domain.name, heights, self.now, records)
+    async def put_back(
+        self, heights: BookHeights, records: AsyncIterator[Sequence[bytes]], told: int | None = None
+    ) -> None:
+        await put_back(self.disk, self.domain.name, heights, self.now, records, told)
 
     async def process_batch(self, batch: Sequence[Message]) -> list[Answer]:
         """See BatchStore."""

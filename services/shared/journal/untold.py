@@ -68,6 +68,12 @@ async def noted(book: Led, end: int) -> None:
             last = end
 
 
+def told_upto(book: Book, end: int) -> int:
+    """Of the records up to `end`, up to which one all is told."""
+    last = _told(book)
+    return end if last is None or end - last > MOST_RECORDS else last
+
+
 async def untold(book: Book, end: int) -> AsyncIterator[Sequence[Message]]:
     """What the records up to `end` have said and the broker may not have: it has it when more is asked for."""
     last = _told(book)

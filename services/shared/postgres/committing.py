@@ -121,8 +121,12 @@ class Commits(Decides[Row]):
             async for batch in batches:
                 await book.decide(connection, batch)
 
-    async def put_back(self, heights: BookHeights, records: AsyncIterator[Sequence[bytes]]) -> None:
+    async def put_back(
+        self, heights: BookHeights, records: AsyncIterator[Sequence[bytes]], told: int | None = None
+    ) -> None:
         async with self._replaced(heights) as (connection, book):
+            if told is not None:
+                await book.said_by_the_dead(connection, told)
             async for some in records:
                 await book.put(connection, some)
 

@@ -13,6 +13,7 @@ from services.shared.heights import BookHeights
 from services.shared.postgres.batch import NOTHING, Batch
 from services.shared.postgres.deciding import ESCRIBIR, Decides, Outcome
 from services.shared.postgres.link import Connection
+from services.shared.postgres.voices import new_instance
 from services.shared.records import has_checksum
 from services.shared.store import Damaged
 
@@ -49,6 +50,11 @@ class NewBook(Decides[Row]):
         self.rewriting = self.heights.generation
         self._committed(await self._decide(connection, batch))
 
+    async def said_by_the_dead(self, connection: Connection, told: int) -> None:
+        """What is put from here on counts as decided by a process that died, and had told it up to this record."""
+        self.instance = new_instance()
+        await connection.execute("INSERT INTO voces VALUES ($1, $2)", self.instance, told)
+
     async def put(self, connection: Connection, some: Sequence[bytes]) -> None:
         """Records as they were written, behind those that are there. Raises Damaged."""
         records = [_checked(raw, self.seq + number) for number, raw in enumerate(some, 1)]
@@ -69,7 +75,7 @@ class NewBook(Decides[Row]):
         dated = [record["batch"] for record in records], [record["time"] for record in records]
         columns = (*read.book, *pending.columns(), *dated)
         outcome = Outcome([], pending, self.heights.heard, self.seq)
-        outcome.base, outcome.hora, _ = await connection.fetchrow(ESCRIBIR, 0, *columns)
+        outcome.base, outcome.hora, _ = await connection.fetchrow(ESCRIBIR, self.instance, *columns)
         self._committed(outcome)
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import secrets
 from collections.abc import Awaitable, Callable, Sequence
 from datetime import UTC, datetime
 from typing import Any, Final, TypeVar
@@ -21,7 +20,7 @@ from services.shared.postgres.health import Health
 from services.shared.postgres.link import PASSING, Connection, Link, leave_replaced, said
 from services.shared.postgres.reads import PAUSE_SECONDS
 from services.shared.postgres.tables import expect_session, make_tables
-from services.shared.postgres.voices import Voices
+from services.shared.postgres.voices import Voices, new_instance
 from services.shared.room import Room, Space
 from services.shared.settings import Settings, WrongSetting
 from services.shared.store import Away, StoreBroken
@@ -49,6 +48,7 @@ class PostgresStore(Commits[Row]):
         self.room = Room(lambda: Space(0, 0), lambda: 0)
         self.voices = self._voices = Voices(self, Link(url, domain.name, "locks", self._prepared))
         self.told, self.alone, self.others = self._voices.told, self._voices.alone, self._voices.others
+        self.told_upto = self._voices.told_upto
         self._health = Health(url, metrics.registry) if metrics and domain.followed else None
         self._links = [self._voices.link, self._writing, self._reading]
         if self._health:
@@ -76,7 +76,7 @@ class PostgresStore(Commits[Row]):
     async def _may_write(self, connection: Connection) -> None:
         await self._prepared(connection)
         await make_tables(connection, self.domain.name)
-        self.instance = secrets.randbelow(2**31 - 3) + 3
+        self.instance = new_instance()
         await self._voices.live(connection, self.instance)
 
     # Its life.

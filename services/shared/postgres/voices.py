@@ -8,6 +8,7 @@ connection for writing holds the advisory lock of its number: so it is dead only
 from __future__ import annotations
 
 import asyncio
+import secrets
 from collections.abc import Awaitable, Callable, Sequence
 from typing import TYPE_CHECKING, Any, Final
 
@@ -34,8 +35,19 @@ OTHERS: Final = """
     SELECT bool_or(NOT pg_try_advisory_lock(current_schema()::regnamespace::oid::int, instancia::int))
     FROM voces WHERE instancia <> $1
 """
+# The last record before the first whose words may not be said.
+TOLD: Final = """
+    SELECT coalesce(
+        (SELECT min(d.seq) - 1 FROM voces v JOIN diario d ON d.instancia = v.instancia AND d.seq > v.dicho),
+        (SELECT seq FROM diario ORDER BY seq DESC LIMIT 1),
+        0)
+"""
 # So many records of a dead process are read at a time.
 SOME: Final = 200
+
+
+def new_instance() -> int:
+    return secrets.randbelow(2**31 - 3) + 3
 
 
 class Voices:
@@ -60,6 +72,11 @@ class Voices:
         """Whether another process of the service lives. Nobody speaks for those that died while this one has its link.
         Raises one of PASSING."""
         return bool(await (await self.link.get()).fetchval(OTHERS, self._store.instance))
+
+    async def told_upto(self) -> int:
+        """Of all processes, once none of them lives. Raises one of PASSING."""
+        upto: int = await (await self.link.get()).fetchval(TOLD)
+        return upto
 
     def decided(self, base: int, words: Sequence[Sequence[Message]]) -> None:
         self._decided = max([self._decided, *(seq for seq, some in enumerate(words, base) if some)])
