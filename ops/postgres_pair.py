@@ -6,6 +6,7 @@ Who was replaced is made anew, as a copy of the other. While there is no standby
 from __future__ import annotations
 
 import asyncio
+import os
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
@@ -127,19 +128,16 @@ class Pair:
     async def start(self, timeout_seconds: float = START_SECONDS) -> None:
         """Raises DatabaseError."""
         async with self.turn:
-            term = _read(self.folder / LEADS) or f"{self.folder.name} 1"
+            leader, number = self._noted()
             if not self._led:
                 make_private(self.folder)
-                if not self._strict:
-                    # The other one does not get what is written from here on: it is no copy until it is made anew.
-                    leader, number = term.split()
-                    term = f"{leader} {int(number) + 1}"
-                self._note(term)
-                if term.split()[0] == SECOND:
+                # Not strict: the other one gets nothing of what comes, and is made anew before it counts.
+                self._note(f"{leader} {number if self._strict else number + 1}")
+                if leader == SECOND:
                     self.primary, self.other = self.other, self.primary
                 await self.primary.start(timeout_seconds)
             elif self.other.source is not None and self.other.made:
-                await self._take_over(int(term.split()[1]) + 1)
+                await self._take_over(number + 1)
             else:
                 await self.primary.start(timeout_seconds)
             self._led = True
@@ -163,10 +161,30 @@ class Pair:
         if self.primary.pid is None:
             await self.primary.start()
 
+    def _noted(self) -> tuple[str, int]:
+        """Who is written to, and as of which term. Raises DatabaseError."""
+        file = self.folder / LEADS
+        if not file.exists():
+            return self.folder.name, 1
+        leader, _, number = _read(file).rpartition(" ")
+        if not leader or not number.isdecimal():
+            says = "{file} does not say which of the two PostgreSQL is newer: none is started. Restore a backup"
+            raise DatabaseError(says, file)
+        return leader, int(number)
+
     def _note(self, term: str) -> None:
+        """On the disk before anything is written by it: after a power cut, too, nobody takes the older one for it."""
         new = self.folder / f".{LEADS}"
-        new.write_text(term, encoding="utf-8")
+        with new.open("w", encoding="utf-8") as file:
+            file.write(term)
+            file.flush()
+            os.fsync(file.fileno())
         new.replace(self.folder / LEADS)
+        folder = os.open(self.folder, os.O_RDONLY)
+        try:
+            os.fsync(folder)
+        finally:
+            os.close(folder)
         self.term = term
 
 

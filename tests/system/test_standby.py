@@ -148,6 +148,20 @@ async def test_after_more_was_written_alone_than_the_log_keeps_there_is_a_standb
         assert await seen(pair.other) == [1, 2, 3]
 
 
+@pytest.mark.parametrize("left", ["", "second", "second x"])
+async def test_where_it_is_not_known_which_is_newer_none_is_started(tmp_path: Path, left: str) -> None:
+    """An empty note, as a power cut leaves one, was taken for a pair that is new: the first of the two led."""
+    (folder := tmp_path / "pair").mkdir()
+    (folder / LEADS).write_text(left)
+    pair = Pair(folder)
+    try:
+        with pytest.raises(DatabaseError, match="which of the two"):
+            await pair.start()
+    finally:
+        await pair.stop(0)
+    assert (folder / LEADS).read_text() == left
+
+
 async def test_a_copy_that_was_broken_off_is_made_anew(tmp_path: Path) -> None:
     async with running_pair(tmp_path / "pair") as pair:
         await put(pair, 1)
