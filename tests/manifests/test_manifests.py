@@ -329,6 +329,19 @@ def test_knocking_down_is_off_unless_chosen_and_then_the_front_door_may_delete_p
     assert not of_kind(plain, "RoleBinding")[1:]
 
 
+def test_whoever_asks_kubernetes_may_change_what_is_named_and_nothing_else(whole: list[Manifest]) -> None:
+    """Kubernetes cannot bind `create`, `list` and `watch` to names; nor `delete` to pods that have none yet."""
+    free = {"create", "list", "watch"}
+    rules = [(role["metadata"]["name"], rule) for role in of_kind(whole, "Role") for rule in role["rules"]]
+    assert {name for name, rule in rules if not rule.get("resourceNames") and {*rule["verbs"]} - free} == {"knock-down"}
+    (three,) = [one for one in of_kind(whole, "StatefulSet") if one["metadata"]["name"] == "postgres"]
+    members = [f"postgres-{number}" for number in range(three["spec"]["replicas"])]
+    (own,) = [
+        rule for name, rule in rules if name == "postgres" and "pods" in rule["resources"] and "patch" in rule["verbs"]
+    ]
+    assert own["resourceNames"] == members
+
+
 # --- three of everything ---
 
 
