@@ -13,6 +13,7 @@ import time
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
+from urllib.parse import quote
 
 import asyncpg
 import pytest
@@ -32,7 +33,7 @@ if TYPE_CHECKING:
 K8S: Final = Path(__file__).parents[2] / "k8s" / "components"
 HA: Final = K8S / "postgres-ha"
 PASSWORD: Final = "p@ss/w0rd%'"
-URL: Final = "postgresql://backup:p%40ss%2Fw0rd%25%27@postgres,other:5432/zoco?target_session_attrs=any"
+URL: Final = "postgresql://backup:{}@postgres,other:5432/zoco?target_session_attrs=any"
 
 
 @asynccontextmanager
@@ -87,37 +88,60 @@ async def committed(source: Member) -> None:
             await connection.execute("SELECT pg_logical_emit_message(true, 'zoco', '')")
 
 
-async def test_a_password_with_escapes_is_the_one_that_whoever_has_the_url_uses(
-    postgres: Database, tmp_path: Path
-) -> None:
-    secrets, bin_folder = tmp_path / "secrets", tmp_path / "bin"
-    secrets.mkdir()
-    bin_folder.mkdir()
-    (secrets / "backup").write_text(URL + "\n")
+async def roles(postgres: Database, folder: Path, secrets: dict[str, str]) -> subprocess.CompletedProcess[str]:
+    """What zoco-roles says of these Secrets, where it makes their roles in this database."""
+    secret_folder, bin_folder = folder / "secrets", folder / "bin"
+    for made in (secret_folder, bin_folder):
+        made.mkdir(exist_ok=True)
+    for role, url in secrets.items():
+        (secret_folder / role).write_text(url)
     programs = find_postgres(postgres.data).folder
     (bin_folder / "zoco-password").write_text(f'#!/bin/sh\nexec {sys.executable} {HA / "zoco-password"} "$@"\n')
     (bin_folder / "zoco-password").chmod(0o755)
-    roles = (HA / "zoco-roles").read_text(encoding="utf-8")
-    roles = roles.replace("/run/secrets/zoco", str(secrets)).replace("/usr/share/zoco/roles.sql", str(ROLES))
-    owner = postgres.url(USER)
+    script = (HA / "zoco-roles").read_text(encoding="utf-8")
+    script = script.replace("/run/secrets/zoco", str(secret_folder)).replace("/usr/share/zoco/roles.sql", str(ROLES))
     env = {
         **os.environ,
         "PATH": f"{bin_folder}:{programs}:{os.environ['PATH']}",
         "PGHOST": "127.0.0.1",
         "PGPORT": str(postgres.port),
         "PGUSER": USER,
-        "PGPASSWORD": owner.split(":")[2].split("@")[0],
+        "PGPASSWORD": postgres.url(USER).split(":")[2].split("@")[0],
     }
-    done = await asyncio.to_thread(
-        subprocess.run, ["sh", "-c", roles], env=env, capture_output=True, text=True, check=False
+    return await asyncio.to_thread(
+        subprocess.run, ["sh", "-c", script], env=env, capture_output=True, text=True, check=False
     )
-    assert done.returncode == 0, done.stderr
+
+
+async def enters(postgres: Database, password: str) -> None:
+    """Or is refused: asyncpg.PostgresError."""
     connection = await asyncpg.connect(
-        host="127.0.0.1", port=postgres.port, user="backup", password=PASSWORD, database="postgres"
+        host="127.0.0.1", port=postgres.port, user="backup", password=password, database="postgres"
     )
     await connection.close()
+
+
+@pytest.mark.parametrize("password", [PASSWORD, "a\\'b\"$(c)"])
+async def test_a_password_with_escapes_is_the_one_that_whoever_has_the_url_uses(
+    postgres: Database, tmp_path: Path, password: str
+) -> None:
+    done = await roles(postgres, tmp_path, {"backup": URL.format(quote(password, safe="")) + "\n"})
+    assert done.returncode == 0, done.stderr
+    await enters(postgres, password)
     # The archive asks the same way.
     assert "PGPASSWORD=$(zoco-password " in (HA / "zoco-archive").read_text(encoding="utf-8")
+
+
+@pytest.mark.parametrize("wrong", ["postgresql://backup@postgres/zoco", "postgresql://backup:@postgres/zoco", "\n"])
+async def test_a_secret_without_a_password_takes_nobodys_and_is_named(
+    postgres: Database, tmp_path: Path, wrong: str
+) -> None:
+    done = await roles(postgres, tmp_path, {"backup": URL.format(quote(PASSWORD, safe=""))})
+    assert done.returncode == 0, done.stderr
+    done = await roles(postgres, tmp_path, {"backup": wrong})
+    assert done.returncode != 0
+    assert str(tmp_path / "secrets" / "backup") in done.stderr
+    await enters(postgres, PASSWORD)
 
 
 KUBECTL: Final = """#!/bin/sh
