@@ -18,7 +18,8 @@ from ops.running import POSTGRES, Running, typed
 NEARLY_ALL: Final = 0.9
 # Ours take milliseconds: all the while dead rows are kept, and the tables grow.
 OLD_SECONDS: Final = 600
-KEPT_BYTES: Final = 1 << 30
+# Half of what postgres-ha keeps for who is away (its max_slot_wal_keep_size).
+KEPT_BYTES: Final = 1 << 29
 # Without these what was committed may be gone, or torn, when the power fails.
 SAFE: Final = {"fsync": "on", "full_page_writes": "on", "synchronous_commit": "on"}
 ASKED: Final = """

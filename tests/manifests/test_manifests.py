@@ -35,6 +35,7 @@ from manifest_builders import (
 
 from broker.credentials import PARTS
 from broker.services import SERVICES
+from ops.doctor_database import KEPT_BYTES
 from services.shared.settings import PREFIX, Settings
 
 EVERY = pytest.mark.parametrize("components", all_combinations(), ids=lambda chosen: "+".join(chosen) or "alone")
@@ -381,6 +382,23 @@ def test_three_databases_confirm_by_two_and_let_in_nobody_but_the_services_and_e
     assert set(",".join(way[2] for way in ways if way[1] == "zoco").split(",")) == {*SERVICES}
     roles = (ROOT / "services" / "shared" / "postgres" / "roles.sql").read_text(encoding="utf-8")
     assert all(f"'{service}'" in roles for service in SERVICES)
+
+
+def test_a_database_that_is_away_fills_nobodys_disk_and_is_named_before_it_is_given_up() -> None:
+    manifests = render(("postgres-ha",))
+    (config,) = [one for one in of_kind(manifests, "ConfigMap") if one["metadata"]["name"] == "postgres"]
+    # Not below `bootstrap`: a cluster that is there takes these, too.
+    parameters = yaml.safe_load(config["data"]["patroni.yml"])["postgresql"]["parameters"]
+    # PostgreSQL's MB are MiB. While one checkpoint is written, what the next one will write comes on top.
+    kept, at_most = (int(parameters[name][:-2]) << 20 for name in ("max_slot_wal_keep_size", "max_wal_size"))
+    (three,) = [one for one in of_kind(manifests, "StatefulSet") if one["metadata"]["name"] == "postgres"]
+    (claim,) = three["spec"]["volumeClaimTemplates"]
+    size = int(claim["spec"]["resources"]["requests"]["storage"].removesuffix("Gi")) << 30
+    # A restore leaves what was there beside what it makes: each half holds tables, too.
+    assert 2 * (kept + at_most) <= size / 2
+    assert kept == 2 * KEPT_BYTES
+    alarms = (ROOT / "docs" / "metrics.md").read_text(encoding="utf-8")
+    assert f"`zoco_database_slots_wal_bytes > {KEPT_BYTES >> 20} * 2^20`" in alarms
 
 
 def test_three_brokers_know_each_other_and_their_queues_have_three_members() -> None:
