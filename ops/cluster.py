@@ -10,7 +10,7 @@ import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import IO, Final
-from urllib.parse import quote
+from urllib.parse import quote, urlsplit
 
 from broker.services import SERVICES
 from ops.errors import UserError
@@ -21,6 +21,7 @@ NAMESPACE: Final = "zoco"
 BROKER: Final = "rabbitmq"
 PORT: Final = 8000
 AMQP_PORT: Final = 5672
+MANAGEMENT_PORT: Final = 15672
 # Where the one who writes a folder's books says how it is reached.
 WRITER: Final = "/data/writer"
 
@@ -88,6 +89,15 @@ class Cluster:
         user, password = (quote(self._secret("rabbitmq-operator", key), safe="") for key in ("username", "password"))
         with self.forwarded(BROKER, AMQP_PORT) as url:
             yield url.replace("http://", f"amqp://{user}:{password}@") + "/"
+
+    def monitor(self) -> tuple[str, str]:
+        """User and password of who may see the broker's queues, and nothing else."""
+        found = urlsplit(self._secret("rabbitmq-monitor", "host"))
+        return found.username or "", found.password or ""
+
+    def management(self) -> contextlib.AbstractContextManager[str]:
+        """The URL of the broker's management API from here."""
+        return self.forwarded(BROKER, MANAGEMENT_PORT)
 
     @contextlib.contextmanager
     def forwarded(self, service: str, port: int = PORT, *, pod: str | None = None) -> Iterator[str]:

@@ -6,7 +6,6 @@ import asyncio
 import os
 import shutil
 from collections.abc import Mapping
-from http import HTTPStatus
 from pathlib import Path
 from typing import Any, Final
 
@@ -16,7 +15,9 @@ from broker.amqp.calls import UNKNOWN
 from broker.amqp.connect import Address, connect
 from broker.services import SERVICES
 from broker.topology import BINDINGS, QUEUES
-from ops.doctor_database import database, programs
+from ops.doctor_broker import lacking
+from ops.doctor_broker import told as api
+from ops.doctor_database import database, elsewhere, programs
 from ops.findings import Finding
 from ops.findings import bad as _bad
 from ops.findings import well as _well
@@ -169,12 +170,13 @@ def examined(state: dict[str, Any]) -> list[Finding]:
         for name, told in state["servicios"].items()
     ]
     findings += forecast({name: told for name, told in state["servicios"].items() if told.get("role")})
+    findings += elsewhere(state.get("base"))
     if state["colas"] is None:
         return [*findings, _bad("broker", "it does not answer the front door: {trouble}", state["broker"]["problema"])]
     findings.append(_well("broker", "it answers the front door"))
     for name in SERVICES:
         if not state["colas"][name]["consumers"]:
-            findings.append(_bad(_queue(name), "nobody consumes it: see `zoco queues`"))
+            findings.append(_bad(_queue(name), "nobody consumes it, or it has no quorum: see `zoco queues`"))
         if dead := state["colas"][f"{name}.muertos"]["messages"]:
             findings.append(_bad(_queue(f"{name}.muertos"), "{count} dead letters: see `zoco dead-letters`", dead))
     if not any(finding.what.startswith("queue") for finding in findings):
@@ -216,9 +218,11 @@ async def _routes(running: Running) -> list[Finding]:
     bindings, queues = await _ask(running, "/api/bindings/%2F"), await _ask(running, "/api/queues/%2F")
     if bindings is None or queues is None:
         return [_bad("routes", "the management API does not answer: `{command}` starts it anew", _kill(running))]
-    return [Finding("routes", False, says) for says in compare(bindings, queues)] or [
+    routes = [Finding("routes", False, says) for says in compare(bindings, queues)] or [
         _well("routes", "all {count} as they should be", len(BINDINGS))
     ]
+    # Zoco's own broker is one node.
+    return [*routes, *lacking(queues)]
 
 
 def _kill(running: Running) -> str:
@@ -254,16 +258,7 @@ async def _ask(running: Running, path: str) -> Any:
     """What the management API of Zoco's own broker says; None when it does not answer, or the broker is another."""
     if running.management_url is None:
         return None
-    credentials = aiohttp.encode_basic_auth(running.management_user or "", running.management_password or "")
-    timeout = aiohttp.ClientTimeout(total=CALL_SECONDS)
-    try:
-        async with (
-            aiohttp.ClientSession(timeout=timeout, headers={"Authorization": credentials}) as http,
-            http.get(running.management_url + path) as answer,
-        ):
-            return await answer.json() if answer.status == HTTPStatus.OK else None
-    except (aiohttp.ClientError, TimeoutError, OSError, ValueError):
-        return None
+    return await api(running.management_url, running.management_user or "", running.management_password or "", path)
 
 
 async def _alarms(running: Running) -> Finding:

@@ -256,13 +256,17 @@ def doctor(
 ) -> None:
     """Look at everything that may be wrong here, and say what to type. Exit code 1 when something is.
 
-    Elsewhere (--kube, --url) it says what the front door there can see.
+    Elsewhere (--kube, --url) it says what the front door there can see; with --kube also what the broker says of its
+    queues' members.
     """
     from ops.doctor import examine, examined
+    from ops.doctor_broker import in_cluster
 
     if kube or url:
         with front_door_of(data, url, namespace if kube else None) as front:
             findings = examined(estado(front))
+        if kube and url is None:
+            findings += in_cluster(Cluster(namespace))
     else:
         findings = asyncio.run(examine(data))
     if as_json:

@@ -64,11 +64,27 @@ class BrokerVisto(Vista):
     problema: str | None
 
 
+class SaludVista(Vista):
+    """How the database is: docs/metrics.md says what each number counts."""
+
+    foto_segundos: float
+    xmin_edad: int
+    replicas: int
+    replicas_pedidas: int
+    wal_bytes: int
+    ranuras_bytes: int
+    ranuras_libres: int
+    bytes: int
+    conexiones: int
+    conexiones_max: int
+
+
 class BaseVista(Vista):
-    """The database with compras' books, where they are in one."""
+    """The database with compras' books, where they are in one. `salud`: some seconds ago."""
 
     conectada: bool
     problema: str | None
+    salud: SaludVista | None
 
 
 class ColaVista(Vista):

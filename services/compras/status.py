@@ -8,6 +8,7 @@ from typing import Any, TypeAlias
 
 import aiohttp
 import pydantic_core
+from pydantic.alias_generators import to_camel
 
 from broker.amqp.bus import BusError
 from services.compras.chaos import Chaos
@@ -50,12 +51,20 @@ async def shop_state(runtime: Runtime[Asunto], others: Forwarding, chaos: Chaos 
         "broker": {"conectado": bool(bus and bus.connected), "problema": trouble},
         "base": None
         if settings.store is None
-        else {"conectada": not own.get("waitsFor"), "problema": own.get("waitsFor")},
+        else {
+            "conectada": not own.get("waitsFor"),
+            "problema": own.get("waitsFor"),
+            "salud": _camel(runtime.store.health),
+        },
         "colas": queues,
         "sinTerminar": runtime.store.unfinished,
         "tumbar": {name: chaos.command(name) for name in chaos.names} if chaos else None,
         "gestion": settings.management_url,
     }
+
+
+def _camel(health: Mapping[str, float] | None) -> Mapping[str, float] | None:
+    return None if health is None else {to_camel(name): value for name, value in health.items()}
 
 
 async def _told(others: Forwarding, urls: Sequence[str]) -> Told:

@@ -103,6 +103,11 @@ class RowReader(RecordReader, Protocol[Row_co]):
         """Whether others write, too, so that what this process knows of may be some moments old. `row` never is, where
         it decides."""
 
+    @property
+    def health(self) -> Mapping[str, float] | None:
+        """How what lies beneath is, some seconds ago at the most: services/shared/postgres/health.py. None where that
+        is no database, while nobody can ask it, and for a service that does not ask."""
+
     def now(self) -> str:
         """The clock by which records are dated: RFC 3339, in UTC."""
 

@@ -137,6 +137,10 @@ async def test_whoever_watches_the_queues_sees_how_long_they_are_and_touches_non
     async with aiohttp.ClientSession(loaded.management_url, headers=headers) as session:
         async with session.get("/api/queues/%2F/tokens") as answer:
             assert answer.status == 200 and (await answer.json())["name"] == "tokens"
+        # What `zoco doctor --kube` asks.
+        for path in ("/api/queues/%2F", "/api/nodes"):
+            async with session.get(path) as answer:
+                assert answer.status == 200
         async with session.delete("/api/queues/%2F/tokens/contents") as answer:
             assert answer.status in (401, 403)
         async with session.get("/api/definitions") as answer:

@@ -43,7 +43,7 @@ class MemoryStore:
 
     def __init__(self, domain: Domain[Any], now: Callable[[], str], kept: Kept | None = None) -> None:
         self.domain, self.leads, self.full, self.time = domain, False, False, ""
-        self.trouble, self.opened, self.lags = None, True, False
+        self.trouble, self.opened, self.lags, self.health = None, True, False, None
         self._now, self._kept = now, kept or Kept()
         self.room = Room(lambda: Space(1, 1), lambda: 0)
         self._kept.go.set()

@@ -121,6 +121,7 @@ async def test_a_slot_that_nobody_reads_shows_by_the_log_that_it_keeps(
         try:
             await owner.execute("CREATE TABLE much AS SELECT repeat('x', 1000) FROM generate_series(1, 10000)")
             await asked.until(lambda one: one["slots_wal_bytes"] > 10_000_000 and one["bytes"] > 10_000_000)
+            assert asked["slots_idle"] == 1
         finally:
             await owner.execute("SELECT pg_drop_replication_slot('nobody')")
 
@@ -139,7 +140,7 @@ async def test_it_is_told_these_numbers_and_nothing_else(postgres: Database, dat
     compras = await asyncpg.connect(url_in(postgres, "compras", database))
     tokens = await asyncpg.connect(url_in(postgres, "tokens", database))
     try:
-        assert len(await compras.fetchrow("SELECT * FROM salud()")) == len(GAUGES)
+        assert {*(await compras.fetchrow(module.SALUD)).keys()} == {*GAUGES}
         seen = await compras.fetch("SELECT DISTINCT query FROM pg_stat_activity WHERE usename <> 'compras'")
         assert {row["query"] for row in seen} <= {"<insufficient privilege>", ""}
         with pytest.raises(asyncpg.InsufficientPrivilegeError):
@@ -204,7 +205,8 @@ async def test_the_doctor_names_a_log_that_is_kept_for_nobody(
             # What it keeps begins where the last checkpoint did.
             kept = await owner.fetchval("SELECT ranuras_bytes FROM compras.salud()")
             monkeypatch.setattr(doctor_database, "KEPT_BYTES", kept + (5 << 20))
-            assert "BAD" not in await said(running)
+            assert "log are kept" not in (found := await said(running))
+            assert "BAD 1 of its slots are idle" in found
             await owner.execute("CREATE TABLE much AS SELECT repeat('x', 1000) FROM generate_series(1, 10000)")
             assert "of its log are kept for somebody who is away" in await said(running)
         finally:

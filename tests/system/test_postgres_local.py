@@ -173,7 +173,9 @@ def test_every_process_is_a_writer_and_every_command_knows_them(shop: Shop) -> N
     assert {name: [one["role"] for one in found] for name, found in state["procesos"].items()} == {
         "tokens": ["writer"] * 3, "usuarios": ["writer"] * 2, "compras": ["writer"] * 2,
     }  # fmt: skip
+    salud = state["base"].pop("salud")
     assert state["base"] == {"conectada": True, "problema": None}
+    assert 0 < salud["conexiones"] < salud["conexionesMax"] and salud["bytes"] and not salud["ranurasLibres"]
     assert {*state["tumbar"]} == {"compras", "tokens", "usuarios", "transacciones", "rabbitmq", "postgres"}
     queues = json.loads(zoco(shop.data, "queues", "--json").stdout)
     consumers = {name: depth["consumers"] for name, depth in queues.items() if not name.endswith(".muertos")}
@@ -181,7 +183,9 @@ def test_every_process_is_a_writer_and_every_command_knows_them(shop: Shop) -> N
     doctor = zoco(shop.data, "doctor")
     assert doctor.returncode == 0, doctor.stdout
     assert re.search(r"ok   PostgreSQL: \S+, version \d+", doctor.stdout)
-    assert re.search(r"ok   database: \d+ of \d+ connections, \d+ MiB", doctor.stdout)
+    for elsewhere in ((), ("--url", shop.front)):
+        found = zoco(shop.data, "doctor", *elsewhere).stdout
+        assert re.search(r"ok   database: \d+ of \d+ connections, \d+ MiB", found), found
 
 
 def test_a_process_that_is_held_down_and_the_database_are_named(shop: Shop) -> None:

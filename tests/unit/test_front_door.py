@@ -151,7 +151,30 @@ def test_a_shop_elsewhere_is_examined_by_what_its_front_door_tells() -> None:
     assert all(finding.well for finding in examined(FINE))
 
 
+SALUD = {
+    "fotoSegundos": 0.1, "xminEdad": 1, "replicas": 1, "replicasPedidas": 1, "walBytes": 1, "ranurasBytes": 0,
+    "ranurasLibres": 0, "bytes": 1, "conexiones": 10, "conexionesMax": 100,
+}  # fmt: skip
+
+
+def base(**salud: Any) -> dict[str, Any]:
+    return {"base": {"conectada": True, "problema": None, "salud": {**SALUD, **salud}}}
+
+
+def test_a_database_elsewhere_is_examined_by_what_the_front_door_tells() -> None:
+    assert {one.what: one.well for one in examined({**FINE, **base()})}["database"]
+    # Books in files, an older front door, and one whose services say themselves that they wait for it.
+    for other in (None, {"conectada": True}, {"conectada": False, "problema": "gone", "salud": None}):
+        assert "database" not in {finding.what for finding in examined({**FINE, "base": other})}
+
+
 WRONG = [
+    ({"base": {"conectada": True, "problema": None, "salud": None}}, "database"),
+    (base(replicas=0), "database"),
+    (base(ranurasLibres=1), "database"),
+    (base(conexiones=95), "database"),
+    (base(fotoSegundos=900.0), "database"),
+    (base(ranurasBytes=600 << 20), "database"),
     ({"servicios": {**FINE["servicios"], "tokens": {"ready": False, "role": None, "problem": ""}}}, "tokens"),
     ({"servicios": {**FINE["servicios"], "tokens": {**SERVICE, "ready": False}}}, "tokens"),
     ({"servicios": {**FINE["servicios"], "tokens": {**SERVICE, "diskFull": True}}}, "tokens"),

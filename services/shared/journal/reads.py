@@ -76,6 +76,8 @@ class Reads(Recorded[Row]):
     async def records(self, after: int, size_bytes: int) -> list[bytes]:
         return self.some_records(after, size_bytes)
 
+    health = None
+
     @property
     def lags(self) -> bool:
         return not self.leads

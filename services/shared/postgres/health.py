@@ -1,4 +1,4 @@
-"""How the database is, as metrics: one process of the front door asks now and then, for all."""
+"""How the database is: each process of the front door asks now and then, and one of them has it as metrics, for all."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ from services.shared.postgres.voices import LOCK
 
 log = structlog.get_logger()
 ROUND_SECONDS: Final = 10.0
-# Of the advisory locks, that of who asks: no process has this number.
-ASKS: Final = -1
-# By the columns of `salud` (roles.sql).
+# Of the advisory locks, that of who has the metrics: no process has this number.
+SHOWS: Final = -1
+# By the columns of `salud` (roles.sql), and one that everybody may see.
 GAUGES: Final = {
     "foto_segundos": ("snapshot_seconds", "Seconds that the oldest transaction has kept dead rows from being cleared"),
     "xmin_edad": ("xmin_age", "Transactions since the oldest backend_xmin"),
@@ -25,15 +25,18 @@ GAUGES: Final = {
     "replicas_pedidas": ("standbys_wanted", "Standbys for which each COMMIT waits (synchronous_standby_names)"),
     "wal_bytes": ("wal_bytes", "Bytes of the log that are on the disk"),
     "ranuras_bytes": ("slots_wal_bytes", "Bytes of the log that replication slots keep"),
+    "ranuras_libres": ("slots_idle", "Replication slots that nobody follows by: whoever did is away"),
     "bytes": ("bytes", "Bytes of all tables and indexes"),
     "conexiones": ("connections", "Connections that are used"),
     "conexiones_max": ("connections_max", "Connections that there may be (max_connections)"),
 }
-SALUD: Final = "SELECT * FROM salud()"
+SALUD: Final = """
+    SELECT *, (SELECT count(*) FROM pg_replication_slots WHERE NOT active) AS ranuras_libres FROM salud()
+"""
 
 
 class Health:
-    """Of one process. Only who asks has these metrics: the others' would be old."""
+    """As one process knows it. Only one has the metrics: they would count as many times as there are processes."""
 
     def __init__(self, url: str, registry: CollectorRegistry) -> None:
         self.link = Link(url, "compras", "health", self._any)
@@ -42,6 +45,8 @@ class Health:
             column: Gauge(f"zoco_database_{name}", says, registry=None) for column, (name, says) in GAUGES.items()
         }
         self._shown = False
+        # As of the last round; None while nobody could tell.
+        self.told: Mapping[str, float] | None = None
 
     async def _any(self, connection: Connection) -> None:
         """Whatever it is, also one that waits for its standby: that is to be told."""
@@ -50,13 +55,16 @@ class Health:
         while True:
             try:
                 connection = await self.link.get()
-                asks = self._shown or await connection.fetchval(LOCK, ASKS)
-                self.show(await connection.fetchrow(SALUD) if asks else None)
+                self.told = dict(await connection.fetchrow(SALUD))
+                shows = self._shown or await connection.fetchval(LOCK, SHOWS)
+                self.show(self.told if shows else None)
             except PASSING as error:
                 # With its connection the lock is gone, too.
+                self.told = None
                 self.show(None)
                 log.info("how the database is, is not known", reason=said(error))
             except asyncpg.PostgresError as error:
+                self.told = None
                 self.show(None)
                 why = "run services/shared/postgres/roles.sql, as somebody with pg_monitor"
                 log.warning("how the database is, cannot be known", reason=said(error), cure=why)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any, Final, TypeVar
 
@@ -53,6 +53,10 @@ class PostgresStore(Commits[Row]):
         self._links = [self._voices.link, self._writing, self._reading]
         if self._health:
             self._links.append(self._health.link)
+
+    @property
+    def health(self) -> Mapping[str, float] | None:
+        return self._health.told if self._health else None
 
     @property
     def opened(self) -> bool:
