@@ -7,6 +7,7 @@ import asyncio
 import os
 import re
 import shlex
+import signal
 import subprocess
 import sys
 import time
@@ -180,3 +181,69 @@ def test_a_restore_that_ends_before_it_began_lets_all_go_on_and_keda_starts_nobo
         'patch statefulset postgres --type merge --patch {"spec":{"replicas":3,"ordinals":{"start":0}}}',
         *(f"scale deployment {service} --replicas=3" for service in services),
     ]
+
+
+# The Job of this one stands in $ENDED; its pod runs where $RUNS is set; $NEVER is what does not come to be.
+BEGUN: Final = """#!/bin/sh
+echo "$*" >>"$ASKED"
+case "$*" in
+*"get scaledobjects"*) exit 1 ;;
+*"get job"*conditions*) echo "$ENDED" ;;
+*"get job"*) ;;
+*phase=Running*) echo "$RUNS" ;;
+*"get events"*) echo "pod/postgres-restore-x 0/3 nodes are available"; echo "pod/another all is well" ;;
+*persistentVolumeClaim*) echo data-postgres-1 ;;
+*"get deployment"*) echo 3 ;;
+*"get "*) echo node ;;
+*"$NEVER"*) exit 1 ;;
+esac
+"""
+
+
+def begun(folder: Path, **said: str) -> subprocess.Popen[str]:
+    kubectl = folder / "kubectl"
+    kubectl.write_text(BEGUN)
+    kubectl.chmod(0o755)
+    env = {"ENDED": "", "RUNS": "", "NEVER": "nothing", "TELL_SECONDS": "1"} | said
+    env |= {"PATH": f"{folder}:{os.environ['PATH']}", "ASKED": str(folder / "asked")}
+    command = [str(K8S / "postgres-backup" / "restore"), "last"]
+    return subprocess.Popen(command, env=env, stderr=subprocess.PIPE, stdout=subprocess.DEVNULL, text=True)
+
+
+def lets_go_on(folder: Path) -> bool:
+    return "--replicas=3" in (folder / "asked").read_text()
+
+
+@pytest.mark.parametrize("runs", ["", "pod/postgres-restore-x"])
+def test_a_restore_whose_pod_finds_no_place_says_why_and_when_it_is_ended_that_it_is_to_be_started_again(
+    tmp_path: Path, runs: str
+) -> None:
+    with begun(tmp_path, RUNS=runs) as restore:
+        asked, looks = tmp_path / "asked", "phase=Running"
+        deadline = time.monotonic() + PATIENCE_SECONDS
+        while not asked.exists() or asked.read_text().count(looks) < 2:
+            assert restore.poll() is None and time.monotonic() < deadline
+            time.sleep(0.1)
+        restore.send_signal(signal.SIGINT)
+        _, said = restore.communicate(timeout=PATIENCE_SECONDS)
+    assert restore.returncode == 1
+    assert ("0/3 nodes are available" in said) == (not runs)
+    assert "all is well" not in said
+    assert "start this again" in said.splitlines()[-1]
+    assert not lets_go_on(tmp_path)
+
+
+def test_a_restore_that_ends_half_way_says_what_is_to_be_done(tmp_path: Path) -> None:
+    with begun(tmp_path, ENDED="Complete", NEVER="condition=Ready") as restore:
+        _, said = restore.communicate(timeout=PATIENCE_SECONDS)
+    assert restore.returncode == 1
+    assert "start this again" in said.splitlines()[-1]
+    assert not lets_go_on(tmp_path)
+
+
+def test_a_restore_that_is_done_is_not_to_be_started_again_though_not_all_is_ready(tmp_path: Path) -> None:
+    with begun(tmp_path, ENDED="Complete", NEVER="rollout status") as restore:
+        _, said = restore.communicate(timeout=PATIENCE_SECONDS)
+    assert restore.returncode == 1
+    assert "the books are as they were (last)" in said.splitlines()[-1] and "again" not in said
+    assert lets_go_on(tmp_path)
