@@ -29,6 +29,8 @@ FECHA = "2026-01-01T00:00:00Z"
 ROOT = Path(__file__).parents[2]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 SPANISH = (ROOT / "README.es.md").read_text(encoding="utf-8")
+# Not the changelog: it tells of what is gone, too.
+DOCUMENTS = [ROOT / "README.md", ROOT / "README.es.md", *(ROOT / "docs").glob("*.md"), ROOT / "k8s" / "README.md"]
 
 
 def test_the_readme_has_every_setting_with_what_it_says_of_itself() -> None:
@@ -213,3 +215,10 @@ def test_a_service_says_which_version_of_what_it_is() -> None:
 def _exposed(metric: Metric) -> str:
     """The name under which Prometheus finds it."""
     return metric.name + ("_total" if metric.type == "counter" else "")
+
+
+@pytest.mark.parametrize("file", DOCUMENTS, ids=lambda file: str(file.relative_to(ROOT)))
+def test_what_is_named_of_the_manifests_is_there(file: Path) -> None:
+    """Components are named as an overlay would, without `k8s/`, too."""
+    named = re.findall(r"(?<![\w./-])(?:k8s|overlays|components)/[\w./-]*[\w-]", file.read_text(encoding="utf-8"))
+    assert [name for name in named if not (ROOT / name).exists() and not (ROOT / "k8s" / name).exists()] == []
