@@ -52,6 +52,8 @@ class Asked:
                 await asyncio.sleep(0.02)
 
     async def end(self) -> None:
+        # First the connection: a question that is cancelled is an error in the server's log.
+        self._health.link.drop()
         self._task.cancel()
         await asyncio.gather(self._task, return_exceptions=True)
         await self._health.link.close()
