@@ -108,8 +108,9 @@ class Resender:
 
     async def _ask(self, rows: Sequence[Asunto]) -> None:
         if rows:
-            # It is said now, by the book as it stands now.
+            # It is said now, by the book as it stands now; what can be read may be in one place only.
             heights = self._store.heights.said(self._store.seq)
+            await self._store.durable()
             await self._voice.publish([pregunta(row).said(heights) for row in rows])
 
 

@@ -137,6 +137,10 @@ class RowReader(RecordReader, Protocol[Row_co]):
     def unfinished_of(self, kind: type[Struct]) -> int:
         """How many of them are of this class. Asked for with every purchase."""
 
+    async def durable(self) -> None:
+        """Return once all that was read here until now outlives a power cut, and the loss of a machine: for whoever
+        acts on it without a batch. Raises Fenced when it is gone."""
+
     async def row(self, key: str) -> Row_co | None: ...
 
     async def rows_of(self, keys: Iterable[str]) -> Mapping[str, Row_co]:

@@ -11,7 +11,8 @@ from pg_business import Book, Diario, Rows, key
 
 T = TypeVar("T")
 
-# The rules of design-postgres.md, and what each is there for. A model without one of them must break.
+# The rules of the store, and what each is there for; `pg_code.py` has who keeps each. A model without one of them must
+# break.
 RULES: Final = {
     "row lock": "S1 locks the rows that it reads: else an update is lost",
     "rows in order": "S1 locks them in the order of their keys: else a deadlock",
@@ -40,7 +41,7 @@ RULES: Final = {
     "asking waits": "the resender writes a WAL record before it asks by what it has read",
     "resender": "what is not at its end is asked for again",
     "rows forgotten": "the rows that a process keeps go with its connection: a failover makes their versions anew",
-    "readers wait": "whoever shows records waits until the standby has them",
+    "readers wait": "whoever shows records waits until the standby has them: in the code, by a new connection only",
 }
 # What may be otherwise, and no promise breaks.
 CHOICES: Final = {

@@ -8,6 +8,7 @@ from __future__ import annotations
 from itertools import combinations_with_replacement
 
 import pytest
+from pg_code import CODE, READ_EARLY, says
 from pg_shops import WITHOUT, Faults, walked
 from pg_world import CHOICES, FAULTS, RULES
 
@@ -52,6 +53,16 @@ def test_without_a_rule_there_is_a_breach(rule: str) -> None:
     assert absence.breach in found.breach, str(found)
 
 
+@pytest.mark.parametrize("rule", RULES)
+def test_each_rule_is_in_the_code(rule: str) -> None:
+    """A rule that only the model keeps proves nothing of the store."""
+    assert CODE[rule] and [place for place in CODE[rule] if not says(*place)] == []
+
+
+def test_the_code_is_looked_at_for_rules_of_the_model_only() -> None:
+    assert list(CODE) == list(RULES)
+
+
 @pytest.mark.parametrize("choice", CHOICES)
 @pytest.mark.parametrize("shop", ["one token", "birth", "two absent", "one post", "doors"])
 def test_what_may_be_otherwise(choice: str, shop: str) -> None:
@@ -79,3 +90,13 @@ def test_a_cancelled_commit_is_seen_early_by_connections_that_live(rule: str) ->
     shop = "one token" if rule == "rows forgotten" else "one post"
     after = "early" if rule == "asking waits" else "failover"
     assert walked(shop, ("cancel", after), rule, connections_wait=True).breach is not None
+
+
+@pytest.mark.parametrize("shop", ["one token", "one post", "money"])
+def test_who_reads_by_a_connection_that_lives_is_shown_a_cancelled_commit_and_nothing_worse(shop: str) -> None:
+    """As the code is: docs/guarantees.md says so, too."""
+    for faults in (("restart", "failover"), ("cut", "failover"), ("failover", "failover"), ("cancel", "early")):
+        found = walked(shop, faults, READ_EARLY, connections_wait=True)
+        assert found.breach is None, str(found)
+    found = walked(shop, ("cancel", "failover"), READ_EARLY, connections_wait=True)
+    assert found.breach is not None and "a reader was shown" in found.breach, str(found)

@@ -115,6 +115,8 @@ class MemoryStore:
 
     async def alone(self) -> None: ...
 
+    async def durable(self) -> None: ...
+
     def watch(self, heard: Callable[[Change[Any]], None]) -> None:
         self._heard.append(heard)
 

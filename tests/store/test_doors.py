@@ -3,21 +3,26 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from postgres_server import new_database, url_in, without_standby
+from postgres_server import new_database, url_in, waits_for_standby, without_standby
 from prometheus_client import CollectorRegistry
 from store_builders import NOBODY, NoBroker, life, solicitada
 
+from broker.heights import sender
+from broker.messages import Message
+from broker.services import SERVICES, Service
 from ops.postgres import Database
 from services.compras.acceptance import Acceptance
 from services.compras.domain import DOMAIN, Compra
+from services.compras.resend import Resender
 from services.shared.http.problems import Problem
 from services.shared.postgres.store import PostgresStore
 from services.shared.processor import Processor
+from services.shared.store import Fenced
 
 
 class Door:
@@ -154,3 +159,64 @@ async def test_a_purchase_counts_at_the_door_that_heard_of_its_end_first(doors: 
         while [door.store.seq for door in two] != [12, 12]:
             await asyncio.sleep(0.02)
     assert [door.finished for door in two] == [(2, 2), (1, 1)]
+
+
+class Asked:
+    """The broker, as a resender sees it: nothing is on its way there, and what is asked stands here."""
+
+    def __init__(self) -> None:
+        self.questions: list[Message] = []
+
+    async def publish(self, messages: Sequence[Message]) -> None:
+        self.questions += messages
+
+    async def oldest(self) -> dict[Service, float]:
+        return dict.fromkeys(SERVICES, 0.0)
+
+
+@pytest.mark.parametrize("ends", ["pg_cancel_backend", "pg_terminate_backend"])
+async def test_what_no_standby_has_is_not_asked_for_by_another_door(
+    doors: Doors, postgres: Database, database: str, ends: str
+) -> None:
+    """It can be seen, as nobody waits any more for the COMMIT that wrote it; a failover may take it back, and then the
+    others would sell a token for a purchase that is in no book."""
+    one, other = await doors(2)
+    await other.accept(solicitada(2))
+    broker = Asked()
+    resender = Resender(other.store, broker, lambda: 0.0)
+    async with without_standby(postgres) as owner, asyncio.timeout(30):
+        first = asyncio.ensure_future(one.accept(asked(1)))
+        pid = await waits_for_standby(owner, database, "zoco compras writes%")
+        await owner.execute(f"SELECT {ends}($1)", pid)
+        while asked(1).subject not in await other.store.unfinished_rows():
+            await asyncio.sleep(0.02)
+        asking = asyncio.ensure_future(resender.run())
+        for _ in range(2):
+            waits = asyncio.ensure_future(waits_for_standby(owner, database, "zoco compras asks%"))
+            while not waits.done():
+                assert not broker.questions
+                await asyncio.sleep(0.02)
+            await owner.execute(f"SELECT {ends}($1)", await waits)
+        assert not broker.questions
+    async with asyncio.timeout(30):
+        while not broker.questions:
+            await asyncio.sleep(0.02)
+    for task in (asking, first):
+        task.cancel()
+    await asyncio.gather(asking, first, return_exceptions=True)
+    assert {message.subject for message in broker.questions} == {asked(1).subject, solicitada(2).subject}
+    # By the book as it stood when it was read: what came since may be with no standby either.
+    assert {by[1].seq for message in broker.questions if (by := sender(message.heights))} == {2}
+
+
+async def test_what_a_failover_took_back_meanwhile_is_not_asked_for(
+    doors: Doors, postgres: Database, database: str
+) -> None:
+    (one,) = await doors(1)
+    await one.accept(asked(1))
+    async with postgres.connected(database) as owner:
+        await owner.execute("DELETE FROM compras.diario")
+        mine = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = $1 AND pid <> pg_backend_pid()"
+        await owner.execute(mine, database)
+    with pytest.raises(Fenced):
+        await asyncio.wait_for(one.store.durable(), 20)

@@ -50,7 +50,9 @@ class PostgresStore(Commits[Row]):
         self.told, self.alone, self.others = self._voices.told, self._voices.alone, self._voices.others
         self.told_upto = self._voices.told_upto
         self._health = Health(url, metrics.registry) if metrics and domain.followed else None
-        self._links = [self._voices.link, self._writing, self._reading]
+        # Made by who asks again: it may wait long, and so keeps nobody's turn.
+        self._asks = Link(url, domain.name, "asks", self._prepared)
+        self._links = [self._voices.link, self._writing, self._reading, self._asks]
         if self._health:
             self._links.append(self._health.link)
 
@@ -65,6 +67,22 @@ class PostgresStore(Commits[Row]):
     async def moment(self) -> str | None:
         moment: str = await self._ask(lambda connection: connection.fetchval("SELECT momento()"))
         return moment
+
+    async def durable(self) -> None:
+        """One COMMIT of a record that says nothing, however much was read. A cancelled one's row can be seen, too."""
+        while True:
+            try:
+                await self._behind_standby(connection := await self._asks.get())
+                self._asks.expect_standby()
+                # What was read elsewhere this says nothing of: a new connection for reading looks whether it is there.
+                await self._ask(lambda reading: reading.fetchval("SELECT 1"))
+                leave_replaced([self._asks, self._reading])
+                if not connection.is_closed() and self._asks.server == self._reading.server:
+                    return
+            except (*PASSING, Away) as error:
+                self._asks.drop()
+                log.info("what does not get on is not asked for yet", reason=said(error))
+            await asyncio.sleep(LOOK_SECONDS)
 
     async def _prepared(self, connection: Connection) -> None:
         if self._standbys and not await connection.fetchval("SHOW synchronous_standby_names"):
