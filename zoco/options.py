@@ -6,6 +6,7 @@ import re
 from functools import partial
 from pathlib import Path
 from typing import Annotated
+from urllib.parse import urlsplit
 
 import typer
 
@@ -35,9 +36,25 @@ def decimal(told: str | float, least: float = 0) -> float:
     return float(told)
 
 
+def front_door(told: str) -> str:
+    """What is below takes a port modulo 65536, and would ask whoever is there. Of the rest, who asks it says more."""
+    try:
+        wrong = urlsplit(told).port == 0
+    except ValueError:
+        wrong = True
+    if wrong:
+        raise typer.BadParameter(say("a port is a number from 1 to 65535"))
+    return told
+
+
 DataOption = Annotated[Path, typer.Option("--data", help="The folder that `zoco up` keeps everything in.")]
 JsonOption = Annotated[bool, typer.Option("--json", help="JSON instead of a table.")]
-UrlOption = Annotated[str | None, typer.Option("--url", help="The front door; unless told, the one that runs here.")]
+UrlOption = Annotated[
+    str | None,
+    typer.Option(
+        "--url", parser=front_door, metavar="TEXT", help="The front door; unless told, the one that runs here."
+    ),
+]
 KubeOption = Annotated[bool, typer.Option("--kube", help="In the cluster that kubectl points at.")]
 NamespaceOption = Annotated[str, typer.Option("--namespace", help="With --kube: where Zoco is.")]
 PostgresOption = Annotated[

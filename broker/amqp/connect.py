@@ -10,6 +10,7 @@ from aiormq.connection import DEFAULT_PORTS
 from yarl import URL
 
 from broker.amqp.tap import FrameTap
+from broker.hosts import host_and_port
 
 # With aio-pika's own, a broker that stands still is noticed after three minutes.
 HEARTBEAT_SECONDS: Final = 10
@@ -52,16 +53,10 @@ class Address:
 
 
 def _host(text: str, port: int) -> tuple[str, int]:
-    host, colon, number = text.strip().rpartition(":")
-    if not colon or number.endswith("]"):
-        host, number = text.strip(), str(port)
-    if host.startswith("[") and host.endswith("]") and ":" in host:
-        host = host[1:-1]
-    elif not host or any(sign in host for sign in "[]:@ "):
-        raise ValueError(f"it names no host: {LIKE}")
-    if not (number.isascii() and number.isdigit() and 0 < int(number[:6]) < 65536):
-        raise ValueError(f"a port is a number from 1 to 65535: {LIKE}")
-    return host, int(number)
+    try:
+        return host_and_port(text.strip(), port)
+    except ValueError as error:
+        raise ValueError(f"{error}: {LIKE}") from None
 
 
 async def connect(

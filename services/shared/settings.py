@@ -8,6 +8,7 @@ import re
 from ipaddress import IPv4Network, IPv6Network, ip_address
 from pathlib import Path
 from typing import Annotated, Final, Literal, TypeAlias
+from urllib.parse import urlsplit
 
 from pydantic import AfterValidator, BeforeValidator, Field, SecretStr, StringConstraints, ValidationError
 from pydantic_core import PydanticCustomError
@@ -16,6 +17,7 @@ from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 from broker.amqp.bus import PREFETCH
 from broker.amqp.connect import Address
 from broker.texts import bearer
+from services.shared.postgres.url import check_url
 
 PREFIX: Final = "ZOCO_"
 # Where a cluster mounts secrets: one file per setting, named like it.
@@ -78,7 +80,17 @@ def _address(url: str) -> str:
     host, _, port = place.rpartition(":")
     if ":" in host and "[" not in host and "/" not in host:
         place = f"[{host}]:{port}"
-    return f"{scheme}://{place}"
+    return _reachable(f"{scheme}://{place}")
+
+
+def _reachable(url: str) -> str:
+    try:
+        parts = urlsplit(url)
+        if parts.hostname and parts.port != 0:
+            return url
+    except ValueError:
+        pass
+    raise PydanticCustomError("url", "it is to be as http://host:port, with a port from 1 to 65535")
 
 
 Bearer = Annotated[SecretStr, AfterValidator(_bearer)]
@@ -154,7 +166,7 @@ class Settings(BaseSettings):
         description="compras: lets the page's operator kill: `local:FOLDER`, the processes of the `zoco up` there; "
         "`cluster`, the pods of its namespace.",
     )
-    management_url: str | None = Field(
+    management_url: Annotated[str, AfterValidator(_reachable)] | None = Field(
         None, pattern=r"^https?://", description="compras: RabbitMQ's management UI, for the page's link to it."
     )
     prefetch: int = Field(
@@ -216,6 +228,11 @@ def read_settings() -> Settings:
             Address.read(settings.rabbitmq_url.get_secret_value())
     except ValueError as error:
         raise WrongSetting(f"{PREFIX}RABBITMQ_URL is wrong: {error}") from None
+    try:
+        if settings.store is not None:
+            check_url(settings.store.get_secret_value())
+    except ValueError as error:
+        raise WrongSetting(f"{PREFIX}STORE is wrong: {error}") from None
     known = {PREFIX + name.upper() for name in Settings.model_fields}
     strangers = sorted(name for name in os.environ if name.startswith(PREFIX) and name not in known)
     if strangers:

@@ -1,19 +1,22 @@
-"""ZOCO_RABBITMQ_URL: one host or several; what is wrong is named, and no part of it is shown."""
+"""ZOCO_RABBITMQ_URL and ZOCO_STORE: one host or several; what is wrong is named, and no part of it is shown."""
 
 from __future__ import annotations
 
 import os
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
 from broker.amqp.connect import Address
+from services.shared.settings import WrongSetting, read_settings
 
 SECRET = "s3cr3t"
 SERVICE = ["-m", "uvicorn", "services.tokens.main:app", "--port", "0"]
 WRONG = {
     "a port too high": (f"amqp://zoco:{SECRET}@host:99999/", "a port is a number from 1 to 65535"),
+    "a port with zeros": (f"amqp://zoco:{SECRET}@host:00655360/", "a port is a number from 1 to 65535"),
     "a port that is none": (f"amqp://zoco:{SECRET}@host:http/", "a port is a number"),
     "half a bracket": (f"amqp://zoco:{SECRET}@[::1", "it names no host"),
     "no host": (f"amqp://zoco:{SECRET}@/", "it names no host"),
@@ -24,6 +27,30 @@ WRONG = {
     "two URLs": (f"amqp://zoco:{SECRET}@one/,amqp://two", None),
     "an option": (f"amqp://zoco:{SECRET}@host/?happy_eyeballs_delay=soon", "it is no URL"),
     "nothing": ("", "it begins with neither"),
+}
+PORT = "a port is a number from 1 to 65535"
+WRONG_STORE = {
+    # What asyncio's other loop takes modulo 65536, and connects to 30672.
+    "a port too high": (f"postgresql://tokens:{SECRET}@127.0.0.1:96208/zoco", PORT),
+    "a second port too high": (f"postgresql://tokens:{SECRET}@one,two:65536/zoco", PORT),
+    "port 0": (f"postgresql://tokens:{SECRET}@one:0/zoco", PORT),
+    "a port that is none": (f"postgresql://tokens:{SECRET}@one:http/zoco", PORT),
+    "no second host": (f"postgresql://tokens:{SECRET}@127.0.0.1:1,/zoco", "it names no host"),
+    "no host": (f"postgresql://tokens:{SECRET}@/zoco", "it names no host"),
+    "a bare IPv6 address": (f"postgresql://tokens:{SECRET}@fe80::1:5432/zoco", "it names no host"),
+    "half a bracket": (f"postgresql://tokens:{SECRET}@[::1/zoco", "it names no host"),
+    "a space": (f"postgresql://tokens:{SECRET}@one, two/zoco", "it names no host"),
+    "nothing but the scheme": ("postgresql://", "it names no role and its password"),
+    "no role": ("postgresql://one/zoco", "it names no role and its password"),
+    "no password": ("postgresql://tokens@one/zoco", "it names no role and its password"),
+    "an empty role": (f"postgresql://:{SECRET}@one/zoco", "it names no role and its password"),
+    "no slashes": (f"postgresql:tokens:{SECRET}@one:5432/zoco", "it does not begin with postgresql://"),
+    "another scheme": (f"mysql://tokens:{SECRET}@one/zoco", "it does not begin with postgresql://"),
+    "a slash in the password": (f"postgresql://tokens:{SECRET}/x@one/zoco", "it names no role and its password"),
+    "an @ in the password": (f"postgresql://tokens:{SECRET}@x@one/zoco", "an @ in role or password"),
+    "a bracket in the password": (f"postgresql://tokens:{SECRET}[@one/zoco", "it is no URL"),
+    "an option without a value": (f"postgresql://tokens:{SECRET}@one/zoco?sslmode", "it is no URL"),
+    "nothing": ("", "it does not begin with postgresql://"),
 }
 
 
@@ -84,3 +111,39 @@ def test_an_option_that_only_tls_reads_ends_a_service_too() -> None:
     assert done.returncode == 78
     assert "ZOCO_RABBITMQ_URL is wrong" in done.stderr
     assert SECRET not in done.stderr + done.stdout
+
+
+@pytest.mark.parametrize(
+    "store",
+    [
+        f"postgresql://tokens:{SECRET}@127.0.0.1:5432/zoco",
+        f"postgres://tokens:{SECRET}@one/zoco?sslmode=require",
+        f"postgresql://to%40kens:{SECRET}%2F%40@one:5432,two:65535,[::1]:5433,[::1]/zoco",
+        f"postgresql://tokens:{SECRET}:%5B@%2Frun%2Fpostgresql/zoco",
+    ],
+)
+def test_a_store_is_as_asyncpg_takes_it(monkeypatch: pytest.MonkeyPatch, store: str) -> None:
+    monkeypatch.setenv("ZOCO_STORE", store)
+    told = read_settings().store
+    assert told is not None and told.get_secret_value() == store
+
+
+@pytest.mark.parametrize(("text", "why"), WRONG_STORE.values(), ids=WRONG_STORE.keys())
+def test_what_is_wrong_with_a_store_is_said_when_settings_are_read(
+    monkeypatch: pytest.MonkeyPatch, text: str, why: str
+) -> None:
+    monkeypatch.setenv("ZOCO_STORE", text)
+    with pytest.raises(WrongSetting, match=f"ZOCO_STORE is wrong: {why}") as caught:
+        read_settings()
+    assert SECRET not in f"{caught.value} {caught.value.__cause__}"
+
+
+@pytest.mark.parametrize("text", [WRONG_STORE["a port too high"][0], WRONG_STORE["no second host"][0]])
+@pytest.mark.parametrize("program", [SERVICE, ["-m", "services.rebuild.migration", "tokens"]])
+def test_a_wrong_store_ends_a_program_with_78_and_one_sentence(program: list[str], text: str, tmp_path: Path) -> None:
+    env = {**os.environ, "ZOCO_STORE": text, "ZOCO_DATA": str(tmp_path)}
+    done = subprocess.run([sys.executable, *program], env=env, capture_output=True, text=True, check=False, timeout=60)
+    assert done.returncode == 78
+    assert "ZOCO_STORE is wrong" in done.stderr + done.stdout
+    assert SECRET not in done.stderr + done.stdout
+    assert "Traceback" not in done.stderr

@@ -73,6 +73,15 @@ def test_a_status_that_is_no_answer_is_said(stranger: str) -> None:
         get(f'{stranger}/503/{{"detail":"mended soon"}}'.replace(" ", "%20"))
 
 
+@pytest.mark.parametrize("port", ["96208", "0", "x"])
+@pytest.mark.parametrize("command", ["buy 1 101", "queues", "operator", "doctor", "load"])
+def test_a_port_that_nobody_has_is_refused_before_anybody_is_asked(command: str, port: str) -> None:
+    """It would be taken modulo 65536, and an operator's key sent to whoever is there."""
+    done = CliRunner().invoke(app, [*command.split(), "--url", f"http://127.0.0.1:{port}"])
+    assert done.exit_code == 2
+    assert "a port is a number from 1 to 65535" in " ".join(done.output.replace("│", " ").split())
+
+
 @pytest.mark.parametrize("words", [["--url", "junk"], ["--url", "http://127.0.0.1:9"], ["--key", "a\nb"]])
 def test_what_cannot_be_asked_is_a_sentence_and_exit_code_2(stranger: str, words: list[str]) -> None:
     url = [] if "--url" in words else ["--url", stranger]

@@ -49,6 +49,17 @@ def test_an_address_is_one_that_paths_can_follow(
     assert getattr(read_settings(), f"{name}_url") == (url if name == "public" else (url,))
 
 
+@pytest.mark.parametrize("name", ["public", "compras", "usuarios", "tokens", "transacciones", "management"])
+@pytest.mark.parametrize(
+    "told", ["http://one:96208", "http://one:0", "http://one:http", "https://:8000", "http://", "http://[fd00::7"]
+)
+def test_an_address_that_nobody_has_is_refused(monkeypatch: pytest.MonkeyPatch, name: str, told: str) -> None:
+    """A port is taken modulo 65536, and whoever is there is asked."""
+    monkeypatch.setenv(f"ZOCO_{name.upper()}_URL", told)
+    with pytest.raises(WrongSetting, match=rf"ZOCO_{name.upper()}_URL is wrong: .*http://host:port"):
+        read_settings()
+
+
 def test_a_name_of_the_shop_is_as_browsers_have_it_in_host(monkeypatch: pytest.MonkeyPatch) -> None:
     spain = "xn--espaa-rta.example"
     told = f"Shop.Example, shop.example., tienda_1.example, españa.example, {spain}, 10.0.0.5, [::1], localhost"
