@@ -156,7 +156,7 @@ class Reads(Generic[Row]):
             """
             WITH found AS (
                 SELECT clave::bigint AS numero, orden, visto FROM filas
-                WHERE visto IS NOT NULL AND clave::bigint > $1 ORDER BY clave::bigint LIMIT $2 + 1
+                WHERE publica AND clave::bigint > $1 ORDER BY clave::bigint LIMIT $2 + 1
             ), page AS (SELECT * FROM found ORDER BY numero LIMIT $2),
             more AS (SELECT count(*) > $2 AS more FROM found)
             SELECT string_agg(visto, ',' ORDER BY CASE WHEN $1 = 0 AND NOT more THEN orden ELSE numero END),

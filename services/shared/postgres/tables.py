@@ -16,6 +16,13 @@ VERSION: Final = 1
 SCHEMA: Final = Path(__file__).with_name("schema.sql")
 # Of the advisory locks (voices.py has the others): whoever makes the tables. None that a process keeps.
 MAKING: Final = 2
+# What tables may lack that an earlier program made. It goes on with them beside this one, so that VERSION stays.
+LACKING: Final = "SELECT to_regclass('filas_publicas') IS NULL"
+ADDED: Final = """
+    ALTER TABLE filas ADD COLUMN publica boolean GENERATED ALWAYS AS (visto IS NOT NULL) STORED;
+    CREATE INDEX filas_publicas ON filas ((clave::bigint)) WHERE publica;
+    DROP INDEX filas_vistas;
+"""
 LOCK_MAKING: Final = "SELECT pg_advisory_xact_lock(current_schema()::regnamespace::oid::int, $1)"
 
 
@@ -39,6 +46,8 @@ async def make_tables(connection: Connection, service: str) -> None:
                     secrets.token_hex(4),
                 )
             version = await connection.fetchval("SELECT esquema FROM libro")
+            if version == VERSION and await connection.fetchval(LACKING):
+                await connection.execute(ADDED)
     except asyncpg.InsufficientPrivilegeError as error:
         raise WrongSetting(
             f"ZOCO_STORE: the role may not make its tables ({error}): run services/shared/postgres/roles.sql"
