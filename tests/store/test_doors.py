@@ -122,12 +122,11 @@ async def test_what_is_with_no_standby_yet_is_accepted_by_no_door(
     """It can be seen, once whoever waited for the standby has lost the connection; and a failover may take it back."""
     one, other = await doors(2)
     await asyncio.gather(one.accept(solicitada(2)), other.accept(solicitada(3)))
-    waits = "SELECT pid FROM pg_stat_activity WHERE wait_event = 'SyncRep' AND datname = $1"
     seen = "SELECT 1 FROM compras.filas WHERE clave = $1"
     async with without_standby(postgres), postgres.connected(database) as owner, asyncio.timeout(30):
         first = asyncio.ensure_future(one.accept(asked(1)))
-        while not (pid := await owner.fetchval(waits, database)):
-            await asyncio.sleep(0.02)
+        # Not whoever notes what was said, and waits, too.
+        pid = await waits_for_standby(owner, database, "zoco compras writes%")
         await owner.execute("SELECT pg_terminate_backend($1)", pid)
         while not await owner.fetchval(seen, asked(1).subject):
             await asyncio.sleep(0.02)
@@ -196,7 +195,10 @@ async def test_what_no_standby_has_is_not_asked_for_by_another_door(
             while not waits.done():
                 assert not broker.questions
                 await asyncio.sleep(0.02)
-            await owner.execute(f"SELECT {ends}($1)", await waits)
+            await owner.execute(f"SELECT {ends}($1)", pid := await waits)
+            # A new connection waits then.
+            while await owner.fetchval("SELECT 1 FROM pg_stat_activity WHERE pid = $1", pid):
+                await asyncio.sleep(0.02)
         assert not broker.questions
     async with asyncio.timeout(30):
         while not broker.questions:
