@@ -15,7 +15,7 @@ from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
 from pydantic import SecretStr
 
 from services.shared.http.problems import PROVEN, Problem
-from services.shared.http.sessions import cookie_name, session_holds
+from services.shared.http.sessions import session_holds, session_of
 from services.shared.logs import shown
 
 log = structlog.get_logger()
@@ -85,7 +85,7 @@ async def operator(request: Request, sent: AsOperator) -> None:
         # Another replica looked at that before it passed this on.
         return
     token: SecretStr | None = request.app.state.runtime.settings.operator_token
-    if sent is None and token is not None and (told := request.cookies.get(cookie_name(token))):
+    if sent is None and token is not None and (told := session_of(token, request.scope)):
         if not session_holds(token, told):
             refusals.note(request)
             raise Problem(

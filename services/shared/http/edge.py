@@ -23,6 +23,7 @@ from services.shared.http.hosts import READING
 from services.shared.http.methods import allowed, head_only, unchunked
 from services.shared.http.openapi import completed
 from services.shared.http.problems import PROVEN, Problem, as_problem
+from services.shared.http.sessions import set_cookies_aside
 from services.shared.http.shares import asker
 from services.shared.http.shutdown import CLOSE
 
@@ -73,6 +74,7 @@ class EdgeApp(FastAPI):
             await super().__call__(scope, receive, send)
             return
         scope["app"] = self
+        set_cookies_aside(scope)
         method = scope["method"]
         if scope["http_version"] == "1.0":
             send = unchunked(send)

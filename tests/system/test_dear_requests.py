@@ -1,0 +1,61 @@
+"""16 kB of a head or a body, used as well as a stranger can: none is a long piece of the loop, or a long answer."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import psutil
+import pytest
+from door_builders import KEY, Door, door
+
+# So often it is asked, as the system counts a process's time in hundredths of a second.
+TIMES = 20
+# Of the one processor that the loop has; an ordinary request takes one.
+MOST_MILLISECONDS = 5.0
+# As long as what was sent.
+MOST_BYTES = 16 * 1024
+SIZE = 15_900
+
+
+@pytest.fixture(scope="module")
+def front(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Door]:
+    with door(tmp_path_factory.mktemp("dear"), "writer") as found:
+        yield found
+
+
+MANY_MEMBERS = b"{" + b",".join(b'"%x":1' % one for one in range(1_700)) + b"}"
+DEAR = {
+    "cookie": ("GET", "/operador", {"Cookie": 'a="' + "\\" * SIZE + '"'}, b"", 401),
+    "cookies": ("GET", "/operador", {"Cookie": "a=b;" * (SIZE // 4)}, b"", 401),
+}
+
+
+@pytest.mark.parametrize("name", DEAR)
+async def test_no_head_and_no_body_is_a_long_piece_of_the_loop(front: Door, name: str) -> None:
+    method, target, headers, body, status = DEAR[name]
+    process = psutil.Process(front.process.pid)
+    await front.ask(method, target, headers, body)
+    before = sum(process.cpu_times()[:2])
+    for _ in range(TIMES):
+        said, _, content = await front.ask(method, target, headers, body)
+        assert said.split()[1] == str(status), (said, content[:200])
+        assert len(content) < MOST_BYTES
+    assert 1000 * (sum(process.cpu_times()[:2]) - before) / TIMES < MOST_MILLISECONDS
+
+
+async def test_a_session_is_found_among_other_cookies(front: Door) -> None:
+    _, lines, _ = await front.ask("POST", "/operador/sesion", {"Authorization": f"Bearer {KEY}"})
+    (session,) = [line.partition(": ")[2].partition(";")[0] for line in lines if line.lower().startswith("set-cookie")]
+    ours = {"Sec-Fetch-Site": "same-origin"}
+    for cookies in (
+        session,
+        f"a=b; {session}",
+        f'{session};c="d, e"',
+        f'x="\\"; {session}; y=',
+        f"a=b\r\nCookie: {session}",
+    ):
+        said, _, _ = await front.ask("GET", "/operador", {**ours, "Cookie": cookies})
+        assert said.split()[1] == "200", cookies
+    for cookies in (f"x{session}", session.replace("=", "=0"), f"a={session}", session.upper()):
+        said, _, _ = await front.ask("GET", "/operador", {**ours, "Cookie": cookies})
+        assert said.split()[1] == "401", cookies
