@@ -9,10 +9,10 @@ from typing import Any, Final
 from uuid import uuid4
 
 from fastapi import Request, Response
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, TypeAdapter, ValidationError
 from pydantic.alias_generators import to_camel
 
-from broker.messages import AltaMessage, CompraSolicitada
+from broker.messages import AltaId, AltaMessage, CompraId, CompraSolicitada
 from services.compras.domain import Asunto, finished, public
 from services.compras.following import waited
 from services.compras.front_door import FrontDoor
@@ -45,6 +45,8 @@ ASKED: Final[dict[str, Any]] = {
 }
 # One of a list. A comma in quotes ends none, and quotes that are not closed go on to the end.
 _PREFERENCE: Final = re.compile(r'(?:[^",]|"(?:[^"\\]|\\.)*(?:"|\\?$))+')
+# The form of what can be asked for by its id, by its name.
+IDS: Final[dict[str, TypeAdapter[str]]] = {"purchase": TypeAdapter(CompraId), "entry": TypeAdapter(AltaId)}
 _KEPT: Final = {
     "Idempotency-Key": header("The key that was sent, or was made"),
     "Preference-Applied": header("How long was waited, where that was preferred"),
@@ -138,6 +140,7 @@ async def elsewhere(request: Request, key: str) -> Response | None:
 
 
 async def found(request: Request, subject: str, kind: type[Asunto], name: str) -> Response:
+    check_id(subject, name)
     runtime: Runtime[Asunto] = runtime_of(request)
     row = await runtime.store.row(subject)
     if row is None and runtime.processor and not runtime.store.leads:
@@ -149,6 +152,14 @@ async def found(request: Request, subject: str, kind: type[Asunto], name: str) -
     if not isinstance(row, kind):
         raise not_there(name, subject)
     return json_bytes(public(row))
+
+
+def check_id(subject: str, name: str) -> None:
+    """Raises Problem (404) for what is no id: nobody is asked for it, neither the books nor who writes them."""
+    try:
+        IDS[name].validate_python(subject)
+    except ValidationError:
+        raise not_there(name, subject) from None
 
 
 def not_there(name: str, subject: str) -> Problem:

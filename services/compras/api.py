@@ -15,6 +15,7 @@ from services.compras.answers import (
     ASKED,
     Body,
     accepted,
+    check_id,
     door_of,
     elsewhere,
     found,
@@ -164,6 +165,7 @@ async def eventos(request: Request, desde: Desde = None) -> Response:
     },
 )
 async def compra_eventos(request: Request, compra_id: str, desde: Desde = None) -> Response:
+    check_id(compra_id, "purchase")
     after, events, store = last_event_id(request, desde), door_of(request).events, runtime_of(request).store
     row = await events.known(compra_id, 0 if store.leads else NEWS_SECONDS)
     if not isinstance(row, Compra):

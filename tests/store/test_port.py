@@ -349,6 +349,8 @@ async def test_nobody_knows_a_row_that_never_was(stores: Stores) -> None:
         (answer,) = await store.process_batch([reservado(solicitada(1))])
         assert answer.messages and not isinstance(answer.messages[0], SaldoReservado)
         assert await store.row("1") is None
+        for key in ("\0", "1\0", "1'", "%s", "ñ", "1" * 10_000):
+            assert await store.row(key) is None
 
 
 async def test_records_of_sales_are_numbered_without_gaps_over_restarts(stores: Stores) -> None:

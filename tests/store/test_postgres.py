@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import asyncpg
+import msgspec
 import pytest
 from memory_store import MemoryStore
 from postgres_server import (
@@ -810,6 +811,18 @@ async def test_a_list_is_not_remembered_over_a_failover_that_took_a_record_back(
         mine = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = $1 AND pid <> pg_backend_pid()"
         await owner.execute(mine, database)
     assert [row["id"] for row in json.loads((await store.public_list())[0])] == [102]
+
+
+async def test_a_row_that_cannot_be_read_keeps_nobody_from_those_that_are_asked_for_with_it(
+    opened: Opened, postgres: Database, database: str
+) -> None:
+    await (await opened(TOKENS)).process_batch([publicado(101), publicado(102), publicado(103)])
+    async with postgres.connected(database) as owner:
+        await owner.execute("UPDATE tokens.filas SET datos = 'no row' WHERE clave = '102'")
+    store = await opened(TOKENS)
+    first, damaged, last = await asyncio.gather(*map(store.row, ("101", "102", "103")), return_exceptions=True)
+    assert (first.id, last.id) == (101, 103)
+    assert isinstance(damaged, msgspec.DecodeError)
 
 
 async def test_a_book_that_is_replaced_and_a_batch_never_wait_for_each_other(opened: Opened) -> None:

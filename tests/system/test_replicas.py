@@ -8,6 +8,7 @@ import fcntl
 import json
 import re
 import signal
+import time
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
@@ -22,6 +23,7 @@ from patience import eventually
 from shop_builders import Shop, replica
 
 from ops.process import free_port
+from services.compras.api import NEWS_SECONDS
 from services.compras.replicas import PROOF, answer_proof, passed_on
 
 BUYS = b'{"usuarioId": 1, "tokenId": 101}'
@@ -168,6 +170,24 @@ async def test_a_writer_that_stands_still_is_noticed_and_what_it_was_asked_happe
         assert len(json.loads((await writer.ask("GET", "/compras", {}))[2])) == 1
 
 
+ID = "0f8fad5b-d9cb-469f-a165-70867728950e"
+NO_IDS = ("%00", "nothing", ID.upper(), ID[1:], f"{ID}%00", f"{ID}%0A", "%C3%B1", "a" * 10_000)
+
+
+async def test_nobody_is_asked_for_what_is_no_id(tmp_path: Path) -> None:
+    async with (stranger := Stranger(tmp_path, lambda request, _: signed(request))).standing():
+        with door(tmp_path, "follower") as follower:
+            for one in NO_IDS:
+                for path in (f"/compras/{one}", f"/compras/{one}/eventos", f"/altas/{one}%20"):
+                    began = time.monotonic()
+                    assert " 404 " in (await follower.ask("GET", path, OPERATOR))[0], path
+                    # For a purchase that it may still have to read of it waits longer.
+                    assert time.monotonic() - began < NEWS_SECONDS, path
+            assert not stranger.heard
+            assert " 202 " in (await follower.ask("GET", f"/compras/{ID}", {}))[0]
+            assert stranger.heard
+
+
 @pytest.mark.long
 async def test_who_waits_by_way_of_a_follower_keeps_nobody_from_anything(tmp_path: Path) -> None:
     """There is no broker, so nothing ends: all of them wait as long as they may."""
@@ -183,7 +203,7 @@ async def test_who_waits_by_way_of_a_follower_keeps_nobody_from_anything(tmp_pat
         async with asyncio.timeout(5):
             assert " 202 " in (await follower.ask("POST", "/compras", JSON, BUYS))[0]
             assert " 202 " in (await follower.ask("POST", "/compras", {**JSON, "Prefer": "wait=1"}, BUYS))[0]
-            assert " 404 " in (await follower.ask("GET", "/compras/nothing", {}))[0]
+            assert " 404 " in (await follower.ask("GET", f"/compras/{ID}", {}))[0]
         assert not any(task.done() for task in waiting)
         for task in waiting:
             task.cancel()

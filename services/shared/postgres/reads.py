@@ -27,6 +27,8 @@ PATIENCE_SECONDS: Final = 5.0
 PAUSE_SECONDS: Final = 0.1
 # So many records are asked for at once.
 RECORDS: Final = 256
+# No text has it here, so no key has.
+NO_TEXT: Final = "\0"
 LATEST: Final = "SELECT seq, hora FROM diario ORDER BY seq DESC LIMIT 1"
 
 
@@ -94,6 +96,8 @@ class Reads(Generic[Row]):
 
     async def row(self, key: str) -> Row | None:
         """Those that are asked for in one turn of the loop are asked for together."""
+        if NO_TEXT in key:
+            return None
         if key not in self._wanted:
             self._wanted[key] = asyncio.get_running_loop().create_future()
             if len(self._wanted) == 1:
@@ -115,6 +119,11 @@ class Reads(Generic[Row]):
                 if not future.done():
                     future.set_result(rows.get(key, NOTHING).row)
         except BaseException as error:
+            if len(wanted) > 1 and isinstance(error, Exception) and not isinstance(error, Away):
+                # What is wrong with one of them is told to who asked for that one.
+                for key, future in wanted.items():
+                    await self._tell({key: future})
+                return
             for future in wanted.values():
                 if not future.done():
                     future.set_exception(error)
