@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import re
+import subprocess
 import sys
 import time
 from collections.abc import Iterator, Sequence
@@ -41,6 +42,9 @@ TIMES, PATIENCE_SECONDS = 3, 0.5
 LOG_BYTES = 10_000
 # A pod has 512 MiB. What 150 unread answers hold, and a heap that was larger once, are not given back at once.
 MEMORY = 64 * MIB
+# So often is looked how much that is.
+WATCH_SECONDS = 0.2
+SENT = re.compile(r"skmem:\(.*?,w(\d+),")
 
 
 @dataclass(frozen=True)
@@ -104,24 +108,40 @@ async def measured(shop: Shop, url: str, name: str, seconds: float, aside: Seque
     doors = [psutil.Process(pid) for pid in {Running.read(shop.data).pids["compras"], listens(int(port))}]
     logs = list(shop.data.parent.glob("*.log"))
     idle, attacked, done = [], [], 0
-    memory, log = [door.memory_info().rss for door in doors], sum(one.stat().st_size for one in logs)
+    memory, log = [held(door) for door in doors], sum(one.stat().st_size for one in logs)
+    most = 0
+
+    async def watched() -> None:
+        # Once it is over nothing is held any more.
+        nonlocal most
+        while True:
+            most = max(most, *(held(door) - before for door, before in zip(doors, memory, strict=True)))
+            await asyncio.sleep(WATCH_SECONDS)
 
     def seen() -> Seen:
-        more = max(door.memory_info().rss - before for door, before in zip(doors, memory, strict=True))
-        return Seen(min(idle), min(attacked), more, sum(one.stat().st_size for one in logs) - log, done)
+        return Seen(min(idle), min(attacked), most, sum(one.stat().st_size for one in logs) - log, done)
 
     while len(idle) < ROUNDS or (len(idle) < MOST_ROUNDS and not seen().served):
         idle.append(await p99(url, seconds))
         attack = await asyncio.create_subprocess_exec(
             *(*aside, sys.executable, str(ATTACKERS), name, port, str(seconds + 1)), stdout=asyncio.subprocess.PIPE
         )
+        watching = asyncio.create_task(watched())
         await asyncio.sleep(0.5)
         attacked.append(await p99(url, seconds))
+        watching.cancel()
         said, _ = await attack.communicate()
         assert attack.returncode == 0
         done += int(said)
     assert all(door.is_running() for door in doors), "a front door was started anew"
     return seen()
+
+
+def held(door: psutil.Process) -> int:
+    """Bytes of its own, and of its answers that lie in the kernel: a pod is charged for both."""
+    said = subprocess.run(["ss", "-HtmnpO"], capture_output=True, text=True, check=True).stdout
+    theirs = [line for line in said.splitlines() if f"pid={door.pid}," in line]
+    return int(door.memory_info().rss) + sum(int(size) for line in theirs for size in SENT.findall(line))
 
 
 def listens(port: int) -> int:

@@ -6,7 +6,9 @@ Whatever is refused here is counted (`zoco_http_refused`), and nothing is logged
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import resource
+import socket
 from collections import defaultdict
 from enum import Enum, auto
 from functools import partial
@@ -46,6 +48,8 @@ PROXIES: Final = "proxies"
 # What is written and not sent yet. More would be held for everybody who does not read; and of all of them together.
 UNSENT_BYTES: Final = 4 * 1024
 UNREAD_BYTES: Final = 2 * 1024 * 1024
+# Of that the kernel takes so much of a connection: unless told it takes a megabyte and a half, which nothing here sees.
+KERNEL_BYTES: Final = 16 * 1024
 # Whoever sends or reads less than this in the time that is given has stopped.
 PROGRESS_BYTES: Final = 16 * 1024
 
@@ -126,6 +130,9 @@ class GuardedProtocol(PiecewiseProtocol):
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         super().connection_made(transport)
         transport.set_write_buffer_limits(UNSENT_BYTES)
+        with contextlib.suppress(OSError):
+            # Who has hung up already, or came by no network.
+            transport.get_extra_info("socket").setsockopt(socket.IPPROTO_TCP, socket.TCP_NOTSENT_LOWAT, KERNEL_BYTES)
         self._guard: Guard = self.app_state["guard"]
         self._limits = self._guard.settings
         self.timeout_keep_alive = self._limits.idle_seconds
