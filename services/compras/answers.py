@@ -5,17 +5,19 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
+from itertools import islice
 from typing import Any, Final
 from uuid import uuid4
 
 from fastapi import Request, Response
-from pydantic import BaseModel, ConfigDict, TypeAdapter, ValidationError
+from pydantic import BaseModel, ConfigDict
 from pydantic.alias_generators import to_camel
 
-from broker.messages import AltaId, AltaMessage, CompraId, CompraSolicitada
+from broker.messages import AltaMessage, CompraSolicitada
 from services.compras.domain import Asunto, finished, public
 from services.compras.following import waited
 from services.compras.front_door import FrontDoor
+from services.compras.ids import check_id, not_there
 from services.shared.http.bodies import json_bytes, runtime_of
 from services.shared.http.openapi import RETRY_AFTER, header, problems
 from services.shared.http.problems import Problem, as_problem
@@ -24,6 +26,8 @@ from services.shared.runtime import Runtime
 
 # The longest that `Prefer: wait` holds a request.
 WAIT_LIMIT_SECONDS: Final = 60
+# There are four that are registered.
+MOST_PREFERENCES: Final = 50
 MAX_KEY: Final = 255
 KEY: Final = re.compile(rb"[!-~]{1,%d}" % MAX_KEY)
 # What whoever writes may send along, and what they are answered beside the body, for /docs.
@@ -45,8 +49,6 @@ ASKED: Final[dict[str, Any]] = {
 }
 # One of a list. A comma in quotes ends none, and quotes that are not closed go on to the end.
 _PREFERENCE: Final = re.compile(r'(?:[^",]|"(?:[^"\\]|\\.)*(?:"|\\?$))+')
-# The form of what can be asked for by its id, by its name.
-IDS: Final[dict[str, TypeAdapter[str]]] = {"purchase": TypeAdapter(CompraId), "entry": TypeAdapter(AltaId)}
 _KEPT: Final = {
     "Idempotency-Key": header("The key that was sent, or was made"),
     "Preference-Applied": header("How long was waited, where that was preferred"),
@@ -108,8 +110,9 @@ def _headers(key: str, place: str | None) -> dict[str, str]:
 
 def wait_seconds(request: Request) -> int:
     """How long the client prefers to wait for the end (RFC 7240): the first `wait` counts, if it is whole seconds."""
-    for preference in _PREFERENCE.findall(", ".join(request.headers.getlist("prefer"))):
-        name, _, value = preference.partition(";")[0].partition("=")
+    told = ", ".join(request.headers.getlist("prefer"))
+    for preference in islice(_PREFERENCE.finditer(told), MOST_PREFERENCES):
+        name, _, value = preference[0].partition(";")[0].partition("=")
         if name.strip().lower() == "wait":
             found = re.fullmatch(r'("?)([0-9]+)\1', value.strip())
             return int(min(float(found[2]), WAIT_LIMIT_SECONDS)) if found else 0
@@ -152,15 +155,3 @@ async def found(request: Request, subject: str, kind: type[Asunto], name: str) -
     if not isinstance(row, kind):
         raise not_there(name, subject)
     return json_bytes(public(row))
-
-
-def check_id(subject: str, name: str) -> None:
-    """Raises Problem (404) for what is no id: nobody is asked for it, neither the books nor who writes them."""
-    try:
-        IDS[name].validate_python(subject)
-    except ValidationError:
-        raise not_there(name, subject) from None
-
-
-def not_there(name: str, subject: str) -> Problem:
-    return Problem(404, f"there is no {name} {subject}: its id is in the Location of the answer to its request")

@@ -11,20 +11,9 @@ from fastapi.responses import JSONResponse, StreamingResponse
 from pydantic import ConfigDict
 
 from broker.messages import MAX_ID, CompraSolicitada, Id, Money, compra_id
-from services.compras.answers import (
-    ASKED,
-    Body,
-    accepted,
-    check_id,
-    door_of,
-    elsewhere,
-    found,
-    idempotency_key,
-    keeping,
-    kept,
-    not_there,
-)
+from services.compras.answers import ASKED, Body, accepted, door_of, elsewhere, found, idempotency_key, keeping, kept
 from services.compras.domain import Compra, finished, public
+from services.compras.ids import check_id, not_there
 from services.compras.schemas import CompraVista, EstadoVisto
 from services.compras.status import shop_state
 from services.compras.streams import Listening

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 import psutil
 import pytest
-from door_builders import KEY, Door, door
+from door_builders import JSON, KEY, Door, door
 
 # So often it is asked, as the system counts a process's time in hundredths of a second.
 TIMES = 20
@@ -23,10 +23,30 @@ def front(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Door]:
         yield found
 
 
+BUYS = b'{"usuarioId": 1, "tokenId": 101}'
 MANY_MEMBERS = b"{" + b",".join(b'"%x":1' % one for one in range(1_700)) + b"}"
 DEAR = {
     "cookie": ("GET", "/operador", {"Cookie": 'a="' + "\\" * SIZE + '"'}, b"", 401),
-    "cookies": ("GET", "/operador", {"Cookie": "a=b;" * (SIZE // 4)}, b"", 401),
+    "names of cookies": ("GET", "/operador", {"Cookie": "a=b;" * (SIZE // 4)}, b"", 401),
+    **{
+        f"encodings {sent}": ("GET", "/livez", {"Accept-Encoding": sent * (SIZE // len(sent))}, b"", 200)
+        for sent in (",", ";", "a;q=0,")
+    },
+    "languages": ("GET", "/", {"Accept-Language": "," * SIZE}, b"", 200),
+    "kinds": ("GET", "/", {"Accept": ";" * SIZE}, b"", 200),
+    "preferences": ("POST", "/compras", {**JSON, "Prefer": "a," * (SIZE // 2)}, BUYS, 202),
+    "parameters": ("GET", "/compras?" + "&".join(f"{one:x}" for one in range(3_400)), {}, b"", 422),
+    "parameters of events": ("GET", "/eventos?" + "&".join(f"{one:x}" for one in range(3_400)), {}, b"", 422),
+    "empty parameters": ("GET", "/compras?" + "&" * SIZE, {}, b"", 422),
+    "a long parameter": ("GET", "/compras?" + "a" * SIZE, {}, b"", 422),
+    "a long value": ("GET", "/compras?limite=" + "1" * SIZE, {}, b"", 422),
+    "members": ("POST", "/compras", JSON, MANY_MEMBERS, 422),
+    "a long member": ("POST", "/compras", JSON, b'{"%s":1}' % (b"a" * SIZE), 422),
+    "tags": ("GET", "/web/app.js", {"If-None-Match": "," * SIZE}, b"", 200),
+    "a path of nothing": ("GET", "/" + "%00" * (SIZE // 3), {}, b"", 404),
+    "a name of nothing": ("GET", "/web/" + "%F0%90%80%80" * (SIZE // 12), {}, b"", 404),
+    "a file of nothing": ("GET", "/swagger/%00", {}, b"", 404),
+    "a long file": ("GET", "/swagger/" + "a" * SIZE, {}, b"", 404),
 }
 
 

@@ -52,6 +52,8 @@ SINGLE: Final = frozenset(
     {b"authorization", b"content-range", b"content-type", b"if-modified-since", b"if-range", b"if-unmodified-since"}
     | {b"last-event-id", b"range", b"sec-fetch-site"}
 )
+# More things that are wrong with a request are not named one by one.
+MOST_WRONG: Final = 100
 # What a write may be made to depend on (RFC 9110, section 13.1).
 CONDITIONS: Final = (b"if-match", b"if-none-match", b"if-unmodified-since")
 
@@ -85,6 +87,8 @@ async def check_query(request: Request) -> None:
     if not request.scope["query_string"] or not isinstance(route, APIRoute):
         return
     known = [one.alias for one in route.dependant.query_params]
+    if known and request.scope["query_string"].count(b"&") >= len(known) + MOST_WRONG:
+        raise Problem(422, f"there are too many parameters: there is no other than {', '.join(known)}, each once")
     asked = Counter(name for name, _ in request.query_params.multi_items())
     if known:
         wrong = {name: "is there twice: which of them is meant?" for name, times in asked.items() if times > 1}
@@ -114,6 +118,9 @@ async def read_body(request: Request, model: type[Body]) -> Body:
     try:
         body = model.model_validate_json(raw)
     except ValidationError as error:
+        if error.error_count() > MOST_WRONG:
+            # To name them takes longer than to read them.
+            raise Problem(422, f"{error.error_count()} things are wrong in this body: /docs says what it is") from error
         raise invalid(error.errors(include_url=False, include_input=False)) from error
     # Each member has its colon: with no more of them than there are fields, none is there twice.
     if raw.count(b":") != len(body.model_fields_set):

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from http.client import responses
-from typing import Any
+from typing import Any, Final
 
 import msgspec
 import structlog
@@ -21,6 +21,9 @@ BUG = "a bug in the service: its log has the details"
 MEDIA_TYPE = "application/problem+json"
 # What they are called since RFC 9110, and the library does not know yet.
 TITLES = {413: "Content Too Large", 414: "URI Too Long", 416: "Range Not Satisfiable", 422: "Unprocessable Content"}
+# Of what is wrong with a request so much is named: an answer is not longer than what was sent.
+MOST_ERRORS: Final = 10
+MOST_CHARACTERS: Final = 1_000
 # In the scope of a request that another replica has passed on: whether that was proved. Who passes it on has let it in.
 PROVEN = "zoco.proven"
 
@@ -45,7 +48,7 @@ class Problem(Exception):
             "type": "about:blank",
             "title": _phrase(self.status),
             "status": self.status,
-            "detail": self.detail,
+            "detail": _short(self.detail),
         }
         if self.errors:
             body["errors"] = self.errors
@@ -57,12 +60,18 @@ def unavailable(detail: str, retry_seconds: int = 1) -> Problem:
     return Problem(503, detail, headers={"Retry-After": str(retry_seconds)})
 
 
-def invalid(errors: Any) -> Problem:
-    """422 with a JSON pointer (RFC 6901) to each field that is wrong; to all of the body it is empty."""
-    found = [{"pointer": _pointer(error["loc"]), "detail": error["msg"]} for error in errors]
+def invalid(errors: Sequence[Any]) -> Problem:
+    """422 with a JSON pointer (RFC 6901) to each field that is wrong, of the first few; to all of the body it is
+    empty."""
+    found = [{"pointer": _short(_pointer(error["loc"])), "detail": error["msg"]} for error in errors[:MOST_ERRORS]]
     first = found[0]
     where = f"{first['pointer']}: " if first["pointer"] else ""
-    return Problem(422, where + first["detail"], errors=found)
+    more = f"; and {len(errors) - len(found)} more" if len(errors) > len(found) else ""
+    return Problem(422, where + first["detail"] + more, errors=found)
+
+
+def _short(text: str) -> str:
+    return text if len(text) <= MOST_CHARACTERS else text[:MOST_CHARACTERS] + "…"
 
 
 def _pointer(place: tuple[Any, ...]) -> str:
