@@ -27,6 +27,8 @@ CONNECTIONS: Final = 64
 ASCII: Final = "".join(map(chr, range(0x21, 0x7F)))
 # What the answer to a read may depend on. It is compressed once, on its way out.
 READ_BY: Final = ("accept", "if-match", "if-none-match", "if-modified-since", "if-unmodified-since")
+# Of how we ask, and not of what: who asked us cannot mend it.
+NOT_OURS: Final = (400, 403, 421)
 PLAIN: Final = {"Accept-Encoding": "identity"}
 
 
@@ -89,12 +91,15 @@ class Forwarding:
         headers = [(name, value) for name in READ_BY for value in request.headers.getlist(name)]
         if (token := self._runtime.settings.books_token) is not None:
             headers.append((FOR.decode(), word(address(request), token)))
-        asked = quote(target(request.scope), safe=ASCII)
+        asked, why = quote(target(request.scope), safe=ASCII), "does not answer"
         for url in self.urls[service]:
             try:
                 whole = URL(url + asked, encoded=True)
                 async with self.pool("reads").get(whole, headers=headers, allow_redirects=False) as answer:
-                    return copied(answer, await answer.read())
+                    if answer.status not in NOT_OURS:
+                        return copied(answer, await answer.read())
+                    why = f"does not take what is asked at ZOCO_{service.upper()}_URL ({answer.status})"
             except NO_ANSWER:
-                self.urls[service].silent(url)
-        raise unavailable(f"{service} does not answer; purchases are accepted all the same and wait for it", 2)
+                pass
+            self.urls[service].silent(url)
+        raise unavailable(f"{service} {why}; purchases are accepted all the same and wait for it", 2)

@@ -7,14 +7,13 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, TypeAlias
 
 import aiohttp
-import pydantic_core
 from pydantic.alias_generators import to_camel
 
 from broker.amqp.bus import BusError
 from services.compras.chaos import Chaos
 from services.compras.domain import Asunto
 from services.compras.forwarding import Forwarding
-from services.shared.peers import NO_ANSWER
+from services.shared.peers import NO_ANSWER, state_of
 from services.shared.runtime import Runtime
 
 State: TypeAlias = dict[str, Any]
@@ -75,8 +74,10 @@ async def _ready(others: Forwarding, url: str) -> State:
     try:
         timeout = aiohttp.ClientTimeout(total=1)
         async with others.pool("state").get(f"{url}/readyz", timeout=timeout) as answer:
-            state: State = pydantic_core.from_json(await answer.read())
-            return state
+            try:
+                return await state_of(answer)
+            except ValueError:
+                return {"ready": False, "role": None, "problem": f"answers {answer.status}"}
     except NO_ANSWER:
         return {"ready": False, "role": None, "problem": "does not answer"}
 

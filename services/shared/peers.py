@@ -24,6 +24,15 @@ SILENT_SECONDS: Final = 2.0
 NO_ANSWER: Final = (aiohttp.ClientError, TimeoutError, OSError, ValueError)
 
 
+async def state_of(answer: aiohttp.ClientResponse) -> dict[str, Any]:
+    """What a process says of itself. Raises ValueError: that is no state, as when it is not reached under this name, or
+    has no connection left."""
+    state = pydantic_core.from_json(await answer.read())
+    if not (isinstance(state, dict) and isinstance(state.get("ready"), bool) and "role" in state):
+        raise ValueError(f"answers {answer.status}")
+    return state
+
+
 class Peers:
     """The other three, as far as the settings name where they answer."""
 
@@ -59,8 +68,7 @@ class Peers:
             for url in self.urls[name]:
                 try:
                     async with http.get(f"{url}/readyz") as answer:
-                        state: dict[str, Any] = pydantic_core.from_json(await answer.read())
-                        return state
+                        return await state_of(answer)
                 except NO_ANSWER as error:
                     self.urls[name].silent(url)
                     silence = error
