@@ -10,6 +10,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -276,7 +277,8 @@ def test_who_has_as_many_unread_answers_as_they_may_is_answered_once_they_read(s
             one.sendall(bundle)
         # Somebody else notices nothing of it.
         served.alive()
-        sizes = [len(all_of(one)) for one in every[-50:]]
+        with ThreadPoolExecutor(50) as readers:
+            sizes = [*map(len, readers.map(all_of, every[-50:]))]
     assert min(sizes) > MIB, sizes
 
 
@@ -302,6 +304,41 @@ def test_a_connection_that_was_idle_is_still_heard(served: Served, address: str)
         time.sleep(6)
         stream.sendall(ALIVE)
         assert all_of(stream).startswith(b"HTTP/1.1 200")
+
+
+WHOLE = GET + b"\r\n"
+BUNDLE = b"GET /swagger/swagger-ui-bundle.js HTTP/1.1\r\n" + HOST + b"\r\n"
+
+
+@pytest.mark.parametrize(
+    ("sent", "answers_to"),
+    [
+        (WHOLE, [200]),
+        (WHOLE * 3, [200] * 3),
+        (BUNDLE, [200]),
+        (post(b"Content-Length: 2") + b"{}", [404]),
+        (CHUNKED + b"2\r\n{}\r\n0\r\n\r\n", [404]),
+        (WHOLE + GET, [200]),
+        (GET, []),
+        (b"", []),
+    ],
+    ids=range(8),
+)
+def test_who_has_sent_all_and_says_so_is_answered(served: Served, sent: bytes, answers_to: list[int]) -> None:
+    for again in (False, True):
+        with served.connect() as stream:
+            if again:
+                # On a connection that was used before.
+                stream.sendall(WHOLE)
+                said = b""
+                while not said.endswith(b"}"):
+                    said += stream.recv(65536)
+            stream.sendall(sent)
+            stream.shutdown(socket.SHUT_WR)
+            began, said = time.monotonic(), all_of(stream)
+        assert [int(status) for status in re.findall(rb"HTTP/1\.1 (\d+) ", said)] == answers_to
+        assert not answers_to or time.monotonic() - began < 0.9, "it was kept although it was answered"
+        assert sent is not BUNDLE or len(said) > MIB
 
 
 @pytest.mark.parametrize("address", [STRANGER, PROXY])

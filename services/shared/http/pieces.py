@@ -28,6 +28,8 @@ ABSOLUTE: Final = re.compile(rb"https?://([^/?@]+)(/[^?]*)?(\?.*)?", re.IGNORECA
 VERSIONS: Final = ("1.0", "1.1")
 # Whoever was asked to slow down is not heard for so long.
 HOLD_SECONDS: Final = 1.0
+# Who sends no more, and may have hung up, is answered what comes so soon.
+LAST_SECONDS: Final = 1.0
 
 
 class PiecewiseProtocol(HttpToolsProtocol):
@@ -42,6 +44,8 @@ class PiecewiseProtocol(HttpToolsProtocol):
         self._hold = False
         # What is read now, as far as that is known.
         self._is_head = False
+        # Nothing more comes.
+        self._ended = False
         # The request that is answered now, of those that came.
         self._serving: RequestResponseCycle | None = None
 
@@ -67,6 +71,16 @@ class PiecewiseProtocol(HttpToolsProtocol):
             end = piece_end(data, start)
             self.feed(data[start:end])
             start = end
+
+    def eof_received(self) -> bool:  # type: ignore[override]
+        """Whether the connection is kept: for what is asked already, as whoever has sent all may say so (RFC 9112,
+        section 9.6). An answer that goes on and on ends, and so does half a request."""
+        serving = self._serving
+        waits = serving is not None and not (serving.response_complete or serving.more_body or serving.chunked_encoding)
+        if waits and not self._ended:
+            self._ended = True
+            self.loop.call_later(LAST_SECONDS, self.transport.close)
+        return waits and not self.over
 
     def feed(self, data: bytes) -> None:
         """Parse a piece."""
@@ -146,6 +160,8 @@ class PiecewiseProtocol(HttpToolsProtocol):
             self.loop.call_later(HOLD_SECONDS, self._hear_again)
         elif self._held:
             self.flow.pause_reading() if self.pipeline else self._hear_again()
+        elif self._ended and self._serving is not None and self._serving.response_complete:
+            self.transport.close()
 
     def hold(self) -> None:
         """Hear nothing for a while once the request that is answered now has its answer."""
