@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Iterator
 
 import psutil
@@ -79,3 +80,13 @@ async def test_a_session_is_found_among_other_cookies(front: Door) -> None:
     for cookies in (f"x{session}", session.replace("=", "=0"), f"a={session}", session.upper()):
         said, _, _ = await front.ask("GET", "/operador", {**ours, "Cookie": cookies})
         assert said.split()[1] == "401", cookies
+
+
+async def test_a_credential_of_another_scheme_is_told_of_when_it_is_refused(front: Door) -> None:
+    async with asyncio.timeout(20):
+        # One line a second, with the last of those that came.
+        while "/altas/basic" not in front.log.read_text():
+            said, _, _ = await front.ask("GET", "/altas/basic", {"Authorization": "Basic eDp5"})
+            assert " 401 " in said
+            await asyncio.sleep(0.2)
+    assert "eDp5" not in front.log.read_text()

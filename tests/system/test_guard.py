@@ -185,6 +185,12 @@ def test_a_body_that_was_coded_otherwise_is_not_taken_as_it_is(served: Served, c
     assert said.startswith((b"HTTP/1.1 501", b"HTTP/1.1 400")) and b"HTTP/1.1 200" not in said, said
 
 
+def test_chunks_that_http_1_0_does_not_know_are_no_body(served: Served) -> None:
+    """What stands before us may read them as the next request (RFC 9112, section 6.1)."""
+    said = served.says(CHUNKED.replace(b"HTTP/1.1", b"HTTP/1.0") + b"2\r\n{}\r\n0\r\n\r\n")
+    assert said.startswith(b"HTTP/1.1 400") and said.count(b"HTTP/1.1 ") == 1, said
+
+
 def test_what_is_refused_of_head_has_no_body_and_of_what_comes_next_one(served: Served) -> None:
     """HEAD is known from its target on: of half a method behind it nobody knows."""
     head = b"HEAD /livez HTTP/1.1\r\n" + HOST
@@ -402,6 +408,9 @@ def test_who_offers_another_protocol_is_answered_in_this_one(served: Served, pro
         ("localhost:00080", 200),
         ("evil.example", 421),
         ("evil%2eexample", 421),
+        ("127.0.0.1%evil", 400),
+        ("127.0.0.1%25", 421),
+        ("localhost%", 400),
         ("tokens.com", 421),
         ("tokens.svc.evil.example", 421),
         ("localhost.evil.example", 421),

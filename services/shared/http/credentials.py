@@ -109,7 +109,8 @@ def _check(request: Request, sent: HTTPAuthorizationCredentials | None, token: S
         raise Problem(403, f"this is off here: set {setting} and start again")
     if sent is not None and hmac.compare_digest(sent.credentials.encode(), token.get_secret_value().encode()):
         return
-    if sent is not None:
+    if "authorization" in request.headers:
+        # Another scheme's, too.
         refusals.note(request)
     whom = "the operator's" if whose == "operator" else "for who keeps the books"
     raise Problem(

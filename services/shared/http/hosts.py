@@ -14,7 +14,7 @@ READING: Final = frozenset({"GET", "HEAD", "OPTIONS"})
 # A name is no longer (RFC 1035).
 LONGEST: Final = 300
 # As RFC 3986 has it: behind the colon there may be no port.
-_HOST: Final = re.compile(r"(\[[0-9a-f:.]+\]|[a-z0-9!$&'()*+,;=%._~-]*)(?::([0-9]*))?")
+_HOST: Final = re.compile(r"(\[[0-9a-f:.]+\]|(?:[a-z0-9!$&'()*+,;=._~-]|%[0-9a-f]{2})*)(?::([0-9]*))?")
 HIGHEST_PORT: Final = 65_535
 PORTS: Final = {"http": 80, "https": 443}
 # So many that were looked at are remembered.
@@ -80,7 +80,7 @@ class Hosts:
         if name in self._public or name == "localhost" or name.endswith(".localhost"):
             return True
         # A name cannot be an address, so nobody can lead one here.
-        if address_of(name.strip("[]")) is not None:
+        if "%" not in name and address_of(name.strip("[]")) is not None:
             return True
         # A Service's names in a cluster; no such one can be had outside.
         service, _, rest = name.partition(".")

@@ -122,6 +122,8 @@ class PiecewiseProtocol(HttpToolsProtocol):
         if codings and b",".join(codings).strip().lower() != b"chunked":
             raise Problem(501, "a body is sent as it is, or in chunks: Transfer-Encoding is chunked and nothing else")
         if version == "1.0":
+            if codings:
+                raise Problem(400, "HTTP/1.0 has no Transfer-Encoding: say Content-Length (RFC 9112, section 6.1)")
             # There it means nothing (RFC 9110, section 10.1.1).
             self.expect_100_continue = False
         # Else it is read again, as if nothing had been offered.
