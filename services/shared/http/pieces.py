@@ -92,14 +92,7 @@ class PiecewiseProtocol(HttpToolsProtocol):
         except httptools.HttpParserUpgrade as upgrade:
             self._without_upgrade(data[upgrade.args[0] :])
         except httptools.HttpParserError as error:
-            problem = error.__context__
-            if isinstance(error, httptools.HttpParserInvalidMethodError) and METHOD.match(data):
-                problem = Problem(501, "there is no such method here: OPTIONS says which there are, in capitals")
-            elif not isinstance(problem, Problem):
-                # Of a URL it names what it looked for next, which says nothing to whoever wrote it.
-                why = "no URL" if isinstance(error, httptools.HttpParserInvalidURLError) else error
-                problem = Problem(400, f"this is no request as RFC 9112 has it: {why}")
-            self.refuse("malformed", problem)
+            self.refuse("malformed", malformed(error, data))
 
     def on_message_begin(self) -> None:
         super().on_message_begin()
@@ -240,6 +233,17 @@ class PiecewiseProtocol(HttpToolsProtocol):
         self.parser = httptools.HttpRequestParser(self)
         self.parser.set_dangerous_leniencies(lenient_data_after_close=True)
         self.feed(b"".join([method, b" ", self.url, b" HTTP/", version, b"\r\n", *lines, b"\r\n", rest]))
+
+
+def malformed(error: httptools.HttpParserError, data: bytes) -> Problem:
+    """What is wrong with what the parser does not take, which may be one of ours."""
+    if isinstance(error, httptools.HttpParserInvalidMethodError) and METHOD.match(data):
+        return Problem(501, "there is no such method here: OPTIONS says which there are, in capitals")
+    if isinstance(error.__context__, Problem):
+        return error.__context__
+    # Of a URL it names what it looked for next, which says nothing to whoever wrote it.
+    why = "no URL" if isinstance(error, httptools.HttpParserInvalidURLError) else error
+    return Problem(400, f"this is no request as RFC 9112 has it: {why}")
 
 
 def piece_end(data: bytes, start: int) -> int:
