@@ -25,6 +25,7 @@ from aio_pika.exceptions import ChannelNotFoundEntity, ProbableAuthenticationErr
 from aiormq.abc import DeliveredMessage
 from pamqp.commands import Basic
 
+from broker.amqp.acks import Acks
 from broker.amqp.calls import UNKNOWN, first_of, lost_is_unknown, number_and_frame_max, open_channel
 from broker.amqp.connect import HEARTBEAT_SECONDS, Address, connect
 from broker.amqp.envelope import Hearing, outgoing
@@ -141,6 +142,7 @@ class Bus:
         self._consumer: Consumer | None = None
         self._tag: str | None = None
         self._consumers = 0
+        self._acks = Acks(self._options.prefetch)
         self._vigil = Vigil(self._options.silent_seconds, self._options.stuck_seconds)
         self._budget = Budget(service, self._options.letters, self._options.letters_seconds)
 
@@ -404,14 +406,16 @@ class Bus:
     async def give_back(self) -> None:
         """Take nothing more, and let the broker keep for later what was not acked."""
         self._wanted.clear()
+        self._acks.send()
         if connection := self._connections.get("consume"):
             with contextlib.suppress(*UNKNOWN), lost_is_unknown():
                 await connection.close()
 
     async def stop_consuming(self) -> None:
-        """Take nothing more; what was delivered can still be acked."""
+        """Take nothing more; what was delivered can still be acked, and is at once."""
         self._wanted.clear()
         self.consuming = False
+        self._acks.send()
         if self._channel is not None:
             with contextlib.suppress(*UNKNOWN), lost_is_unknown():
                 await self._unsubscribe(self._channel)
@@ -445,6 +449,7 @@ class Bus:
         finally:
             self.consuming = False
             self._channel = self._consumer = self._tag = None
+            self._acks.drop()
         if not self._wanted.is_set():
             return
         if lost.done() and not lost.cancelled():
@@ -510,17 +515,15 @@ class Bus:
         return [self._arrived.popleft() for _ in range(min(limit, len(self._arrived)))]
 
     async def settle(self, batch: Sequence[Delivery], reasons: Mapping[Delivery, str]) -> None:
-        """Put those that have a reason with the dead letters, then ack the whole batch at once.
+        """Put those that have a reason with the dead letters, then ack the batch and those before it (see Acks).
 
         What came by a connection that is gone comes again by itself: there is nobody to ack to.
         """
         await self._bury(reasons)
         # A batch may well hold deliveries of two connections.
         tags = [delivery.raw.tag for delivery in batch if delivery.raw.consumer is self._consumer]
-        if self._consumer is None or not tags:
-            return
-        with contextlib.suppress(ConnectionError):
-            self._consumer.ack(max(tags))
+        if self._consumer is not None and tags:
+            self._acks.hold(self._consumer, max(tags), at_once=not self._wanted.is_set())
 
     async def _bury(self, reasons: Mapping[Delivery, str]) -> None:
         """Put these with the dead letters, all of them together, and return when they are there."""

@@ -150,6 +150,7 @@ class NoAckLast(Bus):
     async def receive(self, limit: int) -> list[Delivery]:
         batch = await super().receive(limit)
         await super().settle(batch, {})
+        self._acks.send()
         await asyncio.sleep(HELD_SECONDS)
         return batch
 

@@ -94,7 +94,7 @@ class Processor:
         return submission.answer
 
     async def idle(self) -> None:
-        """Return once all that was received is decided, told and acked."""
+        """Return once all that was received is decided, told and settled."""
         await self._inbox.join()
         await self._decided.join()
 

@@ -106,6 +106,7 @@ async def test_what_was_not_settled_comes_again_in_order_after_a_cut(node: Node,
             await admin.put("tokens", solicitada(n), message_id=str(n))
         first = await take(bus, 20)
         await bus.settle(first[:5], {})
+        await until(lambda: len(first[0].raw.consumer.held) == 15)
         await asyncio.sleep(0.1)
         cable.cut()
         async with asyncio.timeout(PATIENCE_SECONDS):

@@ -19,6 +19,7 @@ from typing import Any
 
 import uvicorn
 
+from broker.amqp.acks import Acks
 from broker.amqp.bus import Bus, Delivery
 from broker.messages import Message
 from services.shared.journal.disk import LocalDisk
@@ -27,7 +28,7 @@ from services.shared.journal.segments import SEGMENT
 from services.shared.journal.store import JsonStore
 
 # A message that is heard comes by these, in this order; one that is said by those.
-HEARD = ("before-decide", "after-decide", "after-write", "after-fsync", "before-ack", "after-ack")
+HEARD = ("before-decide", "after-decide", "after-write", "after-fsync", "before-ack", "ack-held", "after-ack")
 SAID = ("before-publish", "after-publish", "after-confirm")
 ROTATION = ("rotation-created", "rotation-header", "rotation-synced")
 SNAPSHOT = ("snapshot-before", "snapshot-half", "snapshot-after")
@@ -170,7 +171,9 @@ def wrap_disk(trap: Trap, deciding: set[str]) -> None:
 
 
 def wrap_bus(trap: Trap) -> None:
-    publish, settle = Bus.publish, Bus.settle
+    publish, settle, send = Bus.publish, Bus.settle, Acks.send
+    # What is settled and not acked yet.
+    held: set[str] = set()
 
     @wraps(publish)
     async def watched_publish(self: Bus, messages: Sequence[Message]) -> None:
@@ -190,11 +193,19 @@ def wrap_bus(trap: Trap) -> None:
     async def watched_settle(self: Bus, batch: Sequence[Delivery], reasons: Mapping[Delivery, str]) -> None:
         types = types_of(delivery.message for delivery in batch)
         trap.passes("before-ack", types)
+        held.update(types)
         await settle(self, batch, reasons)
-        trap.passes("after-ack", types)
+        trap.passes("ack-held", types & held)
+
+    @wraps(send)
+    def watched_send(self: Acks) -> None:
+        send(self)
+        trap.passes("after-ack", held)
+        held.clear()
 
     Bus.publish = watched_publish  # type: ignore[method-assign]
     Bus.settle = watched_settle  # type: ignore[method-assign]
+    Acks.send = watched_send  # type: ignore[method-assign]
 
 
 def main() -> None:
