@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import Counter as Counts
 from collections.abc import Sequence
 from math import inf
 from platform import python_version
@@ -12,7 +11,6 @@ from prometheus_client import (
     CollectorRegistry,
     Counter,
     Gauge,
-    Histogram,
     ProcessCollector,
     disable_created_metrics,
     generate_latest,
@@ -20,6 +18,7 @@ from prometheus_client import (
 
 from broker import messages
 from broker.amqp.bus import Delivery
+from services.shared.counts import PlainCounter, PlainHistogram
 from services.shared.processor import Submission
 from services.shared.room import Room
 from services.shared.store import Answer
@@ -45,21 +44,21 @@ class Metrics:
         says, labels = "1: which service this is, and of which version", ("service", "version", "python")
         build = Gauge("zoco_build_info", says, labels, registry=registry)
         build.labels(service, VERSION, python_version()).set(1)
-        self.received = Counter("zoco_messages_received", "Messages decided, by type", ["type"], registry=registry)
-        self.sent = Counter(
+        self.received = PlainCounter("zoco_messages_received", "Messages decided, by type", ["type"], registry=registry)
+        self.sent = PlainCounter(
             "zoco_messages_published", "Messages confirmed by the broker, by type", ["type"], registry=registry
         )
-        self.repeated = Counter(
+        self.repeated = PlainCounter(
             "zoco_messages_repeated", "Messages seen before and answered with the last word", registry=registry
         )
-        self.redelivered = Counter(
+        self.redelivered = PlainCounter(
             "zoco_messages_redelivered", "Deliveries that the broker marked as repeated", registry=registry
         )
-        self.dead = Counter(
+        self.dead = PlainCounter(
             "zoco_messages_dead_lettered", "Messages put with the dead letters, by cause", ["cause"], registry=registry
         )
-        self.batch = Histogram("zoco_batch_messages", "Messages per batch", buckets=SIZES, registry=registry)
-        self.sync = Histogram(
+        self.batch = PlainHistogram("zoco_batch_messages", "Messages per batch", buckets=SIZES, registry=registry)
+        self.sync = PlainHistogram(
             "zoco_journal_sync_seconds", "Seconds per sync of the journal", buckets=SECONDS, registry=registry
         )
         self.writer = Gauge("zoco_writer", "1: this process writes; 0: it follows", registry=registry)
@@ -80,14 +79,14 @@ class Metrics:
         self.doubt = Gauge(
             "zoco_book_in_doubt", "1: a book is not what others know of it, and nothing is decided", registry=registry
         )
-        self.requests = Counter(
+        self.requests = PlainCounter(
             "zoco_http_requests", "HTTP requests, by method and status", ["method", "status"], registry=registry
         )
         self.refused = Counter(
             "zoco_http_refused", "Connections and heads that were refused, by reason", ["reason"], registry=registry
         )
         self.connections = Gauge("zoco_http_connections", "Open connections", registry=registry)
-        self.request_seconds = Histogram(
+        self.request_seconds = PlainHistogram(
             "zoco_http_request_seconds", "Seconds per HTTP request", buckets=SECONDS, registry=registry
         )
 
@@ -101,25 +100,29 @@ class Metrics:
 
     def answered(self, method: str, status: int, seconds: float) -> None:
         """A request was answered over HTTP."""
-        self.requests.labels(method, status).inc()
+        self.requests.add(method, status)
         self.request_seconds.observe(seconds)
 
     def decided(self, batch: Sequence[Delivery | Submission], answers: Sequence[Answer]) -> None:
         """See ProcessorMetrics."""
         self.batch.observe(len(batch))
-        types = Counts(item.message.type for item in batch if item.message is not None)
-        for name, count in types.items():
-            self.received.labels(name).inc(count)
-        self.repeated.inc(sum(answer.repeated for answer in answers))
-        self.redelivered.inc(sum(isinstance(item, Delivery) and item.redelivered for item in batch))
-        # What came by HTTP is refused to whoever asked, and is nobody's letter.
-        failed = (one for one, answer in zip(batch, answers, strict=True) if answer.failure is not None)
-        self.dead.labels("failure").inc(sum(isinstance(one, Delivery) for one in failed))
+        redelivered = failed = repeated = 0
+        for item, answer in zip(batch, answers, strict=True):
+            if item.message is not None:
+                self.received.add(item.message.type)
+            repeated += answer.repeated
+            # What came by HTTP is refused to whoever asked, and is nobody's letter.
+            if isinstance(item, Delivery):
+                redelivered += item.redelivered
+                failed += answer.failure is not None
+        self.repeated.add(count=repeated)
+        self.redelivered.add(count=redelivered)
+        self.dead.add("failure", count=failed)
 
     def poisoned(self, count: int) -> None:
-        self.dead.labels("poison").inc(count)
+        self.dead.add("poison", count=count)
 
     def published(self, sent: Sequence[messages.Message]) -> None:
         """See ProcessorMetrics."""
-        for name, count in Counts(message.type for message in sent).items():
-            self.sent.labels(name).inc(count)
+        for message in sent:
+            self.sent.add(message.type)

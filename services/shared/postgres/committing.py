@@ -10,9 +10,9 @@ from typing import Final, TypeVar
 
 import msgspec
 import structlog
-from prometheus_client import Histogram
 
 from broker.messages import Message
+from services.shared.counts import PlainHistogram
 from services.shared.decision import Domain
 from services.shared.heights import BookHeights, Doubted
 from services.shared.postgres.deciding import Again, Decides
@@ -34,7 +34,7 @@ class Commits(Decides[Row]):
 
     leads = False
     full = False
-    _commit_seconds: Histogram | None = None
+    _commit_seconds: PlainHistogram | None = None
 
     def __init__(self, url: str, domain: Domain[Row]) -> None:
         super().__init__(url, domain)
