@@ -17,6 +17,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Protocol, TypeVar
 
+from services.shared.journal.sync_thread import SyncThread
 from services.shared.room import Space
 
 T = TypeVar("T")
@@ -25,8 +26,6 @@ LOCK = "lock"
 MODE = 0o600
 # Old segments are read for old words, one at a time: a few handles serve them all.
 MAX_READING = 8
-# So long everything else waits for a sync: the way back from a thread takes longer than a fast disk.
-MOMENT_SECONDS = 0.001
 
 
 class Files(Protocol):
@@ -108,12 +107,13 @@ class LocalDisk:
         self._writing: dict[str, int] = {}
         self._reading: OrderedDict[str, int] = OrderedDict()
         self._lock: int | None = None
-        # One thread: syncs keep their order, and the event loop goes on meanwhile if they take long.
-        self._thread = ThreadPoolExecutor(1, thread_name_prefix="disk")
+        self._syncs = SyncThread()
+        self._replacing = ThreadPoolExecutor(1, thread_name_prefix="disk-replace")
         self._aside = ThreadPoolExecutor(1, thread_name_prefix="disk-aside")
 
     def close(self) -> None:
-        self._thread.shutdown()
+        self._syncs.close()
+        self._replacing.shutdown()
         self._aside.shutdown()
         for handle in (*self._writing.values(), *self._reading.values()):
             os.close(handle)
@@ -165,11 +165,7 @@ class LocalDisk:
             view = view[os.write(self._writing[name], view) :]
 
     async def sync(self, name: str) -> None:
-        done = self._thread.submit(_sync, self._handle(name))
-        try:
-            done.result(MOMENT_SECONDS)
-        except TimeoutError:
-            await asyncio.wrap_future(done)
+        await self._syncs.run(_sync, self._handle(name))
 
     async def aside(self, work: Callable[[], T]) -> T:
         return await asyncio.get_running_loop().run_in_executor(self._aside, work)
@@ -198,7 +194,7 @@ class LocalDisk:
             os.close(self._reading.pop(name))
 
     async def replace(self, name: str, data: bytes) -> None:
-        await asyncio.get_running_loop().run_in_executor(self._thread, self.replace_aside, name, data)
+        await asyncio.get_running_loop().run_in_executor(self._replacing, self.replace_aside, name, data)
 
     def remove(self, name: str) -> None:
         # Whoever reads it just now may be another thread.
