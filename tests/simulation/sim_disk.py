@@ -305,6 +305,8 @@ class SimDisk:
 
     def release(self, name: str) -> None: ...
 
+    def let_go(self) -> None: ...
+
     def remove(self, name: str) -> None:
         self._file(name)
         self.process.at("remove<")

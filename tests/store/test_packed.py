@@ -155,6 +155,20 @@ async def test_no_removed_segment_is_held_open(folder: Path) -> None:
     assert not [name for name in held if str(folder) in name and "(deleted)" in name]
 
 
+async def test_who_writes_holds_no_file_open_that_somebody_else_removed(folder: Path) -> None:
+    def held() -> list[str]:
+        return [name for name in open_files() if str(folder) in name and "(deleted)" in name]
+
+    async with writer(folder, COMPRAS) as store:
+        (folder / "other").write_bytes(b"something")
+        store.disk.read("other")
+        (folder / "other").unlink()
+        assert held()
+        # Which happens once a second.
+        store.check()
+        assert not held()
+
+
 def open_files() -> Iterator[str]:
     for descriptor in Path("/proc/self/fd").iterdir():
         with contextlib.suppress(OSError):

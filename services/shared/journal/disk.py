@@ -77,6 +77,9 @@ class Disk(Files, Protocol):
     def release(self, name: str) -> None:
         """This file is no longer needed open."""
 
+    def let_go(self) -> None:
+        """Close what was read and is there no more: it takes its room for as long as it is held open."""
+
     def remove(self, name: str) -> None: ...
 
     def publish(self, name: str, final: str) -> None:
@@ -122,9 +125,6 @@ class LocalDisk:
         self.unlock()
 
     def names(self) -> list[str]:
-        # A file that somebody else removed takes its room for as long as it is held open.
-        for name in [name for name, handle in self._reading.items() if os.fstat(handle).st_nlink == 0]:
-            os.close(self._reading.pop(name))
         return sorted(os.listdir(self.folder))  # noqa: PTH208 - names, many times a second
 
     def exists(self, name: str) -> bool:
@@ -191,6 +191,10 @@ class LocalDisk:
     def release(self, name: str) -> None:
         self._write_no_more(name)
         if name in self._reading:
+            os.close(self._reading.pop(name))
+
+    def let_go(self) -> None:
+        for name in [name for name, handle in self._reading.items() if os.fstat(handle).st_nlink == 0]:
             os.close(self._reading.pop(name))
 
     async def replace(self, name: str, data: bytes) -> None:

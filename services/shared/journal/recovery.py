@@ -57,6 +57,7 @@ class Follower(Recorded[Row]):
 
         Raises Damaged, StoreBroken. Starts over by itself when what it has read turns out to be a fenced writer's.
         """
+        self.disk.let_go()
         names = journal.segment_names(self.disk)
         self._expect_first(names)
         if names != self._names:

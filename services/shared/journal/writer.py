@@ -138,6 +138,7 @@ class Writer(Follower[Row]):
         """Raises Fenced if somebody else has become the writer. For whoever has not written for a while."""
         if self.leads:
             self._check_epoch()
+        self.disk.let_go()
 
     async def _write(self, data: bytes) -> None:
         """Append and sync. A full disk is waited for; any other failure means that nothing can be believed."""
