@@ -44,7 +44,6 @@ class PiecewiseProtocol(HttpToolsProtocol):
         self._hold = False
         # What is read now, as far as that is known.
         self._is_head = False
-        # Nothing more comes.
         self._ended = False
         # The request that is answered now, of those that came.
         self._serving: RequestResponseCycle | None = None
@@ -73,8 +72,8 @@ class PiecewiseProtocol(HttpToolsProtocol):
             start = end
 
     def eof_received(self) -> bool:  # type: ignore[override]
-        """Whether the connection is kept: for what is asked already, as whoever has sent all may say so (RFC 9112,
-        section 9.6). An answer that goes on and on ends, and so does half a request."""
+        """Whether it is kept for what is asked already: whoever has sent all may say so (RFC 9112, section 9.6). An
+        answer without an end is none to wait for, and half a request neither."""
         serving = self._serving
         waits = serving is not None and not (serving.response_complete or serving.more_body or serving.chunked_encoding)
         if waits and not self._ended:
