@@ -16,10 +16,11 @@ from services.compras.domain import Compra, finished, public
 from services.compras.ids import check_id, not_there
 from services.compras.schemas import CompraVista, EstadoVisto
 from services.compras.status import shop_state
-from services.compras.streams import Listening
+from services.compras.streams import Listening, stream
 from services.shared.http.bodies import Digits, json_bytes, page, read_body, runtime_of
 from services.shared.http.openapi import LINK, documented, problems
 from services.shared.http.problems import Problem
+from services.shared.http.shares import asker
 from services.shared.views import PICTURE, TokenEntero, TokenVisto, TransaccionVista, UsuarioVisto
 
 MAX_LIMITE: Final = 1_000
@@ -137,9 +138,12 @@ HEARD: Final[dict[str, Any]] = {
 )
 async def eventos(request: Request, desde: Desde = None) -> Response:
     """An event's id is a number that never repeats, on whichever replica: after a break, send it as Last-Event-ID."""
-    after = last_event_id(request, desde)
-    events = door_of(request).events
-    return Listening(events.listeners, events.all(after))
+    after, events, whose = last_event_id(request, desde), door_of(request).events, asker(request.scope)
+
+    async def answer() -> Response:
+        return stream(events.all(after, whose))
+
+    return Listening(events.listeners, answer)
 
 
 @routes.get(
@@ -155,13 +159,18 @@ async def eventos(request: Request, desde: Desde = None) -> Response:
 )
 async def compra_eventos(request: Request, compra_id: str, desde: Desde = None) -> Response:
     check_id(compra_id, "purchase")
-    after, events, store = last_event_id(request, desde), door_of(request).events, runtime_of(request).store
-    row = await events.known(compra_id, 0 if store.leads else NEWS_SECONDS)
-    if not isinstance(row, Compra):
-        raise not_there("purchase", compra_id)
-    if after is not None and finished(row) and not await events.missed(compra_id, after):
-        return Response(status_code=204)
-    return Listening(events.listeners, events.of(compra_id, after))
+    after, events, whose = last_event_id(request, desde), door_of(request).events, asker(request.scope)
+    seconds = 0 if runtime_of(request).store.leads else NEWS_SECONDS
+
+    async def answer() -> Response:
+        row = await events.known(compra_id, seconds)
+        if not isinstance(row, Compra):
+            raise not_there("purchase", compra_id)
+        if after is not None and finished(row) and not await events.missed(compra_id, after, whose):
+            return Response(status_code=204)
+        return stream(events.of(compra_id, after, whose))
+
+    return Listening(events.listeners, answer)
 
 
 @routes.get("/estado", summary="The services, the queues, the broker", responses={200: {"model": EstadoVisto}})

@@ -9,34 +9,27 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections import OrderedDict
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
 from contextlib import contextmanager
 from typing import Any, Final
 
-import msgspec
-import pydantic_core
-import structlog
-from fastapi.sse import KEEPALIVE_COMMENT, EventSourceResponse, format_sse_event
+from fastapi.sse import KEEPALIVE_COMMENT, EventSourceResponse
+from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
-from services.compras.domain import Asunto, finished, novedad, public
+from services.compras.domain import Asunto, finished, public
+from services.compras.telling import REST, Pieces, event
+from services.shared.http.edge import unless_gone
 from services.shared.http.problems import unavailable
 from services.shared.http.shares import Shares, asker
-from services.shared.store import Damaged, RowReader
-from services.shared.turns import Turns
-
-log = structlog.get_logger()
+from services.shared.store import RowReader
 
 # So often something is sent, if only a comment: proxies close what is silent for 60 s.
 HEARTBEAT_SECONDS: Final = 15.0
 # How soon a browser comes back, in milliseconds.
 RETRY: Final = b"retry: 1000\n\n"
-CHUNK_BYTES: Final = 32 * 1024
-# Listeners at the journal's end share the pieces that were made for the first of them.
-SHARED_CHUNKS: Final = 16
-# Who was away for longer is told how one purchase stands now, instead of a search through all of it.
-SEARCH_RECORDS: Final = 100_000
+# Who was away for longer is told how one purchase stands now, instead of a search through all of it. A browser is not.
+SEARCH_RECORDS: Final = 20_000
 # A follower is behind by less; past that the id is of another journal.
 BEHIND_SECONDS: Final = 5.0
 HEADERS: Final = {"Cache-Control": "no-store", "X-Accel-Buffering": "no"}
@@ -45,7 +38,6 @@ MAX_LISTENERS: Final = 2_000
 GATHER_SECONDS: Final = 0.03
 # So many hear of news in one turn; then, where there are more, the others have the loop for so many times as long.
 GROUP: Final = 20
-REST: Final = 3.0
 # Turns of the loop in which those who hear of news take and send them.
 SENDING: Final = 4
 MAX_REST_SECONDS: Final = 0.05
@@ -59,7 +51,7 @@ class Events:
         self._store = store
         self._heartbeat_seconds = heartbeat_seconds
         self._over = False
-        self._shared: OrderedDict[int, tuple[bytes, int]] = OrderedDict()
+        self._pieces = Pieces(store)
 
     def heard(self) -> None:
         self.listeners.heard()
@@ -68,17 +60,17 @@ class Events:
         self._over = True
         self.listeners.stop()
 
-    async def all(self, after: int | None) -> AsyncIterator[bytes]:
+    async def all(self, after: int | None, whose: str = "") -> AsyncIterator[bytes]:
         """Every purchase's events behind record `after`; None: from now on, with an event that says where that is."""
         yield RETRY
         if after is None or not await self._reached(after):
             after = self._store.seq
-            yield _event("inicio", {"registro": after}, after)
+            yield event("inicio", {"registro": after}, after)
         while not self._over:
-            text, after = await self._next(after)
+            text, after = await self._next(after, None, whose)
             yield text
 
-    async def of(self, subject: str, after: int | None) -> AsyncIterator[bytes]:
+    async def of(self, subject: str, after: int | None, whose: str = "") -> AsyncIterator[bytes]:
         """One purchase's events until its end. Without `after`, how it stands comes first."""
         yield RETRY
         if after is None or not await self._reached(after) or self._store.seq - after > SEARCH_RECORDS:
@@ -87,18 +79,18 @@ class Events:
             after = self._store.seq
             row = (await self._store.rows_of([subject])).get(subject) or await self._store.row(subject)
             assert row is not None, f"{subject} is asked for before it is known"
-            yield _event("compra", public(row), after)
+            yield event("compra", public(row), after)
         while not (self._over or await self._ended(subject, after)):
-            text, after = await self._next(after, subject)
+            text, after = await self._next(after, subject, whose)
             yield text
 
-    async def missed(self, subject: str, after: int) -> bool:
+    async def missed(self, subject: str, after: int, whose: str = "") -> bool:
         """Whether anything happened to a finished purchase behind this record."""
         if not await self._reached(after) or self._store.seq - after > SEARCH_RECORDS:
             return True
         await self._caught_up()
         while after < self._store.seq:
-            text, after = await self._chunk(after, subject)
+            text, after = await self._pieces.behind(after, subject, whose)
             if text:
                 return True
             await asyncio.sleep(0)
@@ -135,37 +127,13 @@ class Events:
         while not (self._over or await self._reached(upto)):
             pass
 
-    async def _next(self, after: int, subject: str | None = None) -> tuple[bytes, int]:
+    async def _next(self, after: int, subject: str | None, whose: str) -> tuple[bytes, int]:
         """What is to be sent next, if anything, and the record that it reaches up to."""
-        if after >= self._store.seq and not await self.listeners.news(self._heartbeat_seconds):
+        at_end = after >= self._store.seq
+        if at_end and not await self.listeners.news(self._heartbeat_seconds):
             return KEEPALIVE_COMMENT, after
         await asyncio.sleep(0)
-        return await self._chunk(after, subject)
-
-    async def _chunk(self, after: int, subject: str | None) -> tuple[bytes, int]:
-        if subject is None and (made := self._shared.get(after)) is not None:
-            return made
-        upto = self._store.seq
-        try:
-            # No further than was heard: whoever is told more would have to wait for it again.
-            found = (await self._store.records(after, CHUNK_BYTES))[: max(upto - after, 0)]
-        except Damaged as error:
-            # What happened in it can be told to nobody; what happened behind it can.
-            log.error("a record cannot be told of", record=after + 1, error=str(error))
-            return b"", after + 1
-        mine = found if subject is None else [raw for raw in found if b'"row":"%s"' % subject.encode() in raw]
-        records = [pydantic_core.from_json(raw) for raw in mine]
-        rows = await self._store.rows_of(record["row"] for record in records)
-        turns, told = Turns(), []
-        for record in records:
-            told.append(_text(record, rows.get(record["row"])))
-            await turns.pause()
-        chunk = b"".join(told), after + len(found)
-        if subject is None and found:
-            self._shared[after] = chunk
-            if len(self._shared) > SHARED_CHUNKS:
-                self._shared.popitem(last=False)
-        return chunk
+        return await self._pieces.behind(after, subject, whose, at_end=at_end)
 
 
 class Listeners:
@@ -238,28 +206,22 @@ class Listeners:
         self._telling = None
 
 
-class Listening(EventSourceResponse):
-    """A stream of events, which has a place for as long as it lasts."""
+class Listening(Response):
+    """An answer to who wants to listen, who has a place from the question on and for as long as a stream lasts."""
 
-    def __init__(self, listeners: Listeners, pieces: AsyncIterator[bytes]) -> None:
-        super().__init__(pieces, headers=HEADERS)
-        self._listeners = listeners
+    def __init__(self, listeners: Listeners, answer: Callable[[], Coroutine[Any, Any, Response]]) -> None:
+        super().__init__()
+        self._listeners, self._answer = listeners, answer
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Raises Problem (503)."""
+        """Raises Problem (404, 503), ClientDisconnect."""
         with self._listeners.place(asker(scope)):
-            await super().__call__(scope, receive, send)
+            response = await unless_gone(receive, self._answer())
+            await response(scope, receive, send)
 
 
-def _text(record: dict[str, Any], row: Asunto | None) -> bytes:
-    if row is None or record["change"] is None:
-        return b""
-    news = novedad(row, record["change"])
-    return _event(*news, record["seq"]) if news else b""
-
-
-def _event(kind: str, data: object, seq: int) -> bytes:
-    return format_sse_event(event=kind, data_str=msgspec.json.encode(data).decode(), id=str(seq))
+def stream(pieces: AsyncIterator[bytes]) -> Response:
+    return EventSourceResponse(pieces, headers=HEADERS)
 
 
 async def in_time(told: asyncio.Future[None], seconds: float) -> bool:

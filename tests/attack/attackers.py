@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
+import re
 import socket
 import sys
 import time
@@ -59,6 +60,12 @@ class Stranger:
                 writer.transport.abort()
         await asyncio.sleep(AGAIN_SECONDS)
         return b""
+
+    async def got(self, path: str) -> bytes:
+        """The body of an answer."""
+        return (await self.send(get(path).replace(b"\r\n\r\n", b"\r\nConnection: close\r\n\r\n"))).partition(
+            b"\r\n\r\n"
+        )[2]
 
     async def asks(self, *requests: bytes, a_second: float = 0) -> None:
         """These requests again and again on one connection at a time, each once the last is answered."""
@@ -176,14 +183,32 @@ async def reading(stranger: Stranger) -> None:
 
 
 async def reading_all(stranger: Stranger) -> None:
-    """A5: 8 callers of /eventos from the first record on, /metrics, /openapi.json"""
+    """A5: 40 callers of /eventos, each from another record on, /metrics, /openapi.json"""
 
-    async def history() -> None:
+    async def history(first: int) -> None:
         while not stranger.over:
-            await stranger.send(get("/eventos?desde=0"))
+            await stranger.send(get(f"/eventos?desde={first}"))
 
     others = (get("/metrics"), get("/openapi.json"), get("/compras?usuarioId=77777"))
-    await asyncio.gather(*(history() for _ in range(2)), *(stranger.asks(*others) for _ in range(6)))
+    await asyncio.gather(*(history(first) for first in range(40)), *(stranger.asks(*others) for _ in range(6)))
+
+
+async def searching(stranger: Stranger) -> None:
+    """A5: 100 searches for what happened to a finished purchase behind an old record, given up after 10 ms"""
+    (first,) = json.loads(await stranger.got("/compras?limite=1"))
+    events = f"/compras/{first['id']}/eventos"
+    *_, last = re.findall(rb"id: ([0-9]+)", await stranger.got(f"{events}?desde=0"))
+
+    async def search() -> None:
+        while not stranger.over:
+            _, writer = await stranger.connect()
+            writer.write(get(f"{events}?desde={last.decode()}"))
+            await asyncio.sleep(AGAIN_SECONDS)
+            writer.transport.abort()
+            stranger.done += 1
+            await asyncio.sleep(100 * AGAIN_SECONDS)
+
+    await asyncio.gather(*(search() for _ in range(100)))
 
 
 async def listening(stranger: Stranger) -> None:
@@ -217,8 +242,8 @@ async def as_fast_as_it_goes(stranger: Stranger) -> None:
 ATTACKS: Final[dict[str, Callable[[Stranger], Awaitable[None]]]] = {
     attack.__name__.replace("_", "-"): attack
     for attack in (
-        long_heads, hanging_up, half_heads, idle, unread, pipelining, reading, reading_all, listening, waiting,
-        upgrading, buying_nothing, as_fast_as_it_goes,
+        long_heads, hanging_up, half_heads, idle, unread, pipelining, reading, reading_all, searching, listening,
+        waiting, upgrading, buying_nothing, as_fast_as_it_goes,
     )
 }  # fmt: skip
 

@@ -67,14 +67,28 @@ class Seen:
 
 
 # The others are long tests.
-FEW = ("long-heads", "half-heads", "unread", "pipelining", "reading-all", "listening", "buying-nothing")
+FEW = ("long-heads", "half-heads", "unread", "pipelining", "reading-all", "searching", "listening", "buying-nothing")
+# So much has happened before that there is something to read and to search through.
+PURCHASES = 3_000
 
 
 @pytest.fixture(scope="module")
 def besieged(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Shop]:
     shop = start(tmp_path_factory.mktemp("besieged"), command=(*LIMITED, str(ZOCO), "up"))
+    asyncio.run(filled(shop.front))
     yield shop
     shop.stop()
+
+
+async def filled(url: str) -> None:
+    """With purchases by nobody of nothing."""
+
+    async def buys(http: aiohttp.ClientSession, number: int) -> None:
+        async with http.post(f"{url}/compras", json={"usuarioId": number, "tokenId": number}) as answer:
+            await answer.read()
+
+    async with aiohttp.ClientSession() as http:
+        await asyncio.gather(*(buys(http, 900_000 + number) for number in range(PURCHASES)))
 
 
 async def p99(url: str, seconds: float) -> float:
@@ -188,6 +202,7 @@ async def test_the_table_of_attacks(tmp_path: Path) -> None:
         "| --- | --- | --- | --- | --- | --- | --- |",
     ]
     shop = start(tmp_path, command=(*LIMITED, str(ZOCO), "up"))
+    await filled(shop.front)
     for replicas in (1, 2):
         with ExitStack() as others:
             url = shop.front if replicas == 1 else others.enter_context(replica(shop, LIMITED))

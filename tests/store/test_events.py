@@ -13,7 +13,8 @@ import pytest
 from store_builders import FIRST, life, reader, recarga, solicitada, vendida, writer
 
 from services.compras.domain import DOMAIN as COMPRAS
-from services.compras.streams import CHUNK_BYTES, MAX_LISTENERS, Events, Listeners
+from services.compras.streams import MAX_LISTENERS, Events, Listeners
+from services.compras.telling import CHUNK_BYTES, SHARED_CHUNKS
 from services.shared.http.problems import Problem
 
 WAIT_SECONDS = 60
@@ -172,8 +173,34 @@ async def test_a_slow_listener_holds_one_piece_and_a_long_way_is_sent_in_pieces(
             if len(pieces) > 1:
                 assert len(pieces[-1]) < 2 * CHUNK_BYTES
         assert len(pieces) > 10
-        assert sum(len(text) for text, _ in events._shared.values()) < 20 * 2 * CHUNK_BYTES
+        kept = [*events._pieces._at_end.values(), *events._pieces._before.values()]
+        assert sum(len(text) for text, _ in kept) < (SHARED_CHUNKS + 1) * 2 * CHUNK_BYTES
         await stream.aclose()  # type: ignore[attr-defined]
+
+
+async def test_of_all_who_catch_up_from_records_of_their_own_one_is_read_for_at_a_time(tmp_path: Path) -> None:
+    async with writer(tmp_path, COMPRAS) as store:
+        await bought(store, 500)
+        rows_of, reading, most = store.rows_of, 0, 0
+
+        async def counted(keys: Any) -> Any:
+            nonlocal reading, most
+            reading += 1
+            most = max(most, reading)
+            await asyncio.sleep(0)
+            found = await rows_of(keys)
+            reading -= 1
+            return found
+
+        store.rows_of = counted  # type: ignore[method-assign]
+        events = listened(store)
+        hearing = [asyncio.create_task(sent(events.all(after), store.seq)) for after in range(30)]
+        one = asyncio.create_task(sent(events.of(solicitada(500).compra_id, 0), store.seq))
+        for after, told in enumerate(await asyncio.gather(*hearing)):
+            assert [number for number, _, _ in read(told)] == list(range(after + 1, store.seq + 1))
+        assert len(read(await one)) == 4
+        # And one that is near the end.
+        assert most <= 2
 
 
 async def test_silence_is_broken_by_a_comment_and_the_end_of_the_process_ends_every_stream(tmp_path: Path) -> None:
@@ -192,7 +219,7 @@ async def test_where_nobody_listens_nothing_is_read_and_nothing_kept(tmp_path: P
         events = listened(store)
         await bought(store, 20)
         assert events.listeners._telling is None
-        assert not events._shared
+        assert not events._pieces._at_end
 
 
 async def test_a_thousand_listeners_hear_of_everything_and_the_loop_is_free_in_between(tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -13,13 +14,14 @@ from fastapi import APIRouter, FastAPI, HTTPException, Request, Response
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import StreamingResponse
 from pydantic import BaseModel
+from starlette.requests import ClientDisconnect
 from structlog.testing import capture_logs
 
 from services.shared.clock import utc_now
 from services.shared.heights import BookHeights
 from services.shared.http.app import create_app
 from services.shared.http.bodies import read_body
-from services.shared.http.edge import BODY_BYTES
+from services.shared.http.edge import BODY_BYTES, unless_gone
 from services.shared.http.hosts import Hosts
 from services.shared.http.pace import Pace
 from services.shared.http.problems import Problem, unavailable
@@ -290,3 +292,32 @@ async def test_half_an_answer_is_broken_off_and_not_answered_twice(app: FastAPI)
     # What was sent is out; that it was counted once shows that no second answer was begun.
     samples = next(iter(app.state.runtime.metrics.requests.collect())).samples
     assert [(one.labels["status"], one.value) for one in samples if one.name.endswith("_total")] == [("200", 1.0)]
+
+
+async def test_work_ends_when_its_client_hangs_up() -> None:
+    hung_up, ended = asyncio.Event(), asyncio.Event()
+    first = [piece(b"")]
+
+    async def receive() -> dict[str, Any]:
+        if first:
+            return first.pop()
+        await hung_up.wait()
+        return GONE
+
+    async def work(end: asyncio.Event) -> int:
+        try:
+            await end.wait()
+            return 7
+        finally:
+            ended.set()
+
+    there = asyncio.Event()
+    there.set()
+    assert await unless_gone(receive, work(there)) == 7
+    ended.clear()
+    waiting = asyncio.create_task(unless_gone(receive, work(asyncio.Event())))
+    await asyncio.sleep(0)
+    hung_up.set()
+    with pytest.raises(ClientDisconnect):
+        await waiting
+    await asyncio.wait_for(ended.wait(), 1)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from dataclasses import dataclass
 from functools import partial
 from typing import Any, cast
@@ -13,7 +14,7 @@ from hypothesis import strategies as st
 
 from services.shared.http.for_whom import client_of
 from services.shared.http.guard import PROXIES, Guard, Phase
-from services.shared.http.shares import A_FEW, AT_ONCE, Rounds, Shares, Unread, whose
+from services.shared.http.shares import A_FEW, AT_ONCE, OneByOne, Rounds, Shares, Unread, whose
 from services.shared.metrics import Metrics
 from services.shared.settings import WrongSetting, read_settings
 
@@ -66,6 +67,47 @@ async def test_who_is_alone_has_more_of_each_turn() -> None:
         await asyncio.sleep(0)
         turns += 1
     assert begun == list(range(100)) and turns <= 100 / AT_ONCE + 2
+
+
+async def test_one_works_at_a_time_and_each_address_in_its_turn() -> None:
+    one_by_one, began, working = OneByOne(), list[str](), 0
+
+    async def work(name: str) -> str:
+        nonlocal working
+        working += 1
+        assert working == 1
+        began.append(name)
+        await asyncio.sleep(0)
+        working -= 1
+        if name == "s1":
+            raise ValueError(name)
+        return name
+
+    def asks(whose: str, name: str) -> asyncio.Task[str]:
+        return asyncio.create_task(one_by_one.done(whose, partial(work, name)))
+
+    every = [asks("stranger", f"s{number}") for number in range(100)] + [asks("ana", "a1"), asks("ana", "a2")]
+    while not began:
+        await asyncio.sleep(0)
+    # What is begun is done to its end, whoever has gone; what is not, is not begun.
+    every[0].cancel()
+    every[50].cancel()
+    found = await asyncio.gather(*every, return_exceptions=True)
+    assert began[:6] == ["s0", "a1", "s1", "a2", "s2", "s3"]
+    assert began[-1] == "s99" and "s50" not in began and len(began) == 101
+    assert isinstance(found[0], asyncio.CancelledError) and isinstance(found[1], ValueError) and found[2] == "s2"
+    assert await asks("ana", "again") == "again" and not one_by_one._waiting
+
+
+async def test_the_loop_is_everybody_elses_between_two_pieces() -> None:
+    one_by_one, began = OneByOne(rest=3.0), list[float]()
+
+    async def work() -> None:
+        began.append(time.perf_counter())
+        time.sleep(0.005)
+
+    await asyncio.gather(*(one_by_one.done("ana", work) for _ in range(3)))
+    assert began[1] - began[0] >= 4 * 0.005 and began[2] - began[1] >= 4 * 0.005
 
 
 async def test_who_does_not_read_is_answered_no_further_and_others_are() -> None:

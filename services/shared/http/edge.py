@@ -7,8 +7,9 @@ layer's alone, and therefore the same for both.
 
 from __future__ import annotations
 
+import asyncio
 import time
-from collections.abc import Awaitable, Callable, Collection, Mapping
+from collections.abc import Awaitable, Callable, Collection, Coroutine, Mapping
 from typing import Any, Final, TypeAlias
 
 from fastapi import FastAPI, Request, Response
@@ -24,7 +25,7 @@ from services.shared.http.methods import allowed, head_only, unchunked
 from services.shared.http.openapi import completed
 from services.shared.http.problems import PROVEN, Problem, as_problem
 from services.shared.http.sessions import set_cookies_aside
-from services.shared.http.shares import asker
+from services.shared.http.shares import Done, asker
 from services.shared.http.shutdown import CLOSE
 
 METHOD_NOT_ALLOWED: Final = 405
@@ -119,6 +120,25 @@ class EdgeApp(FastAPI):
             raise Problem(403, "X-Zoco-Replica is for replicas with the same ZOCO_REPLICA_SECRET: leave it out")
         if scope["path"] not in ALWAYS:
             self.state.pace.check(asker(scope))
+
+
+async def unless_gone(receive: Receive, work: Coroutine[Any, Any, Done]) -> Done:
+    """What comes of this work for a request whose body has been read. Raises ClientDisconnect, and ends it, when its
+    client hangs up."""
+    doing, leaving = asyncio.create_task(work), asyncio.create_task(_left(receive))
+    try:
+        await asyncio.wait((doing, leaving), return_when=asyncio.FIRST_COMPLETED)
+        if not doing.done():
+            raise ClientDisconnect
+        return doing.result()
+    finally:
+        doing.cancel()
+        leaving.cancel()
+
+
+async def _left(receive: Receive) -> None:
+    while (await receive())["type"] != "http.disconnect":
+        pass
 
 
 class _Exchange:

@@ -5,14 +5,15 @@ from __future__ import annotations
 import asyncio
 import time
 from collections import Counter, deque
-from collections.abc import Callable, Iterable
+from collections.abc import Awaitable, Callable, Iterable
 from functools import lru_cache, partial
 from ipaddress import IPv4Address, IPv6Address, IPv6Network, ip_address
 from itertools import islice
-from typing import Final
+from typing import Any, Final, TypeVar
 
 from starlette.types import Scope
 
+Done = TypeVar("Done")
 # Nine tenths for who is alone, nine tenths of the rest for the next.
 ALPHA: Final = 9
 
@@ -86,6 +87,54 @@ class Rounds:
         self._going = bool(self._waiting)
         if self._going:
             asyncio.get_running_loop().call_soon(self._go)
+
+
+# No longer than this does anybody wait who asked for something else, however long a piece of work took.
+MAX_REST_SECONDS: Final = 0.05
+
+
+class OneByOne:
+    """Work of which one piece is done at a time: of those who wait each address in its turn (fair queueing). While more
+    than one wants it, the loop is everybody else's after each piece, `rest` times as long as that took."""
+
+    def __init__(self, rest: float = 0.0) -> None:
+        self._rest = rest
+        self._waiting: dict[str, dict[asyncio.Future[Any], Callable[[], Awaitable[Any]]]] = {}
+        self._going: asyncio.Task[None] | None = None
+
+    async def done(self, whose: str, work: Callable[[], Awaitable[Done]]) -> Done:
+        """What comes of this work. What nobody waits for any more is not begun; what is begun is done to its end."""
+        told: asyncio.Future[Done] = asyncio.get_running_loop().create_future()
+        self._waiting.setdefault(whose, {})[told] = work
+        if self._going is None:
+            self._going = asyncio.get_running_loop().create_task(self._go())
+        try:
+            return await told
+        finally:
+            if theirs := self._waiting.get(whose):
+                theirs.pop(told, None)
+                if not theirs:
+                    del self._waiting[whose]
+
+    async def _go(self) -> None:
+        try:
+            while self._waiting:
+                whose, theirs = next(iter(self._waiting.items()))
+                # Behind all others, if there is more of theirs.
+                del self._waiting[whose]
+                told = next(iter(theirs))
+                work = theirs.pop(told)
+                if theirs:
+                    self._waiting[whose] = theirs
+                began = time.perf_counter()
+                found: Any
+                (found,) = await asyncio.gather(work(), return_exceptions=True)
+                if not told.done():
+                    told.set_exception(found) if isinstance(found, BaseException) else told.set_result(found)
+                if self._waiting:
+                    await asyncio.sleep(min(self._rest * (time.perf_counter() - began), MAX_REST_SECONDS))
+        finally:
+            self._going = None
 
 
 # So many that waited are begun when somebody has read. Not each of them finds room.

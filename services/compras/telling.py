@@ -1,0 +1,94 @@
+"""What listeners are told: pieces of the journal, as events.
+
+Those at its end share each piece. Whoever catches up has pieces of their own, which are read from the disk: one is
+made at a time, for each address in its turn, and in between the loop is for who buys.
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from functools import partial
+from typing import Any, Final
+
+import msgspec
+import pydantic_core
+import structlog
+from fastapi.sse import format_sse_event
+
+from services.compras.domain import Asunto, novedad
+from services.shared.http.shares import OneByOne
+from services.shared.store import Damaged, RowReader
+from services.shared.turns import Turns
+
+log = structlog.get_logger()
+
+CHUNK_BYTES: Final = 32 * 1024
+# What comes in half a second when as much is sold as can be.
+SHARED_CHUNKS: Final = 64
+# So far behind the end news of one purchase are looked for out of turn: a millisecond or two.
+NEAR_RECORDS: Final = 500
+# The loop is for others so many times as long.
+REST: Final = 3.0
+
+Piece = tuple[bytes, int]
+
+
+class Pieces:
+    """Each is what happened behind a record, if anything did, and the record that it reaches up to."""
+
+    def __init__(self, store: RowReader[Asunto]) -> None:
+        self._store = store
+        # By the record that they begin behind: each of these but the first begins where another ends.
+        self._at_end: OrderedDict[int, Piece] = OrderedDict()
+        self._before: OrderedDict[int, Piece] = OrderedDict()
+        self._catching_up = OneByOne(REST)
+
+    async def behind(self, after: int, subject: str | None, whose: str, *, at_end: bool = False) -> Piece:
+        """`whose` turn it is to catch up. `at_end`: they had been told all there was."""
+        if subject is not None:
+            make = partial(self._make, after, self._store.seq, subject)
+            at_end |= self._store.seq - after <= NEAR_RECORDS
+        else:
+            at_end |= after in self._at_end or any(after == upto for _, upto in self._at_end.values())
+            make = partial(self._made, after, self._at_end if at_end else self._before)
+        return await (make() if at_end else self._catching_up.done(whose, make))
+
+    async def _made(self, after: int, kept: OrderedDict[int, Piece]) -> Piece:
+        if (made := self._at_end.get(after) or kept.get(after)) is not None:
+            return made
+        # Not beyond where a piece of those at the end begins: from there on whoever catches up is one of them.
+        begins = (place for place in self._at_end if place > after)
+        piece = await self._make(after, min(begins, default=self._store.seq))
+        if piece[1] > after:
+            kept[after] = piece
+            if len(kept) > SHARED_CHUNKS:
+                kept.popitem(last=False)
+        return piece
+
+    async def _make(self, after: int, upto: int, subject: str | None = None) -> Piece:
+        try:
+            # No further than was heard: whoever is told more would have to wait for it again.
+            found = (await self._store.records(after, CHUNK_BYTES))[: max(upto - after, 0)]
+        except Damaged as error:
+            # What happened in it can be told to nobody; what happened behind it can.
+            log.error("a record cannot be told of", record=after + 1, error=str(error))
+            return b"", after + 1
+        mine = found if subject is None else [raw for raw in found if b'"row":"%s"' % subject.encode() in raw]
+        records = [pydantic_core.from_json(raw) for raw in mine]
+        rows = await self._store.rows_of(record["row"] for record in records)
+        turns, told = Turns(), []
+        for record in records:
+            told.append(_text(record, rows.get(record["row"])))
+            await turns.pause()
+        return b"".join(told), after + len(found)
+
+
+def _text(record: dict[str, Any], row: Asunto | None) -> bytes:
+    if row is None or record["change"] is None:
+        return b""
+    news = novedad(row, record["change"])
+    return event(*news, record["seq"]) if news else b""
+
+
+def event(kind: str, data: object, seq: int) -> bytes:
+    return format_sse_event(event=kind, data_str=msgspec.json.encode(data).decode(), id=str(seq))
