@@ -12,6 +12,7 @@ from uuid import uuid4
 from fastapi import Request, Response
 from pydantic import BaseModel, ConfigDict
 from pydantic.alias_generators import to_camel
+from starlette.requests import ClientDisconnect
 
 from broker.messages import AltaMessage, CompraSolicitada
 from services.compras.domain import Asunto, finished, public
@@ -19,6 +20,7 @@ from services.compras.following import waited
 from services.compras.front_door import FrontDoor
 from services.compras.ids import check_id, not_there
 from services.shared.http.bodies import json_bytes, runtime_of
+from services.shared.http.edge import unless_gone
 from services.shared.http.openapi import RETRY_AFTER, header, problems
 from services.shared.http.problems import Problem, as_problem
 from services.shared.http.shares import asker
@@ -98,6 +100,8 @@ def keeping(request: Request, key: str, place: str | None = None) -> Iterator[No
     """Whatever is answered to this says the key, and where to look: who sends it again buys once."""
     try:
         yield
+    except ClientDisconnect:
+        raise
     except Exception as error:
         problem = as_problem(error, request.method, request.scope["path"])
         problem.headers |= _headers(key, place)
@@ -125,7 +129,7 @@ async def accepted(request: Request, message: CompraSolicitada | AltaMessage, pl
     row = await acceptance.accept(message, asker(request.scope))
     headers = _headers(key, f"/{place}/{message.subject}")
     if seconds := wait_seconds(request):
-        await acceptance.finish(message.subject, seconds)
+        await unless_gone(request.receive, acceptance.finish(message.subject, seconds))
         row = await runtime_of(request).store.row(message.subject) or row
         headers["Preference-Applied"] = f"wait={seconds:g}"
     if finished(row):
@@ -139,7 +143,7 @@ async def elsewhere(request: Request, key: str) -> Response | None:
     answer = await door.forwarding.at_the_leader(request, key)
     if answer is None or not seconds or answer.status_code not in (200, 202):
         return answer
-    return await waited(answer, door.acceptance, runtime_of(request).store, seconds)
+    return await unless_gone(request.receive, waited(answer, door.acceptance, runtime_of(request).store, seconds))
 
 
 async def found(request: Request, subject: str, kind: type[Asunto], name: str) -> Response:

@@ -3,16 +3,21 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
 
 import pytest
 from door_builders import JSON, KEY, OPERATOR, Door, door, doors
-from patience import PATIENCE_SECONDS, wait_until
+from patience import PATIENCE_SECONDS, eventually, wait_until
+
+from broker.messages import compra_id
 
 GOOD = b'{"usuarioId": 1, "tokenId": 101}'
 TOKEN = '{"id": %d, "nombre": "Uno", "imagen": "uno.png", "precio": 1}'
+# As long as anybody may wait.
+WAIT = 60
 TWO = f"[{TOKEN % 901}, {TOKEN % 902}]".encode()
 
 
@@ -162,6 +167,31 @@ async def test_a_bug_is_told_once_in_the_log_and_without_the_key(both: dict[str,
     said = told()
     assert said.count("RuntimeError: a bug") == said.count("a bug in the service") == 2, said
     assert KEY not in said
+
+
+@pytest.mark.parametrize("name", ["writer", "follower"])
+async def test_who_hangs_up_waits_no_longer_for_the_end(both: dict[str, Door], name: str) -> None:
+    log = both[name].log
+    told = log.read_text()
+    for number in range(3):
+        _, stream = await asyncio.open_connection("127.0.0.1", both[name].port)
+        head = f"POST /compras HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\nPrefer: wait={WAIT}\r\n"
+        head += f"Idempotency-Key: {name}-{number}\r\nContent-Length: {len(GOOD)}\r\n\r\n"
+        stream.write(head.encode() + GOOD)
+        # It is accepted, and waited for.
+        while (await both[name].ask("GET", f"/compras/{compra_id(1, f'{name}-{number}')}", {}))[0] != "HTTP/1.1 200 OK":
+            await asyncio.sleep(0.05)
+        await asyncio.sleep(0.2)
+        stream.transport.abort()
+    gone, ended = time.monotonic(), log.with_name("ended")
+    asked = [compra_id(1, f"{name}-{number}") for number in range(3)]
+
+    async def over() -> bool:
+        return ended.exists() and all(one in ended.read_text() for one in asked)
+
+    await eventually(over, "they are waited for")
+    assert time.monotonic() - gone < WAIT / 2, "nobody is there any more"
+    assert log.read_text().removeprefix(told).count("Traceback") == 0 and '"error"' not in log.read_text()[len(told) :]
 
 
 async def test_a_front_door_that_was_given_no_broker_says_so_and_takes_nothing(tmp_path: Path) -> None:
