@@ -321,3 +321,34 @@ async def test_work_ends_when_its_client_hangs_up() -> None:
     with pytest.raises(ClientDisconnect):
         await waiting
     await asyncio.wait_for(ended.wait(), 1)
+
+
+@pytest.mark.parametrize(
+    ("path", "headers", "status"),
+    [
+        ("/here", [(b"host", b"evil.example")], 400),
+        ("/here", [(b"origin", b"http://evil.example")], 403),
+        ("/a%2Fb", [], 404),
+        ("/here", [*JSON, *JSON], 400),
+        ("/livez", [], 200),
+    ],
+)
+async def test_who_is_refused_is_counted_first(
+    app: FastAPI, path: str, headers: list[tuple[bytes, bytes]], status: int
+) -> None:
+    for _ in range(2):
+        method = "GET" if path == "/livez" else "POST"
+        assert (await ask(app, b"", GOOD, method=method, path=path, headers=headers)).status == status
+    assert app.state.pace._asked["there"] == 2
+    app.state.pace.level = 2
+    asked = await ask(app, b"", GOOD, method=method, path=path, headers=headers)
+    assert asked.status == (200 if path == "/livez" else 429)
+
+
+def test_metrics_are_written_again_ten_times_a_second_and_no_more() -> None:
+    metrics = Metrics("tokens")
+    texts = set()
+    for _ in range(100):
+        metrics.answered("GET", 200, 0.1)
+        texts.add(metrics.text())
+    assert 10 <= len(texts) <= 30

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from math import inf
 
 import pytest
@@ -61,3 +62,19 @@ def test_what_is_said_to_them_can_be_kept_to() -> None:
             pace.check("greedy")
     assert problem.value.headers["RateLimit-Policy"] == '"address";q=50;w=1'
     assert problem.value.headers["RateLimit"] == '"address";r=0;t=1'
+
+
+def test_who_only_looks_is_counted_and_is_nobody_beside_who_asks() -> None:
+    """A kubelet beside one buyer, who is alone; and a stranger who does nothing but look."""
+    pace = Pace()
+    for _ in range(30):
+        pace.check("kubelet", only_looks=True)
+        assert asked(pace, LATE, buyer=1_000) == {"buyer": 1_000}
+    for _ in range(30):
+        for _ in range(1_000):
+            with suppress(Problem):
+                pace.check("stranger", only_looks=True)
+        assert asked(pace, LATE, buyer=40) == {"buyer": 40}
+    with pytest.raises(Problem):
+        for _ in range(LEAST + 1):
+            pace.check("stranger", only_looks=True)

@@ -43,7 +43,7 @@ FOR_BROWSERS: Final = (
 )
 POLICY: Final = (b"content-security-policy", b"default-src 'none'; frame-ancestors 'none'")
 
-# Who runs the shop asks for these, however much there is to do.
+# Who runs the shop asks for these, however much there is to do: they are counted, and never refused.
 ALWAYS: Final = frozenset({"/livez", "/readyz", "/metrics"})
 
 Headers: TypeAlias = list[tuple[bytes, bytes]]
@@ -105,21 +105,33 @@ class EdgeApp(FastAPI):
                 # It cannot be taken back: the server logs this, and breaks the connection, so that half is not a whole.
                 raise
             problem = as_problem(error, method, scope["path"])
-            if problem.status == 429 and "connection" in scope["state"] and not scope.get(PROVEN):
-                scope["state"]["connection"].hold()
+            if problem.status == 429:
+                _hold(scope)
             if problem.status == METHOD_NOT_ALLOWED:
                 problem.headers["Allow"] = allowed(self.router.routes, scope)
             await problem.response()(scope, receive, exchange.send)
 
     def _admit(self, scope: Scope) -> None:
         """Raises Problem (400, 403, 404, 421, 429)."""
+        # Before anything is refused: whoever asks for nothing but that takes as much.
+        always = scope["path"] in ALWAYS
+        try:
+            self.state.pace.check(asker(scope), only_looks=always)
+        except Problem:
+            _hold(scope)
+            if not always:
+                raise
         self.state.hosts.check(scope["http_version"], scope["method"], scope["headers"])
         check_headers(scope["headers"])
         check_path(scope["raw_path"])
         if scope.get(PROVEN) is False:
             raise Problem(403, "X-Zoco-Replica is for replicas with the same ZOCO_REPLICA_SECRET: leave it out")
-        if scope["path"] not in ALWAYS:
-            self.state.pace.check(asker(scope))
+
+
+def _hold(scope: Scope) -> None:
+    """Hear nothing more from whoever asks too much, for a while."""
+    if "connection" in scope["state"] and not scope.get(PROVEN):
+        scope["state"]["connection"].hold()
 
 
 async def unless_gone(receive: Receive, work: Coroutine[Any, Any, Done]) -> Done:

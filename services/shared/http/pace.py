@@ -16,8 +16,8 @@ from services.shared.http.problems import Problem
 WINDOW_SECONDS: Final = 1.0
 # So often is looked whether the loop is late.
 LOOK_SECONDS: Final = 0.1
-# Later than this most of the time, and busy for this share of it, the loop has more to do than it can. Late alone it is
-# also on a machine that does much else.
+# Later than this most of the time, and busy for this share of it, the process has more to do than it can. Late alone
+# the loop is also on a machine that does much else.
 LATE_SECONDS: Final = 0.02
 BUSY: Final = 0.7
 # Nobody is asked to be slower than 50 requests a second.
@@ -35,10 +35,15 @@ class Pace:
         self.level = inf
         self._asked: Counter[str] = Counter()
         self._before: deque[Counter[str]] = deque(maxlen=WINDOWS)
+        # Who only looks whether the process lives is not there, unless nobody asks more than they do.
+        self._there: set[str] = set()
+        self._there_before: deque[set[str]] = deque(maxlen=WINDOWS)
 
-    def check(self, whose: str) -> None:
+    def check(self, whose: str, *, only_looks: bool = False) -> None:
         """Count a request. Raises Problem (429)."""
         self._asked[whose] += 1
+        if not only_looks:
+            self._there.add(whose)
         if self._asked[whose] > self.level:
             a_second = int(self.level / WINDOW_SECONDS)
             raise Problem(
@@ -68,7 +73,10 @@ class Pace:
         asked, self._asked = self._asked, Counter()
         self._before.append(asked)
         most = max(asked.values(), default=0)
-        if too_much and len(set().union(*self._before)) > 1:
+        self._there_before.append(self._there)
+        there = set().union(*self._there_before, (one for one, times in asked.items() if times == most))
+        self._there = set()
+        if too_much and len(there) > 1:
             self.level = max(LEAST, min(self.level, most) * DECREASE)
         elif self.level < inf:
             self.level += INCREASE
