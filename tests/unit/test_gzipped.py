@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
 import gzip
+import time
 from typing import Any
 
 import pytest
 
-from services.shared.http.gzipped import LEAST_BYTES, QUICK_BYTES, gzipped, takes_gzip
+from services.shared.http.gzipped import KEPT, LEAST_BYTES, QUICK_BYTES, Packer, gzipped, takes_gzip
 
 TEXT = b'{"nombre": "Marta", "saldo": 10},\n' * (LEAST_BYTES // 16)
 
@@ -25,8 +27,8 @@ async def answered(
         sent.append(message)
 
     own = {"content-type": kind, "content-length": str(sum(map(len, bodies))), **headers}
-    scope = {"type": "http", "method": "GET", "headers": [(b"accept-encoding", asked.encode())]}
-    answer = gzipped(scope, send)
+    scope = {"type": "http", "method": "GET", "client": None, "headers": [(b"accept-encoding", asked.encode())]}
+    answer = gzipped(scope, send, Packer())
     head = [(name.replace("_", "-").encode(), value.encode()) for name, value in own.items()]
     await answer({"type": "http.response.start", "status": 200, "headers": head})
     for place, body in enumerate(bodies):
@@ -43,6 +45,27 @@ async def test_a_text_is_packed_and_the_same_when_it_is_unpacked(text: bytes) ->
     assert gzip.decompress(body) == text
     assert headers["content-encoding"] == "gzip" and headers["content-length"] == str(len(body))
     assert (headers["vary"], headers["etag"]) == ("Accept-Encoding", 'W/"7"')
+
+
+async def test_a_long_text_is_packed_once_and_of_all_that_want_one_one_at_a_time(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    packing, most, times, compress = 0, 0, 0, gzip.compress
+
+    def counted(*arguments: Any, **options: Any) -> bytes:
+        nonlocal packing, most, times
+        packing, times = packing + 1, times + 1
+        most = max(most, packing)
+        time.sleep(0.002)
+        found = compress(*arguments, **options)
+        packing -= 1
+        return found
+
+    monkeypatch.setattr(gzip, "compress", counted)
+    packer, texts = Packer(), [b"%d" % number + TEXT for number in range(KEPT)]
+    asked = [packer.packed(text, f"10.0.0.{number % 3}") for number in range(5) for text in texts]
+    assert [gzip.decompress(one) for one in await asyncio.gather(*asked)] == texts * 5
+    assert (most, times) == (1, len(texts))
 
 
 AS_IT_IS: list[dict[str, Any]] = [
@@ -79,8 +102,13 @@ async def test_each_line_of_what_is_welcome_is_read() -> None:
         async def send(message: Any, sent: list[Any] = sent) -> None:
             sent.append(message)
 
-        scope = {"type": "http", "method": "GET", "headers": [(b"accept-encoding", one.encode()) for one in lines]}
-        answer = gzipped(scope, send)
+        scope = {
+            "type": "http",
+            "method": "GET",
+            "client": None,
+            "headers": [(b"accept-encoding", one.encode()) for one in lines],
+        }
+        answer = gzipped(scope, send, Packer())
         head = [(b"content-type", b"text/css"), (b"content-length", b"%d" % len(TEXT))]
         await answer({"type": "http.response.start", "status": 200, "headers": head})
         await answer({"type": "http.response.body", "body": TEXT})

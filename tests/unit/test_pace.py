@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import time
 from contextlib import suppress
 from math import inf
 
@@ -78,3 +80,18 @@ def test_who_only_looks_is_counted_and_is_nobody_beside_who_asks() -> None:
     with pytest.raises(Problem):
         for _ in range(LEAST + 1):
             pace.check("stranger", only_looks=True)
+
+
+async def test_what_its_threads_do_is_the_processs_work(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The loop is late because of what it does not do itself."""
+    monkeypatch.setattr(time, "process_time", time.perf_counter)
+    pace = Pace()
+    running = asyncio.create_task(pace.run())
+    async with asyncio.timeout(20):
+        while pace.level == inf:
+            for name in ("one", "two"):
+                pace.check(name)
+            # Late, and not at work.
+            time.sleep(0.1)
+            await asyncio.sleep(0)
+    running.cancel()

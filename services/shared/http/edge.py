@@ -19,7 +19,7 @@ from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from services.shared.http.bodies import check_headers, check_path
-from services.shared.http.gzipped import gzipped
+from services.shared.http.gzipped import Packer, gzipped
 from services.shared.http.hosts import READING
 from services.shared.http.methods import allowed, head_only, unchunked
 from services.shared.http.openapi import completed
@@ -63,6 +63,7 @@ class EdgeApp(FastAPI):
         """`streamed`: the methods and paths of which bodies are read as they come, whatever their size."""
         super().__init__(**options)
         self._straight, self._streamed = straight, streamed
+        self._packer = Packer()
 
     def openapi(self) -> dict[str, Any]:
         return self.openapi_schema or completed(super().openapi())
@@ -83,7 +84,7 @@ class EdgeApp(FastAPI):
             # As GET is answered, but for the body.
             scope, send = {**scope, "method": "GET"}, head_only(send)
         if scope["method"] == "GET":
-            send = gzipped(scope, send)
+            send = gzipped(scope, send, self._packer)
         most = None if (method, scope["path"]) in self._streamed else BODY_BYTES
         exchange = _Exchange(method, scope["headers"], receive, send, self.state, most)
         endpoint = None if scope["query_string"] else self._straight.get((scope["method"], scope["path"]))

@@ -6,10 +6,15 @@ from __future__ import annotations
 import asyncio
 import gzip
 import re
+from collections import OrderedDict
+from concurrent.futures import ThreadPoolExecutor
+from hashlib import blake2b
 from typing import Final
 
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.types import Message, Scope, Send
+
+from services.shared.http.shares import OneByOne, asker
 
 KINDS: Final = frozenset(
     {"text/html", "text/css", "text/javascript", "text/plain", "image/svg+xml", "application/json"}
@@ -17,22 +22,47 @@ KINDS: Final = frozenset(
 NOT_MODIFIED: Final = 304
 # Less fits into one packet either way.
 LEAST_BYTES: Final = 1_000
-# More takes longer than a millisecond: another thread does it, and nobody waits meanwhile.
+# More takes longer than a millisecond: another thread does it, and nobody waits meanwhile but who wants the same.
 QUICK_BYTES: Final = 32 * 1024
 # A browser names a dozen kinds, and at most two things of each.
 MOST_NAMED: Final = 50
+# Long texts that were packed last: the lists that the page shows, in their versions.
+KEPT: Final = 8
 # Of a list of purchases 9 leaves a twentieth less, and takes three times as long.
 LEVEL: Final = 5
 
 
-def gzipped(scope: Scope, send: Send) -> Send:
+def gzipped(scope: Scope, send: Send, packer: Packer) -> Send:
     """What sends the answer to this GET, in fewer bytes if it asks for that."""
-    return _Answer(send, takes_gzip(told(Headers(scope=scope), "accept-encoding"))).send
+    return _Answer(send, takes_gzip(told(Headers(scope=scope), "accept-encoding")), packer, asker(scope)).send
+
+
+class Packer:
+    """Packs long texts, in one thread for all: one at a time, for each address in its turn, and each once."""
+
+    def __init__(self) -> None:
+        self._thread = ThreadPoolExecutor(1, thread_name_prefix="gzip")
+        self._turns = OneByOne()
+        # By the hash of the text. This is the thread's.
+        self._kept: OrderedDict[bytes, bytes] = OrderedDict()
+
+    async def packed(self, raw: bytes, whose: str) -> bytes:
+        loop = asyncio.get_running_loop()
+        return await self._turns.done(whose, lambda: loop.run_in_executor(self._thread, self._pack, raw))
+
+    def _pack(self, raw: bytes) -> bytes:
+        name = blake2b(raw, digest_size=32).digest()
+        if name not in self._kept:
+            self._kept[name] = gzip.compress(raw, LEVEL, mtime=0)
+            if len(self._kept) > KEPT:
+                self._kept.popitem(last=False)
+        self._kept.move_to_end(name)
+        return self._kept[name]
 
 
 class _Answer:
-    def __init__(self, send: Send, packs: bool) -> None:
-        self._send, self._packs = send, packs
+    def __init__(self, send: Send, packs: bool, packer: Packer, whose: str) -> None:
+        self._send, self._packs, self._packer, self._whose = send, packs, packer, whose
         # The head of an answer that may be compressed: that is known when its body is there.
         self._head: Message | None = None
 
@@ -49,25 +79,24 @@ class _Answer:
                     return
         elif self._head is not None:
             head, self._head = self._head, None
-            message = await _compressed(head, message)
+            message = await self._compressed(head, message)
             await self._send(head)
         await self._send(message)
 
-
-async def _compressed(head: Message, body: Message) -> Message:
-    """The body's message, as it is sent; the head is changed accordingly."""
-    headers = MutableHeaders(raw=head["headers"])
-    raw = body.get("body", b"")
-    if body["type"] != "http.response.body" or body.get("more_body") or len(raw) < LEAST_BYTES:
-        return body
-    if len(raw) > QUICK_BYTES:
-        packed = await asyncio.to_thread(gzip.compress, raw, LEVEL, mtime=0)
-    else:
-        packed = gzip.compress(raw, LEVEL, mtime=0)
-    headers["Content-Encoding"] = "gzip"
-    headers["Content-Length"] = str(len(packed))
-    _weaken(headers)
-    return {**body, "body": packed}
+    async def _compressed(self, head: Message, body: Message) -> Message:
+        """The body's message, as it is sent; the head is changed accordingly."""
+        headers = MutableHeaders(raw=head["headers"])
+        raw = body.get("body", b"")
+        if body["type"] != "http.response.body" or body.get("more_body") or len(raw) < LEAST_BYTES:
+            return body
+        if len(raw) > QUICK_BYTES:
+            packed = await self._packer.packed(raw, self._whose)
+        else:
+            packed = gzip.compress(raw, LEVEL, mtime=0)
+        headers["Content-Encoding"] = "gzip"
+        headers["Content-Length"] = str(len(packed))
+        _weaken(headers)
+        return {**body, "body": packed}
 
 
 def _vary(headers: MutableHeaders) -> None:
