@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
+from functools import partial
 from typing import Annotated, Any, Final
 
 from fastapi import APIRouter, Query, Request, Response
@@ -18,6 +19,7 @@ from services.compras.schemas import CompraVista, EstadoVisto
 from services.compras.status import shop_state
 from services.compras.streams import Listening, stream
 from services.shared.http.bodies import Digits, json_bytes, page, read_body, runtime_of
+from services.shared.http.edge import in_turn
 from services.shared.http.openapi import LINK, documented, problems
 from services.shared.http.problems import Problem
 from services.shared.http.shares import asker
@@ -92,7 +94,8 @@ async def compras(
 ) -> Response:
     limite = min(limite, PAGE)
     store = runtime_of(request).store
-    listed = await store.listed(limite + 1, after=desde, where={"usuario_id": usuarioId})
+    search = partial(store.listed, limite + 1, after=desde, where={"usuario_id": usuarioId})
+    listed = await in_turn(request, search)
     lines, headers = page("/compras", listed, limite, usuarioId=usuarioId)
     rows = await store.rows_of([line["compraId"] for line in lines])
     shown = []

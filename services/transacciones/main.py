@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Final
 
@@ -10,6 +11,7 @@ from fastapi import APIRouter, Query, Request, Response
 from broker.messages import MAX_ID
 from services.shared.http.app import create_app
 from services.shared.http.bodies import Digits, PathId, json_bytes, json_lines, page, runtime_of
+from services.shared.http.edge import in_turn
 from services.shared.http.openapi import LINK, problems
 from services.shared.http.problems import Problem
 from services.shared.runtime import Runtime, Service
@@ -38,7 +40,7 @@ async def transacciones(
 ) -> Response:
     runtime: Runtime[Libro] = runtime_of(request)
     where = {"usuario_id": usuarioId, "token_id": tokenId}
-    found = await runtime.store.listed(limite + 1, after=desde, where=where)
+    found = await in_turn(request, partial(runtime.store.listed, limite + 1, after=desde, where=where))
     lines, headers = page("/transacciones", found, limite, usuarioId=usuarioId, tokenId=tokenId)
     return json_bytes(json_lines(map(public, lines)), headers=headers)
 

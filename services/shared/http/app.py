@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections.abc import AsyncIterator, Callable
-from typing import Any, TypeVar
+from typing import Any, Final, TypeVar
 
 from fastapi import Depends, FastAPI
 from msgspec import Struct
@@ -21,6 +21,7 @@ from services.shared.http.guard import Guard
 from services.shared.http.hosts import Hosts
 from services.shared.http.ops_routes import COMMON, routes
 from services.shared.http.pace import Pace
+from services.shared.http.shares import OneByOne
 from services.shared.http.shutdown import GracefulShutdown
 from services.shared.journal.store import open_json_store
 from services.shared.logs import configure_logs
@@ -30,6 +31,8 @@ from services.shared.settings import Settings, WrongSetting, read_settings
 from services.shared.store import Damaged, OpenStore, Store
 
 Row = TypeVar("Row", bound=Struct)
+# Between two searches of those who wait for one the loop is for others so many times as long.
+SEARCH_REST: Final = 1.0
 
 
 def open_store_of(domain: Domain[Any], settings: Settings, metrics: Metrics, now: Callable[[], str]) -> Store[Any]:
@@ -56,6 +59,7 @@ def create_app(service: Service[Row], open_store: OpenStore = open_store_of, bus
             runtime = Runtime(service, settings, open_store, bus)
             app.state.runtime = runtime
             app.state.pace = Pace()
+            app.state.searches = OneByOne(SEARCH_REST)
             app.state.hosts = Hosts(service.domain.name, settings.public_hosts)
             guard = Guard(settings, runtime.metrics)
             await runtime.start()

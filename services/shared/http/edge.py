@@ -149,6 +149,11 @@ async def unless_gone(receive: Receive, work: Coroutine[Any, Any, Done]) -> Done
         leaving.cancel()
 
 
+async def in_turn(request: Request, search: Callable[[], Awaitable[Done]]) -> Done:
+    """What a search through a whole list finds, of which there is one at a time. Raises ClientDisconnect."""
+    return await unless_gone(request.receive, request.app.state.searches.done(asker(request.scope), search))
+
+
 async def _left(receive: Receive) -> None:
     while (await receive())["type"] != "http.disconnect":
         pass
