@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
 from functools import partial
 from typing import Annotated, Any, Final
@@ -17,11 +16,10 @@ from services.compras.domain import Compra, finished, public
 from services.compras.ids import check_id, not_there
 from services.compras.schemas import CompraVista, EstadoVisto
 from services.compras.status import shop_state
-from services.compras.streams import Listening, stream
+from services.compras.streams import HEARD, STREAM, Listening, last_event_id, stream
 from services.shared.http.bodies import Digits, json_bytes, page, read_body, runtime_of
 from services.shared.http.edge import in_turn
 from services.shared.http.openapi import LINK, documented, problems
-from services.shared.http.problems import Problem
 from services.shared.http.shares import asker
 from services.shared.views import PICTURE, TokenEntero, TokenVisto, TransaccionVista, UsuarioVisto
 
@@ -107,29 +105,7 @@ async def compras(
     return json_bytes(shown, headers=headers)
 
 
-def last_event_id(request: Request, desde: int | None) -> int | None:
-    """The last event that a client has seen, as browsers say it, or as asked by `desde`. Raises Problem (400)."""
-    told = request.headers.get("last-event-id", "")
-    if not told:
-        return desde
-    if not re.fullmatch(r"[0-9]{1,16}", told):
-        raise Problem(400, "Last-Event-ID must be the id of an event: a whole number")
-    return int(told)
-
-
 Desde = Annotated[int | None, Query(ge=0, le=MAX_ID, description="As Last-Event-ID: events behind this one"), Digits]
-# Not `response_class=EventSourceResponse`: FastAPI would encode every event for every listener again.
-STREAM: Final[dict[str, Any]] = {"content": {"text/event-stream": {"schema": {"type": "string"}}}}
-HEARD: Final[dict[str, Any]] = {
-    "parameters": [
-        {
-            "name": "Last-Event-ID",
-            "in": "header",
-            "description": "The id of the last event that was seen: those behind it follow",
-            "schema": {"type": "string", "pattern": "^[0-9]{1,16}$"},
-        }
-    ]
-}
 
 
 @routes.get(

@@ -8,19 +8,21 @@ its place in the journal and what is being sent to it; where nobody listens, new
 from __future__ import annotations
 
 import asyncio
+import re
 import time
 from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
 from contextlib import contextmanager
 from typing import Any, Final
 
 from fastapi.sse import KEEPALIVE_COMMENT, EventSourceResponse
+from starlette.requests import Request
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
 from services.compras.domain import Asunto, finished, public
 from services.compras.telling import REST, Pieces, event
 from services.shared.http.edge import unless_gone
-from services.shared.http.problems import unavailable
+from services.shared.http.problems import Problem, unavailable
 from services.shared.http.shares import Shares, asker
 from services.shared.store import RowReader
 
@@ -41,6 +43,19 @@ GROUP: Final = 20
 # Turns of the loop in which those who hear of news take and send them.
 SENDING: Final = 4
 MAX_REST_SECONDS: Final = 0.05
+
+# Not `response_class=EventSourceResponse`: FastAPI would encode every event for every listener again.
+STREAM: Final[dict[str, Any]] = {"content": {"text/event-stream": {"schema": {"type": "string"}}}}
+HEARD: Final[dict[str, Any]] = {
+    "parameters": [
+        {
+            "name": "Last-Event-ID",
+            "in": "header",
+            "description": "The id of the last event that was seen: those behind it follow",
+            "schema": {"type": "string", "pattern": "^[0-9]{1,16}$"},
+        }
+    ]
+}
 
 
 class Events:
@@ -218,6 +233,16 @@ class Listening(Response):
         with self._listeners.place(asker(scope)):
             response = await unless_gone(receive, self._answer())
             await response(scope, receive, send)
+
+
+def last_event_id(request: Request, desde: int | None) -> int | None:
+    """The last event that a client has seen, as browsers say it, or as asked by `desde`. Raises Problem (400)."""
+    told = request.headers.get("last-event-id", "")
+    if not told:
+        return desde
+    if not re.fullmatch(r"[0-9]{1,16}", told):
+        raise Problem(400, "Last-Event-ID must be the id of an event: a whole number")
+    return int(told)
 
 
 def stream(pieces: AsyncIterator[bytes]) -> Response:
