@@ -50,7 +50,7 @@ def password_of(url: str) -> str:
 
 
 WRONG = {
-    "another scheme": Wrong("invalid DSN", lambda url: url.replace("postgresql", "mysql")),
+    "another scheme": Wrong("it does not begin with postgresql://", lambda url: url.replace("postgresql", "mysql")),
     "no number for a port": Wrong("ZOCO_STORE", lambda url: url.rpartition(":")[0] + ":many/zoco"),
     "a wrong password": Wrong("password authentication failed", lambda url: url.replace("@", "x@")),
     "a missing role": Wrong("password authentication failed", lambda url: url.replace(f"{ROLE}:", "nobody:")),
