@@ -319,7 +319,7 @@ async def test_work_ends_when_its_client_hangs_up() -> None:
     await asyncio.sleep(0)
     hung_up.set()
     with pytest.raises(ClientDisconnect):
-        await waiting
+        await asyncio.wait_for(waiting, 5)
     await asyncio.wait_for(ended.wait(), 1)
 
 
