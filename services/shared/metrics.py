@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Sequence
 from math import inf
 from platform import python_version
@@ -29,8 +28,6 @@ SECONDS = (0.0001, 0.0003, 0.001, 0.003, 0.01, 0.03, 0.1, 0.3, 1, 3, 10, 30, 60)
 SIZES = (1, 2, 5, 10, 20, 50, 100, 200, 500)
 
 
-# Each takes a few milliseconds.
-TEXTS_A_SECOND: Final = 10
 # As in pyproject.toml: an image holds this code, and no installed project that could be asked.
 VERSION: Final = "0.1.0"
 
@@ -42,7 +39,6 @@ class Metrics:
         # When each series began is of no use to anybody here.
         disable_created_metrics()  # type: ignore[no-untyped-call]
         self.registry = registry = CollectorRegistry()
-        self._text, self._texts, self._text_since = b"", 0, 0.0
         ProcessCollector(registry=registry)
         # Not a label of each series: who scrapes knows whom, and names it `job` or `instance`.
         says, labels = "1: which service this is, and of which version", ("service", "version", "python")
@@ -100,13 +96,7 @@ class Metrics:
         self.disk_days.set_function(lambda: inf if room.full_days is None else room.full_days)
 
     def text(self) -> bytes:
-        """As it is now; where it is asked for again and again, as it was within the last second."""
-        if time.monotonic() - self._text_since > 1:
-            self._text_since, self._texts = time.monotonic(), 0
-        self._texts += 1
-        if self._texts <= TEXTS_A_SECOND:
-            self._text = generate_latest(self.registry)
-        return self._text
+        return generate_latest(self.registry)
 
     def answered(self, method: str, status: int, seconds: float) -> None:
         """A request was answered over HTTP."""

@@ -76,7 +76,8 @@ class EdgeApp(FastAPI):
             await super().__call__(scope, receive, send)
             return
         scope["app"] = self
-        set_cookies_aside(scope)
+        if any(name == b"cookie" for name, _ in scope["headers"]):
+            set_cookies_aside(scope)
         method = scope["method"]
         if scope["http_version"] == "1.0":
             send = unchunked(send)

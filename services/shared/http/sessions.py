@@ -34,9 +34,8 @@ def new_session(key: SecretStr) -> str:
 def set_cookies_aside(scope: Scope) -> None:
     """Out of FastAPI's sight, which reads them for every route as Python does: of 16 kB of backslashes that takes half
     a second (CVE-2024-7592)."""
-    if any(name == b"cookie" for name, _ in scope["headers"]):
-        scope[COOKIES] = b";".join(value for name, value in scope["headers"] if name == b"cookie").decode("latin-1")
-        scope["headers"] = [header for header in scope["headers"] if header[0] != b"cookie"]
+    scope[COOKIES] = b";".join(value for name, value in scope["headers"] if name == b"cookie").decode("latin-1")
+    scope["headers"] = [header for header in scope["headers"] if header[0] != b"cookie"]
 
 
 def session_of(key: SecretStr, scope: Scope) -> str | None:
