@@ -76,8 +76,6 @@ class EdgeApp(FastAPI):
             await super().__call__(scope, receive, send)
             return
         scope["app"] = self
-        if any(name == b"cookie" for name, _ in scope["headers"]):
-            set_cookies_aside(scope)
         method = scope["method"]
         if scope["http_version"] == "1.0":
             send = unchunked(send)
@@ -128,6 +126,8 @@ class EdgeApp(FastAPI):
         check_path(scope["raw_path"])
         if scope.get(PROVEN) is False:
             raise Problem(403, "X-Zoco-Replica is for replicas with the same ZOCO_REPLICA_SECRET: leave it out")
+        if any(name == b"cookie" for name, _ in scope["headers"]):
+            set_cookies_aside(scope)
 
 
 def _hold(scope: Scope) -> None:
