@@ -13,12 +13,15 @@ from store_builders import FIRST, life, reader, solicitada, writer
 
 from services.compras.api import compra, compras
 from services.compras.domain import DOMAIN as COMPRAS
+from services.shared.http.shares import OneByOne
 from services.shared.store import Damaged
 
 
 def asked(store: Any) -> Request:
-    runtime = SimpleNamespace(store=store, processor=None)
-    return Request({"type": "http", "app": SimpleNamespace(state=SimpleNamespace(runtime=runtime))})
+    state = SimpleNamespace(runtime=SimpleNamespace(store=store, processor=None), searches=OneByOne())
+    # Who asks stays.
+    stays = asyncio.Event()
+    return Request({"type": "http", "app": SimpleNamespace(state=state), "client": ("127.0.0.1", 1)}, stays.wait)
 
 
 @pytest.mark.parametrize("follows", [False, True])
