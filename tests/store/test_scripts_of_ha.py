@@ -7,7 +7,6 @@ import asyncio
 import os
 import re
 import shlex
-import signal
 import subprocess
 import sys
 import time
@@ -224,7 +223,8 @@ def test_a_restore_whose_pod_finds_no_place_says_why_and_when_it_is_ended_that_i
         while not asked.exists() or asked.read_text().count(looks) < 2:
             assert restore.poll() is None and time.monotonic() < deadline
             time.sleep(0.1)
-        restore.send_signal(signal.SIGINT)
+        # As Ctrl-C, which whoever is started in the background never hears of.
+        restore.terminate()
         _, said = restore.communicate(timeout=PATIENCE_SECONDS)
     assert restore.returncode == 1
     assert ("0/3 nodes are available" in said) == (not runs)
