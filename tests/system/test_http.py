@@ -331,7 +331,8 @@ async def test_a_purchase_that_the_broker_lost_is_asked_for_again_and_that_is_co
         shop.let_it_start("tokens")
         await client.quiet()
         assert (await client.get(f"/compras/{told['id']}"))["estado"] == "registrada"
-    assert lost.message_count == 1
+    # And what tokens had decided and not acked yet.
+    assert lost.message_count >= 1
     assert await asked_again(shop) > before
 
 
