@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import IO, Literal
 
 from broker.services import SERVICES
-from ops.process import make_private
+from ops.process import make_private, write_durably
 from ops.running import HOLDS, KIND, KIND_NEW, LOCK, LocalError
 
 Kind = Literal["files", "postgresql"]
@@ -59,11 +59,7 @@ def keep_kind(data: Path, kind: Kind) -> None:
     file, text = data / KIND, f"{kind}\n"
     if file.exists() and file.read_text(encoding="utf-8") == text:
         return
-    with (new := data / KIND_NEW).open("w", encoding="utf-8") as aside:
-        aside.write(text)
-        aside.flush()
-        os.fsync(aside.fileno())
-    new.replace(file)
+    write_durably(file, text, data / KIND_NEW)
 
 
 def _check_kind(data: Path, kind: Kind) -> None:

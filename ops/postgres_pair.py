@@ -6,7 +6,6 @@ Who was replaced is made anew, as a copy of the other. While there is no standby
 from __future__ import annotations
 
 import asyncio
-import os
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
@@ -14,7 +13,7 @@ from typing import TYPE_CHECKING, Final
 from typing_extensions import override
 
 from ops.postgres import FIRST_DATABASE, START_SECONDS, USER, Database, DatabaseError
-from ops.process import POLL_SECONDS, free_port, make_private
+from ops.process import POLL_SECONDS, free_port, make_private, write_durably
 
 if TYPE_CHECKING:
     from ops.postgres_programs import Programs
@@ -174,17 +173,7 @@ class Pair:
 
     def _note(self, term: str) -> None:
         """On the disk before anything is written by it: after a power cut, too, nobody takes the older one for it."""
-        new = self.folder / f".{LEADS}"
-        with new.open("w", encoding="utf-8") as file:
-            file.write(term)
-            file.flush()
-            os.fsync(file.fileno())
-        new.replace(self.folder / LEADS)
-        folder = os.open(self.folder, os.O_RDONLY)
-        try:
-            os.fsync(folder)
-        finally:
-            os.close(folder)
+        write_durably(self.folder / LEADS, term, self.folder / f".{LEADS}")
         self.term = term
 
 

@@ -159,6 +159,21 @@ def free_port(first: int = 0) -> int:
     return port
 
 
+def write_durably(file: Path, text: str, aside: Path) -> None:
+    """All of it or nothing, and on the disk when this returns: after a power cut, too. `aside` is in the same folder.
+    Raises OSError."""
+    with aside.open("w", encoding="utf-8") as new:
+        new.write(text)
+        new.flush()
+        os.fsync(new.fileno())
+    aside.replace(file)
+    folder = os.open(file.parent, os.O_RDONLY)
+    try:
+        os.fsync(folder)
+    finally:
+        os.close(folder)
+
+
 def make_private(folder: Path) -> None:
     """Make a folder that nobody else looks into; one that is there and is ours becomes one. Raises OSError."""
     folder.mkdir(mode=0o700, parents=True, exist_ok=True)

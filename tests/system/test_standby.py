@@ -98,8 +98,11 @@ async def test_whichever_is_newer_is_found_again_and_never_the_other(tmp_path: P
         assert pair.primary.folder == folder / SECOND
 
 
-async def written_alone(folder: Path) -> None:
-    """As `zoco migrate` does; and more than the log keeps for a standby that is away."""
+async def written_alone(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A pair whose leader, as in `zoco migrate`, went on alone: by more than its log keeps for who is away."""
+    monkeypatch.setitem(SETTINGS, "wal_keep_size", "0")
+    async with running_pair(folder) as pair:
+        await put(pair, 1)
     found = leading(folder)
     try:
         await found.start()
@@ -117,11 +120,7 @@ async def test_what_was_written_alone_outlives_who_it_was_written_to(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The copy of before was taken for one of now: a failover put the books back to it."""
-    monkeypatch.setitem(SETTINGS, "wal_keep_size", "0")
-    folder = tmp_path / "pair"
-    async with running_pair(folder) as pair:
-        await put(pair, 1)
-    await written_alone(folder)
+    await written_alone(folder := tmp_path / "pair", monkeypatch)
     pair = Pair(folder)
     try:
         await pair.start()
@@ -138,11 +137,7 @@ async def test_what_was_written_alone_outlives_who_it_was_written_to(
 async def test_after_more_was_written_alone_than_the_log_keeps_there_is_a_standby_again(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setitem(SETTINGS, "wal_keep_size", "0")
-    folder = tmp_path / "pair"
-    async with running_pair(folder) as pair:
-        await put(pair, 1)
-    await written_alone(folder)
+    await written_alone(folder := tmp_path / "pair", monkeypatch)
     async with running_pair(folder) as pair:
         await asyncio.wait_for(put(pair, 3), PATIENCE_SECONDS)
         assert await seen(pair.other) == [1, 2, 3]
