@@ -23,7 +23,7 @@ from services.compras.domain import Asunto, finished, public
 from services.compras.telling import REST, Pieces, event
 from services.shared.http.edge import unless_gone
 from services.shared.http.problems import Problem, unavailable
-from services.shared.http.shares import Shares, asker
+from services.shared.http.shares import Shares, asker, rest
 from services.shared.store import RowReader
 
 # So often something is sent, if only a comment: proxies close what is silent for 60 s.
@@ -42,7 +42,6 @@ GATHER_SECONDS: Final = 0.03
 GROUP: Final = 20
 # Turns of the loop in which those who hear of news take and send them.
 SENDING: Final = 4
-MAX_REST_SECONDS: Final = 0.05
 
 # Not `response_class=EventSourceResponse`: FastAPI would encode every event for every listener again.
 STREAM: Final[dict[str, Any]] = {"content": {"text/event-stream": {"schema": {"type": "string"}}}}
@@ -215,7 +214,7 @@ class Listeners:
                 for _ in range(SENDING):
                     await asyncio.sleep(0)
                 if start + GROUP < len(waiting):
-                    await asyncio.sleep(min(REST * (time.perf_counter() - began), MAX_REST_SECONDS))
+                    await rest(REST, began)
             if not self._more:
                 break
         self._telling = None

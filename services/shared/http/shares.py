@@ -93,6 +93,11 @@ class Rounds:
 MAX_REST_SECONDS: Final = 0.05
 
 
+async def rest(times: float, began: float) -> None:
+    """The loop is for others so many times as long as what `began` then (perf_counter) has taken."""
+    await asyncio.sleep(min(times * (time.perf_counter() - began), MAX_REST_SECONDS))
+
+
 class OneByOne:
     """Work of which one piece is done at a time: of those who wait each address in its turn (fair queueing). While more
     than one wants it, the loop is everybody else's after each piece, `rest` times as long as that took."""
@@ -132,7 +137,7 @@ class OneByOne:
                 if not told.done():
                     told.set_exception(found) if isinstance(found, BaseException) else told.set_result(found)
                 if self._waiting:
-                    await asyncio.sleep(min(self._rest * (time.perf_counter() - began), MAX_REST_SECONDS))
+                    await rest(self._rest, began)
         finally:
             self._going = None
 
