@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from itertools import islice
 from typing import Any, Final
@@ -123,10 +123,22 @@ def wait_seconds(request: Request) -> int:
     return 0
 
 
-async def accepted(request: Request, message: CompraSolicitada | AltaMessage, place: str, key: str) -> Response:
-    """202 with where to look, or 200 when it has reached its end already."""
+def _nothing() -> None:
+    pass
+
+
+async def accepted(
+    request: Request,
+    message: CompraSolicitada | AltaMessage,
+    place: str,
+    key: str,
+    stands: Callable[[], None] = _nothing,
+) -> Response:
+    """202 with where to look, or 200 when it has reached its end already. `stands` is called before that is waited for:
+    whoever hangs up meanwhile has entered it all the same."""
     acceptance = door_of(request).acceptance
     row = await acceptance.accept(message, asker(request.scope))
+    stands()
     headers = _headers(key, f"/{place}/{message.subject}")
     if seconds := wait_seconds(request):
         await unless_gone(request.receive, acceptance.finish(message.subject, seconds))
@@ -137,11 +149,14 @@ async def accepted(request: Request, message: CompraSolicitada | AltaMessage, pl
     return json_bytes(public(row), 202, {**headers, "Retry-After": "1"})
 
 
-async def elsewhere(request: Request, key: str) -> Response | None:
+async def elsewhere(request: Request, key: str, stands: Callable[[], None] = _nothing) -> Response | None:
     """None if this process writes; else what is answered by the one that does, after as long as the client waits."""
     door, seconds = door_of(request), wait_seconds(request)
     answer = await door.forwarding.at_the_leader(request, key)
-    if answer is None or not seconds or answer.status_code not in (200, 202):
+    if answer is None or answer.status_code not in (200, 202):
+        return answer
+    stands()
+    if not seconds:
         return answer
     return await unless_gone(request.receive, waited(answer, door.acceptance, runtime_of(request).store, seconds))
 

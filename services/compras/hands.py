@@ -11,12 +11,11 @@ from math import inf
 from typing import Any, Final
 
 import aiohttp
-import pydantic_core
 
 from broker.amqp.bus import Bus, BusError, QueueDepth
 from broker.services import SERVICES, Service
 from services.compras.forwarding import Forwarding
-from services.shared.peers import NO_ANSWER
+from services.shared.peers import NO_ANSWER, state_of
 from services.shared.settings import Settings
 
 # What is in the hands of somebody who does not tell is taken to be there for so long.
@@ -69,16 +68,18 @@ class Hands:
         timeout = aiohttp.ClientTimeout(total=CALL_SECONDS)
         try:
             async with self.others.pool("hands").get(f"{url}/readyz", timeout=timeout, headers=ONCE) as answer:
-                state: dict[str, Any] = pydantic_core.from_json(await answer.read())
-                return state
+                return await state_of(answer)
         except NO_ANSWER:
             return {}
 
 
 def _of(states: Iterable[Mapping[str, Any]]) -> dict[tuple[Any, Any], float]:
-    """By the process. Who takes nothing has nothing; a version that does not tell is none of them."""
-    return {
-        (state["host"], state["pid"]): state["broker"]["oldestSeconds"] or 0.0
-        for state in states
-        if (broker := state.get("broker")) and broker["consuming"] and "oldestSeconds" in broker
-    }
+    """By the process. Who takes nothing has nothing; a version that does not tell is none of them, nor is what is no
+    service of ours."""
+    found = {}
+    for state in states:
+        match state:
+            case {"host": str(host), "pid": int(pid), "broker": {"consuming": True, "oldestSeconds": oldest}}:
+                if oldest is None or isinstance(oldest, (int, float)):
+                    found[host, pid] = float(oldest or 0)
+    return found

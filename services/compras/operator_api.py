@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from hashlib import sha256
 from typing import Annotated, Any, Final
 from uuid import uuid5
@@ -134,18 +134,19 @@ async def alta_catalogo(request: Request, _: Operator) -> Response:
         raise Problem(422, f"token {token_id} is in the list twice: say once what is to be shown of it")
     key = idempotency_key(request)
     with keeping(request, key):
-        answer = await _catalogo(request, key, catalogo)
-    return _told(request, answer, f"{len(catalogo.root)} tokens")
+        return await _catalogo(request, key, catalogo)
 
 
 async def _catalogo(request: Request, key: str, catalogo: Catalogo) -> Response:
-    if (answer := await elsewhere(request, key)) is not None:
+    entered = _told(request, f"{len(catalogo.root)} tokens")
+    if (answer := await elsewhere(request, key, entered)) is not None:
         return answer
     # The first holds the key for all of this, and for nothing else: only then the others are entered.
     digest = sha256(catalogo.model_dump_json(by_alias=True).encode()).hexdigest()
     first, *others = catalogo.root
     entries = await _tokens(request, {f"operador:{key}": first}, catalogo=digest)
     await door_of(request).acceptance.accept(entries[0])
+    entered()
     entries += await _tokens(request, {f"catalogo:{key}:{digest}:{token.id}": token for token in others})
     altas = await asyncio.gather(*(accepted(request, entry, "altas", key) for entry in entries))
     last = max(altas, key=lambda alta: alta.status_code)
@@ -158,18 +159,16 @@ async def _alta(request: Request, model: type[AltaMessage], **fields: Any) -> Re
     key = idempotency_key(request)
     name, whose = f"operador:{key}", request.scope["path"].removesuffix("/recargas")
     with keeping(request, key, place := f"/altas/{_id(name)}"):
-        answer = await elsewhere(request, key)
-        if answer is None:
-            (entry,) = await _entries(request, {name: whose}, model, [fields])
-            answer = await accepted(request, entry, "altas", key)
-    return _told(request, answer, place)
+        entered = _told(request, place)
+        if (answer := await elsewhere(request, key, entered)) is not None:
+            return answer
+        (entry,) = await _entries(request, {name: whose}, model, [fields])
+        return await accepted(request, entry, "altas", key, entered)
 
 
-def _told(request: Request, answer: Response, entry: str | None) -> Response:
-    """In the log: which entry, and from where it came."""
-    if answer.status_code in (200, 202):
-        deed(request, "an operator's entry", entry=entry)
-    return answer
+def _told(request: Request, entry: str) -> Callable[[], None]:
+    """What says in the log which entry was made, and from where it came."""
+    return lambda: deed(request, "an operator's entry", entry=entry)
 
 
 async def _tokens(request: Request, named: Mapping[str, TokenDeCatalogo], **fields: Any) -> list[AltaMessage]:

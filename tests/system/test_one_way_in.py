@@ -194,6 +194,38 @@ async def test_who_hangs_up_waits_no_longer_for_the_end(both: dict[str, Door], n
     assert log.read_text().removeprefix(told).count("Traceback") == 0 and '"error"' not in log.read_text()[len(told) :]
 
 
+@pytest.mark.parametrize("name", ["writer", "follower"])
+@pytest.mark.parametrize(
+    ("request_line", "body", "says"),
+    [("POST /usuarios/7/recargas", b'{"monto": 5}', "/altas/"), ("POST /tokens", TWO, "2 tokens")],
+)
+async def test_an_entry_is_told_of_whoever_hangs_up(
+    both: dict[str, Door], name: str, request_line: str, body: bytes, says: str
+) -> None:
+    """Who adds to a user's money with a stolen key leaves a trace, though they wait for the end and then do not."""
+    log = both[name].log
+    before = len(log.read_bytes())
+    sent = {
+        **OPERATOR,
+        "Idempotency-Key": f"{name}-hangs-up",
+        "Prefer": f"wait={WAIT}",
+        "Content-Length": str(len(body)),
+    }
+    head = "".join(f"{header}: {value}\r\n" for header, value in {"Host": "localhost", **sent}.items())
+    _, stream = await asyncio.open_connection("127.0.0.1", both[name].port)
+    stream.write(f"{request_line} HTTP/1.1\r\n{head}\r\n".encode() + body)
+
+    def told() -> list[str]:
+        lines = log.read_bytes()[before:].decode().splitlines()
+        return [line for line in lines if "an operator's entry" in line]
+
+    try:
+        wait_until(lambda: len(told()) == 1, told)
+    finally:
+        stream.transport.abort()
+    assert says in told()[0] and "127.0.0.1" in told()[0]
+
+
 async def test_a_front_door_that_was_given_no_broker_says_so_and_takes_nothing(tmp_path: Path) -> None:
     """`uvicorn main:app` in services/compras: it holds the lock, and there is nobody to sell."""
     with door(tmp_path, "alone", ZOCO_RABBITMQ_URL="") as alone:

@@ -6,12 +6,17 @@ import json
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any, cast
 
 import pytest
 from aiohttp import web
 from door_builders import door
 
 from ops.process import free_port
+from services.compras.forwarding import Forwarding
+from services.compras.hands import Hands, _of
+from services.shared.settings import Settings
 
 STATUSES = (200, 400, 403, 421, 503)
 BODIES = (b'{"status": 421}', b"[]", b"421", b"null", b"a page", b"", b'{"ready": "yes", "role": 1}', b"\xff" * 1_000)
@@ -55,6 +60,21 @@ async def test_whatever_answers_for_a_service_is_no_error_of_this_one_or_of_who_
                     assert " 503 " in said and b"ZOCO_TOKENS_URL" in problem, problem
                 bodies.pop()
             assert '"level": "error"' not in front.log.read_text()
+
+
+@pytest.mark.parametrize("broker", [b'"x"', b"{}", b'{"consuming": true, "oldestSeconds": "x"}', b"[1]", b"null"])
+async def test_what_is_no_state_has_nothing_in_its_hands(broker: bytes) -> None:
+    """Whoever sends a purchase again asks what the others have in theirs, and must not end of what it hears."""
+    state = b'{"ready": true, "role": "writer", "host": "a", "pid": 7, "broker": %s}' % broker
+    async with answering(200, *BODIES, state) as (url, bodies):
+        forwarding = Forwarding(cast(Any, SimpleNamespace(settings=Settings(tokens_url=url), store=None)))
+        hands = Hands(forwarding._runtime.settings, cast(Any, None), forwarding)
+        try:
+            while bodies:
+                assert _of([await hands._state(url)]) == {}
+                bodies.pop()
+        finally:
+            await forwarding.close()
 
 
 async def test_of_two_addresses_the_one_that_is_for_us_answers(tmp_path: Path) -> None:
