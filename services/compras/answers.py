@@ -6,7 +6,7 @@ import re
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from itertools import islice
-from typing import Any, Final
+from typing import Any, Final, TypeAlias
 from uuid import uuid4
 
 from fastapi import Request, Response
@@ -26,6 +26,7 @@ from services.shared.http.problems import Problem, as_problem
 from services.shared.http.shares import asker
 from services.shared.runtime import Runtime
 
+Told: TypeAlias = Callable[[], object]
 # The longest that `Prefer: wait` holds a request.
 WAIT_LIMIT_SECONDS: Final = 60
 # There are four that are registered.
@@ -123,16 +124,8 @@ def wait_seconds(request: Request) -> int:
     return 0
 
 
-def _nothing() -> None:
-    pass
-
-
 async def accepted(
-    request: Request,
-    message: CompraSolicitada | AltaMessage,
-    place: str,
-    key: str,
-    stands: Callable[[], None] = _nothing,
+    request: Request, message: CompraSolicitada | AltaMessage, place: str, key: str, stands: Told = object
 ) -> Response:
     """202 with where to look, or 200 when it has reached its end already. `stands` is called before that is waited for:
     whoever hangs up meanwhile has entered it all the same."""
@@ -149,16 +142,17 @@ async def accepted(
     return json_bytes(public(row), 202, {**headers, "Retry-After": "1"})
 
 
-async def elsewhere(request: Request, key: str, stands: Callable[[], None] = _nothing) -> Response | None:
+async def elsewhere(request: Request, key: str, stands: Told = object) -> Response | None:
     """None if this process writes; else what is answered by the one that does, after as long as the client waits."""
     door, seconds = door_of(request), wait_seconds(request)
     answer = await door.forwarding.at_the_leader(request, key)
-    if answer is None or answer.status_code not in (200, 202):
-        return answer
-    stands()
-    if not seconds:
-        return answer
-    return await unless_gone(request.receive, waited(answer, door.acceptance, runtime_of(request).store, seconds))
+    if answer is not None and answer.status_code in (200, 202):
+        stands()
+        if seconds:
+            return await unless_gone(
+                request.receive, waited(answer, door.acceptance, runtime_of(request).store, seconds)
+            )
+    return answer
 
 
 async def found(request: Request, subject: str, kind: type[Asunto], name: str) -> Response:
