@@ -5,11 +5,11 @@ from __future__ import annotations
 import asyncio
 import gzip
 import time
-from typing import Any
+from typing import Any, cast
 
 import pytest
 
-from services.shared.http.gzipped import KEPT, LEAST_BYTES, QUICK_BYTES, Packer, gzipped, takes_gzip
+from services.shared.http.gzipped import KEPT, LEAST_BYTES, MOST_WAITING_BYTES, QUICK_BYTES, Packer, gzipped, takes_gzip
 
 TEXT = b'{"nombre": "Marta", "saldo": 10},\n' * (LEAST_BYTES // 16)
 
@@ -18,6 +18,7 @@ async def answered(
     *bodies: bytes,
     asked: str = "gzip, deflate, br",
     kind: str = "application/json",
+    packer: Packer | None = None,
     **headers: str,
 ) -> tuple[dict[str, str], bytes]:
     """What arrives of an answer in these pieces."""
@@ -28,7 +29,7 @@ async def answered(
 
     own = {"content-type": kind, "content-length": str(sum(map(len, bodies))), **headers}
     scope = {"type": "http", "method": "GET", "client": None, "headers": [(b"accept-encoding", asked.encode())]}
-    answer = gzipped(scope, send, Packer())
+    answer = gzipped(scope, send, packer or Packer())
     head = [(name.replace("_", "-").encode(), value.encode()) for name, value in own.items()]
     await answer({"type": "http.response.start", "status": 200, "headers": head})
     for place, body in enumerate(bodies):
@@ -64,8 +65,25 @@ async def test_a_long_text_is_packed_once_and_of_all_that_want_one_one_at_a_time
     monkeypatch.setattr(gzip, "compress", counted)
     packer, texts = Packer(), [b"%d" % number + TEXT for number in range(KEPT)]
     asked = [packer.packed(text, f"10.0.0.{number % 3}") for number in range(5) for text in texts]
-    assert [gzip.decompress(one) for one in await asyncio.gather(*asked)] == texts * 5
+    assert [gzip.decompress(cast(bytes, one)) for one in await asyncio.gather(*asked)] == texts * 5
     assert (most, times) == (1, len(texts))
+
+
+async def test_what_comes_when_much_waits_goes_out_as_it_is() -> None:
+    """A thousand lists that wait would be half a gigabyte."""
+    packer, text = Packer(), b"%064d" % 7 * 8_192
+    half = MOST_WAITING_BYTES // len(text)
+    asked = [packer.packed(b"%d" % number + text, "10.0.0.1") for number in range(2 * half)]
+    found = await asyncio.gather(*asked)
+    assert [one is not None for one in found] == [True] * half + [False] * half
+    assert await packer.packed(text, "10.0.0.1") is not None
+    head, sent = await answered(text, packer=packer)
+    assert "content-encoding" in head and gzip.decompress(sent) == text
+    waiting = [asyncio.ensure_future(packer.packed(b"%d" % number + text, "10.0.0.1")) for number in range(half)]
+    await asyncio.sleep(0)
+    head, sent = await answered(text, packer=packer)
+    assert "content-encoding" not in head and sent == text
+    await asyncio.gather(*waiting)
 
 
 AS_IT_IS: list[dict[str, Any]] = [

@@ -24,6 +24,8 @@ NOT_MODIFIED: Final = 304
 LEAST_BYTES: Final = 1_000
 # More takes longer than a millisecond: another thread does it, and nobody waits meanwhile but who wants the same.
 QUICK_BYTES: Final = 32 * 1024
+# Of what waits to be packed. What comes then goes out as it is, and counts as an answer that somebody has to read.
+MOST_WAITING_BYTES: Final = 4 * 1024 * 1024
 # A browser names a dozen kinds, and at most two things of each.
 MOST_NAMED: Final = 50
 # Long texts that were packed last: the lists that the page shows, in their versions.
@@ -43,12 +45,20 @@ class Packer:
     def __init__(self) -> None:
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="gzip")
         self._turns = OneByOne()
+        self._waiting_bytes = 0
         # By the hash of the text. This is the thread's.
         self._kept: OrderedDict[bytes, bytes] = OrderedDict()
 
-    async def packed(self, raw: bytes, whose: str) -> bytes:
+    async def packed(self, raw: bytes, whose: str) -> bytes | None:
+        """None when too much waits already."""
+        if self._waiting_bytes >= MOST_WAITING_BYTES:
+            return None
         loop = asyncio.get_running_loop()
-        return await self._turns.done(whose, lambda: loop.run_in_executor(self._thread, self._pack, raw))
+        self._waiting_bytes += len(raw)
+        try:
+            return await self._turns.done(whose, lambda: loop.run_in_executor(self._thread, self._pack, raw))
+        finally:
+            self._waiting_bytes -= len(raw)
 
     def _pack(self, raw: bytes) -> bytes:
         name = blake2b(raw, digest_size=32).digest()
@@ -89,10 +99,12 @@ class _Answer:
         raw = body.get("body", b"")
         if body["type"] != "http.response.body" or body.get("more_body") or len(raw) < LEAST_BYTES:
             return body
-        if len(raw) > QUICK_BYTES:
-            packed = await self._packer.packed(raw, self._whose)
-        else:
+        if len(raw) <= QUICK_BYTES:
             packed = gzip.compress(raw, LEVEL, mtime=0)
+        elif (found := await self._packer.packed(raw, self._whose)) is not None:
+            packed = found
+        else:
+            return body
         headers["Content-Encoding"] = "gzip"
         headers["Content-Length"] = str(len(packed))
         _weaken(headers)
