@@ -14,7 +14,7 @@ from typing import Final
 
 from ops.places import Place
 from ops.process import Process
-from ops.restarts import KILLED, LONGEST_PAUSE_SECONDS, Pauses, ended, until_let_go
+from ops.restarts import FIRST_PAUSE_SECONDS, KILLED, LONGEST_PAUSE_SECONDS, Pauses, ended, until_done, until_let_go
 
 # sysexits.h: it will not start until somebody mends something.
 EX_CONFIG: Final = 78
@@ -75,11 +75,11 @@ class Child:
         self._logs: list[threading.Thread] = []
 
     def start(self) -> None:
-        spare, self._spare = self._spare, None
-        if spare is not None and (spare.code is not None or _edited_since(self._spared)):
-            spare.kill()
-            spare = None
-        self.process = spare or self._process()
+        """Raises OSError, RuntimeError: there is no room for a process, or a thread."""
+        if self._spare is not None and (self._spare.code is not None or _edited_since(self._spared)):
+            self._spare.kill()
+            self._spare = None
+        self.process, self._spare = self._spare or self._process(), None
         if self._by.processes.program is None:
             self.process.go()
         self._started = time.monotonic()
@@ -90,23 +90,23 @@ class Child:
         while True:
             assert self.process is not None
             code = await self.process.wait()
-            if code == EX_CONFIG and await self._by.mended():
+            if code == EX_CONFIG and await self._mended():
                 code = KILLED
             pause = pauses.after(code, time.monotonic() - self._started)
             if code == EX_CONFIG:
                 pause = LONGEST_PAUSE_SECONDS
-            self._by.line("zoco", f"{self.place.label} {ended(code)}; it is started again in {pause:.1f} s")
+            self._say(f"{self.place.label} {ended(code)}; it is started again in {pause:.1f} s")
             await asyncio.sleep(pause)
             await until_let_go(self._by.data, self.place.label)
-            self.start()
+            await until_done(f"{self.place.label} does not start", self._start_again, self._say, pause)
             self._by.changed()
 
     async def keep_spare(self) -> None:
         """Have the next process ready, once the last one is at work."""
         while self._with_spare:
             if self._spare is None and time.monotonic() - self._started > SPARE_SECONDS:
-                self._spared = time.time()
-                self._spare = self._process()
+                what = f"the next {self.place.label} does not start"
+                await until_done(what, self._get_ready, self._say, FIRST_PAUSE_SECONDS)
             await asyncio.sleep(SPARE_SECONDS / 4)
 
     async def stop(self, seconds: float) -> None:
@@ -121,6 +121,24 @@ class Child:
         for log in self._logs:
             await asyncio.to_thread(log.join, 1)
 
+    async def _start_again(self) -> None:
+        self.start()
+
+    async def _get_ready(self) -> None:
+        self._spared = time.time()
+        self._spare = self._process()
+
+    async def _mended(self) -> bool:
+        try:
+            return await self._by.mended()
+        except Exception as error:
+            # It ends again, and then it is tried again.
+            self._say(f"what {self.place.label} wants is not mended: {error}")
+            return False
+
+    def _say(self, text: str) -> None:
+        self._by.line("zoco", text)
+
     def _process(self) -> Process:
         """A new process of the service. It waits for its turn, unless it is another program."""
         app = f"services.{self.place.service}.main:app"
@@ -130,7 +148,11 @@ class Child:
         command = [sys.executable, *words, *where, *SERVER_OPTIONS, *GUARDED]
         process = Process(command, self._env, subprocess.PIPE, waits=program is None)
         log = threading.Thread(target=self._relay, args=(process,), daemon=True)
-        log.start()
+        try:
+            log.start()
+        except RuntimeError:
+            process.kill()
+            raise
         self._logs = [*(one for one in self._logs if one.is_alive()), log]
         return process
 

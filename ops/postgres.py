@@ -154,11 +154,11 @@ class Database(Server):
     async def mend_roles(self) -> None:
         """Make what the services need, or make it right: the database is ours. Raises DatabaseError."""
         # A standby may not be there yet.
-        async with self.connected(FIRST_DATABASE) as connection:
+        async with self._mending(FIRST_DATABASE) as connection:
             await connection.execute("SET synchronous_commit = local")
             if not await connection.fetchval("SELECT count(*) FROM pg_database WHERE datname = $1", DATABASE):
                 await connection.execute(f"CREATE DATABASE {DATABASE} TEMPLATE template0")
-        async with self.connected() as connection:
+        async with self._mending() as connection:
             await connection.execute("SET synchronous_commit = local")
             await connection.execute(ROLES.read_text(encoding="utf-8"))
             for service in SERVICES:
@@ -177,6 +177,18 @@ class Database(Server):
             yield connection
         finally:
             await connection.close(timeout=CALL_SECONDS)
+
+    @asynccontextmanager
+    async def _mending(self, database: str = DATABASE) -> AsyncIterator[Connection[Any]]:
+        """`connected`, to one that may die meanwhile. Raises DatabaseError, whatever the reason."""
+        import asyncpg  # noqa: PLC0415
+
+        try:
+            async with self.connected(database) as connection:
+                yield connection
+        except (OSError, asyncpg.PostgresError, asyncpg.InterfaceError) as error:
+            says = "PostgreSQL did not do what its owner asked for ({error}). {log}"
+            raise DatabaseError(says, str(error) or type(error).__name__, self._said()) from error
 
     def _password(self, role: str) -> str:
         return secret(self.secrets / (f"password-{role}" if role != USER else "password"))

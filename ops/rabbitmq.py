@@ -119,9 +119,9 @@ class Node(Server):
         with (self.folder / "console.log").open("wb") as console:
             # The last two arguments do nothing but say whose process this is: see `_end_stale`.
             self._process = Process([str(server), "-zoco_folder", str(self.folder)], self._environment(server), console)
-        self._remember()
-        await self._until_ready(self._takes_connections, timeout_seconds)
         try:
+            self._remember()
+            await self._until_ready(self._takes_connections, timeout_seconds)
             await self.mend_user()
         except BaseException:
             await self.stop(0)

@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import signal
 import time
+from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Final
 
@@ -41,6 +42,19 @@ async def until_let_go(data: Path, label: str) -> None:
         while time.time() < float(hold.read_text(encoding="utf-8")):  # noqa: ASYNC110 - the file may change
             await asyncio.sleep(POLL_SECONDS)
         hold.unlink()
+
+
+async def until_done(
+    what: str, work: Callable[[], Awaitable[None]], note: Callable[[str], None], pause_seconds: float
+) -> None:
+    """Again after a pause that grows, whatever it raises: disks are full for a while, and so are tables of pids."""
+    while True:
+        try:
+            return await work()
+        except Exception as error:
+            note(f"{what}: {str(error) or type(error).__name__}")
+        await asyncio.sleep(pause_seconds)
+        pause_seconds = min(2 * pause_seconds, LONGEST_PAUSE_SECONDS)
 
 
 def ended(code: int) -> str:

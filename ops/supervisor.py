@@ -11,7 +11,7 @@ import sys
 import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from pathlib import Path
-from typing import IO, Final, Protocol
+from typing import IO, Final
 
 import aiohttp
 
@@ -19,15 +19,15 @@ from broker.lines import Lines, plain
 from broker.services import SERVICES, Service
 from ops.child import USUAL, Child, Processes, Supervisor
 from ops.console import Speaker
-from ops.errors import UserError
 from ops.folder import Kind, hold, keep_kind
 from ops.places import Place, by_service, places
 from ops.postgres import Database
 from ops.postgres_pair import Pair, Postgres, database_of
 from ops.process import free_port
 from ops.rabbitmq import Node
-from ops.restarts import LONGEST_PAUSE_SECONDS, Pauses, ended, until_let_go
+from ops.restarts import FIRST_PAUSE_SECONDS, until_done
 from ops.running import BROKER, ENGINES, POLL_SECONDS, POSTGRES, STANDBY, STATE, Keys, LocalError, Running, service_of
+from ops.watching import Engine, Watchers, watch_engine
 from ops.welcome import welcome
 from ops.wiring import Wiring
 
@@ -51,17 +51,6 @@ CONNECTIONS_OF_A_PROCESS: Final = 6
 CONNECTIONS_OF_OTHERS: Final = 20
 
 
-class Engine(Protocol):
-    """What the services cannot do without, and this shop has for itself."""
-
-    @property
-    def pid(self) -> int | None: ...
-
-    async def start(self) -> None: ...
-
-    async def wait(self) -> int: ...
-
-
 class Local:
     """One `zoco up`. `run` until SIGINT or SIGTERM."""
 
@@ -79,6 +68,8 @@ class Local:
         self.data = data.resolve()
         self._console = Speaker(stderr=True)
         self._stop = asyncio.Event()
+        # Something runs as another process than was written down.
+        self._changed = asyncio.Event()
         self._node: Node | None = None
         self._database: Database | Pair | None = None
         self._engines: dict[str, Engine] = {}
@@ -90,10 +81,10 @@ class Local:
         self._keys = Keys("", "")
         self._first_port = first_port
         self._children: list[Child] = []
-        self._supervisor = Supervisor(self.data, processes, self._print, self._write_state, self._mended_broker)
+        self._supervisor = Supervisor(self.data, processes, self._print, self._changed.set, self._mended_broker)
 
     async def run(self) -> None:
-        """Raises LocalError, NodeError, DatabaseError. What is said meanwhile waits for no reader."""
+        """Raises LocalError, NodeError, DatabaseError, OSError. What is said meanwhile waits for no reader."""
         stderr = sys.stderr
         sys.stderr = lines = Lines(stderr)
         try:
@@ -107,40 +98,38 @@ class Local:
         loop = asyncio.get_running_loop()
         for number in (signal.SIGINT, signal.SIGTERM):
             loop.add_signal_handler(number, self._stop.set)
-        watchers: list[asyncio.Task[None]] = []
+        watchers = Watchers(self._stop)
         try:
             await unless(self._stop, self._start(watchers))
             if not self._stop.is_set():
                 welcome(Running.read(self.data), self._console)
                 await self._stop.wait()
         finally:
-            for watcher in watchers:
-                watcher.cancel()
+            watchers.cancel()
             await self._end()
+        watchers.check()
 
-    async def _start(self, watchers: list[asyncio.Task[None]]) -> None:
-        def beside(work: Awaitable[None]) -> None:
-            watchers.append(asyncio.ensure_future(work))
-
+    async def _start(self, watchers: Watchers) -> None:
         keys = Keys.of(self.data)
         self._keys = Keys(self.token or keys.operator, keys.books)
         there = places(self._first_port, self._replicas)
         await self._start_database(len(there))
         for name in self._engines:
-            beside(self._watch_engine(name))
+            watchers.add(self._watch_engine(name))
         self._make_broker()
         self._start_services(there)
         if self._node is not None:
             # The services wait for it, as they do for any broker: both take seconds to start.
             await self._node.start()
             self._engines[BROKER] = self._node
-            beside(self._watch_engine(BROKER))
+            watchers.add(self._watch_engine(BROKER))
         self._write_state()
+        watchers.add(self._keep_state())
         for child in self._children:
-            beside(child.watch())
+            watchers.add(child.watch())
         await until_ready(there, self._say)
         for child in self._children:
-            beside(child.keep_spare())
+            watchers.add(child.keep_spare())
 
     async def _start_database(self, processes: int) -> None:
         """Before the services, which end when it has no role for them."""
@@ -177,32 +166,24 @@ class Local:
         return {name: self._database.url(name) for name in SERVICES} if self._database else {}
 
     async def _mended_broker(self) -> bool:
-        """Whether it was our own broker's fault: somebody changed its user."""
+        """Whether it was our own broker's fault: somebody changed its user. Raises NodeError, OSError."""
         mended = self._node is not None and self._node.pid is not None and await self._node.mend_user()
         if mended:
             self._say("RabbitMQ refused our user, and lets it in again")
         return mended
 
-    async def _watch_engine(self, name: str) -> None:
-        """Start it again whenever it ends."""
-        title, engine, pauses = TITLES[name], self._engines[name], Pauses()
-        while True:
-            started = time.monotonic()
-            code = await engine.wait()
-            pause = pauses.after(code, time.monotonic() - started)
-            self._say(f"{title} {ended(code)}; it is started again in {pause:.1f} s")
-            await asyncio.sleep(pause)
-            await until_let_go(self.data, name)
-            while engine.pid is None:
-                try:
-                    await engine.start()
-                except UserError as error:
-                    # Killed while it starts, it may start well the next time.
-                    self._say(f"{title} does not start: {error}")
-                    await asyncio.sleep(pause)
-                pause = min(2 * pause, LONGEST_PAUSE_SECONDS)
+    def _watch_engine(self, name: str) -> Awaitable[None]:
+        return watch_engine(name, TITLES[name], self._engines[name], self.data, self._say, self._changed.set)
+
+    async def _keep_state(self) -> None:
+        """Write down who runs. Nobody is watched less while the disk is full."""
+
+        async def write() -> None:
+            self._changed.clear()
             self._write_state()
-            self._say(f"{title} is back")
+
+        while await self._changed.wait():
+            await until_done(f"{STATE} is not written", write, self._say, FIRST_PAUSE_SECONDS)
 
     async def _end(self) -> None:
         self._say("stopping ...")

@@ -165,6 +165,22 @@ async def test_it_ends_in_order_whoever_is_connected(own: Database) -> None:
     connection.terminate()
 
 
+async def test_one_that_dies_while_it_is_made_right_is_a_database_that_does_not_run(own: Database) -> None:
+    connection = await asyncpg.connect(own.url(USER))
+    await connection.execute("BEGIN; LOCK TABLE pg_authid IN SHARE MODE")
+    mending = asyncio.ensure_future(own.mend_roles())
+
+    async def waits() -> bool:
+        return await connection.fetchval("SELECT count(*) FROM pg_locks WHERE NOT granted") > 0
+
+    await eventually(waits, "it waits for nothing")
+    own.kill()
+    with pytest.raises(DatabaseError, match=r"(?s)did not do what its owner asked for.*postgres\.log"):
+        await mending
+    connection.terminate()
+    await own.start()
+
+
 async def test_a_copy_of_its_folder_opens_whoever_owns_the_files(own: Database, tmp_path: Path) -> None:
     async with own.connected() as connection:
         await connection.execute("CREATE TABLE IF NOT EXISTS kept (n serial)")

@@ -213,6 +213,22 @@ uvicorn.run(create_app(SERVICE, broken), port=0)
     assert os.strerror(getattr(errno, error)) in done.stderr
 
 
+def test_a_rabbitmq_whose_disk_takes_nothing_when_it_starts_is_back_once_it_does(tmp_path: Path) -> None:
+    shop = start(tmp_path)
+    with shop.down("rabbitmq"):
+        console, pids = (shop.data / "rabbitmq" / name for name in ("console.log", "processes.json"))
+        console.unlink()
+        console.mkdir()
+        pids.unlink()
+    shop.says("RabbitMQ does not start: [Errno 21]")
+    # That it runs cannot be written down.
+    pids.symlink_to(tmp_path / "none" / "processes.json")
+    console.rmdir()
+    shop.says("RabbitMQ does not start: [Errno 2]", "RabbitMQ is back")
+    wait_until(lambda: zoco("doctor", "--data", str(shop.data)).returncode == 0, "the doctor finds something")
+    shop.stop()
+
+
 @pytest.mark.long
 def test_a_rabbitmq_that_is_killed_while_it_starts_is_started_again_at_once(tmp_path: Path) -> None:
     shop = start(tmp_path)
