@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Final
 
 from typing_extensions import override
 
-from ops.postgres import FIRST_DATABASE, START_SECONDS, USER, Database, DatabaseError
+from ops.postgres import CALL_SECONDS, FIRST_DATABASE, START_SECONDS, USER, Database, DatabaseError
 from ops.process import POLL_SECONDS, free_port, make_private, write_durably
 
 if TYPE_CHECKING:
@@ -94,8 +94,15 @@ class Member(Database):
             await super().mend_roles()
 
     async def promote(self) -> None:
-        async with self.connected(FIRST_DATABASE) as connection:
-            await connection.execute("SELECT pg_promote(true, $1)", PROMOTE_SECONDS)
+        """It is written to when this returns, also if it was already. Raises DatabaseError: then do it again."""
+        follows = "SELECT pg_is_in_recovery()"
+        async with self._mending(FIRST_DATABASE) as connection:
+            if await connection.fetchval(follows, timeout=CALL_SECONDS):
+                seconds = PROMOTE_SECONDS + CALL_SECONDS
+                await connection.fetchval("SELECT pg_promote(true, $1)", PROMOTE_SECONDS, timeout=seconds)
+            if await connection.fetchval(follows, timeout=CALL_SECONDS):
+                says = "PostgreSQL in {folder} did not take over in {seconds} s"
+                raise DatabaseError(says, self.folder, PROMOTE_SECONDS)
 
 
 class Pair:
@@ -124,22 +131,37 @@ class Pair:
     def pid(self) -> int | None:
         return self.primary.pid
 
+    @property
+    def leads(self) -> bool:
+        """Whether one of the two is written to."""
+        return self.primary.pid is not None and self.primary.source is None
+
     async def start(self, timeout_seconds: float = START_SECONDS) -> None:
-        """Raises DatabaseError."""
+        """Whoever is written to from now on runs, and may be. Raises DatabaseError, OSError: then do it again."""
         async with self.turn:
             leader, number = self._noted()
             if not self._led:
                 make_private(self.folder)
                 # Not strict: the other one gets nothing of what comes, and is made anew before it counts.
                 self._note(f"{leader} {number if self._strict else number + 1}")
-                if leader == SECOND:
-                    self.primary, self.other = self.other, self.primary
-                await self.primary.start(timeout_seconds)
-            elif self.other.source is not None and self.other.made:
-                await self._take_over(number + 1)
-            else:
-                await self.primary.start(timeout_seconds)
+            elif self.primary.source is None and self.other.source is not None and self.other.made:
+                # Nobody commits there any more.
+                await self.primary.stop(0)
+                leader = self.other.folder.name
+                self._note(f"{leader} {number + 1}")
+            if leader != self.primary.folder.name:
+                # Whatever happens from here on, the other one is it.
+                self.primary, self.other = self.other, self.primary
+            await self._lead(timeout_seconds)
             self._led = True
+
+    async def _lead(self, timeout_seconds: float) -> None:
+        if self.primary.pid is not None and self.primary.source is not None:
+            await self.primary.promote()
+            self.primary.source = None
+        else:
+            self.primary.source = None
+            await self.primary.start(timeout_seconds)
 
     async def wait(self) -> int:
         return await self.primary.wait()
@@ -147,18 +169,6 @@ class Pair:
     async def stop(self, timeout_seconds: float = 10) -> None:
         await self.primary.stop(timeout_seconds)
         await self.other.stop(timeout_seconds)
-
-    async def _take_over(self, number: int) -> None:
-        # Nobody commits there any more.
-        await self.primary.stop(0)
-        # Whatever happens from here on, the other one is it.
-        self._note(f"{self.other.folder.name} {number}")
-        self.primary, self.other = self.other, self.primary
-        if self.primary.pid is not None:
-            await self.primary.promote()
-        self.primary.source = None
-        if self.primary.pid is None:
-            await self.primary.start()
 
     def _noted(self) -> tuple[str, int]:
         """Who is written to, and as of which term. Raises DatabaseError."""
@@ -191,7 +201,7 @@ class Standby:
         """Once there is somebody to follow. Raises DatabaseError."""
         while self.pid is None:
             async with self._pair.turn:
-                if self._pair.primary.pid is not None:
+                if self._pair.leads:
                     self._pair.other.source, self._pair.other.term = self._pair.primary, self._pair.term
                     await self._pair.other.start()
             await asyncio.sleep(POLL_SECONDS)

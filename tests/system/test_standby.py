@@ -9,7 +9,7 @@ import pytest
 from patience import PATIENCE_SECONDS
 from postgres_server import follows, running_pair
 
-from ops.postgres import Database, DatabaseError
+from ops.postgres import Database, DatabaseError, processes_in
 from ops.postgres_pair import LEADS, SECOND, SETTINGS, Pair, Postgres, database_of, leading
 
 
@@ -96,6 +96,55 @@ async def test_whichever_is_newer_is_found_again_and_never_the_other(tmp_path: P
     async with running_pair(folder) as pair:
         assert await seen(pair.primary) == [1, 2, 3]
         assert pair.primary.folder == folder / SECOND
+
+
+async def test_one_that_did_not_take_over_in_time_does_when_it_is_asked_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It went on as a standby of the dead one, which was made anew as its own: nobody was written to."""
+    monkeypatch.setattr("ops.postgres_pair.PROMOTE_SECONDS", 1)
+    async with running_pair(tmp_path / "pair") as pair:
+        await put(pair, 1)
+        (replays,) = [one for one in processes_in(pair.other.data) if "startup" in " ".join(one.cmdline())]
+        replays.suspend()
+        pair.primary.kill()
+        await pair.wait()
+        with pytest.raises(DatabaseError, match=f"{SECOND} did not take over in 1 s"):
+            await pair.start()
+        assert (tmp_path / "pair" / LEADS).read_text() == f"{SECOND} 2"
+        following = asyncio.ensure_future(follows(pair))
+        with pytest.raises(DatabaseError, match="did not take over"):
+            await pair.start()
+        replays.resume()
+        await pair.start()
+        await following
+        await put(pair, 2)
+        assert pair.primary.folder.name == SECOND
+        assert await seen(pair.other) == [1, 2]
+
+
+@pytest.mark.parametrize("dies", [False, True])
+async def test_one_that_lets_nobody_in_when_it_is_to_take_over_does_later(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, *, dies: bool
+) -> None:
+    monkeypatch.setattr("ops.postgres.CALL_SECONDS", 1.0)
+    async with running_pair(tmp_path / "pair") as pair:
+        await put(pair, 1)
+        pair.other.freeze()
+        pair.primary.kill()
+        await pair.wait()
+        with pytest.raises(DatabaseError, match="does not let its owner in"):
+            await pair.start()
+        if dies:
+            pair.primary.kill()
+            await pair.wait()
+        else:
+            pair.primary.thaw()
+        await pair.start()
+        await follows(pair)
+        await put(pair, 2)
+        assert (tmp_path / "pair" / LEADS).read_text() == f"{SECOND} 2"
+        assert await seen(pair.primary) == [1, 2]
 
 
 async def written_alone(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
