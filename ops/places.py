@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from broker.services import SERVICES, Service
-from ops.process import free_port, is_free
+from ops.process import free_port, listen_once
 from ops.running import LocalError
 
 # The front door first: the others are seldom called by hand.
@@ -15,6 +15,7 @@ PORTS: Final[dict[Service, int]] = {"compras": 0, "usuarios": 1, "tokens": 2, "t
 # From one process of a service to its next: tokens-1 on 8002, tokens-2 on 8012.
 STEP: Final = 10
 MOST: Final = 9
+LAST_PORT: Final = 65_535
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,18 +49,33 @@ def read_replicas(text: str) -> dict[Service, int]:
 
 
 def places(first_port: int, replicas: Mapping[Service, int]) -> list[Place]:
-    """Raises LocalError when somebody else listens there: never move quietly, 8000 is written in too many places."""
+    """Raises LocalError when nobody can listen there, or somebody else does: never move quietly, 8000 is written in too
+    many places."""
+    highest = LAST_PORT - max(offset + STEP * (replicas.get(service, 1) - 1) for service, offset in PORTS.items())
+    if first_port > highest:
+        says = "--port {port} is too high: the last of its ports would be above {last}. At most {highest} (0: any)"
+        raise LocalError(says, first_port, LAST_PORT, highest)
     found = []
     for service, offset in PORTS.items():
         many = replicas.get(service, 1)
         for number in range(many):
             label = f"{service}-{number + 1}" if many > 1 else service
             port = first_port + offset + STEP * number if first_port else free_port()
-            if first_port and not is_free(port):
-                says = "port {port} ({name}) is taken: stop what listens there, or choose others with --port (0: any)"
-                raise LocalError(says, port, label)
+            if first_port:
+                _check(port, label)
             found.append(Place(label, service, port))
     return found
+
+
+def _check(port: int, label: str) -> None:
+    try:
+        listen_once(port)
+    except PermissionError:
+        says = "port {port} ({name}) is for root only: choose others with --port (0: any)"
+        raise LocalError(says, port, label) from None
+    except OSError:
+        says = "port {port} ({name}) is taken: stop what listens there, or choose others with --port (0: any)"
+        raise LocalError(says, port, label) from None
 
 
 def by_service(there: Sequence[Place]) -> dict[Service, list[str]]:

@@ -129,16 +129,22 @@ def is_ours(pid: int, mark: str) -> bool:
 
 
 def is_free(port: int) -> bool:
-    """Whether nobody listens on this port of 127.0.0.1."""
+    """Whether we could listen on this port of 127.0.0.1."""
+    try:
+        listen_once(port)
+    except OSError:
+        return False
+    return True
+
+
+def listen_once(port: int) -> None:
+    """Listen on this port of 127.0.0.1, and at once no more. Raises OSError when another does, PermissionError when it
+    is for root."""
     with socket.socket() as probe:
         # As servers do: connections that have just ended do not keep the port.
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            probe.bind(("127.0.0.1", port))
-            probe.listen()
-        except OSError:
-            return False
-    return True
+        probe.bind(("127.0.0.1", port))
+        probe.listen()
 
 
 def _range() -> range:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+import shutil
 import signal
 import socket
 import subprocess
@@ -20,13 +21,13 @@ from aiohttp import web
 from aiohttp.test_utils import TestServer
 from patience import PATIENCE_SECONDS
 
-from broker.services import SERVICES
+from broker.services import SERVICES, Service
 from loadgen.drill.faults import Fault, carry_out
 from loadgen.drill.target import LocalTarget
 from ops import child
 from ops.doctor import examine
 from ops.folder import Kind, keep_kind, kind_of
-from ops.places import PORTS
+from ops.places import PORTS, places
 from ops.process import RANGE, Process, free_port, is_free, is_ours
 from ops.running import HOLDS, STATE, LocalError, Running, kill_process, reset
 from ops.supervisor import Local
@@ -86,6 +87,35 @@ async def test_a_taken_port_is_named_before_anything_starts(tmp_path: Path) -> N
     with taken, pytest.raises(LocalError, match=rf"port {first + 2} \(tokens\) is taken.*--port"):
         await Local(tmp_path, first).run()
     assert not (tmp_path / "rabbitmq").exists()
+
+
+@pytest.mark.parametrize(
+    ("first", "replicas", "highest"),
+    [
+        (99_999, {}, 65_532),
+        (65_533, {}, 65_532),
+        (65_454, {"tokens": 9}, 65_453),
+        (65_453, {"transacciones": 9}, 65_452),
+    ],
+)
+async def test_a_port_that_is_too_high_is_named_with_the_highest_that_is_not(
+    tmp_path: Path, first: int, replicas: dict[Service, int], highest: int
+) -> None:
+    with pytest.raises(LocalError, match=rf"--port {first} is too high: .* above 65535\. At most {highest} "):
+        await Local(tmp_path, first, replicas=replicas).run()
+    there = places(highest, replicas)
+    assert max(place.port for place in there) == 65_535
+
+
+@pytest.mark.skipif(shutil.which("setpriv") is None, reason="without it nobody gives up a right")
+def test_a_port_that_is_for_root_is_not_said_to_be_taken() -> None:
+    start = Path("/proc/sys/net/ipv4/ip_unprivileged_port_start")
+    if int(start.read_text()) < 100:
+        pytest.skip("here such ports are for everybody")
+    rightless = ("setpriv", "--inh-caps=-net_bind_service", "--bounding-set=-net_bind_service")
+    program = "from ops.places import places; places(96, {})"
+    done = subprocess.run([*rightless, sys.executable, "-c", program], capture_output=True, text=True, check=False)
+    assert "LocalError: port 96 (compras) is for root only: choose others with --port (0: any)" in done.stderr
 
 
 async def test_a_folder_that_cannot_be_written_is_named(tmp_path: Path) -> None:
@@ -188,8 +218,11 @@ async def test_the_doctor_says_that_nobody_writes_and_who_holds_the_lock(
             assert stranger.output
             stranger.output.close()
     assert {name: found[name].well for name in SERVICES} == {
-        "compras": False, "tokens": False, "usuarios": True, "transacciones": True,
-    }  # fmt: skip
+        "compras": False,
+        "tokens": False,
+        "usuarios": True,
+        "transacciones": True,
+    }
     assert f"process {strangers[0].pid} holds {tmp_path / 'tokens' / 'lock'}" in found["tokens"].says
 
 
