@@ -99,6 +99,19 @@ async def test_one_works_at_a_time_and_each_address_in_its_turn() -> None:
     assert await asks("ana", "again") == "again" and not one_by_one._waiting
 
 
+async def test_what_cannot_even_be_begun_is_told_to_who_asked_and_the_next_is_done() -> None:
+    one_by_one = OneByOne()
+    done = asyncio.Event()
+    done.set()
+
+    def ended() -> Any:
+        raise RuntimeError("cannot schedule new futures after shutdown")
+
+    asked = [one_by_one.done("ana", ended), one_by_one.done("ana", done.wait)]
+    first, second = await asyncio.wait_for(asyncio.gather(*asked, return_exceptions=True), 5)
+    assert isinstance(first, RuntimeError) and second is True
+
+
 async def test_the_loop_is_everybody_elses_between_two_pieces() -> None:
     one_by_one, began = OneByOne(rest=3.0), list[float]()
 

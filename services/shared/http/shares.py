@@ -133,13 +133,17 @@ class OneByOne:
                     self._waiting[whose] = theirs
                 began = time.perf_counter()
                 found: Any
-                (found,) = await asyncio.gather(work(), return_exceptions=True)
+                (found,) = await asyncio.gather(_begun(work), return_exceptions=True)
                 if not told.done():
                     told.set_exception(found) if isinstance(found, BaseException) else told.set_result(found)
                 if self._waiting:
                     await rest(self._rest, began)
         finally:
             self._going = None
+
+
+async def _begun(work: Callable[[], Awaitable[Done]]) -> Done:
+    return await work()
 
 
 # So many that waited are begun when somebody has read. Not each of them finds room.
