@@ -47,7 +47,9 @@ class Reads(Generic[Row]):
         # Rows by key as they were last seen.
         self._kept: dict[str, Known[Row]] = {}
         self._reading = Link(url, domain.name, "reads", self._may_read)
+        # Who holds it asks by that connection.
         self._asking = asyncio.Lock()
+        self._question: asyncio.Task[Any] | None = None
         self._wanted: dict[str, asyncio.Future[Row | None]] = {}
         self._list: tuple[tuple[int, int, int], bytes, int | None] | None = None
 
@@ -66,12 +68,15 @@ class Reads(Generic[Row]):
         await self._prepared(connection)
 
     async def _ask(self, question: Callable[[Connection], Awaitable[Found]]) -> Found:
-        """Raises Away when there is no answer in PATIENCE_SECONDS, those in which others ask included."""
+        """Raises Away when there is no answer in PATIENCE_SECONDS, those in which others ask included. Whoever goes
+        away meanwhile ends no question: to break one off costs the connection, which others need."""
         deadline = asyncio.get_running_loop().time() + PATIENCE_SECONDS
         while True:
             try:
-                async with asyncio.timeout_at(deadline), self._asking:
-                    found = await self._asked(question)
+                async with asyncio.timeout_at(deadline):
+                    await self._asking.acquire()
+                self._question = asyncio.create_task(self._asked(question, deadline))
+                found: Found = await asyncio.shield(self._question)
                 self._unread = None
                 return found
             except (*PASSING, asyncpg.PostgresError) as error:
@@ -83,16 +88,22 @@ class Reads(Generic[Row]):
                     raise Away(f"PostgreSQL does not answer ({self._unread}): try again later") from None
             await asyncio.sleep(PAUSE_SECONDS)
 
-    async def _asked(self, question: Callable[[Connection], Awaitable[Found]]) -> Found:
-        connection = await self._reading.get()
+    async def _asked(self, question: Callable[[Connection], Awaitable[Found]], deadline: float) -> Found:
         try:
-            found = await question(connection)
-            self._reading.expect_standby()
-            return found
-        except BaseException:
-            # Whose turn it was: who only waited for it ends nobody's question.
-            self._reading.drop()
-            raise
+            async with asyncio.timeout_at(deadline):
+                connection = await self._reading.get()
+                try:
+                    found = await question(connection)
+                    self._reading.expect_standby()
+                    return found
+                except msgspec.DecodeError:
+                    # What was answered: the connection is as good as before.
+                    raise
+                except BaseException:
+                    self._reading.drop()
+                    raise
+        finally:
+            self._asking.release()
 
     async def row(self, key: str) -> Row | None:
         """Those that are asked for in one turn of the loop are asked for together."""
@@ -121,8 +132,7 @@ class Reads(Generic[Row]):
         except BaseException as error:
             if len(wanted) > 1 and isinstance(error, Exception) and not isinstance(error, Away):
                 # What is wrong with one of them is told to who asked for that one.
-                for key, future in wanted.items():
-                    await self._tell({key: future})
+                await asyncio.gather(*(self._tell({key: future}) for key, future in wanted.items()))
                 return
             for future in wanted.values():
                 if not future.done():
