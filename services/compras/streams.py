@@ -20,7 +20,7 @@ from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
 from services.compras.domain import Asunto, finished, public
-from services.compras.telling import REST, Pieces, event
+from services.compras.telling import REST, Listener, Pieces, event
 from services.shared.http.edge import unless_gone
 from services.shared.http.problems import Problem, unavailable
 from services.shared.http.shares import Shares, asker, rest
@@ -80,9 +80,9 @@ class Events:
         if after is None or not await self._reached(after):
             after = self._store.seq
             yield event("inicio", {"registro": after}, after)
-        while not self._over:
-            text, after = await self._next(after, None, whose)
-            yield text
+        with Listener(None, after, whose) as one:
+            while not self._over:
+                yield await self._next(one)
 
     async def of(self, subject: str, after: int | None, whose: str = "") -> AsyncIterator[bytes]:
         """One purchase's events until its end. Without `after`, how it stands comes first."""
@@ -94,20 +94,20 @@ class Events:
             row = (await self._store.rows_of([subject])).get(subject) or await self._store.row(subject)
             assert row is not None, f"{subject} is asked for before it is known"
             yield event("compra", public(row), after)
-        while not (self._over or await self._ended(subject, after)):
-            text, after = await self._next(after, subject, whose)
-            yield text
+        with Listener(subject, after, whose) as one:
+            while not (self._over or await self._ended(subject, one.after)):
+                yield await self._next(one)
 
     async def missed(self, subject: str, after: int, whose: str = "") -> bool:
         """Whether anything happened to a finished purchase behind this record."""
         if not await self._reached(after) or self._store.seq - after > SEARCH_RECORDS:
             return True
         await self._caught_up()
-        while after < self._store.seq:
-            text, after = await self._pieces.behind(after, subject, whose)
-            if text:
-                return True
-            await asyncio.sleep(0)
+        with Listener(subject, after, whose) as one:
+            while one.after < self._store.seq:
+                if await self._pieces.behind(one):
+                    return True
+                await asyncio.sleep(0)
         return False
 
     async def known(self, subject: str, seconds: float) -> Asunto | None:
@@ -141,13 +141,14 @@ class Events:
         while not (self._over or await self._reached(upto)):
             pass
 
-    async def _next(self, after: int, subject: str | None, whose: str) -> tuple[bytes, int]:
-        """What is to be sent next, if anything, and the record that it reaches up to."""
-        at_end = after >= self._store.seq
+    async def _next(self, one: Listener) -> bytes:
+        """What is to be sent next, if anything."""
+        at_end = one.after >= self._store.seq
         if at_end and not await self.listeners.news(self._heartbeat_seconds):
-            return KEEPALIVE_COMMENT, after
+            return KEEPALIVE_COMMENT
         await asyncio.sleep(0)
-        return await self._pieces.behind(after, subject, whose, at_end=at_end)
+        text = await self._pieces.behind(one, self._heartbeat_seconds, at_end=at_end)
+        return KEEPALIVE_COMMENT if text is None else text
 
 
 class Listeners:

@@ -6,6 +6,7 @@ made at a time, for each address in its turn, and in between the loop is for who
 
 from __future__ import annotations
 
+import asyncio
 from collections import OrderedDict
 from functools import partial
 from typing import Any, Final
@@ -33,6 +34,22 @@ REST: Final = 3.0
 Piece = tuple[bytes, int]
 
 
+class Listener:
+    """Somebody who is told what happened, to one purchase or to any, and up to which record they have been told."""
+
+    def __init__(self, subject: str | None, after: int, whose: str) -> None:
+        self.subject, self.after, self.whose = subject, after, whose
+        # What they wait for in the line of those who catch up.
+        self.coming: asyncio.Future[Piece] | None = None
+
+    def __enter__(self) -> Listener:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self.coming is not None:
+            self.coming.cancel()
+
+
 class Pieces:
     """Each is what happened behind a record, if anything did, and the record that it reaches up to."""
 
@@ -43,15 +60,27 @@ class Pieces:
         self._before: OrderedDict[int, Piece] = OrderedDict()
         self._catching_up = OneByOne(REST)
 
-    async def behind(self, after: int, subject: str | None, whose: str, *, at_end: bool = False) -> Piece:
-        """`whose` turn it is to catch up. `at_end`: they had been told all there was."""
-        if subject is not None:
-            make = partial(self._make, after, self._store.seq, subject)
-            at_end |= self._store.seq - after <= NEAR_RECORDS
-        else:
-            at_end |= after in self._at_end or any(after == upto for _, upto in self._at_end.values())
-            make = partial(self._made, after, self._at_end if at_end else self._before)
-        return await (make() if at_end else self._catching_up.done(whose, make))
+    async def behind(self, one: Listener, seconds: float | None = None, *, at_end: bool = False) -> bytes | None:
+        """What is told next. `at_end`: they had been told all there was. None: whose turn it is to catch up has not
+        come in so many seconds; who asks again then has kept their place in the line."""
+        if one.coming is None:
+            after, subject = one.after, one.subject
+            if subject is not None:
+                make = partial(self._make, after, self._store.seq, subject)
+                at_end |= self._store.seq - after <= NEAR_RECORDS
+            else:
+                at_end |= after in self._at_end or any(after == upto for _, upto in self._at_end.values())
+                make = partial(self._made, after, self._at_end if at_end else self._before)
+            if at_end:
+                text, one.after = await make()
+                return text
+            one.coming = self._catching_up.ask(one.whose, make)
+        await asyncio.wait((one.coming,), timeout=seconds)
+        if not one.coming.done():
+            return None
+        coming, one.coming = one.coming, None
+        text, one.after = coming.result()
+        return text
 
     async def _made(self, after: int, kept: OrderedDict[int, Piece]) -> Piece:
         if (made := self._at_end.get(after) or kept.get(after)) is not None:

@@ -214,6 +214,31 @@ async def test_silence_is_broken_by_a_comment_and_the_end_of_the_process_ends_ev
             assert [piece async for piece in stream if not piece.startswith(b":")] == []
 
 
+async def test_who_stands_in_line_to_catch_up_hears_a_comment_now_and_then_and_keeps_their_place(
+    tmp_path: Path,
+) -> None:
+    async with writer(tmp_path, COMPRAS) as store:
+        await bought(store, 200)
+        records, go = store.records, asyncio.Event()
+
+        async def slow(after: int, size_bytes: int) -> list[bytes]:
+            await go.wait()
+            return await records(after, size_bytes)
+
+        store.records = slow  # type: ignore[method-assign]
+        events = listened(store, heartbeat_seconds=0.01)
+        streams = [events.all(after, f"address {after}") for after in range(3)]
+        for stream in streams:
+            await anext(stream)
+        pieces = [piece for _ in range(3) for piece in await asyncio.gather(*map(anext, streams))]
+        assert set(pieces) == {b": ping\n\n"}
+        gone = streams.pop()
+        await gone.aclose()  # type: ignore[attr-defined]
+        go.set()
+        for after, told in enumerate(await asyncio.gather(*(sent(one, store.seq) for one in streams))):
+            assert [number for number, _, _ in read(told)] == list(range(after + 1, store.seq + 1))
+
+
 async def test_where_nobody_listens_nothing_is_read_and_nothing_kept(tmp_path: Path) -> None:
     async with writer(tmp_path, COMPRAS) as store:
         events = listened(store)

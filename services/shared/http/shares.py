@@ -8,10 +8,12 @@ from collections import Counter, deque
 from collections.abc import Awaitable, Callable, Iterable
 from functools import lru_cache, partial
 from ipaddress import IPv4Address, IPv6Address, IPv6Network, ip_address
-from itertools import islice
+from itertools import chain, islice
 from typing import Any, Final, TypeVar
 
 from starlette.types import Scope
+
+from services.shared.store import Away
 
 Done = TypeVar("Done")
 # Nine tenths for who is alone, nine tenths of the rest for the next.
@@ -104,22 +106,23 @@ class OneByOne:
 
     def __init__(self, rest: float = 0.0) -> None:
         self._rest = rest
-        self._waiting: dict[str, dict[asyncio.Future[Any], Callable[[], Awaitable[Any]]]] = {}
+        self._waiting: dict[str, deque[tuple[asyncio.Future[Any], Callable[[], Awaitable[Any]]]]] = {}
         self._going: asyncio.Task[None] | None = None
 
     async def done(self, whose: str, work: Callable[[], Awaitable[Done]]) -> Done:
-        """What comes of this work. What nobody waits for any more is not begun; what is begun is done to its end."""
+        """What comes of this work. Raises Away, too, when a database did not answer whoever was before this one."""
+        return await self.ask(whose, work)
+
+    def ask(self, whose: str, work: Callable[[], Awaitable[Done]]) -> asyncio.Future[Done]:
+        """The same, for who looks in between. What was cancelled by then is not begun; what is begun is done to its
+        end."""
         told: asyncio.Future[Done] = asyncio.get_running_loop().create_future()
-        self._waiting.setdefault(whose, {})[told] = work
+        # Whoever asked may have gone.
+        told.add_done_callback(lambda told: told.cancelled() or told.exception())
+        self._waiting.setdefault(whose, deque()).append((told, work))
         if self._going is None:
             self._going = asyncio.get_running_loop().create_task(self._go())
-        try:
-            return await told
-        finally:
-            if theirs := self._waiting.get(whose):
-                theirs.pop(told, None)
-                if not theirs:
-                    del self._waiting[whose]
+        return told
 
     async def _go(self) -> None:
         try:
@@ -127,19 +130,27 @@ class OneByOne:
                 whose, theirs = next(iter(self._waiting.items()))
                 # Behind all others, if there is more of theirs.
                 del self._waiting[whose]
-                told = next(iter(theirs))
-                work = theirs.pop(told)
+                told, work = theirs.popleft()
                 if theirs:
                     self._waiting[whose] = theirs
+                if told.done():
+                    continue
                 began = time.perf_counter()
                 found: Any
                 (found,) = await asyncio.gather(_begun(work), return_exceptions=True)
-                if not told.done():
-                    told.set_exception(found) if isinstance(found, BaseException) else told.set_result(found)
-                if self._waiting:
+                self._tell(told, found)
+                if isinstance(found, Away):
+                    # Who waited all that while does not wait as long again, each behind the other.
+                    for told, _ in chain.from_iterable(self._waiting.values()):
+                        self._tell(told, found)
+                elif self._waiting:
                     await rest(self._rest, began)
         finally:
             self._going = None
+
+    def _tell(self, told: asyncio.Future[Any], found: Any) -> None:
+        if not told.done():
+            told.set_exception(found) if isinstance(found, BaseException) else told.set_result(found)
 
 
 async def _begun(work: Callable[[], Awaitable[Done]]) -> Done:
