@@ -263,7 +263,7 @@ def from_folder(data: Path, service: str) -> Journal:
         raise Unreadable("there is no journal in {folder}: the book is missing", folder)
     for mark in files:
         lost = mark.removesuffix(".mark") + ".jsonl"
-        if mark.endswith(".mark") and not files & {lost, lost + packed.SUFFIX}:
+        if mark.endswith(".mark") and SEGMENT.fullmatch(lost) and not files & {lost, lost + packed.SUFFIX}:
             raise Unreadable("{segment} is missing, and {mark} says that it was written", folder / lost, mark)
     return Journal(service, *_chain(folder, names, service))
 

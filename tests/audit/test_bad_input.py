@@ -103,6 +103,12 @@ def test_a_segment_that_is_missing_from_a_book(shop: Path) -> None:
     assert str(file) in refused(UNREADABLE, "--data", shop)
 
 
+def test_a_mark_of_what_was_never_a_segment_is_no_loss(shop: Path) -> None:
+    """As of a book that was being written again when its process was killed."""
+    (shop / "tokens" / "rebuilt-00000002-000001.mark").touch()
+    assert zoco("--data", shop, "--client", shop / CLIENT).returncode == 0
+
+
 def books(shop: Path) -> Path:
     return shop / "tokens"
 

@@ -18,8 +18,7 @@ from store_builders import publicado, solicitada, writer
 from broker.messages import Message
 from ops.postgres import Database
 from services.rebuild.migration import migrate
-from services.shared.journal.segments import TOLD
-from services.shared.journal.untold import noted
+from services.shared.journal.untold import TOLD, noted
 from services.shared.postgres.store import PostgresStore
 from services.tokens.domain import DOMAIN as TOKENS
 

@@ -19,8 +19,9 @@ from broker.messages import Message
 from services.shared.clock import dated
 from services.shared.heights import BookHeights
 from services.shared.journal import segments as journal
+from services.shared.journal import untold
 from services.shared.journal.disk import Disk
-from services.shared.journal.packed import SUFFIX, Archive
+from services.shared.journal.packed import SUFFIX, Archive, take_back
 from services.shared.journal.segments import Segment
 from services.shared.records import has_checksum
 from services.shared.store import Damaged, Fenced
@@ -97,7 +98,7 @@ async def put_back(
         await disk.sync(unfinished)
         if told is not None:
             # Before there is a book that it is of: a note that stands beside it never says too much.
-            await disk.replace(journal.TOLD, journal.told(heights.said(told)))
+            await disk.replace(untold.TOLD, untold.told(heights.said(told)))
     except (OSError, Damaged):
         give_up(disk)
         with contextlib.suppress(OSError):
@@ -206,7 +207,4 @@ def _swept(disk: Disk, service: str) -> int:
 
 def give_up(disk: Disk) -> None:
     """Take back what was written of a book that is not whole, and the room that it takes."""
-    for left in disk.names():
-        if left.startswith(UNFINISHED):
-            with contextlib.suppress(OSError):
-                disk.remove(left)
+    take_back(disk, (name for name in disk.names() if name.startswith(UNFINISHED)))

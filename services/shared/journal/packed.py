@@ -10,7 +10,7 @@ import contextlib
 import struct
 from bisect import bisect_left, bisect_right
 from collections import OrderedDict
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import accumulate
 from typing import Final, NoReturn, TypeVar
@@ -97,6 +97,14 @@ def create_segment(disk: Disk, name: str) -> None:
     if disk.exists(name + SUFFIX):
         disk.remove(name)
         raise FileExistsError(f"{name} is packed")
+
+
+def take_back(disk: Disk, names: Iterable[str]) -> None:
+    """Remove these as far as can be. Marks first: one without its segment says that the segment was lost."""
+    with contextlib.suppress(OSError):
+        for name in sorted(names, key=lambda name: not name.endswith(".mark")):
+            with contextlib.suppress(FileNotFoundError):
+                disk.remove(name)
 
 
 class Archive:

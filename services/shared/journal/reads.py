@@ -12,10 +12,9 @@ import msgspec
 import structlog
 
 from broker.messages import Message
-from services.shared.journal import segments as journal
+from services.shared.journal import untold
 from services.shared.journal.public_list import BETWEEN, END
 from services.shared.journal.rows import Recorded
-from services.shared.journal.untold import told_upto, untold
 from services.shared.store import MAX_LINES, Damaged
 from services.shared.turns import Turns
 
@@ -99,7 +98,7 @@ class Reads(Recorded[Row]):
         end, count = self.seq, 0
         await self._speaks.wait()
         assert self._publish is not None
-        async for words in untold(self, end):
+        async for words in untold.untold(self, end):
             await self._publish(words)
             count += len(words)
         self._all_told = True
@@ -107,12 +106,12 @@ class Reads(Recorded[Row]):
             log.info("said what was decided and not told before", words=count)
 
     async def told_upto(self) -> int:
-        return told_upto(self, self.seq)
+        return untold.told_upto(self, self.seq)
 
     def told(self, messages: Sequence[Message]) -> None:
         if messages and self._all_told:
             with suppress(OSError):
-                self.disk.note(journal.TOLD, journal.told(messages[-1].heights))
+                self.disk.note(untold.TOLD, untold.told(messages[-1].heights))
 
     async def alone(self) -> None: ...
 

@@ -18,7 +18,7 @@ import msgspec
 import pydantic_core
 
 from services.shared.journal.disk import Files
-from services.shared.records import SEAL_BYTES, has_checksum, with_checksum
+from services.shared.records import has_checksum, with_checksum
 from services.shared.store import Damaged
 
 FORMAT: Final = 1
@@ -28,9 +28,8 @@ FILE: Final = re.compile(rf"({SEGMENT.pattern})(?:\.zst)?")
 # What the digits of a name have room for.
 MAX_EPOCH: Final = 99_999_999
 MAX_PART: Final = 999_999
+MARK: Final = re.compile(r"journal-\d{8}-\d{6}\.mark")
 MARK_BYTES: Final = 29
-# Beside the journal, and always as long, as it is written over in place: up to where it is told.
-TOLD, NOTE_BYTES = "told", 96
 # What is read of a header: it is rarely longer than the first, and of a packed segment that is one frame.
 HEADER_BYTES: Final = (512, 4096)
 # What helps when something of a journal is lost. Not to put back one file or one folder alone: an older book beside
@@ -114,8 +113,8 @@ def segment_names(disk: Files) -> list[str]:
 def chain(disk: Files, service: str) -> list[Segment]:
     """The segments that are the journal, oldest first. Raises Damaged."""
     names, files = segment_names(disk), disk.names()
-    for stray in files:
-        if stray.endswith(".mark") and not disk.exists(lost := stray.removesuffix(".mark") + ".jsonl"):
+    for stray in filter(MARK.fullmatch, files):
+        if not disk.exists(lost := stray.removesuffix(".mark") + ".jsonl"):
             raise Damaged(f"{lost} is missing, and {stray} says that it was written: {CURE}")
     newest = next((segment for name in reversed(names) if (segment := read_header(disk, service, name))), None)
     if newest and f"{newest.name}.zst" in files:
@@ -247,11 +246,6 @@ def synced(disk: Files, name: str) -> int:
     raw = disk.read(mark_name(name), 0, MARK_BYTES)
     number = raw[:19]
     return int(number) if raw == b"%s %08x\n" % (number, zlib.crc32(number)) else 0
-
-
-def told(heights: str) -> bytes:
-    """That the broker has what records up to this one say. `heights`: as they travel, the own ones first."""
-    return with_checksum((b'{"told":"%s"' % heights.partition(" ")[0].encode()).ljust(NOTE_BYTES - SEAL_BYTES))
 
 
 def _first_line(data: bytes) -> bytes:

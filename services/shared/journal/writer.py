@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import errno
 import re
 import secrets
@@ -18,7 +17,7 @@ from services.shared.clock import dated
 from services.shared.decision import Domain
 from services.shared.journal import segments as journal
 from services.shared.journal.disk import Disk
-from services.shared.journal.packed import create_segment
+from services.shared.journal.packed import create_segment, take_back
 from services.shared.journal.packer import Packer
 from services.shared.journal.position import MAX_SEGMENT_BYTES, MAX_SEGMENTS
 from services.shared.journal.recovery import Follower
@@ -275,14 +274,9 @@ async def _kept_aside(disk: Disk, name: str | None, end: int) -> int:
 
 def _sweep(disk: Disk) -> None:
     """Remove what a process left that died while it wrote a file anew."""
-    for name in disk.names():
-        if UNFINISHED.fullmatch(name):
-            with contextlib.suppress(OSError):
-                disk.remove(name)
+    take_back(disk, filter(UNFINISHED.fullmatch, disk.names()))
 
 
 def _give_up(disk: Disk, name: str) -> None:
     """Take back a segment that nobody has written a record in."""
-    for mine in (journal.mark_name(name), name):
-        with contextlib.suppress(OSError):
-            disk.remove(mine)
+    take_back(disk, (journal.mark_name(name), name))

@@ -1,0 +1,92 @@
+"""A book that is written again, or put back, and is never finished: what was there starts, and nothing of it stays."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+from kept_story import Clock
+from store_builders import publicado, reader, writer
+
+from services.shared.heights import BookHeights
+from services.shared.journal.disk import LocalDisk
+from services.shared.journal.generation import UNFINISHED
+from services.shared.journal.segments import latest_epoch, segment_name
+from services.shared.journal.store import JsonStore
+from services.tokens.domain import DOMAIN
+
+
+class Killed(BaseException):
+    """The process is no more."""
+
+
+class Mortal(LocalDisk):
+    """Its process is killed when it has removed so many files."""
+
+    removals = 0
+
+    def remove(self, name: str) -> None:
+        super().remove(name)
+        type(self).removals -= 1
+        if self.removals == 0:
+            raise Killed
+
+
+async def some(*batches: Sequence[Any], ends: BaseException | None = None) -> AsyncIterator[Sequence[Any]]:
+    for batch in batches:
+        yield batch
+    if ends:
+        raise ends
+
+
+def later(store: JsonStore[Any]) -> BookHeights:
+    return BookHeights("tokens", store.heights.book, store.heights.generation + 1)
+
+
+async def left_unfinished(store: JsonStore[Any]) -> None:
+    """Write its book again as a process does that is killed meanwhile."""
+    name = segment_name(latest_epoch(store.disk) + 1, 1)
+    book = JsonStore(store.disk, DOMAIN, Clock())
+    store.disk.create(file := UNFINISHED + name.removeprefix("journal-"))
+    await book.begin(name, file)
+    await book.process_batch([publicado(2)])
+
+
+def unfinished(folder: Path) -> list[str]:
+    return sorted(path.name for path in folder.glob("rebuilt-*"))
+
+
+@pytest.mark.parametrize("removals", [1, 2])
+async def test_killed_at_any_removal_of_what_was_left_it_starts(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, removals: int
+) -> None:
+    async with writer(tmp_path, DOMAIN) as store:
+        await store.process_batch([publicado(1)])
+        await left_unfinished(store)
+    assert [Path(name).suffix for name in unfinished(tmp_path)] == [".jsonl", ".mark"]
+    monkeypatch.setattr(Mortal, "removals", removals)
+    with pytest.raises(Killed):
+        async with writer(tmp_path, DOMAIN, kind=Mortal):
+            pass
+    with reader(tmp_path, DOMAIN) as store:
+        assert set(store.rows) == {"1"}
+    async with writer(tmp_path, DOMAIN):
+        assert unfinished(tmp_path) == []
+
+
+@pytest.mark.parametrize("removals", [1, 2])
+async def test_killed_at_any_removal_before_a_second_try_it_starts(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, removals: int
+) -> None:
+    async with writer(tmp_path, DOMAIN, kind=Mortal) as store:
+        await store.process_batch([publicado(1)])
+        await left_unfinished(store)
+        monkeypatch.setattr(Mortal, "removals", removals)
+        with pytest.raises(Killed):
+            await store.begin_again(later(store), some([publicado(2)]))
+    with reader(tmp_path, DOMAIN) as store:
+        assert set(store.rows) == {"1"}
+    async with writer(tmp_path, DOMAIN):
+        assert unfinished(tmp_path) == []
