@@ -177,7 +177,7 @@ class Store(BatchStore, RowReader[Row], Protocol[Row]):
 
     async def until_leading(self, url: str) -> None:
         """Return once this process decides, and others can read (`leader_url`) that it answers at this URL. Until then
-        take in what others decide. Raises Damaged, StoreBroken."""
+        take in what others decide. Raises Damaged, Fenced, StoreBroken."""
 
     async def tend(self) -> None:
         """What is to be done for as long as this process leads. Raises Fenced when somebody else does."""

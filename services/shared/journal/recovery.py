@@ -13,7 +13,7 @@ from services.shared.journal.rows import Entry, Recorded
 from services.shared.journal.segments import Line, Segment
 from services.shared.journal.snapshot import read_snapshots, rests_on
 from services.shared.records import CHANGE, WORDS
-from services.shared.store import Damaged, StoreBroken
+from services.shared.store import Damaged, Fenced, StoreBroken
 
 Row = TypeVar("Row", bound=msgspec.Struct)
 
@@ -55,7 +55,8 @@ class Follower(Recorded[Row]):
     def follow(self, *, to_the_end: bool = False) -> None:
         """Take in what was written since. `to_the_end`: also what may not be synced, up to a torn end.
 
-        Raises Damaged, StoreBroken. Starts over by itself when what it has read turns out to be a fenced writer's.
+        Raises Damaged, StoreBroken. Starts over by itself when what it has read turns out to be a fenced writer's; not
+        when another book stands there: that is Fenced, as whoever reads from here has told of the one before.
         """
         self.disk.let_go()
         names = journal.segment_names(self.disk)
@@ -63,6 +64,7 @@ class Follower(Recorded[Row]):
         if names != self._names:
             chain = journal.chain(self.archive, self.domain.name)
             if not self._continues(chain):
+                self._expect_this_book(chain)
                 self.load(to_the_end=to_the_end)
                 return
             for segment in chain[len(self._segments) :]:
@@ -100,6 +102,11 @@ class Follower(Recorded[Row]):
         """An emptied folder is not taken for one that nothing was written in yet. Raises StoreBroken."""
         if self._segments and self._segments[0].name not in names and not self.archive.exists(self._segments[0].name):
             raise StoreBroken(f"{self._segments[0].name} was deleted while it was followed")
+
+    def _expect_this_book(self, chain: list[Segment]) -> None:
+        now = next(((one.book, one.generation) for one in reversed(chain) if one.book), None)
+        if self.heights.book and now not in {None, (self.heights.book, self.heights.generation)}:
+            raise Fenced("another book was put in the place of the one that was read here, or it was written again")
 
     def _continues(self, chain: list[Segment]) -> bool:
         known = len(self._segments)

@@ -72,7 +72,7 @@ class Writer(Follower[Row]):
     async def lead(self) -> bool:
         """Become the writer, if nobody else is: fence whoever was, then read to the end.
 
-        False, too, while there is no room to begin (`full`): nothing is left behind then. Raises Damaged, StoreBroken.
+        False, too, while there is no room to begin (`full`): nothing is left then. Raises Damaged, Fenced, StoreBroken.
         """
         if not self.disk.lock():
             self.full = False
@@ -98,7 +98,7 @@ class Writer(Follower[Row]):
             await self._write_again()
             self.torn_bytes += await _kept_aside(self.disk, self.segment, self._end)
             await self.begin(name)
-        except (OSError, Damaged, StoreBroken) as error:
+        except (OSError, Damaged, Fenced, StoreBroken) as error:
             # A journal that is refused, or finds no room, stays as it was. But whoever wrote before stays fenced where
             # a sync failed here: that is not told to it, and what it wrote is lost.
             if not (syncing and isinstance(error, StoreBroken)):
