@@ -48,8 +48,11 @@ ROLES: Final = {"writer": Text("writer"), "follower": Text("follower")}
 async def examine(data: Path) -> list[Finding]:
     """All findings, in the order in which one rests on the other."""
     findings = [_rabbitmq(), _folder(data)]
-    if kind_of(data) == "postgresql":
-        findings.append(programs(data))
+    try:
+        if kind_of(data) == "postgresql":
+            findings.append(programs(data))
+    except LocalError as error:
+        findings.append(_bad("books", str(error)))
     try:
         running = Running.read(data)
     except LocalError as error:

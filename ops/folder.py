@@ -23,6 +23,17 @@ def hold(data: Path, kind: Kind) -> IO[str]:
         says = "cannot write in {data} ({error}): take another folder with --data"
         raise LocalError(says, data, error) from error
     try:
+        _take(lock, data, kind)
+    except BaseException:
+        lock.close()
+        raise
+    for held in (data / HOLDS).glob("*"):
+        held.unlink()
+    return lock
+
+
+def _take(lock: IO[str], data: Path, kind: Kind) -> None:
+    try:
         fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
         lock.seek(0)
@@ -33,19 +44,30 @@ def hold(data: Path, kind: Kind) -> IO[str]:
     lock.write(str(os.getpid()))
     lock.flush()
     _check_kind(data, kind)
-    for held in (data / HOLDS).glob("*"):
-        held.unlink()
-    return lock
 
 
 def kind_of(data: Path) -> Kind | None:
-    """None: it has none yet."""
+    """None: it has none yet. Raises LocalError when it was told and cannot be read: beside a database there may be old
+    files, which sell again what was sold."""
+    file = data / KIND
     try:
-        told = (data / KIND).read_text(encoding="utf-8").strip()
-    except OSError:
-        told = ""
-    if told:
-        return "postgresql" if told == "postgresql" else "files"
+        told = file.read_bytes().strip()
+    except (FileNotFoundError, NotADirectoryError):
+        told = None
+    except OSError as error:
+        says = "{file} says which books of the shop count, and cannot be read ({why}): mend that, and begin again"
+        raise LocalError(says, file, error.strerror) from error
+    match told:
+        case b"files":
+            return "files"
+        case b"postgresql":
+            return "postgresql"
+        case bytes():
+            raise LocalError(
+                "{file} is to say which books of the shop count, and is damaged: write `postgresql` into it if it was "
+                "last started with --postgres, and `files` if it was not",
+                file,
+            )
     # Of a version that knew of no other.
     try:
         return "files" if any(any((data / name).glob("journal-*")) for name in SERVICES) else None
@@ -57,7 +79,7 @@ def kind_of(data: Path) -> Kind | None:
 def keep_kind(data: Path, kind: Kind) -> None:
     """From now on it has some. Killed at any moment, it has these or those."""
     file, text = data / KIND, f"{kind}\n"
-    if file.exists() and file.read_text(encoding="utf-8") == text:
+    if file.exists() and file.read_bytes() == text.encode():
         return
     write_durably(file, text, data / KIND_NEW)
 
