@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import json
 import resource
+from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
 import pytest
-from store_builders import confirmada, reader, solicitada, writer
+from store_builders import all_records, confirmada, reader, solicitada, writer
 
+from services.shared.heights import BookHeights
 from services.shared.journal.json_file import ListingFile
 from services.shared.journal.store import JsonStore
 from services.transacciones.domain import DOMAIN, public
@@ -60,6 +62,24 @@ async def test_a_view_that_a_crash_left_unfinished_is_begun_anew(tmp_path: Path,
         (tmp_path / "transacciones.json").write_bytes(left)
         await view_of(store, tmp_path).write()
         assert shown(tmp_path) == expected(5)
+
+
+@pytest.mark.parametrize("count", [1, 5, 30])
+async def test_the_view_of_a_book_that_was_thrown_away_is_begun_anew(tmp_path: Path, count: int) -> None:
+    """As when a backup took the place of what a shop had begun to sell."""
+    backup, shop = tmp_path / "backup", tmp_path / "shop"
+    async with writer(backup, DOMAIN) as kept, writer(shop, DOMAIN) as lost:
+        await sell(kept, 1, 30)
+        await sell(lost, 101, 100 + count)
+        await view_of(lost, shop).write()
+
+        async def records() -> AsyncIterator[list[bytes]]:
+            yield list(all_records(kept))
+
+        await lost.put_back(BookHeights("transacciones", kept.heights.book, 2), records())
+    async with writer(shop, DOMAIN) as store:
+        await view_of(store, shop).write()
+        assert shown(shop) == expected(30)
 
 
 @pytest.mark.parametrize("restart", [False, True])

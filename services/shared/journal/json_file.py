@@ -90,7 +90,7 @@ class ListingFile:
             self._seq = self._rows.seq_at(self._rows.list_index.place(self._lines)) if self._lines else 0
         while records := self._rows.some_records(self._seq, CHUNK_BYTES):
             words = (word for record in records for word in msgspec.json.decode(record)["words"])
-            added = [msgspec.json.encode(self._public(word)) for word in words if self._rows.line_of(word)]
+            added = [self._shown(word) for word in words if self._rows.line_of(word)]
             if added:
                 new = (BETWEEN if self._lines else b"") + BETWEEN.join(added) + END
                 async with aiofiles.open(self._file, "r+b") as file:
@@ -100,8 +100,15 @@ class ListingFile:
                 self._size += len(new) - len(END)
             self._lines, self._seq = self._lines + len(added), self._seq + len(records)
 
+    def _shown(self, word: Mapping[str, Any]) -> bytes:
+        return msgspec.json.encode(self._public(word))
+
+    def _line(self, number: int) -> bytes:
+        """As the book has it. Raises Damaged."""
+        return self._shown(self._rows.word(self._rows.list_index.place(number)))
+
     async def _resume(self) -> int:
-        """How many lines the file has; a file that a crash left unfinished is begun anew."""
+        """How many lines the file has; one that a crash left unfinished, or that is of another book, is begun anew."""
         if self._file.exists():
             async with aiofiles.open(self._file, "rb") as file:
                 size = await file.seek(0, os.SEEK_END)
@@ -109,7 +116,7 @@ class ListingFile:
                 tail = await file.read()
             try:
                 last = pydantic_core.from_json(b"[" + tail[tail.rindex(b"{") :])[0]["id"] if b"{" in tail else 0
-                if tail.endswith(END) and 0 < last <= len(self._rows.list_index):
+                if 0 < last <= len(self._rows.list_index) and tail.endswith(self._line(last) + END):
                     self._size = size
                     return int(last)
             except (ValueError, KeyError, TypeError):
