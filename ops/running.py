@@ -107,6 +107,10 @@ class Running:
         """Where each service answers: of several processes the first that lives."""
         return {name: self.places[self._first(labels)] for name, labels in self.processes.items()}
 
+    def ways(self, name: str) -> list[str]:
+        """Where each process of a service answers, if it lives."""
+        return [self.places[label] for label in self.processes[name]]
+
     @property
     def processes(self) -> dict[str, list[str]]:
         """The names of each service's processes."""

@@ -6,13 +6,15 @@ import contextlib
 import json
 import os
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
+from functools import cache
+from http.client import HTTPConnection, HTTPResponse
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 from urllib.error import HTTPError, URLError
-from urllib.request import Request
+from urllib.request import HTTPHandler, ProxyHandler, Request, build_opener
 
 from broker.heights import sender
 from broker.services import SERVICES, Service
@@ -29,31 +31,62 @@ SECRETS: Final = Path("/run/secrets/zoco")
 ASK_SECONDS: Final = 30
 # So long after it ended a service reads its new book.
 START_SECONDS: Final = 300
+# So long it may take until another process writes in the place of one that has ended.
+TAKEOVER_SECONDS: Final = 10
 POLL_SECONDS: Final = 0.3
 PIECE_BYTES: Final = 1024 * 1024
 
 
 @dataclass(frozen=True, slots=True)
 class Books:
-    """Where the four answer, each the process that writes. Every method may raise UserError."""
+    """Of each service the process that writes. Every method may raise UserError."""
 
-    urls: Mapping[str, str]
+    # Where one process of a service answers, or several, or any of them.
+    ways: Callable[[str], Sequence[str]]
     token: str
+    # Whether a process is reached from here where it says of itself that it answers.
+    follows: bool = True
 
     def state(self, service: str) -> dict[str, Any]:
         """What it says of itself."""
-        try:
-            with OPENER.open(f"{self.urls[service]}/readyz", timeout=ASK_SECONDS) as answer:
-                found: dict[str, Any] = json.load(answer)
-        except HTTPError as error:
-            with error:
-                found = _json(error)
-        except (OSError, ValueError) as error:
-            why = getattr(error, "reason", error)
-            raise UserError("{service} does not answer ({why}): `zoco doctor` tells more", service, why) from error
-        if sender(found.get("book", {}).get("heights", "")) is None:
-            raise UserError("{service} does not say which book it has: is it ready, and of this version?", service)
-        return found
+        return self._writer(service)[1]
+
+    def writer(self, service: str) -> str:
+        """Where it answers."""
+        url, state = self._writer(service)
+        if state["role"] != "writer":
+            raise UserError("the disk of {service} is full: make room on it, then try again", service)
+        return url
+
+    def _writer(self, service: str) -> tuple[str, dict[str, Any]]:
+        """Where it answers, and what it says; of a service that nobody writes, as its disk is full, any process."""
+        deadline = time.monotonic() + TAKEOVER_SECONDS
+        while True:
+            url, state = self._furthest(service)
+            if state["role"] == "writer" or state["diskFull"]:
+                return url, state
+            if time.monotonic() > deadline:
+                raise UserError("no process of {service} writes: `zoco doctor` tells more", service)
+            time.sleep(POLL_SECONDS)
+
+    def _furthest(self, service: str) -> tuple[str, dict[str, Any]]:
+        """The one that writes, or one that follows."""
+        urls, followers, silence = [*self.ways(service)], [], UserError("")
+        # It grows: who follows says who writes.
+        for url in urls:
+            try:
+                state = _state(service, url)
+            except UserError as error:
+                silence = error
+                continue
+            if state["role"] == "writer":
+                return url, state
+            followers.append((url, state))
+            if self.follows and (named := state.get("writer")) and named not in urls:
+                urls.append(named)
+        if not followers:
+            raise silence
+        return followers[0]
 
     def states(self) -> dict[Service, dict[str, Any]]:
         return {service: self.state(service) for service in SERVICES}
@@ -63,16 +96,16 @@ class Books:
 
     def records(self, service: str, after: int = 0) -> Iterator[bytes]:
         """Its records behind `after` as JSON lines, in pieces of any size."""
-        request = Request(f"{self.urls[service]}/diario?desde={after}", headers=self._headers())
+        request = Request(f"{self._writer(service)[0]}/diario?desde={after}", headers=self._headers())
         with _sentences(service), OPENER.open(request, timeout=ASK_SECONDS) as answer:
             while piece := answer.read(PIECE_BYTES):
                 yield piece
 
     def put(self, service: str, lines: Iterable[bytes]) -> dict[str, Any]:
         """Give it a book: the first line says which, see `PUT /libro`."""
-        url = f"{self.urls[service]}/libro"
+        url = f"{self.writer(service)}/libro"
         request = Request(url, lines, {**self._headers(), "Content-Type": "application/x-ndjson"}, method="PUT")
-        with _sentences(service), OPENER.open(request, timeout=START_SECONDS) as answer:
+        with _sentences(service), _TO_ITS_END.open(request, timeout=START_SECONDS) as answer:
             found: dict[str, Any] = json.load(answer)
             return found
 
@@ -80,24 +113,40 @@ class Books:
         return {"Authorization": f"Bearer {self.token}"}
 
 
+class _ToItsEnd(HTTPConnection):
+    """Reads why a body is not wanted, too, when the other end has closed before all of it was sent."""
+
+    def send(self, data: Any) -> None:
+        with contextlib.suppress(BrokenPipeError, ConnectionResetError):
+            super().send(data)
+
+
+class _Handler(HTTPHandler):
+    def http_open(self, req: Request) -> HTTPResponse:
+        return self.do_open(_ToItsEnd, req)
+
+
+_TO_ITS_END: Final = build_opener(ProxyHandler({}), _Handler())
+
+
 @contextlib.contextmanager
 def reached(data: Path, kube: str | None, *, settings: bool) -> Iterator[Books]:
     """Those that run here, in this namespace of a cluster, or those that this process's settings name."""
     if settings:
-        yield Books(
-            {name: _setting(f"ZOCO_{name.upper()}_URL").rstrip("/") for name in SERVICES},
-            _setting("ZOCO_BOOKS_TOKEN"),
-        )
+        urls = {name: _places(_setting(f"ZOCO_{name.upper()}_URL")) for name in SERVICES}
+        yield Books(lambda name: urls[name], _setting("ZOCO_BOOKS_TOKEN"))  # type: ignore[index]
     elif kube is None:
         running = Running.read(data)
-        yield Books(running.urls, running.books_token)
+        yield Books(running.ways, running.books_token)
     else:
         cluster = Cluster(kube)
         with contextlib.ExitStack() as forwards:
-            urls: dict[str, str] = {
-                name: forwards.enter_context(cluster.forwarded(name, pod=cluster.writer(name))) for name in SERVICES
-            }
-            yield Books(urls, cluster.books_token())
+
+            @cache
+            def way(name: str) -> Sequence[str]:
+                return (forwards.enter_context(cluster.forwarded(name, pod=cluster.writer(name))),)
+
+            yield Books(way, cluster.books_token(), follows=False)
 
 
 def identity(state: Mapping[str, Any]) -> Identity:
@@ -109,14 +158,15 @@ def identity(state: Mapping[str, Any]) -> Identity:
     return Identity(said[1].book, said[1].generation, tuple(state["book"]["formerly"]))
 
 
-def until_back(reach: Callable[[], AbstractContextManager[Books]], generations: Mapping[Service, int]) -> None:
-    """Until each writes again, as this generation of its book, and nobody is in doubt. Raises UserError."""
+def until_back(reach: Callable[[], AbstractContextManager[Books]], generations: Mapping[Service, int]) -> str:
+    """Until each of these writes again, as this generation of its book, and is in no doubt. What is still waited for
+    after so long as a start may take; nothing when all are back."""
     deadline = time.monotonic() + START_SECONDS
     waits = ""
     while time.monotonic() < deadline:
         try:
             with reach() as books:
-                states = books.states()
+                states = {name: books.state(name) for name in generations}
         except UserError as error:
             waits = str(error)
         else:
@@ -124,10 +174,27 @@ def until_back(reach: Callable[[], AbstractContextManager[Books]], generations: 
             late += [name for name, state in states.items() if state["role"] != "writer"]
             doubts = [state["doubt"] for state in states.values() if state["doubt"]]
             if not late and not doubts:
-                return
+                return ""
             waits = next(iter((*doubts, *late)))
         time.sleep(POLL_SECONDS)
-    raise UserError("the books are put back, and not all services went on by now: {why}", waits)
+    return waits
+
+
+def _state(service: str, url: str) -> dict[str, Any]:
+    """What the process there says of itself. Raises UserError."""
+    try:
+        with OPENER.open(f"{url}/readyz", timeout=ASK_SECONDS) as answer:
+            found: dict[str, Any] = json.load(answer)
+    except HTTPError as error:
+        with error:
+            found = _json(error)
+    except (OSError, ValueError) as error:
+        why = getattr(error, "reason", error)
+        raise UserError("{service} does not answer ({why}): `zoco doctor` tells more", service, why) from error
+    said = sender(found.get("book", {}).get("heights", ""))
+    if said is None or said[0] != service:
+        raise UserError("{service} does not say which book it has: is it ready, and of this version?", service)
+    return found
 
 
 @contextlib.contextmanager
@@ -149,6 +216,10 @@ def _json(error: HTTPError) -> dict[str, Any]:
         if isinstance(found, dict):
             return found
     return {}
+
+
+def _places(urls: str) -> list[str]:
+    return [url.strip().rstrip("/") for url in urls.split(",")]
 
 
 def _setting(name: str) -> str:

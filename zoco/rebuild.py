@@ -4,32 +4,27 @@ from __future__ import annotations
 
 import contextlib
 import json
-import time
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Annotated, Any, Final
 from urllib.error import HTTPError, URLError
 from urllib.request import Request
 
 import typer
 
-from broker.heights import sender
 from broker.services import SERVICES
-from ops.cluster import NAMESPACE, Cluster
+from ops.cluster import NAMESPACE
 from ops.console import Speaker
 from ops.errors import UserError
 from ops.i18n import say
-from ops.running import DATA, Running
+from ops.running import DATA
 from zoco.backup import Reach
+from zoco.books import until_back
 from zoco.front_door import OPENER
 from zoco.options import DataOption, JsonOption, KubeOption, NamespaceOption
 from zoco.restore import adopt as adopted
 
 # A line comes at least so often: the others are given a minute to hear what is on its way.
 LINE_SECONDS: Final = 120
-# So long after it ended a service reads its new book.
-START_SECONDS: Final = 60
-POLL_SECONDS: Final = 0.3
 out = Speaker()
 
 
@@ -62,9 +57,11 @@ def rebuild(  # noqa: PLR0913, PLR0917 - each is an option of the command
         raise UserError("name the service whose book is lost: `zoco doctor` does; one of {known}", ", ".join(SERVICES))
     if service not in SERVICES:
         raise UserError("there is no {name}: it is one of {known}", service, ", ".join(SERVICES))
-    with _reached(service, data, kube, namespace) as (url, token):
+    shop = Reach(data, namespace if kube else None, settings=False)
+    with shop() as books:
         last: dict[str, Any] = {}
-        for last in _lines(f"{url}/libro/reconstruccion?comprobar={str(check).lower()}", token):
+        url = f"{books.writer(service)}/libro/reconstruccion?comprobar={str(check).lower()}"
+        for last in _lines(url, books.token):
             if not as_json and "paso" in last:
                 more = " ".join(f"{name} {value}" for name, value in last.items() if name != "paso")
                 out.say("{step} {more}", say(last["paso"]), more)
@@ -72,8 +69,8 @@ def rebuild(  # noqa: PLR0913, PLR0917 - each is an option of the command
             raise UserError("{why}", last["error"])
         if "dice" not in last:
             raise UserError("the service ended before it was done: ask again, it begins anew")
-        if last.get("hecho") and not kube:
-            _until_started(url, service, last["generacion"])
+    if last.get("hecho") and (waits := until_back(shop, {service: last["generacion"]})):
+        raise UserError("the book is written again, and {service} did not go on by now: {why}", service, waits)
     if as_json:
         out.json(last)
         return
@@ -91,18 +88,6 @@ def _adopt(shop: Reach, *, yes: bool, as_json: bool) -> None:
         out.say("all four books go on from where they agreed: {file}", file)
 
 
-@contextlib.contextmanager
-def _reached(service: str, data: Path, kube: bool, namespace: str) -> Iterator[tuple[str, str]]:
-    """Where the process answers that writes the book, and the books' token."""
-    if not kube:
-        running = Running.read(data)
-        yield running.urls[service], running.books_token
-        return
-    cluster = Cluster(namespace)
-    with cluster.forwarded(service, pod=cluster.writer(service)) as url:
-        yield url, cluster.books_token()
-
-
 def _lines(url: str, token: str) -> Iterator[dict[str, Any]]:
     request = Request(url, b"", {"Authorization": f"Bearer {token}"})
     try:
@@ -117,18 +102,3 @@ def _lines(url: str, token: str) -> Iterator[dict[str, Any]]:
         raise UserError("the service does not answer ({why}): `zoco doctor` tells more", error.reason) from error
     except (OSError, ValueError) as error:
         raise UserError("the service ended before it was done ({error}): ask again, it begins anew", error) from error
-
-
-def _until_started(url: str, service: str, generation: int) -> None:
-    """Until it decides again, by its new book. Raises UserError."""
-    deadline = time.monotonic() + START_SECONDS
-    while time.monotonic() < deadline:
-        with contextlib.suppress(OSError, ValueError, LookupError), OPENER.open(f"{url}/readyz", timeout=5) as answer:
-            state = json.load(answer)
-            at = sender(state["book"]["heights"])
-            if state["role"] == "writer" and at is not None and at[1].generation == generation:
-                if state["doubt"]:
-                    raise UserError("{why}", state["doubt"])
-                return
-        time.sleep(POLL_SECONDS)
-    raise UserError("{service} does not come back: the lines of `zoco up` say why", service)

@@ -12,6 +12,7 @@ import typer
 from broker.services import SERVICES, Service
 from ops.cluster import NAMESPACE
 from ops.console import Speaker, table
+from ops.errors import UserError
 from ops.i18n import say
 from ops.running import DATA
 from zoco.backup import FILE, Reach, SettingsOption, make
@@ -73,7 +74,8 @@ def put_all_back(shop: Reach, file: Path, *, check: bool, yes: bool, quiet: bool
         if any(lost.values()) and not yes:
             typer.confirm(say("Throw this away, and go on from {file}?", file), abort=True)
         after = _put(books, manifest, file, quiet=quiet)
-    until_back(shop, after)
+    if waits := until_back(shop, after):
+        raise UserError("the books are put back, and not all services went on by now: {why}", waits)
     return lost
 
 

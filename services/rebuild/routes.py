@@ -81,7 +81,8 @@ def _writer_of(request: Request) -> Runtime[Any]:
     """Raises Problem."""
     runtime: Runtime[Any] = runtime_of(request)
     if not runtime.store.leads:
-        raise unavailable(f"another process writes: ask it at {runtime.store.leader_url()}")
+        at = runtime.store.leader_url()
+        raise unavailable(f"another process writes: ask it at {at}" if at else "no process writes yet: ask again")
     if _busy.locked():
         raise Problem(409, "this book is being written again just now: wait for that")
     return runtime

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import os
 import re
@@ -16,9 +17,11 @@ from patience import PATIENCE_SECONDS, wait_until
 from shop_builders import ZOCO, Shop, answers, start
 
 from broker.services import SERVICES
+from ops.errors import UserError
 from ops.places import PORTS, STEP, places, read_replicas
 from ops.process import free_port, is_free, lock_holder
 from ops.running import HOLDS, KIND, LocalError
+from zoco.books import Books
 
 REPLICAS = {"tokens": 3, "compras": 2, "usuarios": 1, "transacciones": 1}
 
@@ -39,6 +42,11 @@ def zoco(shop: Shop, *words: str) -> subprocess.CompletedProcess[str]:
 
 def all_answer(shop: Shop) -> bool:
     return all(answers(f"{url}/readyz") for url in shop.running.places.values())
+
+
+def state_at(url: str) -> Any:
+    with urlopen(f"{url}/readyz") as answer:
+        return json.load(answer)
 
 
 def estado(shop: Shop) -> Any:
@@ -95,6 +103,66 @@ def test_the_button_says_which_one_it_knocked_down(several: Shop) -> None:
     with urlopen(Request(f"{several.front}/operador/derribos/tokens", b"", headers)) as answer:
         told = json.load(answer)
     assert re.fullmatch(r"tokens-\d, pid \d+", told["quien"]), told
+
+
+@pytest.fixture
+def first_follows(several: Shop) -> Shop:
+    """The first of tokens lives, and another one of them writes."""
+    first, lock = several.running.processes["tokens"][0], several.data / "tokens" / "lock"
+    wait_until(lambda: all_answer(several), "somebody is away")
+    while (pid := several.running.pids[first]) == lock_holder(lock):
+        several.kill(first, 600)
+        wait_until(lambda: lock_holder(lock) not in {None, pid}, "nobody takes over")
+        (several.data / HOLDS / first).unlink()
+        wait_until(lambda: all_answer(several), f"{first} does not come back")
+    return several
+
+
+def test_a_backup_is_put_back_by_whichever_process_of_a_service_writes(first_follows: Shop, tmp_path: Path) -> None:
+    file = tmp_path / "shop.tar"
+    done = zoco(first_follows, "backup", str(file))
+    assert done.returncode == 0, done.stderr
+    assert json.loads(zoco(first_follows, "buy", "2", "102", "--wait", "60", "--json").stdout)["estado"] == "registrada"
+    done = zoco(first_follows, "restore", str(file), "--yes")
+    assert done.returncode == 0, done.stdout + done.stderr
+    wait_until(lambda: all_answer(first_follows), "somebody is away")
+    bought = json.loads(zoco(first_follows, "buy", "2", "102", "--wait", "60", "--json").stdout)
+    assert bought["estado"] == "registrada"
+    assert zoco(first_follows, "audit").returncode == 0
+
+
+def test_who_follows_says_who_writes_to_whoever_knows_the_service_by_one_address(
+    first_follows: Shop, tmp_path: Path
+) -> None:
+    """As a Job in a cluster does: which process answers there, a balancer chooses."""
+    running = first_follows.running
+    states = {label: state_at(url) for label, url in running.places.items()}
+    followers = {
+        states[label]["service"]: url for label, url in running.places.items() if states[label]["role"] == "follower"
+    }
+    assert followers.keys() == {"tokens", "compras"}
+    env = {f"ZOCO_{name.upper()}_URL": followers.get(name, running.urls[name]) for name in SERVICES}
+    env = {**os.environ, **env, "ZOCO_BOOKS_TOKEN": running.books_token}
+    for words in (["backup", str(tmp_path / "shop.tar")], ["restore", str(tmp_path / "shop.tar"), "--yes"]):
+        done = subprocess.run([str(ZOCO), *words, "--settings"], env=env, capture_output=True, text=True, check=False)
+        assert done.returncode == 0, done.stdout + done.stderr
+    wait_until(lambda: all_answer(first_follows), "somebody is away")
+
+
+def test_a_rebuild_is_asked_of_the_process_that_writes(first_follows: Shop) -> None:
+    done = zoco(first_follows, "rebuild", "tokens")
+    assert done.returncode == 0 and "there is nothing to do" in done.stdout.replace("\n", " "), (
+        done.stdout + done.stderr
+    )
+
+
+def test_why_a_long_book_is_not_taken_is_said_though_it_is_refused_at_its_first_line(first_follows: Shop) -> None:
+    running = first_follows.running
+    books = Books(running.ways, running.books_token)
+    head = json.dumps({"heights": books.state("tokens")["book"]["heights"]}).encode() + b"\n"
+    with pytest.raises(UserError) as refused:
+        books.put("tokens", itertools.chain((head,), itertools.repeat(b"x" * 65_536, 200)))
+    assert "this book is of generation" in str(refused.value)
 
 
 @pytest.mark.long

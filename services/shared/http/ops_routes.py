@@ -68,6 +68,8 @@ class ServiceState(Vista):
     service: str
     ready: bool
     role: Literal["writer", "follower"]
+    # Of a follower: where the writer answers, as it says itself; it may have ended.
+    writer: str | None
     records: int
     disk_full: bool
     # What else a batch waits for, if it does.
