@@ -127,26 +127,30 @@ class Rebuild:
     async def _state(self, name: Service) -> dict[str, Any]:
         peers = self._runtime.peers
         try:
-            state = await peers.state(name, ASK_SECONDS)
+            _, state = await peers.writer(name, ASK_SECONDS)
         except NO_ANSWER as error:
             raise NotRebuilt(
                 f"{name} does not answer at {peers.urls[name].first}, and its book is needed: start it"
             ) from error
-        if "book" not in state:
+        if "book" not in state or "process" not in state:
             raise NotRebuilt(f"{name} is of a version that does not say which book it has: start it with this one")
+        # Who follows has no doubt, and hears nothing.
+        if state["role"] != "writer" and not state["diskFull"]:
+            raise NotRebuilt(f"no process of {name} writes at the moment, and its book is needed: ask again")
         return state
 
     async def _until_quiet(self, before: Mapping[Service, dict[str, Any]]) -> dict[Service, dict[str, Any]]:
         deadline = asyncio.get_running_loop().time() + PATIENCE_SECONDS
-        # Who has taken all that was in its queue since this book says nothing, and the process that did.
-        drained: dict[Service, Any] = {}
+        # Who has taken all that was in its queue since this book says nothing.
+        drained: set[Service] = set()
+        processes = {(name, state["process"]) for name, state in before.items()}
         while asyncio.get_running_loop().time() < deadline:
-            for name in await self._empty(before):
-                drained.setdefault(name, before[name]["pid"])
+            drained.update(await self._empty(before))
             await asyncio.sleep(QUIET_SECONDS)
             now = await self._others()
-            # What a process had in its hands when it died is in the queue again.
-            drained = {name: pid for name, pid in drained.items() if pid == now[name]["pid"]}
+            # What a process had in its hands when it died is in the queue again, for another one.
+            drained -= {name for name, state in now.items() if (name, state["process"]) not in processes}
+            processes.update((name, state["process"]) for name, state in now.items())
             still = all(self._heard_of_me(now[name]) == self._heard_of_me(before[name]) for name in now)
             if still and len(drained) == len(now):
                 return now
@@ -193,10 +197,14 @@ class Rebuild:
     async def _diario(self, name: Service) -> AsyncIterator[Mapping[str, Any]]:
         token = self._runtime.settings.books_token
         headers = {"Authorization": f"Bearer {token.get_secret_value()}"} if token else {}
-        url = f"{self._runtime.peers.urls[name].first}/diario"
         try:
+            # Who follows may not have read all of it yet.
+            url, _ = await self._runtime.peers.writer(name, ASK_SECONDS)
             timeout = aiohttp.ClientTimeout(total=None, sock_read=ASK_SECONDS)
-            async with aiohttp.ClientSession(timeout=timeout) as http, http.get(url, headers=headers) as answer:
+            async with (
+                aiohttp.ClientSession(timeout=timeout) as http,
+                http.get(f"{url}/diario", headers=headers) as answer,
+            ):
                 if answer.status != 200:
                     raise NotRebuilt(
                         f"{name} does not show its book ({answer.status}): give all four one ZOCO_BOOKS_TOKEN"

@@ -63,16 +63,47 @@ class Peers:
 
     async def state(self, name: Service, seconds: float) -> dict[str, Any]:
         """What it says of itself; of several processes the first that answers. Raises one of NO_ANSWER."""
-        timeout, silence = aiohttp.ClientTimeout(total=seconds), Exception()
-        async with aiohttp.ClientSession(timeout=timeout) as http:
+        silence = Exception()
+        async with _asking(seconds) as http:
             for url in self.urls[name]:
                 try:
-                    async with http.get(f"{url}/readyz") as answer:
-                        return await state_of(answer)
+                    return await _state_at(url, http)
                 except NO_ANSWER as error:
                     self.urls[name].silent(url)
                     silence = error
         raise silence
+
+    async def writer(self, name: Service, seconds: float) -> tuple[str, dict[str, Any]]:
+        """Where that one of its processes answers that writes, and what it says; of a service that nobody writes for so
+        long, another one. Raises one of NO_ANSWER."""
+        loop = asyncio.get_running_loop()
+        until = loop.time() + seconds
+        async with _asking(seconds) as http:
+            while True:
+                url, state = await self._furthest(name, http)
+                if state["role"] == "writer" or loop.time() > until:
+                    return url, state
+                await asyncio.sleep(AGAIN_SECONDS)
+
+    async def _furthest(self, name: Service, http: aiohttp.ClientSession) -> tuple[str, dict[str, Any]]:
+        urls, followers, silence = [*self.urls[name]], [], Exception()
+        # It grows: who follows says who writes.
+        for url in urls:
+            try:
+                state = await _state_at(url, http)
+                if state.get("service") != name:
+                    raise ValueError(f"is {state.get('service')}")
+            except NO_ANSWER as error:
+                silence = error
+                continue
+            if state["role"] == "writer":
+                return url, state
+            followers.append((url, state))
+            if (named := state.get("writer")) and named not in urls:
+                urls.append(named)
+        if not followers:
+            raise silence
+        return followers[0]
 
     async def _book(self, name: Service, heights: BookHeights, seconds: float) -> dict[str, Any] | None:
         """None: it does not answer, or has not read its book yet."""
@@ -91,3 +122,12 @@ class Peers:
             if loop.time() + AGAIN_SECONDS > until:
                 return None
             await asyncio.sleep(AGAIN_SECONDS)
+
+
+def _asking(seconds: float) -> aiohttp.ClientSession:
+    return aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=seconds))
+
+
+async def _state_at(url: str, http: aiohttp.ClientSession) -> dict[str, Any]:
+    async with http.get(f"{url}/readyz") as answer:
+        return await state_of(answer)

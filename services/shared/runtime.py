@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import gc
 import os
+import secrets
 import socket
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -83,6 +84,8 @@ class Runtime(Generic[Row]):
         self.metrics.watch(self.store.room)
         self.bus = self._connected(bus)
         self.processor = Processor(self.store, self.bus, self.metrics, batch_limit=settings.batch) if self.bus else None
+        # No other process has it: in a container each has the same pid.
+        self.process = secrets.token_hex(8)
         # The loop takes messages from now on.
         self.writing = asyncio.Event()
         self.peers = Peers(self.name, settings)
@@ -120,6 +123,7 @@ class Runtime(Generic[Row]):
             "doubtOf": self.doubt.of if self.doubt else None,
             "doubtBook": self.doubt.book if self.doubt else None,
             "clock": self._clock(),
+            "process": self.process,
             # Which of the replicas answers: its host (in a cluster, its pod) and its process there.
             "host": socket.gethostname(),
             "pid": os.getpid(),

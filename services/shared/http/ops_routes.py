@@ -83,6 +83,8 @@ class ServiceState(Vista):
     doubt_book: str | None
     # What the books say of this clock, if it is wrong.
     clock: str | None
+    # Of this process and of no other, whatever its host and its pid.
+    process: str
     host: str
     pid: int
     broker: BrokerState | None
