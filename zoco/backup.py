@@ -21,6 +21,7 @@ from zoco.books import Books, reached
 from zoco.options import DataOption, JsonOption, KubeOption, NamespaceOption, one_or_more
 
 FILE: Final = "zoco-%Y-%m-%dT%H%M%SZ.tar"
+FILES: Final = "zoco-*Z.tar"
 out = Speaker()
 
 SettingsOption = Annotated[
@@ -64,8 +65,7 @@ def backup(
         if doubts := [state["doubt"] for state in books.states().values() if state["doubt"]]:
             raise UserError("a backup of books that do not fit together is none: {why}", doubts[0])
         made = make(books, file, quiet=as_json)
-    for old in sorted(folder.glob("zoco-*Z.tar"))[: -(keep or 1)] if folder and keep else ():
-        old.unlink()
+    later = delete_older(file, keep) if keep else []
     if as_json:
         out.json({"file": str(file), **made})
         return
@@ -74,6 +74,29 @@ def backup(
         shown.add_row(name, f"{member['records']:,}")
     out.print(shown)
     out.say("{file}: {bytes:,} bytes, audited: every promise holds", file, file.stat().st_size)
+    if later:
+        out.say("{file} is dated later than now, so it is kept, and not counted: was a clock wrong?", later[-1])
+
+
+def delete_older(file: Path, keep: int) -> list[Path]:
+    """Of those beside this new one all but the newest, so many with it. Returns those that are dated later than it:
+    they are none of them."""
+    found = sorted(file.parent.glob(FILES))
+    until = found.index(file) + 1
+    for old in found[:until][:-keep]:
+        old.unlink()
+    return found[until:]
+
+
+def newest(folder: Path) -> Path:
+    """The newest in it. Raises UserError where there is none, or one that is dated later than now."""
+    found = sorted(folder.glob(FILES))
+    if not found:
+        raise UserError("{folder} holds no backup that `zoco backup` has named by the time: name a file", folder)
+    if found[-1].name > datetime.now(UTC).strftime(FILE):
+        says = "{file} is dated later than now, so which one is the newest is not known: name the file that you mean"
+        raise UserError(says, found[-1])
+    return found[-1]
 
 
 def make(books: Books, file: Path, *, quiet: bool) -> dict[str, Any]:

@@ -15,7 +15,7 @@ from ops.console import Speaker, table
 from ops.errors import UserError
 from ops.i18n import say
 from ops.running import DATA
-from zoco.backup import FILE, Reach, SettingsOption, make
+from zoco.backup import FILE, Reach, SettingsOption, make, newest
 from zoco.books import Books, identity, until_back
 from zoco.options import DataOption, JsonOption, KubeOption, NamespaceOption
 
@@ -30,7 +30,7 @@ out = Speaker()
 
 
 def restore(  # noqa: PLR0913, PLR0917 - each is an option of the command
-    file: Annotated[Path, typer.Argument(help="What `zoco backup` made.")],
+    file: Annotated[Path, typer.Argument(help="What `zoco backup` made; or a folder: the newest in it.")],
     check: Annotated[bool, typer.Option("--check", help="Only say what would be thrown away.")] = False,
     yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,
     data: DataOption = DATA,
@@ -45,6 +45,10 @@ def restore(  # noqa: PLR0913, PLR0917 - each is an option of the command
     book that is back decides nothing until its own is.
     """
     shop = Reach(data, namespace if kube else None, settings)
+    if file.is_dir():
+        file = newest(file)
+    if not as_json:
+        out.say("from {file}:", file)
     lost = put_all_back(shop, file, check=check, yes=yes, quiet=as_json)
     if as_json:
         out.json({"file": str(file), "thrownAway": lost})
