@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import base64
 import contextlib
+import json
 import re
 import subprocess
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import IO, Final
+from typing import IO, Any, Final
 from urllib.parse import quote, urlsplit
 
 from broker.services import SERVICES
@@ -19,16 +20,18 @@ from ops.running import Keys
 
 NAMESPACE: Final = "zoco"
 BROKER: Final = "rabbitmq"
+DATABASE: Final = "postgres"
 PORT: Final = 8000
 AMQP_PORT: Final = 5672
 MANAGEMENT_PORT: Final = 15672
-# Where the one who writes a folder's books says how it is reached.
+# A service's pod has such a volume where its books are files; the one who writes says there how it is reached.
+FOLDER: Final = "data"
 WRITER: Final = "/data/writer"
 
 # Whatever it is asked, but to forward a port: a pod that is killed is gone within seconds.
 KUBECTL_SECONDS: Final = 120.0
-# Name and address of each, a line for each.
-PODS: Final = "jsonpath={range .items[*]}{.metadata.name} {.status.podIP}{'\\n'}{end}"
+# Whom the Service of the databases leads to.
+LEADER: Final = "jsonpath={.subsets[0].addresses[0].targetRef.name}"
 # What kubectl logs beside what it says.
 KLOG: Final = re.compile(r"[IWEF]\d{4} ")
 # How it says that nobody is there to be asked.
@@ -113,17 +116,19 @@ class Cluster:
                 process.kill()
 
     def kill(self, name: str, seconds: float | None) -> str:
-        """Kill the pod of a service that writes, or the broker's, and keep all of them away for so long.
+        """Kill the pod of a service that writes, the broker's, or that of the database that leads, and keep all of them
+        away for so long.
 
         Returns the pod's name. With `seconds` it takes so long.
         """
-        if name not in (*SERVICES, BROKER):
-            raise KubeError("there is no {name}: it is one of {known}", name, ", ".join((*SERVICES, BROKER)))
+        known = (*SERVICES, BROKER, DATABASE)
+        if name not in known:
+            raise KubeError("there is no {name}: it is one of {known}", name, ", ".join(known))
         pod = self.writer(name)
         if seconds is None:
             self._delete(pod)
             return pod
-        owner = f"{'statefulset' if name == BROKER else 'deployment'}/{name}"
+        owner = f"{'deployment' if name in SERVICES else 'statefulset'}/{name}"
         replicas = self.kubectl("get", owner, "--output", "jsonpath={.spec.replicas}")
         self.kubectl("scale", owner, "--replicas=0")
         try:
@@ -134,26 +139,37 @@ class Cluster:
         return pod
 
     def pods(self, name: str) -> dict[str, str]:
-        """The pods of a service that run, and their addresses."""
-        lines = self.kubectl(
-            *("get", "pods", "--selector", f"app.kubernetes.io/name={name}"),
-            *("--field-selector", "status.phase=Running", "--output", PODS),
-        ).splitlines()
-        return dict(line.split(" ") for line in lines)
+        """The pods of a service that run, and their addresses. Those of a node that is dead run, too."""
+        return {pod["metadata"]["name"]: pod["status"]["podIP"] for pod in self._running(name)}
 
     def writer(self, name: str) -> str:
-        """The pod that writes: any of them can say where that is, for they share its folder."""
+        """The pod that writes. Of several that all do, or of brokers, one that is ready."""
+        if name == DATABASE:
+            if leads := self.kubectl("get", "endpoints", DATABASE, "--output", LEADER):
+                return leads
+            raise KubeError("no pod of {name} leads at the moment: try again in a second", name)
+        running = self._running(name)
+        ready: list[str] = [pod["metadata"]["name"] for pod in running if _is_ready(pod)]
+        if name in SERVICES and any(volume["name"] == FOLDER for pod in running for volume in pod["spec"]["volumes"]):
+            return self._writes(name, ready)
+        if ready:
+            return ready[0]
+        says = "no pod of {name} is ready in namespace {namespace}: `kubectl get pods` shows why"
+        raise KubeError(says, name, self.namespace)
+
+    def _writes(self, name: str, ready: list[str]) -> str:
+        """Any of them can say who it is, for they share its folder."""
         pods = self.pods(name)
-        if not pods:
-            says = "no pod of {name} runs in namespace {namespace}: `kubectl get pods` shows why"
-            raise KubeError(says, name, self.namespace)
-        if name == BROKER:
-            return next(iter(pods))
-        said = self.kubectl("exec", next(iter(pods)), "--", "cat", WRITER)
+        said = self.kubectl("exec", next(iter((*ready, *pods))), "--", "cat", WRITER)
         for pod, address in pods.items():
             if f"//{address}:" in said or f"//[{address}]:" in said:
                 return pod
         raise KubeError("no pod of {name} writes at the moment: try again in a second", name)
+
+    def _running(self, name: str) -> list[dict[str, Any]]:
+        selected = ("--selector", f"app.kubernetes.io/name={name}", "--field-selector", "status.phase=Running")
+        found: list[dict[str, Any]] = json.loads(self.kubectl("get", "pods", *selected, "--output", "json"))["items"]
+        return found
 
     def _delete(self, *pods: str) -> None:
         if pods:
@@ -162,6 +178,11 @@ class Cluster:
     def command(self, *arguments: str) -> list[str]:
         """For whoever runs it himself."""
         return ["kubectl", "--namespace", self.namespace, *arguments]
+
+
+def _is_ready(pod: dict[str, Any]) -> bool:
+    said = {one["type"]: one["status"] for one in pod["status"].get("conditions", ())}
+    return said.get("Ready") == "True" and "deletionTimestamp" not in pod["metadata"]
 
 
 def _port(output: IO[str]) -> int:
