@@ -11,7 +11,7 @@ from typing import Any, Final
 import aiohttp
 
 from broker.topology import QUEUES
-from ops.cluster import Cluster
+from ops.cluster import BROKER, Cluster
 from ops.errors import UserError
 from ops.findings import Finding
 from ops.findings import bad as _bad
@@ -19,7 +19,7 @@ from ops.findings import well as _well
 from ops.i18n import Text
 
 CALL_SECONDS: Final = 5
-# So many hold what is in a queue, where there are as many nodes.
+# So many hold what is in a queue, where there are to be as many nodes.
 MEMBERS: Final = 3
 
 
@@ -38,23 +38,19 @@ def in_cluster(cluster: Cluster) -> list[Finding]:
     """As the user who may look, and nothing else."""
     try:
         user, password = cluster.monitor()
+        # Not the nodes of whichever answers: one that is alone knows of no other.
+        nodes = int(cluster.kubectl("get", "statefulset", BROKER, "--output", "jsonpath={.spec.replicas}"))
         with cluster.management() as url:
-            queues, nodes = asyncio.run(_both(url, user, password))
+            queues = asyncio.run(told(url, user, password, "/api/queues/%2F"))
     except UserError as error:
         return [_bad("members", "cannot be asked for: {why}", error)]
-    if queues is None or nodes is None:
+    if queues is None:
         return [_bad("members", "the management API does not answer: `kubectl get pods` shows why")]
-    return lacking(queues, len(nodes)) or [
-        _well("members", "each queue has its leader, and all of its members are online")
-    ]
-
-
-async def _both(url: str, user: str, password: str) -> tuple[Any, Any]:
-    return await told(url, user, password, "/api/queues/%2F"), await told(url, user, password, "/api/nodes")
+    return lacking(queues, nodes) or [_well("members", "each queue has its leader, and all of its members are online")]
 
 
 def lacking(queues: Sequence[Mapping[str, Any]], nodes: int = 1) -> list[Finding]:
-    """What the queues lack, said once for all that lack the same."""
+    """What the queues lack, said once for all that lack the same. `nodes`: how many there are to be."""
     names: dict[str, list[str]] = {}
     for queue in queues:
         if queue["name"] in QUEUES and queue.get("members") and (says := _lacks(queue, nodes)):

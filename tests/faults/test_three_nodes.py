@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import base64
 import os
+import re
 import shutil
 from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack
@@ -12,14 +13,16 @@ from pathlib import Path
 from typing import Any, Final
 
 import pytest
+from typing_extensions import override
 
 from broker.amqp.connect import Address, connect
 from broker.topology import MONITOR
 from ops.cluster import Cluster
 from ops.doctor_broker import in_cluster, lacking, told
 from ops.findings import Finding
-from ops.rabbitmq import Node
+from ops.rabbitmq import Node, NodeError
 
+HA: Final = Path(__file__).parents[2] / "k8s" / "components" / "rabbitmq-ha" / "rabbitmq-configmap.yaml"
 # The statistics of a dead node stay until another asks: some 5 s; a node starts in 7 s, on a busy machine in 25.
 SECONDS: Final = 120
 QUORUM: Final = {"x-queue-type": "quorum"}
@@ -35,6 +38,15 @@ class Member(Node):
         if first:
             self._epmd_port, self._epmd = first._epmd_port, first._epmd
 
+    @override
+    async def stop(self, timeout_seconds: float = 10) -> None:
+        shared = self._epmd
+        if self._first:
+            self._epmd = None
+        await super().stop(timeout_seconds)
+        if self._first:
+            self._epmd = shared
+
     def _environment(self, server: Path) -> dict[str, str]:
         return super()._environment(server) | {"RABBITMQ_NODENAME": self._name}
 
@@ -47,6 +59,8 @@ class Member(Node):
         discovery = "cluster_formation.classic_config.nodes"
         with (self.folder / "rabbitmq.conf").open("a") as conf:
             conf.write("cluster_formation.peer_discovery_backend = classic_config\n")
+            # How often it tries: as in a cluster.
+            conf.writelines(re.findall(r"cluster_formation\.discovery_.*\n", HA.read_text(encoding="utf-8")))
             conf.writelines(f"{discovery}.{n} = {one._name}\n" for n, one in enumerate((self._first, self), 1))
 
 
@@ -98,6 +112,26 @@ async def test_a_queue_that_lacks_members_or_its_quorum_is_named(three: list[Mem
     await until(one, lambda found: found.get("queue compras, tokens", "").startswith("no quorum: 1 of its 3 members"))
 
 
+# So long a member looked for others, unless told, before it went on alone.
+ALONE_SECONDS: Final = 40
+
+
+@pytest.mark.long
+async def test_a_member_that_comes_back_empty_and_finds_no_other_is_no_broker_of_its_own(three: list[Member]) -> None:
+    one, two, other = three
+    for member in three:
+        member.kill()
+    await two.wipe()
+    with pytest.raises(NodeError, match="is not ready"):
+        await two.start(ALONE_SECONDS)
+    assert await told(two.management_url, two.user, two.password, "/api/nodes") is None
+    async with asyncio.TaskGroup() as starting:
+        for member in (one, other, two):
+            starting.create_task(member.start(SECONDS))
+    nodes = await told(two.management_url, two.user, two.password, "/api/nodes")
+    assert len(nodes) == len(three)
+
+
 def queue(**said: Any) -> dict[str, Any]:
     return {"name": "tokens", "leader": "a", "members": ["a", "b", "c"], "online": ["a", "b", "c"], **said}
 
@@ -114,6 +148,7 @@ KUBECTL: Final = """#!/bin/sh
 case "$*" in
 *port-forward*) echo "Forwarding from 127.0.0.1:$MANAGEMENT -> 15672"; exec sleep 60 ;;
 *rabbitmq-monitor*) printf %s "$HOST" ;;
+*"get statefulset rabbitmq"*) printf 3 ;;
 esac
 """
 
@@ -132,3 +167,8 @@ async def test_a_cluster_is_asked_as_who_may_look(
     monkeypatch.setenv("HOST", base64.b64encode(host.encode()).decode())
     found: list[Finding] = await asyncio.to_thread(in_cluster, Cluster("zoco"))
     assert [(one.what, one.well) for one in found] == [("members", right)]
+    if right:
+        # Of three that should be there the one that answers is alone, and says that all is well.
+        await declare(node, "tokens")
+        (lone,) = await asyncio.to_thread(in_cluster, Cluster("zoco"))
+        assert not lone.well and str(lone.says).startswith("it has 1 of 3 members")

@@ -409,6 +409,9 @@ def test_three_brokers_know_each_other_and_their_queues_have_three_members() -> 
     prefix = "quorum_queue.continuous_membership_reconciliation"
     assert (said[f"{prefix}.enabled"], said[f"{prefix}.target_group_size"]) == ("true", "3")
     (three,) = of_kind(manifests, "StatefulSet")
+    # In whatever DNS domain; and for some thirty years nobody who may not join goes on alone.
+    assert said["cluster_formation.k8s.host"] == "kubernetes.default.svc"
+    assert int(said["cluster_formation.discovery_retry_limit"]) >= 1_000_000_000
     service = said["cluster_formation.k8s.service_name"]
     assert three["spec"]["serviceName"] == service
     assert said["cluster_formation.k8s.hostname_suffix"] == f".{service}"
