@@ -23,6 +23,7 @@ from loadgen.audit.live import purchases_are_shown, selling_is_shown
 from loadgen.audit.selling import SEEDED, Selling
 from loadgen.audit.showing import Showing
 from loadgen.audit.text import Text, Unreadable
+from loadgen.audit.unasked import none_unasked
 from loadgen.audit.verdict import UNSET, Verdict
 
 # From here on each half of the audit has a process of its own: some 50,000 purchases.
@@ -50,6 +51,8 @@ class Books:
     line: int = model.LINE
     # They were read while the shop went on, and cut back to where they agree: what is under way then is not lost.
     cut: bool = False
+    # The shop was begun for this, by this version, and nobody bought there but these clients.
+    alone: bool = False
 
 
 def audit(books: Books) -> Verdict:
@@ -98,7 +101,7 @@ def _second_half(books: Books, sender: Connection) -> None:
 
 def _selling(books: Books) -> Verdict:
     """Who got what and who paid: tokens, usuarios, transacciones, their seeds and queues."""
-    verdict = Verdict(cut=books.cut)
+    verdict = Verdict(cut=books.cut, alone=books.alone)
     with _reading(books) as journals:
         selling = Selling(journals, verdict, books.line)
         selling.run()
@@ -115,7 +118,7 @@ def _selling(books: Books) -> Verdict:
 
 def _showing(books: Books) -> Verdict:
     """What a buyer was shown: compras' book, and what clients were told."""
-    verdict = Verdict(cut=books.cut)
+    verdict = Verdict(cut=books.cut, alone=books.alone)
     with _reading(books) as journals:
         showing = Showing(journals, verdict)
         showing.run()
@@ -123,6 +126,8 @@ def _showing(books: Books) -> Verdict:
         first = next((record for _, record in books.compras.records()), None)
         book = _book(books.tokens)
         Clients(verdict, showing.purchase, showing.rewritten, first, book).check(books.clients or ())
+        if books.alone:
+            none_unasked(verdict, books.compras, books.clients or ())
     return verdict
 
 

@@ -1,7 +1,7 @@
 """What no answer tells alone: who asked for what under a key, and whether anybody had by then.
 
 The order of one client's lines is believed, and no clock. Who asks first in one journal may come second where another
-one has the same key; and if others buy, too, whose journals are not at hand, one of theirs may have it.
+one has the same key; and where others may buy, too, whose journals are not at hand, one of theirs may have it.
 """
 
 from __future__ import annotations
@@ -95,13 +95,14 @@ class Keys:
             if about in places:
                 self._in_order(about, row, places[about])
             elif about in self._used:
-                self._by_others(10)
+                self._of_nobody(about)
             elif about in self._unanswered and whole:
                 body, place = self._unanswered[about]
                 why = "the book has something else than was asked for"
                 self._found.append((12, about, why, place, "asks", body, bought(row)))
         if self._found:
-            self._say(alone=sum(self._purchase(about) is not None for about in abouts) == self._verdict.accepted)
+            known = sum(self._purchase(about) is not None for about in abouts)
+            self._say(alone=self._verdict.alone or known == self._verdict.accepted)
 
     def _say(self, *, alone: bool) -> None:
         """`alone`: these clients asked for all that was ever bought."""
@@ -136,6 +137,14 @@ class Keys:
         elif place := _before(self._late.get(about), asks):
             why = "it was asked for when its client knew that the token was sold"
             self._found.append((12, about, why, place, "motivo", row.get("motivo"), TOO_LATE))
+
+    def _of_nobody(self, about: str) -> None:
+        """Its key was used for what none of these clients asked for."""
+        if self._verdict.alone:
+            why = "it was told that its key is used, and nobody asked for what the book has"
+            self.breach(10, about, why, self._used[about])
+        else:
+            self._by_others(10)
 
     def _by_others(self, promise: int) -> None:
         self._verdict.in_part(promise, "somebody whose journal was not given may have used a client's key")

@@ -151,6 +151,8 @@ class Verdict:
     # The books are as of a moment in which the shop went on; so many purchases had no end yet.
     cut: bool = False
     under_way: int = 0
+    # It is a shop of this version, where nobody bought but the clients whose journals there are.
+    alone: bool = False
     work: Work = field(default_factory=Work)
     heard: Heard = field(default_factory=dict)
     _listed: Counter[tuple[Any, ...]] = field(default_factory=Counter)

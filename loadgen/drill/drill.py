@@ -123,14 +123,17 @@ async def _shop(config: DrillConfig, tell: Callable[[str, Meter | None], None]) 
         kind = ShopKind(config.postgres, scenario.standby, config.replicas)
         async with own_shop(config.folder, without=config.without, proxied=scenario.proxied, kind=kind) as proxy:
             data = config.folder / "data"
-            yield _of_this_machine(data, LocalTarget(data, proxy), SEEDS)
+            yield _of_this_machine(data, LocalTarget(data, proxy), SEEDS, alone=True)
 
 
-def _of_this_machine(data: Path, target: Target, seeds: Path | None = None) -> Drilled:
+def _of_this_machine(data: Path, target: Target, seeds: Path | None = None, *, alone: bool = False) -> Drilled:
+    """`alone`: nobody buys there but the drill."""
     running = Running.read(data)
-    return Drilled(
-        running.urls["compras"], running.keys, target, lambda journals: reconcile(data, journals, seeds), data
-    )
+
+    async def audited(journals: Sequence[Path]) -> Verdict:
+        return await reconcile(data, journals, seeds, alone=alone)
+
+    return Drilled(running.urls["compras"], running.keys, target, audited, data)
 
 
 async def _under_load(

@@ -58,8 +58,11 @@ async def settled(urls: Mapping[str, str], audited: Callable[[], Awaitable[Verdi
     )
 
 
-async def reconcile(data: Path, clients: Sequence[Path] = (), seeds: Path | None = None) -> Verdict:
-    """Audit the books in a folder, with all that a shop that runs there answers. Raises Unreadable."""
+async def reconcile(
+    data: Path, clients: Sequence[Path] = (), seeds: Path | None = None, *, alone: bool = False
+) -> Verdict:
+    """Audit the books in a folder, with all that a shop that runs there answers; `alone`: nobody bought there but these
+    clients, and it is of this version. Raises Unreadable."""
     running = live = dead_letters = None
     with contextlib.suppress(LocalError):
         running = Running.read(data)
@@ -68,11 +71,11 @@ async def reconcile(data: Path, clients: Sequence[Path] = (), seeds: Path | None
             raise Unreadable(
                 "the books of {data} are in its PostgreSQL, which does not run: start it with --postgres", data
             )
-        return await reconcile_running(running.urls, running.books_token, clients, seeds)
+        return await reconcile_running(running.urls, running.books_token, clients, seeds, alone=alone)
     if running is not None:
         live, dead_letters = await answers(running.urls)
     read = {name: books.from_folder(data, name) for name in SERVICES}
-    return await _audited(read, clients, seeds, live, dead_letters)
+    return await _audited(read, clients, seeds, live, dead_letters, alone=alone)
 
 
 async def reconcile_backup(file: Path, clients: Sequence[Path] = (), seeds: Path | None = None) -> Verdict:
@@ -81,11 +84,16 @@ async def reconcile_backup(file: Path, clients: Sequence[Path] = (), seeds: Path
 
 
 async def reconcile_running(
-    urls: Mapping[str, str], books_token: str, clients: Sequence[Path] = (), seeds: Path | None = None
+    urls: Mapping[str, str],
+    books_token: str,
+    clients: Sequence[Path] = (),
+    seeds: Path | None = None,
+    *,
+    alone: bool = False,
 ) -> Verdict:
-    """Audit a shop whose folders are not here. Raises Unreadable, aiohttp.ClientError."""
+    """Audit a shop whose folders are not here; `alone` as in `reconcile`. Raises Unreadable, aiohttp.ClientError."""
     read = {name: await books.from_service(urls[name], books_token, name) for name in SERVICES}
-    return await _audited(read, clients, seeds, *await answers(urls))
+    return await _audited(read, clients, seeds, *await answers(urls), alone=alone)
 
 
 def reconcile_cluster(cluster: Cluster, clients: Sequence[Path] = (), seeds: Path | None = None) -> Verdict:
@@ -104,6 +112,7 @@ async def _audited(
     dead_letters: dict[str, int] | None,
     *,
     cut: bool = False,
+    alone: bool = False,
 ) -> Verdict:
     everything = Books(
         compras=read["compras"],
@@ -115,6 +124,7 @@ async def _audited(
         live=live,
         seeds=seeded(seeds) if seeds else None,
         cut=cut,
+        alone=alone,
     )
     return await asyncio.to_thread(audit, everything)
 

@@ -109,7 +109,7 @@ LEFT_OUT: Final = {
     "older versions gave none",
     "the order of records that say a `generation`, against compras' book": "that is a guess, and each row's own",
     "an operator's entry, or a purchase, changed in all books and in what clients were told": "nobody contradicts it",
-    "a purchase that no client of the journals at hand asked for": "others buy, too",
+    "a purchase that no client of the journals at hand asked for, but in a drill's own shop": "others buy, too",
     "a client's `t`, `url`, `started`, and the words of a problem's detail": "nothing rests on them",
     "what was told or seen before anybody asked for it, where others buy, too": "only the order "
     "of the lines in one journal is known",

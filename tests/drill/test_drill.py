@@ -11,12 +11,15 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from patience import eventually
 
 from loadgen.drill import faults
 from loadgen.drill.faults import POSTGRES, SCENARIOS, SERVICES, STANDBY
 from loadgen.drill.guarantees import GUARANTEES
 from loadgen.drill.shop import own_shop
+from loadgen.load.client import Client
 from ops.postgres import LOG
+from ops.running import LocalError, Running
 
 # The longest drill takes minutes, and longer on a busy machine.
 PATIENCE_SECONDS = 900
@@ -171,6 +174,25 @@ async def test_a_shop_that_runs_is_drilled_where_it_is_and_again(tmp_path: Path)
     # What the first load bought is in these books, too, and is none of the second's.
     assert again["audit"]["accepted"] == first["audit"]["accepted"] + again["purchases"]["accepted"]
     assert again["purchases"]["exposed"] <= again["purchases"]["accepted"] < again["load"]["arrived"]
+
+
+async def test_who_buys_in_a_drills_own_shop_and_is_none_of_its_clients_is_missed(tmp_path: Path) -> None:
+    few = ("transacciones", "--rate", "10", "--purchases", "30")
+    drilling = asyncio.create_task(asyncio.to_thread(drilled, tmp_path, *few, code=1))
+    await eventually(lambda: _runs(tmp_path / "data"), "the drill's shop does not run")
+    async with Client(Running.read(tmp_path / "data").urls["compras"], None) as stranger:
+        await stranger.buy(10**12, 10**12)
+    found = await drilling
+    assert found["reasons"] == ["promise 10 is broken: one buyer and key: one purchase, one answer"]
+    assert [breach["why"] for breach in found["audit"]["breaches"]] == ["nobody asked for this purchase"]
+
+
+async def _runs(data: Path) -> bool:
+    try:
+        Running.read(data)
+    except LocalError:
+        return False
+    return True
 
 
 def test_what_cannot_be_done_is_a_sentence_and_exit_code_2(tmp_path: Path) -> None:
