@@ -66,6 +66,7 @@ class Record(msgspec.Struct, gc=False, forbid_unknown_fields=True):
 class Saying(msgspec.Struct, gc=False):
     """What a record says, and by what: what it changed is not looked at."""
 
+    seq: int
     id: str
     words: list[dict[str, Any]]
     generation: int = 0

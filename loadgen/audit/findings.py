@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from functools import partial
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 import msgspec
 
@@ -22,6 +22,16 @@ NONSENSE: Final = (KeyError, TypeError, ValueError, AttributeError, msgspec.Msgs
 
 Row = dict[str, Any]
 Message = Mapping[str, Any]
+# Who says what comes by HTTP, or by a seed.
+NOBODY: Final = ""
+
+
+class Word(NamedTuple):
+    """A message, and which record of which service said it first."""
+
+    message: Message
+    by: str = NOBODY
+    seq: int = 0
 
 
 class Findings:

@@ -23,7 +23,9 @@ SEAL_BYTES: Final = len(SEAL % 0)
 TIME: Final = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z")
 BOOK: Final = re.compile(r"[0-9a-f]{8}")
 # How far a book was heard of.
-HEIGHT: Final = re.compile(rf"(?:{'|'.join(SERVICES)})/[0-9a-f]{{8}}/[1-9]\d*/\d+(?:/\d+-[0-9a-f]{{4}})?")
+HEIGHT: Final = re.compile(
+    rf"({'|'.join(SERVICES)})/([0-9a-f]{{8}})/([1-9][0-9]{{0,8}})/([0-9]{{1,16}})(?:/([0-9]{{1,16}}-[0-9a-f]{{4}}))?"
+)
 
 
 class Header(msgspec.Struct, gc=False, forbid_unknown_fields=True):

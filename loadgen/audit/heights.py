@@ -1,4 +1,4 @@
-"""How far the books were heard of by each other: none of them ends before that."""
+"""Whose word a record heard, and how far the books were heard of by each other: none of them ends before that."""
 
 from __future__ import annotations
 
@@ -6,23 +6,51 @@ from collections.abc import Mapping
 from typing import Final
 
 from loadgen.audit.books import Journal, Record
+from loadgen.audit.findings import NOBODY, Findings, Word, subject
+from loadgen.audit.headers import HEIGHT
 from loadgen.audit.text import Text
-from loadgen.audit.verdict import Heard, Verdict
+from loadgen.audit.verdict import UNSET, Verdict
 
-# `service/book/generation/seq`, and perhaps more of it.
-PARTS: Final = 4
+NONE_SUCH: Final = "this is no record of a book"
 
 
-def hear(heard: Heard, by: str, record: Record, place: int) -> None:
+def hear(findings: Findings, by: str, record: Record, place: int) -> None:
     """Take in whose record its message came from, and what was known of the others."""
-    heights = record.heard.split() if record.heard else []
-    for height in (record.origin, *heights) if record.origin else heights:
-        parts = height.split("/")
-        if len(parts) < PARTS or not parts[3].isdecimal():
-            continue
-        book, seq = (parts[0], parts[1], parts[2]), int(parts[3])
-        if book not in heard or heard[book][0] < seq:
-            heard[book] = seq, by, place
+    if record.origin:
+        _take_in(findings, by, record, place, "from", record.origin)
+    for height in record.heard.split(" ") if record.heard else ():
+        _take_in(findings, by, record, place, "heard", height)
+
+
+def _take_in(findings: Findings, by: str, record: Record, place: int, field: str, height: str) -> None:
+    found = HEIGHT.fullmatch(height)
+    if found is None:
+        findings.breach(7, subject(record.id), NONE_SUCH, by, place, field, height)
+        return
+    heard, book, seq = findings.verdict.heard, (found[1], found[2], found[3]), int(found[4])
+    if book not in heard or heard[book][0] < seq:
+        heard[book] = seq, by, place
+
+
+def came_from(findings: Findings, service: str, record: Record, place: int, word: Word) -> None:
+    """Promise 7: whose record a message came from is where it was said, or a later one that said it again. Records that
+    were written again have other numbers, and so has the book of one that was."""
+    said = HEIGHT.fullmatch(record.origin)
+    if record.generation or (record.origin and said is None):
+        # One that is no record's is named where it is heard.
+        return
+    if said is None:
+        if findings.verdict.alone and word.by != NOBODY:
+            why = "it does not say whose record it heard"
+            findings.breach(7, subject(record.id), why, service, place, "from", UNSET, f"{word.by}/…/{word.seq}")
+        return
+    by, book, generation, seq = said[1], said[2], int(said[3]), int(said[4])
+    identity = findings.journals[by].identity
+    other = identity is not None and identity[1] == generation and (book != identity[0] or seq < word.seq)
+    if by != word.by or other:
+        due = f"{word.by}/…/{word.seq}" if word.by != NOBODY else UNSET
+        why = "that is not whose record said this"
+        findings.breach(7, subject(record.id), why, service, place, "from", record.origin, due)
 
 
 def none_ends_before(verdict: Verdict, journals: Mapping[str, Journal]) -> None:

@@ -14,16 +14,17 @@ from collections.abc import Callable, Generator, Iterator, Mapping
 from typing import Final
 
 from loadgen.audit import model
-from loadgen.audit.books import Journal, Record
+from loadgen.audit.books import Journal, Record, Saying
 from loadgen.audit.bounds import sound
 from loadgen.audit.compare import as_written, same
-from loadgen.audit.findings import BITS, NONSENSE, SEED, Message, Row, said, subject
-from loadgen.audit.heights import hear
+from loadgen.audit.findings import BITS, NONSENSE, SEED, Message, Row, Word, said, subject
+from loadgen.audit.heights import came_from, hear
 from loadgen.audit.line import Line
 from loadgen.audit.model import Impossible
+from loadgen.audit.rules import Rules
 from loadgen.audit.stories import NOT_YET, OVER, Heard, Stories, Story
 from loadgen.audit.text import Text
-from loadgen.audit.verdict import UNSET, Verdict
+from loadgen.audit.verdict import Verdict
 
 SEED_ID: Final = re.compile(r"semilla:[1-9]\d{0,15}")
 SEED_FECHA: Final = "1970-01-01T00:00:00Z"
@@ -47,8 +48,7 @@ class Selling(Stories):
         self._given: Counter[str] = Counter()
         self._spent: Counter[str] = Counter()
         self._waiting: Counter[str] = Counter()
-        # By which rules the requests were decided that stand in a segment of tokens.
-        self._by: dict[int, int] = {}
+        self._ruled = Rules(self)
         self._rules: dict[str, Callable[..., tuple[Row, list[Row]]]] = {
             "tokens": model.tokens(line),
             "usuarios": model.usuarios,
@@ -74,25 +74,26 @@ class Selling(Stories):
         """One journal's records, one after the other; stops where it hears what was not said yet."""
         pending, done = self.pending[service], 0
         for place, record in self.journals[service].records():
-            hear(self.verdict.heard, service, record, place)
+            hear(self, service, record, place)
             if not record.generation:
                 self.guessed.discard(service)
-            message, story = pending.pop(record.id, NOT_YET)
-            if message is None:
-                message, story = yield from self._wait(service, record, place)
+            word, story = pending.pop(record.id, NOT_YET)
+            if word is None:
+                word, story = yield from self._wait(service, record, place)
             about, _, kind = record.id.rpartition(":")
             before = story.heard.get(service, 0)
-            if message is not None:
+            if word is not None:
                 story.open -= 1
             if before & (bit := BITS.get(kind, 0)):
                 self.again(service, record, place)
-                message = None
+                word = None
             story.heard[service] = before | bit
             try:
-                if message is not None:
-                    self._decide(service, record, place, message)
+                if word is not None:
+                    came_from(self, service, record, place, word)
+                    self._decide(service, record, place, word.message)
                 if record.words:
-                    self.pass_on(service, story, about, record.words, place)
+                    self.pass_on(service, story, about, record, place)
                 if record.change:
                     self._take_in[service](record.row, record.change, place)
             except NONSENSE as error:
@@ -111,7 +112,7 @@ class Selling(Stories):
         story = self.story(about)
         story.open += 1
         try:
-            return self._seed(service, about, record, place), story
+            return Word(self._seed(service, about, record, place)), story
         except NONSENSE as error:
             self.nonsense(service, record, place, error)
             story.open -= 1
@@ -125,7 +126,7 @@ class Selling(Stories):
             why = "the record keeps another message than it heard"
             self.breach(7, subject(record.id), why, service, place, "message", record.message, kept)
         by = (record.rules,) if service == "tokens" else ()
-        self._ruled(service, record, place, model.ruled(service, message))
+        self._ruled.said(service, record, place, message)
         row, got = self._rows[service](record.row), record.change or {}
         try:
             change, words = self._rules[service](row, message, *by)
@@ -140,22 +141,11 @@ class Selling(Stories):
         if service == "usuarios":
             self._entered(record.row, row, message)
 
-    def _ruled(self, service: str, record: Record, place: int, ruled: bool) -> None:
-        """Whether it says by which rules it was decided where it should, and they are those of the process."""
-        segment = self.journals[service].segment(place) if ruled else None
-        before = record.rules if segment is None else self._by.setdefault(segment, record.rules)
-        if record.rules and not ruled:
-            why = "of such a record no version says by which rules it was decided"
-            self.breach(7, subject(record.id), why, service, place, "rules", record.rules, UNSET)
-        if record.rules != before:
-            why = "whoever wrote this decided by other rules before"
-            self.breach(13, subject(record.id), why, service, place, "rules", record.rules, before)
-
-    def pass_on(self, service: str, own: Story, own_about: str, words: list[Row], place: int) -> None:
-        for word in words if service == "tokens" else ():
+    def pass_on(self, service: str, own: Story, own_about: str, record: Record | Saying, place: int) -> None:
+        for word in record.words if service == "tokens" else ():
             if word.get("type") == "compra.confirmada" and (about := said(service, word)[0]):
                 self._sale(about, word, place)
-        super().pass_on(service, own, own_about, words, place)
+        super().pass_on(service, own, own_about, record, place)
 
     def _sale(self, about: str, sale: Message, place: int) -> None:
         token = str(sale["tokenId"])
@@ -241,8 +231,8 @@ class Selling(Stories):
         """Promise 1, user by user, by adding up."""
         for word, _ in self.pending["tokens"].values() if self.verdict.cut else ():
             # Paid, and tokens has not heard of it yet.
-            if word is not None and word["type"] == "saldo.reservado":
-                self._spent[str(word["usuarioId"])] += word["precio"]
+            if word is not None and word.message["type"] == "saldo.reservado":
+                self._spent[str(word.message["usuarioId"])] += word.message["precio"]
         for key in {**self.users, **self._spent}:
             has, spent, given = self.users.get(key, {}).get("saldo", 0), self._spent[key], self._given[key]
             if not isinstance(has, int) or has + spent != given:

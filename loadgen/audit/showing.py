@@ -17,8 +17,8 @@ from loadgen.audit.books import Journal, Record, Saying
 from loadgen.audit.clocks import Dates, is_moment
 from loadgen.audit.compare import same
 from loadgen.audit.entries import Entries
-from loadgen.audit.findings import BITS, NONSENSE, SEED, Findings, Message, Row, said, said_ever, subject
-from loadgen.audit.heights import hear
+from loadgen.audit.findings import BITS, NONSENSE, SEED, Findings, Message, Row, Word, said, said_ever, subject
+from loadgen.audit.heights import came_from, hear
 from loadgen.audit.model import CONSUMERS, ENDS, PRODUCERS, REQUESTS, STATES, Impossible
 from loadgen.audit.text import Text
 from loadgen.audit.verdict import UNSET, Verdict
@@ -81,7 +81,7 @@ class Showing(Findings):
         # Purchases and entries that are over, by the hash of their ids: `place` and `order` in one number.
         self._over: dict[int, int] = {}
         # What was said and not heard yet, and what was decided of which purchase (BITS).
-        self._pending: dict[str, Message] = {}
+        self._pending: dict[str, Word] = {}
         self._decided: dict[str, int] = {}
         self._others: dict[str, Iterator[tuple[int, Saying]]] = {name: journals[name].sayings() for name in OTHERS}
         self._ever: set[int] | None = None
@@ -94,27 +94,26 @@ class Showing(Findings):
 
     def run(self) -> None:
         """Decide all of it again. Raises Unreadable."""
-        pending, done = self._pending, 0
+        done = 0
         for place, record in self.journals["compras"].records():
             about, _, kind = record.id.rpartition(":")
-            hear(self.verdict.heard, "compras", record, place)
+            hear(self, "compras", record, place)
             if record.generation:
                 self._again = place
             elif self._again >= 0 and not self._half:
                 self._half = {"", *self._open}
             shown = self._open.get(about) or self._opened(about)
             again = shown.heard & BITS.get(kind, 0)
-            message = None if again else pending.pop(record.id, None)
+            word = None if again else self._pending.pop(record.id, None)
             try:
                 if again:
                     self.again("compras", record, place)
-                elif message is None and (message := self._heard(kind, record)) is None:
+                elif word is None and (word := self._heard(kind, record)) is None:
                     self.breach(7, about, "nobody said this", "compras", place, "id", record.id)
-                got = record.change or {}
-                if "mensaje" in got:
-                    got = opened(got)
-                if message is not None:
-                    self._decide(shown, kind, record, place, (message, got))
+                got = opened(record.change or {})
+                if word is not None:
+                    came_from(self, "compras", record, place, word)
+                    self._decide(shown, kind, record, place, (word.message, got))
                 shown.take_in(kind, got, place)
                 if shown.place >= 0 and shown.row is not None and shown.row.get("estado") in ENDS:
                     self._close(about, shown)
@@ -165,16 +164,16 @@ class Showing(Findings):
 
     # What compras heard
 
-    def _heard(self, kind: str, record: Record) -> Message | None:
+    def _heard(self, kind: str, record: Record) -> Word | None:
         """What came by HTTP, or what another service says further on. None: nobody says it."""
         if kind in REQUESTS:
-            return next((word for word in record.words if word.get("type") == kind), {"type": kind})
+            return Word(next((word for word in record.words if word.get("type") == kind), {"type": kind}))
         services = [service for service in PRODUCERS.get(kind, ()) if service in self._others]
         read = 0
         while services:
             services = [service for service in services if self._read_on(service)]
-            if (message := self._pending.pop(record.id, None)) is not None:
-                return message
+            if (word := self._pending.pop(record.id, None)) is not None:
+                return word
             read += 1
             if read == FAR and not self._is_ever_said(record.id):
                 break
@@ -188,7 +187,7 @@ class Showing(Findings):
         for word in found[1].words:
             about, kind = said(service, word)
             if kind and "compras" in CONSUMERS[kind] and not about.startswith(SEED):
-                self._pending[f"{about}:{kind}"] = word
+                self._pending[f"{about}:{kind}"] = Word(word, service, found[1].seq)
                 if (bit := BITS[kind]) & (SOLD | REFUSED):
                     self._decided[about] = self._decided.get(about, 0) | bit
         return True

@@ -10,8 +10,8 @@ from __future__ import annotations
 from collections.abc import Generator, Iterator, Mapping
 from typing import Final
 
-from loadgen.audit.books import Journal, Record
-from loadgen.audit.findings import BITS, SEED, Findings, Message, Row, said, said_ever, subject
+from loadgen.audit.books import Journal, Record, Saying
+from loadgen.audit.findings import BITS, SEED, Findings, Word, said, said_ever, subject
 from loadgen.audit.model import CONSUMERS, PRODUCERS, REQUESTS
 from loadgen.audit.verdict import UNSET, Verdict
 
@@ -44,7 +44,7 @@ class Story:
         self.open = 0
 
 
-Heard = tuple[Message | None, Story]
+Heard = tuple[Word | None, Story]
 NOT_YET: Final[Heard] = None, Story()
 
 
@@ -95,7 +95,7 @@ class Stories(Findings):
                 self._waits["compras"] = saying.id, place
                 yield
             if saying.words:
-                self.pass_on("compras", self.story(about), about, saying.words, place)
+                self.pass_on("compras", self.story(about), about, saying, place)
             if not number % AHEAD:
                 self._waits["compras"] = "", place
                 yield
@@ -119,9 +119,9 @@ class Stories(Findings):
         self._over[hash(about)] = story.said
         self._stories.pop(about, None)
 
-    def pass_on(self, service: str, own: Story, own_about: str, words: list[Row], place: int) -> None:
+    def pass_on(self, service: str, own: Story, own_about: str, record: Record | Saying, place: int) -> None:
         """What was said waits for who is to hear it."""
-        for word in words:
+        for word in record.words:
             about, kind = said(service, word)
             if not kind:
                 continue
@@ -137,7 +137,7 @@ class Stories(Findings):
             story.said |= BITS[kind]
             for hearer in CONSUMERS[kind]:
                 if hearer != "compras" and (hearer, what := f"{about}:{kind}") not in self._forced:
-                    self.pending[hearer][what] = word, story
+                    self.pending[hearer][what] = Word(word, service, record.seq), story
                     story.open += 1
 
     def heard(self, service: str, record: Record, place: int) -> Generator[None, None, Heard]:

@@ -11,6 +11,7 @@ from random import Random
 from typing import Final
 
 from audit_shop import Ask, Faults, Shop
+from small_shops import Telling
 
 from services.tokens import domain as tokens_domain
 
@@ -26,15 +27,19 @@ SHORT_LINE: Final = 3
 
 @dataclass(frozen=True)
 class Story:
-    """What happens, and how long a line may be while it does (None: as long as the shop has it)."""
+    """What happens, and how long a line may be while it does (None: as long as the shop has it).
+
+    `alone`: all who buy have this journal, and each message says whose record it is."""
 
     tell: Callable[[Shop], Awaitable[None]]
     line: int | None = None
     snapshot_bytes: int = 20_000
+    kind: type[Shop] = Shop
+    alone: bool = False
 
     def write(self, folder: Path, seed: int) -> None:
         """Write the books of this story into a folder."""
-        shop = Shop(folder, Random(f"{self.tell.__name__} {seed}"), self.snapshot_bytes)
+        shop = self.kind(folder, Random(f"{self.tell.__name__} {seed}"), self.snapshot_bytes)
         with line_of(self.line or tokens_domain.MAX_COLA):
             asyncio.run(self._told(shop))
 
@@ -289,6 +294,23 @@ async def full_line(shop: Shop) -> None:
             await shop.deliver(name, 500)
 
 
+async def telling(shop: Shop) -> None:
+    """A line, a sale, refusals and entries, and every service begins anew; nothing is lost, and asked for again."""
+    await shop.seed("usuarios", ANA, LUIS)
+    await shop.seed("tokens", GATO, LUNA)
+    await shop.user(7, "Eva", 30)
+    await shop.publish(104, 90)
+    await shop.deliver_all()
+    await shop.top_up(7, 10)
+    await shop.buy(Ask(7, 101, shop.key()), Ask(1, 101, shop.key(), 1000), Ask(2, 102, shop.key()))
+    await shop.settle()
+    for service in shop.stores:
+        await shop.restart(service)
+    await shop.buy(Ask(2, 101, shop.key()), Ask(1, 104, shop.key()))
+    await shop.settle()
+    await shop.buy(Ask(2, 104, shop.key(), 5))
+
+
 STORIES: Final[dict[str, Story]] = {
     "ordinary": Story(ordinary),
     "crowded": Story(crowded, SHORT_LINE),
@@ -296,5 +318,6 @@ STORIES: Final[dict[str, Story]] = {
     "topped up": Story(topped_up),
     "prices": Story(prices),
     "disordered": Story(disordered),
+    "telling": Story(telling, kind=Telling, alone=True),
     "full line": Story(full_line, snapshot_bytes=2_000_000),
 }

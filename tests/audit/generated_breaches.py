@@ -110,6 +110,9 @@ LEFT_OUT: Final = {
     "the order of records that say a `generation`, against compras' book": "that is a guess, and each row's own",
     "an operator's entry, or a purchase, changed in all books and in what clients were told": "nobody contradicts it",
     "a purchase that no client of the journals at hand asked for, but in a drill's own shop": "others buy, too",
+    "a `from` that is a later record than that which said it first": "a later one says it again",
+    "a `heard` that says less, or that is gone": "what came late says less",
+    "no `from`, but in a drill's own shop": "older versions said none",
     "a client's `t`, `url`, `started`, and the words of a problem's detail": "nothing rests on them",
     "what was told or seen before anybody asked for it, where others buy, too": "only the order "
     "of the lines in one journal is known",
@@ -128,6 +131,10 @@ def generated(stories: Mapping[str, Path]) -> Iterator[Breach]:
         if story == "full line":
             continue
         books = Edited(folder)
+        if story == "telling":
+            for service in SERVICES:
+                yield from _of_origins(story, service, books, seen)
+            continue
         for service in SERVICES:
             yield from _of_fields(story, service, books, seen)
             yield from _of_records(story, service, books.book(service), seen)
@@ -138,6 +145,46 @@ def generated(stories: Mapping[str, Path]) -> Iterator[Breach]:
             yield from _of_what_is_shown(story, folder, seen)
         if story in ("ordinary", "crowded"):
             yield from _of_answers(story, folder, seen)
+
+
+# Whose record it heard
+
+
+def _of_origins(story: str, service: str, books: Edited, seen: set[str]) -> Iterator[Breach]:
+    journal = books.book(service)
+    for place, record in enumerate(journal.records):
+        for field in ("from", "heard", "message"):
+            for what, new in _other_origins(books, field, record.get(field)):
+                if (name := f"{service}: {_kind(record)}: {field} {what}") not in seen:
+                    seen.add(name)
+                    edit = _changed(service, place, (field,), new)
+                    promises = frozenset({4} if what == "past its end" else {7})
+                    yield Breach(name, story, promises, edit, refusable=what == "of another kind")
+
+
+def _other_origins(books: Edited, field: str, value: Any) -> Iterator[tuple[str, Callable[[Any], Any]]]:
+    """What may stand there instead. Of what was heard of others less says nothing, nor does a later record that said
+    the same again."""
+    if value is None:
+        return
+    yield "of another kind", lambda _: [1]
+    if field != "heard":
+        yield "gone", lambda _: GONE
+    if field == "message":
+        return
+    by, book, generation, seq, *branch = value.split(" ")[0].split("/")
+    ends = {name: len(books.book(name).records) for name in SERVICES}
+
+    def height(*parts: Any) -> Callable[[Any], Any]:
+        return lambda _: "/".join(map(str, (*parts, *branch)))
+
+    yield "nonsense", lambda _: "nonsense"
+    yield "of no service", height("bodegas", book, generation, seq)
+    yield "past its end", height(by, book, generation, ends[by] + 1)
+    if field == "from":
+        yield "before it was said", height(by, book, generation, int(seq) - 1)
+        yield "of another service", height(next(name for name in SERVICES if name != by), book, generation, seq)
+        yield "of another book", height(by, "00000000", generation, seq)
 
 
 # Every field

@@ -23,10 +23,10 @@ from loadgen.audit.verdict import Verdict
 def judged(folder: Path, story: str, **more: Any) -> Verdict:
     """What the audit says of these books and their client. Raises Unreadable."""
     journals = {name: from_folder(folder, name) for name in SERVICES}
-    line = STORIES[story].line
-    if line:
+    if line := STORIES[story].line:
         more["line"] = line
-    return audit(Books(**journals, clients=[client_journal(folder / CLIENT)], **more))
+    alone = STORIES[story].alone
+    return audit(Books(**journals, clients=[client_journal(folder / CLIENT)], alone=alone, **more))
 
 
 def whole(folder: Path, story: str) -> Verdict:
