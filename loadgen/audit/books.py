@@ -21,7 +21,7 @@ import msgspec
 
 from loadgen.audit import packed
 from loadgen.audit.clocks import earlier
-from loadgen.audit.headers import PUT_BACK, SEAL, SEAL_BYTES, head_of, identity_of, is_time, refuse
+from loadgen.audit.headers import PUT_BACK, SEAL, SEAL_BYTES, head_of, identity_of, is_time, refuse, synced_of
 from loadgen.audit.model import RULES, SERVICES
 from loadgen.audit.text import NotAShop, Text, Unreadable
 
@@ -29,7 +29,6 @@ SEGMENT: Final = re.compile(r"(journal-\d{8}-\d{6}\.jsonl)(?:\.zst)?")
 # For a whole journal: a million purchases are some 3 GB.
 JOURNAL_SECONDS: Final = 900
 PIECE_BYTES: Final = 1024 * 1024
-MARK: Final = re.compile(rb"(\d{19}) ([0-9a-f]{8})\n")
 # How a record ends that says nothing.
 SAYS_NOTHING: Final = b',"words":[]'
 SAYS_NOTHING_END: Final = -SEAL_BYTES
@@ -93,6 +92,8 @@ class Piece:
     # In the first of a book that was written again, and in what was put back of such a one, the generation that its
     # records say.
     generation: int = 0
+    # Which of several books it is that went on from one copy, as others may have heard of it.
+    branch: str = ""
 
     @property
     def in_order(self) -> bool:
@@ -193,6 +194,10 @@ class Journal:
         number = place >> OFFSET_BITS
         return number if self._pieces[number].in_order else None
 
+    def branch(self, seq: int) -> str:
+        """Of this record's segment; "": that is not known."""
+        return next((piece.branch for piece in reversed(self._pieces) if piece.seq < seq), "")
+
     def where(self, place: int) -> str:
         """File and line of a place. Its lines are counted only now: few places are ever asked for."""
         piece, left = self._pieces[place >> OFFSET_BITS], place & OFFSET
@@ -287,33 +292,21 @@ def _chain(folder: Path, names: list[str], service: str) -> tuple[list[Piece], t
                 refuse("{file} ends at byte {at}, and the next one goes on at {end}", file, size, end)
         header, size = head_of(file, service)
         if header is None:
-            if wanted is None and not _synced(file):
+            if wanted is None and not synced_of(file):
                 continue
             raise Unreadable("{file} has no header, and the journal goes on behind it", file)
-        synced = 0 if chain else _synced(file)
+        synced = 0 if chain else synced_of(file)
         identity = identity_of(file, header, identity)
         of = header.identity[1] if header.identity else 0
         # The header of what was put back says what its records say, and not as what the book goes on.
         again = of if of > 1 and (header.previous is None or name.startswith(PUT_BACK)) else 0
-        chain.append(Piece(str(file), file, size, end, header.seq, header.time, synced, again))
+        chain.append(Piece(str(file), file, size, end, header.seq, header.time, synced, again, header.branch))
         wanted, end = header.previous, header.end
         if wanted is None:
             if header.seq or header.end:
                 refuse("{file} is the first segment, and begins behind record {seq}", file, header.seq)
             return chain[::-1], identity
     raise Unreadable("{folder} lacks {segment}", folder, wanted or Text("a segment with a header"))
-
-
-def _synced(file: Path) -> int:
-    """How many bytes of a segment are surely on the disk (0: nothing is known). Raises Unreadable."""
-    mark = file.with_suffix(".mark")
-    try:
-        found = MARK.fullmatch(mark.read_bytes())
-    except FileNotFoundError:
-        return 0
-    except OSError as error:
-        raise Unreadable("{file} cannot be read ({why}): read it as who runs the shop", mark, error.strerror) from error
-    return int(found[1]) if found and int(found[2], 16) == zlib.crc32(found[1]) else 0
 
 
 async def from_service(url: str, books_token: str, service: str) -> Journal:

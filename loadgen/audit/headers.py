@@ -22,6 +22,7 @@ SEAL: Final = b',"crc":"%08x"}\n'
 SEAL_BYTES: Final = len(SEAL % 0)
 TIME: Final = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z")
 BOOK: Final = re.compile(r"[0-9a-f]{8}")
+MARK: Final = re.compile(rb"(\d{19}) ([0-9a-f]{8})\n")
 # How far a book was heard of.
 HEIGHT: Final = re.compile(
     rf"({'|'.join(SERVICES)})/([0-9a-f]{{8}})/([1-9][0-9]{{0,8}})/([0-9]{{1,16}})(?:/([0-9]{{1,16}}-[0-9a-f]{{4}}))?"
@@ -51,6 +52,14 @@ class Header(msgspec.Struct, gc=False, forbid_unknown_fields=True):
         if isinstance(self.book, str) and isinstance(self.generation, int):
             return self.book, self.generation
         return None
+
+    @property
+    def branch(self) -> str:
+        """Its first record, and digits that differ where two went on from one copy; "": that is not known, as of what
+        was put back."""
+        if self.identity is None or self.segment.startswith(PUT_BACK):
+            return ""
+        return f"{self.seq + 1}-{zlib.crc32(f'{self.segment} {self.time}'.encode()) & 0xFFFF:04x}"
 
 
 _header: Final = msgspec.json.Decoder(Header).decode
@@ -109,3 +118,15 @@ def _version(raw: bytes) -> int | None:
         return int(msgspec.json.decode(raw)["format"])
     except (msgspec.MsgspecError, KeyError, TypeError, ValueError):
         return None
+
+
+def synced_of(file: Path) -> int:
+    """How many bytes of a segment are surely on the disk (0: nothing is known). Raises Unreadable."""
+    mark = file.with_suffix(".mark")
+    try:
+        found = MARK.fullmatch(mark.read_bytes())
+    except FileNotFoundError:
+        return 0
+    except OSError as error:
+        raise Unreadable("{file} cannot be read ({why}): read it as who runs the shop", mark, error.strerror) from error
+    return int(found[1]) if found and int(found[2], 16) == zlib.crc32(found[1]) else 0

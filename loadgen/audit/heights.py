@@ -27,7 +27,8 @@ def _take_in(findings: Findings, by: str, record: Record, place: int, field: str
     if found is None:
         findings.breach(7, subject(record.id), NONE_SUCH, by, place, field, height)
         return
-    heard, book, seq = findings.verdict.heard, (found[1], found[2], found[3]), int(found[4])
+    heard, seq = findings.verdict.heard, int(found[4])
+    book = found[1], found[2], found[3], found[5] or ""
     if book not in heard or heard[book][0] < seq:
         heard[book] = seq, by, place
 
@@ -61,8 +62,15 @@ def none_ends_before(verdict: Verdict, journals: Mapping[str, Journal]) -> None:
             # Nobody says which book it is, or its end was cut off.
             continue
         book, generation = journal.identity
-        seq, by, place = verdict.heard.get((service, book, str(generation)), (0, "", 0))
+        this = service, book, str(generation)
+        heard = [(height, named[3]) for named, height in verdict.heard.items() if named[:3] == this]
+        (seq, by, place), _ = max(heard, default=((0, "", 0), ""))
         if seq > (last := verdict.work.records[service]):
             why = "others have heard of it, and the book ends before it: it is an older copy, or lost its end"
             verdict.breach(4, Text("record {seq} of {service}", seq, service), why, book=by, field="heard",
                            where=journals[by].where(place), stands=seq, rules=last)  # fmt: skip
+        for (seq, by, place), branch in heard:
+            if seq <= last and branch and (due := journal.branch(seq)) not in ("", branch):
+                why = "others have heard of another record with this number: an older copy of the book went on"
+                verdict.breach(4, Text("record {seq} of {service}", seq, service), why, book=by, field="heard",
+                               where=journals[by].where(place), stands=branch, rules=due)  # fmt: skip

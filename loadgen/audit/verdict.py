@@ -36,8 +36,8 @@ KINDS: Final = ("type", "motivo", "estado")
 SHOWN: Final = 300
 
 
-# Up to which record a book (service, identity, generation) was heard of, by whom, and at which place of theirs.
-Heard: TypeAlias = dict[tuple[str, str, str], tuple[int, str, int]]
+# Up to which record a book (service, identity, generation, branch) was heard of, by whom, and at which place of theirs.
+Heard: TypeAlias = dict[tuple[str, str, str, str], tuple[int, str, int]]
 
 
 class Unset:

@@ -18,6 +18,7 @@ from small_shops import Telling, records_alone, told, verdict_of
 from broker.messages import CompraSolicitada, TokenPublicado
 from loadgen.audit.audit import Books, audit
 from loadgen.audit.books import from_folder
+from loadgen.audit.verdict import Verdict
 from services.shared.seed import SEED_FECHA, seed_id
 
 
@@ -72,13 +73,39 @@ def test_a_record_that_others_have_heard_of_is_missed(shop: Path, service: str, 
 def test_a_purchase_that_is_in_no_book_any_more_is_missed(tmp_path: Path) -> None:
     folder = tmp_path / "shop"
     asyncio.run(put_back_too_early(folder))
-    books: dict[str, Any] = {name: from_folder(folder, name) for name in SERVICES}
-    (breach,) = audit(Books(**books)).breaches
-    assert (breach.promise, breach.about) == (4, "record 6 of compras")
+    (breach,) = audit_of(folder).breaches
+    assert (breach.promise, breach.about, breach.stands) == (4, "record 6 of compras", 6)
 
 
-async def put_back_too_early(folder: Path) -> None:
-    """compras' folder is an older copy: it lacks a purchase of which tokens knows only that it is there."""
+@pytest.mark.parametrize("more", [1, 3])
+def test_an_older_copy_that_went_on_until_it_was_as_long_or_longer_is_missed(tmp_path: Path, more: int) -> None:
+    folder = tmp_path / "shop"
+    asyncio.run(put_back_too_early(folder, more))
+    (breach,) = audit_of(folder).breaches
+    assert (breach.promise, breach.about, breach.field) == (4, "record 6 of compras", "heard")
+    assert (breach.stands[:2], breach.rules[:2]) == ("1-", "6-")
+
+
+def test_a_service_that_begins_anew_has_other_branches_and_holds(tmp_path: Path) -> None:
+    async def tell(shop: Shop) -> None:
+        await two_sales(shop)
+        for service in SERVICES:
+            await shop.restart(service)
+        await shop.buy(Ask(1, 102, shop.key()))
+        await shop.settle()
+
+    verdict = verdict_of(told(tmp_path / "shop", tell, Telling), alone=True)
+    assert verdict.holds, verdict.breaches
+    assert len({height[3] for height in verdict.heard if height[0] == "compras"}) == 2
+
+
+def audit_of(folder: Path) -> Verdict:
+    return audit(Books(**{name: from_folder(folder, name) for name in SERVICES}))  # type: ignore[arg-type]
+
+
+async def put_back_too_early(folder: Path, more: int = 0) -> None:
+    """compras' folder is an older copy: it lacks a purchase of which tokens knows only that it is there. It goes on with
+    so many purchases, and nobody doubts."""
     folder.mkdir()
     shop = Telling(folder, Random(1))
     await shop.begin()
@@ -96,7 +123,14 @@ async def put_back_too_early(folder: Path) -> None:
         alta_id=seed_id(103), fecha=SEED_FECHA, token_id=103, nombre="Búho", imagen="b.jpg", precio=30
     )
     await shop.stores["tokens"].process_batch([ask.received("", compras.heights.said(compras.seq)), entry])
-    for disk in shop.disks.values():
-        disk.close()
+    shop.disks["compras"].close()
     shutil.rmtree(folder / "compras")
     (folder / "older").rename(folder / "compras")
+    if more:
+        await shop._lead("compras")
+        await shop.buy(*(Ask(2, 101, f"later {number}") for number in range(more)))
+        while any(shop.waiting.values()):
+            for service in SERVICES:
+                await shop._decide(service, Shop._take(shop, service, len(shop.waiting[service])))
+    for disk in shop.disks.values():
+        disk.close()
