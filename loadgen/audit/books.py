@@ -23,6 +23,7 @@ from loadgen.audit import packed
 from loadgen.audit.clocks import earlier
 from loadgen.audit.headers import PUT_BACK, SEAL, SEAL_BYTES, head_of, identity_of, is_time, refuse, synced_of
 from loadgen.audit.model import RULES, SERVICES
+from loadgen.audit.readyz import identity_at
 from loadgen.audit.text import NotAShop, Text, Unreadable
 
 SEGMENT: Final = re.compile(r"(journal-\d{8}-\d{6}\.jsonl)(?:\.zst)?")
@@ -326,6 +327,7 @@ async def from_service(url: str, books_token: str, service: str) -> Journal:
                 raise Unreadable(says, where, answer.status)
             async for last in answer.content.iter_chunked(PIECE_BYTES):
                 file.write(last)
+            journal.identity = await identity_at(http, url)
         if not last.endswith(b"\n"):
             raise Unreadable("{where} ended inside a record: ask again", where)
         pieces.append(Piece(where, Path(file.name), 0, file.tell(), 0))

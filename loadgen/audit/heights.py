@@ -58,8 +58,12 @@ def none_ends_before(verdict: Verdict, journals: Mapping[str, Journal]) -> None:
     """Promise 4: a record that somebody has heard of was on the disk, and still is. Of a book that was lost and written
     again, or put back, another generation was heard of."""
     for service, journal in journals.items():
-        if journal.identity is None or verdict.cut:
-            # Nobody says which book it is, or its end was cut off.
+        if verdict.cut:
+            continue
+        if journal.identity is None:
+            if any(named[0] == service for named in verdict.heard):
+                says = "nobody says which book of {service} this is: whether it ends too early is not known"
+                verdict.in_part(4, Text(says, service))
             continue
         book, generation = journal.identity
         this = service, book, str(generation)

@@ -7,7 +7,7 @@ import re
 import shutil
 from pathlib import Path
 from random import Random
-from typing import Any
+from typing import Any, Final
 
 import pytest
 from audit_shop import Ask, Shop
@@ -20,6 +20,8 @@ from loadgen.audit.audit import Books, audit
 from loadgen.audit.books import from_folder
 from loadgen.audit.verdict import Verdict
 from services.shared.seed import SEED_FECHA, seed_id
+
+NOT_KNOWN: Final = "nobody says which book of {service} this is: whether it ends too early is not known"
 
 
 async def two_sales(shop: Shop) -> None:
@@ -65,9 +67,12 @@ def test_a_record_that_others_have_heard_of_is_missed(shop: Path, service: str, 
         books.write(place)
         missed = [breach.about for breach in verdict_of(place).breaches if breach.promise == 4]
         assert missed == [f"record {last + 1} of {service}"] * (heard == missing)
-        # A backup is cut off where all agree, and says nothing of which book it is.
+        # Where nobody says which book it is, that is not known; and a backup is cut off where all agree.
         alone: dict[str, Any] = {name: records_alone(place, name) for name in SERVICES}
-        assert audit(Books(**alone)).holds
+        verdict = audit(Books(**alone))
+        assert verdict.holds and NOT_KNOWN.format(service=service) in verdict.partly[4]
+        cut = audit(Books(**alone, cut=True))
+        assert cut.holds and NOT_KNOWN.format(service=service) not in cut.partly.get(4, [])
 
 
 def test_a_purchase_that_is_in_no_book_any_more_is_missed(tmp_path: Path) -> None:
@@ -104,8 +109,8 @@ def audit_of(folder: Path) -> Verdict:
 
 
 async def put_back_too_early(folder: Path, more: int = 0) -> None:
-    """compras' folder is an older copy: it lacks a purchase of which tokens knows only that it is there. It goes on with
-    so many purchases, and nobody doubts."""
+    """compras' folder is an older copy: it lacks a purchase of which tokens knows only that it is there. Then it goes
+    on with so many purchases, and nobody doubts."""
     folder.mkdir()
     shop = Telling(folder, Random(1))
     await shop.begin()

@@ -34,7 +34,7 @@ LONG_FILES = {
     "broker/amqp/bus.py": 551,
     "broker/amqp/frames.py": 384,
     "broker/messages.py": 326,
-    "loadgen/audit/books.py": 332,
+    "loadgen/audit/books.py": 334,
     "loadgen/audit/model.py": 419,
 }
 LONG_CLASSES = {
