@@ -34,3 +34,11 @@ def dated(now: str, last: str) -> str:
 def ahead_seconds(time: str, now: str) -> float:
     """How far a date is ahead of another one. A date that is none yet is not ahead."""
     return (datetime.fromisoformat(time) - datetime.fromisoformat(now)).total_seconds() if time and now else 0.0
+
+
+def far_ahead(time: str) -> str | None:
+    """What is wrong with this clock, as far as a book can tell whose last record has this date."""
+    seconds = ahead_seconds(time, now := utc_now())
+    if seconds <= AHEAD_SECONDS:
+        return None
+    return f"the last record is of {time}, {seconds:.0f} s ahead of this clock ({now}): one was wrong"

@@ -20,7 +20,7 @@ from pydantic import ValidationError
 
 from broker.amqp.bus import Bus, BusOptions
 from broker.messages import Message
-from services.shared.clock import AHEAD_SECONDS, ahead_seconds, utc_now
+from services.shared.clock import far_ahead, utc_now
 from services.shared.decision import Domain
 from services.shared.exits import end, exit_code, expected, first_cause, sentence
 from services.shared.heights import Doubt, Doubted
@@ -122,20 +122,13 @@ class Runtime(Generic[Row]):
             "doubt": self.doubt.says if self.doubt else None,
             "doubtOf": self.doubt.of if self.doubt else None,
             "doubtBook": self.doubt.book if self.doubt else None,
-            "clock": self._clock(),
+            "clock": far_ahead(store.time),
             "process": self.process,
             # Which of the replicas answers: its host (in a cluster, its pod) and its process there.
             "host": socket.gethostname(),
             "pid": os.getpid(),
             "broker": bus.state() if bus else None,
         }
-
-    def _clock(self) -> str | None:
-        """What is wrong with it, as far as the books can tell."""
-        seconds = ahead_seconds(self.store.time, now := utc_now())
-        if seconds <= AHEAD_SECONDS:
-            return None
-        return f"the last record is of {self.store.time}, {seconds:.0f} s ahead of this clock ({now}): one was wrong"
 
     async def start(self) -> None:
         """Read the books; everything else goes on behind. Raises Damaged, OSError, WrongSetting."""
