@@ -362,9 +362,10 @@ def entries(books: Books) -> None:
     for key, word in newest.items():
         row = books.tokens.rows.get(key)
         require(row and row["precio"] == word["precio"] and row["nombre"] == word["nombre"], "entries", f"token {key}")
-    entries = books.compras.words("token.publicado", "usuario.registrado", "saldo.recargado")
+    # Of two top-ups it does not matter which is the later one: whoever takes over may date one as the last before it.
+    entries = books.compras.words("token.publicado", "usuario.registrado")
     if any(ahead_seconds(one["fecha"], later["fecha"]) > AHEAD_SECONDS for one, later in pairwise(entries)):
-        # The clock was wrong. Of two top-ups it does not matter which is the later one; the others are numbered.
+        # The clock was wrong: those that are numbered go by that.
         entries = [word for word in entries if "orden" in word]
     dated = [(w.get("orden"), w["fecha"], w.get("tokenId"), w.get("usuarioId")) for w in entries]
     require(len(set(dated)) == len(dated), "entries", "two entries about the same have one fecha")
