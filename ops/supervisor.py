@@ -52,7 +52,7 @@ CONNECTIONS_OF_OTHERS: Final = 20
 
 
 class Local:
-    """One `zoco up`. `run` until SIGINT or SIGTERM."""
+    """One `zoco up`. `run` until SIGINT, SIGTERM, or its terminal closes."""
 
     def __init__(
         self,
@@ -96,7 +96,9 @@ class Local:
     async def _run(self) -> None:
         self._lock = hold(self.data, self._kind)
         loop = asyncio.get_running_loop()
-        for number in (signal.SIGINT, signal.SIGTERM):
+        # Its terminal closes: who started it by nohup wants it to go on.
+        closes = (signal.SIGHUP,) if signal.getsignal(signal.SIGHUP) is signal.SIG_DFL else ()
+        for number in (signal.SIGINT, signal.SIGTERM, *closes):
             loop.add_signal_handler(number, self._stop.set)
         watchers = Watchers(self._stop)
         try:

@@ -12,6 +12,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from contextlib import contextmanager
 from itertools import pairwise
 from pathlib import Path
 
@@ -19,7 +20,7 @@ import psutil
 import pytest
 from aiohttp import web
 from aiohttp.test_utils import TestServer
-from patience import PATIENCE_SECONDS
+from patience import END_SECONDS, PATIENCE_SECONDS, wait_until
 
 from broker.services import SERVICES, Service
 from loadgen.drill.faults import Fault, carry_out
@@ -334,3 +335,48 @@ def test_of_which_kind_a_shops_books_are_is_never_half_written(tmp_path: Path, k
     # What is so already needs no disk.
     assert (again.returncode == 0) == (kind == "postgresql")
     assert kind_of(tmp_path) == "postgresql"
+
+
+# A `zoco up` without its programs.
+UP = """
+import asyncio, sys
+from pathlib import Path
+from ops.supervisor import Local
+class Empty(Local):
+    async def _start(self, watchers):
+        self._write_state()
+        await asyncio.Event().wait()
+asyncio.run(Empty(Path(sys.argv[1]), 0).run())
+"""
+
+
+@contextmanager
+def up_in_a_terminal(data: Path, *before: str) -> Iterator[tuple[subprocess.Popen[bytes], int]]:
+    """It, and the other end of its terminal, which closes by then."""
+    ours, its = os.openpty()
+    command = ["setsid", "--ctty", *before, sys.executable, "-c", UP, str(data)]
+    with subprocess.Popen(command, stdin=its, stdout=its, stderr=its, cwd=data) as process:
+        os.close(its)
+        try:
+            wait_until(lambda: (data / STATE).exists() or process.poll() is not None, "it does not start")
+            yield process, ours
+        finally:
+            process.kill()
+
+
+@pytest.mark.skipif(shutil.which("setsid") is None, reason="a terminal of one's own is given by it")
+def test_when_its_terminal_closes_it_ends_in_order(tmp_path: Path) -> None:
+    with up_in_a_terminal(tmp_path) as (process, terminal):
+        os.close(terminal)
+        assert process.wait(END_SECONDS) == 0
+    assert not (tmp_path / STATE).exists()
+
+
+@pytest.mark.skipif(shutil.which("setsid") is None, reason="a terminal of one's own is given by it")
+def test_under_nohup_it_goes_on_when_its_terminal_closes(tmp_path: Path) -> None:
+    with up_in_a_terminal(tmp_path, "nohup") as (process, terminal):
+        os.close(terminal)
+        with pytest.raises(subprocess.TimeoutExpired):
+            process.wait(2)
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(END_SECONDS) == 0
