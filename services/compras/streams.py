@@ -73,6 +73,7 @@ class Events:
     def stop(self) -> None:
         self._over = True
         self.listeners.stop()
+        self._pieces.stop()
 
     async def all(self, after: int | None, whose: str = "") -> AsyncIterator[bytes]:
         """Every purchase's events behind record `after`; None: from now on, with an event that says where that is."""
@@ -105,7 +106,7 @@ class Events:
         await self._caught_up()
         with Listener(subject, after, whose) as one:
             while one.after < self._store.seq:
-                if await self._pieces.behind(one):
+                if await self._pieces.behind(one) or self._over:
                     return True
                 await asyncio.sleep(0)
         return False
@@ -147,6 +148,8 @@ class Events:
         if at_end and not await self.listeners.news(self._heartbeat_seconds):
             return KEEPALIVE_COMMENT
         await asyncio.sleep(0)
+        if self._over:
+            return b""
         text = await self._pieces.behind(one, self._heartbeat_seconds, at_end=at_end)
         return KEEPALIVE_COMMENT if text is None else text
 

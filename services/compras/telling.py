@@ -79,8 +79,14 @@ class Pieces:
         if not one.coming.done():
             return None
         coming, one.coming = one.coming, None
+        if coming.cancelled():
+            return b""
         text, one.after = coming.result()
         return text
+
+    def stop(self) -> None:
+        """Who stands in line to catch up is told nothing more."""
+        self._catching_up.close()
 
     async def _made(self, after: int, kept: OrderedDict[int, Piece]) -> Piece:
         if (made := self._at_end.get(after) or kept.get(after)) is not None:

@@ -239,6 +239,35 @@ async def test_who_stands_in_line_to_catch_up_hears_a_comment_now_and_then_and_k
             assert [number for number, _, _ in read(told)] == list(range(after + 1, store.seq + 1))
 
 
+async def test_the_end_of_the_process_ends_the_line_of_those_who_catch_up(tmp_path: Path) -> None:
+    async with writer(tmp_path, COMPRAS) as store:
+        await bought(store, 200)
+        reading = asyncio.Event()
+
+        async def silent(after: int, size_bytes: int) -> list[bytes]:
+            reading.set()
+            await asyncio.Event().wait()
+            return []
+
+        store.records = silent  # type: ignore[method-assign]
+        events = listened(store)
+
+        async def listens(after: int) -> list[bytes]:
+            return [piece async for piece in events.all(after, f"address {after % 9}")]
+
+        asked = [asyncio.create_task(listens(after)) for after in range(100)]
+        missed = asyncio.create_task(events.missed(solicitada(1).compra_id, 4))
+        await reading.wait()
+        await asyncio.sleep(0)
+        events.stop()
+        _, waiting = await asyncio.wait([*asked, missed], timeout=5)
+        assert not waiting
+        # Whoever comes again elsewhere is told.
+        assert await missed and all(not b"".join((await one)[1:]) for one in asked)
+        assert await listens(0) == [b"retry: 1000\n\n"]
+        events._pieces._catching_up._going.cancel()  # type: ignore[union-attr]
+
+
 async def test_where_nobody_listens_nothing_is_read_and_nothing_kept(tmp_path: Path) -> None:
     async with writer(tmp_path, COMPRAS) as store:
         events = listened(store)

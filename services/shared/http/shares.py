@@ -108,6 +108,9 @@ class OneByOne:
         self._rest = rest
         self._waiting: dict[str, deque[tuple[asyncio.Future[Any], Callable[[], Awaitable[Any]]]]] = {}
         self._going: asyncio.Task[None] | None = None
+        # Whose work is under way.
+        self._begun: asyncio.Future[Any] | None = None
+        self._closed = False
 
     async def done(self, whose: str, work: Callable[[], Awaitable[Done]]) -> Done:
         """What comes of this work. Raises Away, too, when a database did not answer whoever was before this one."""
@@ -119,10 +122,23 @@ class OneByOne:
         told: asyncio.Future[Done] = asyncio.get_running_loop().create_future()
         # Whoever asked may have gone.
         told.add_done_callback(lambda told: told.cancelled() or told.exception())
+        if self._closed:
+            told.cancel()
+            return told
         self._waiting.setdefault(whose, deque()).append((told, work))
         if self._going is None:
             self._going = asyncio.get_running_loop().create_task(self._go())
         return told
+
+    def close(self) -> None:
+        """Nobody waits any longer, nor will: what they would be told is cancelled."""
+        self._closed = True
+        for told in self._everybody():
+            told.cancel()
+
+    def _everybody(self) -> list[asyncio.Future[Any]]:
+        waiting = [told for told, _ in chain.from_iterable(self._waiting.values())]
+        return waiting if self._begun is None else [self._begun, *waiting]
 
     async def _go(self) -> None:
         try:
@@ -135,25 +151,22 @@ class OneByOne:
                     self._waiting[whose] = theirs
                 if told.done():
                     continue
+                self._begun = told
                 began = time.perf_counter()
                 found: Any
-                (found,) = await asyncio.gather(_begun(work), return_exceptions=True)
-                self._tell(told, found)
-                if isinstance(found, Away):
-                    # Who waited all that while does not wait as long again, each behind the other.
-                    for told, _ in chain.from_iterable(self._waiting.values()):
-                        self._tell(told, found)
-                elif self._waiting:
+                (found,) = await asyncio.gather(_called(work), return_exceptions=True)
+                # Who waited all that while does not wait as long again, each behind the other.
+                for one in self._everybody() if isinstance(found, Away) else (told,):
+                    if not one.done():
+                        one.set_exception(found) if isinstance(found, BaseException) else one.set_result(found)
+                self._begun = None
+                if self._waiting and not isinstance(found, Away):
                     await rest(self._rest, began)
         finally:
             self._going = None
 
-    def _tell(self, told: asyncio.Future[Any], found: Any) -> None:
-        if not told.done():
-            told.set_exception(found) if isinstance(found, BaseException) else told.set_result(found)
 
-
-async def _begun(work: Callable[[], Awaitable[Done]]) -> Done:
+async def _called(work: Callable[[], Awaitable[Done]]) -> Done:
     return await work()
 
 
