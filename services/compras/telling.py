@@ -1,7 +1,7 @@
 """What listeners are told: pieces of the journal, as events.
 
-Those at its end share each piece. Whoever catches up has pieces of their own, which are read from the disk: one is
-made at a time, for each address in its turn, and in between the loop is for who buys.
+Those at its end share each piece. Of those who catch up each has their turn, address by address: one piece is made at
+a time, and in between the loop is for who buys. Whoever comes upon a piece that was made for another goes on with it.
 """
 
 from __future__ import annotations
@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 from collections import OrderedDict
 from functools import partial
+from itertools import accumulate, chain
 from typing import Any, Final
 
 import msgspec
@@ -32,6 +33,8 @@ NEAR_RECORDS: Final = 500
 REST: Final = 3.0
 
 Piece = tuple[bytes, int]
+# What is told of records that follow each other, and where in it each of them begins.
+Told = tuple[bytes, list[int]]
 
 
 class Listener:
@@ -56,8 +59,8 @@ class Pieces:
     def __init__(self, store: RowReader[Asunto]) -> None:
         self._store = store
         # By the record that they begin behind: each of these but the first begins where another ends.
-        self._at_end: OrderedDict[int, Piece] = OrderedDict()
-        self._before: OrderedDict[int, Piece] = OrderedDict()
+        self._at_end: OrderedDict[int, Told] = OrderedDict()
+        self._before: OrderedDict[int, Told] = OrderedDict()
         self._catching_up = OneByOne(REST)
 
     async def behind(self, one: Listener, seconds: float | None = None, *, at_end: bool = False) -> bytes | None:
@@ -69,7 +72,7 @@ class Pieces:
                 make = partial(self._make, after, self._store.seq, subject)
                 at_end |= self._store.seq - after <= NEAR_RECORDS
             else:
-                at_end |= after in self._at_end or any(after == upto for _, upto in self._at_end.values())
+                at_end = at_end or any(place <= after <= place + len(told[1]) for place, told in self._at_end.items())
                 make = partial(self._made, after, self._at_end if at_end else self._before)
             if at_end:
                 text, one.after = await make()
@@ -88,26 +91,39 @@ class Pieces:
         """Who stands in line to catch up is told nothing more."""
         self._catching_up.close()
 
-    async def _made(self, after: int, kept: OrderedDict[int, Piece]) -> Piece:
-        if (made := self._at_end.get(after) or kept.get(after)) is not None:
+    async def _made(self, after: int, kept: OrderedDict[int, Told]) -> Piece:
+        if (made := self._kept(after)) is not None:
             return made
-        # Not beyond where a piece of those at the end begins: from there on whoever catches up is one of them.
-        begins = (place for place in self._at_end if place > after)
-        piece = await self._make(after, min(begins, default=self._store.seq))
-        if piece[1] > after:
-            kept[after] = piece
+        # Not beyond where another piece begins: from there on whoever catches up goes on with that.
+        begins = (place for place in chain(self._at_end, self._before) if place > after)
+        told, _ = await self._tell(after, min(begins, default=self._store.seq))
+        if told:
+            kept[after] = b"".join(told), [0, *accumulate(map(len, told[:-1]))]
             if len(kept) > SHARED_CHUNKS:
                 kept.popitem(last=False)
-        return piece
+        return b"".join(told), after + len(told)
 
-    async def _make(self, after: int, upto: int, subject: str | None = None) -> Piece:
+    def _kept(self, after: int) -> Piece | None:
+        if (told := self._at_end.get(after) or self._before.get(after)) is not None:
+            return told[0], after + len(told[1])
+        for place, (text, starts) in chain(self._at_end.items(), self._before.items()):
+            if place < after < place + len(starts):
+                return text[starts[after - place] :], place + len(starts)
+        return None
+
+    async def _make(self, after: int, upto: int, subject: str) -> Piece:
+        told, read = await self._tell(after, upto, subject)
+        return b"".join(told), after + read
+
+    async def _tell(self, after: int, upto: int, subject: str | None = None) -> tuple[list[bytes], int]:
+        """What is told of each record, or of each of one purchase, and how many there are."""
         try:
             # No further than was heard: whoever is told more would have to wait for it again.
             found = (await self._store.records(after, CHUNK_BYTES))[: max(upto - after, 0)]
         except Damaged as error:
             # What happened in it can be told to nobody; what happened behind it can.
             log.error("a record cannot be told of", record=after + 1, error=str(error))
-            return b"", after + 1
+            return [b""], 1
         mine = found if subject is None else [raw for raw in found if b'"row":"%s"' % subject.encode() in raw]
         records = [pydantic_core.from_json(raw) for raw in mine]
         rows = await self._store.rows_of(record["row"] for record in records)
@@ -115,7 +131,7 @@ class Pieces:
         for record in records:
             told.append(_text(record, rows.get(record["row"])))
             await turns.pause()
-        return b"".join(told), after + len(found)
+        return told, len(found)
 
 
 def _text(record: dict[str, Any], row: Asunto | None) -> bytes:

@@ -203,6 +203,27 @@ async def test_of_all_who_catch_up_from_records_of_their_own_one_is_read_for_at_
         assert most <= 2
 
 
+async def test_those_who_catch_up_share_what_is_read_wherever_each_of_them_begins(tmp_path: Path) -> None:
+    async with writer(tmp_path, COMPRAS) as store:
+        await bought(store, 500)
+        records, reads = store.records, 0
+
+        async def counted(after: int, size_bytes: int) -> list[bytes]:
+            nonlocal reads
+            reads += 1
+            return await records(after, size_bytes)
+
+        store.records = counted  # type: ignore[method-assign]
+        await sent(listened(store).all(0), store.seq)
+        alone, reads = reads, 0
+        events = listened(store)
+        hearing = [asyncio.create_task(sent(events.all(after), store.seq)) for after in range(30)]
+        for after, told in enumerate(await asyncio.gather(*hearing)):
+            assert [number for number, _, _ in read(told)] == list(range(after + 1, store.seq + 1))
+        # Each at most once, until they come upon what was made for another.
+        assert reads <= alone + 30
+
+
 async def test_silence_is_broken_by_a_comment_and_the_end_of_the_process_ends_every_stream(tmp_path: Path) -> None:
     async with writer(tmp_path, COMPRAS) as store:
         events = listened(store, heartbeat_seconds=0.01)

@@ -6,6 +6,7 @@ import asyncio
 import time
 from dataclasses import dataclass
 from functools import partial
+from itertools import pairwise
 from typing import Any, cast
 
 import pytest
@@ -121,6 +122,17 @@ async def test_the_loop_is_everybody_elses_between_two_pieces() -> None:
 
     await asyncio.gather(*(one_by_one.done("ana", work) for _ in range(3)))
     assert began[1] - began[0] >= 4 * 0.005 and began[2] - began[1] >= 4 * 0.005
+
+
+async def test_while_a_piece_waits_for_a_database_the_loop_is_everybody_elses_already() -> None:
+    one_by_one, began = OneByOne(rest=3.0), list[float]()
+
+    async def work() -> None:
+        began.append(time.perf_counter())
+        await asyncio.sleep(0.02)
+
+    await asyncio.gather(*(one_by_one.done("ana", work) for _ in range(10)))
+    assert min(after - before for before, after in pairwise(began)) < 2 * 0.02
 
 
 async def test_who_does_not_read_is_answered_no_further_and_others_are() -> None:

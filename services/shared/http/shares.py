@@ -5,10 +5,11 @@ from __future__ import annotations
 import asyncio
 import time
 from collections import Counter, deque
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Awaitable, Callable, Coroutine, Generator, Iterable
 from functools import lru_cache, partial
 from ipaddress import IPv4Address, IPv6Address, IPv6Network, ip_address
 from itertools import chain, islice
+from types import coroutine
 from typing import Any, Final, TypeVar
 
 from starlette.types import Scope
@@ -100,9 +101,14 @@ async def rest(times: float, began: float) -> None:
     await asyncio.sleep(min(times * (time.perf_counter() - began), MAX_REST_SECONDS))
 
 
+# What is made is sent, too; and no timer is finer.
+LEAST_SECONDS: Final = 0.0001
+TIMER_SECONDS: Final = 0.001
+
+
 class OneByOne:
     """Work of which one piece is done at a time: of those who wait each address in its turn (fair queueing). While more
-    than one wants it, the loop is everybody else's after each piece, `rest` times as long as that took."""
+    than one wants it, the loop is everybody else's after each piece, `rest` times as long as that held it."""
 
     def __init__(self, rest: float = 0.0) -> None:
         self._rest = rest
@@ -111,6 +117,8 @@ class OneByOne:
         # Whose work is under way.
         self._begun: asyncio.Future[Any] | None = None
         self._closed = False
+        # So many seconds the loop was held by it so far.
+        self._held = 0.0
 
     async def done(self, whose: str, work: Callable[[], Awaitable[Done]]) -> Done:
         """What comes of this work. Raises Away, too, when a database did not answer whoever was before this one."""
@@ -141,6 +149,7 @@ class OneByOne:
         return waiting if self._begun is None else [self._begun, *waiting]
 
     async def _go(self) -> None:
+        owed = 0.0
         try:
             while self._waiting:
                 whose, theirs = next(iter(self._waiting.items()))
@@ -152,18 +161,43 @@ class OneByOne:
                 if told.done():
                     continue
                 self._begun = told
-                began = time.perf_counter()
+                began, self._held = time.perf_counter(), LEAST_SECONDS
                 found: Any
-                (found,) = await asyncio.gather(_called(work), return_exceptions=True)
+                (found,) = await asyncio.gather(self._counted(work), return_exceptions=True)
+                # While it waited for something else, the loop was everybody else's already.
+                owed = max(owed + (1 + self._rest) * self._held - (time.perf_counter() - began), 0.0)
                 # Who waited all that while does not wait as long again, each behind the other.
                 for one in self._everybody() if isinstance(found, Away) else (told,):
                     if not one.done():
                         one.set_exception(found) if isinstance(found, BaseException) else one.set_result(found)
                 self._begun = None
-                if self._waiting and not isinstance(found, Away):
-                    await rest(self._rest, began)
+                if self._waiting and self._rest and owed > TIMER_SECONDS:
+                    await asyncio.sleep(min(owed, MAX_REST_SECONDS))
+                    owed = 0.0
         finally:
             self._going = None
+
+    async def _counted(self, work: Callable[[], Awaitable[Done]]) -> Done:
+        return await self._steps(_called(work))
+
+    @coroutine
+    def _steps(self, work: Coroutine[Any, Any, Done]) -> Generator[Any, None, Done]:
+        """Work, from each time that it goes on to where it waits again: so long it holds the loop."""
+        go_on: Callable[[], Any] = partial(work.send, None)
+        while True:
+            began = time.perf_counter()
+            try:
+                waits_for = go_on()
+            except StopIteration as end:
+                found: Done = end.value
+                return found
+            finally:
+                self._held += time.perf_counter() - began
+            try:
+                yield waits_for
+                go_on = partial(work.send, None)
+            except BaseException as error:
+                go_on = partial(work.throw, error)
 
 
 async def _called(work: Callable[[], Awaitable[Done]]) -> Done:
