@@ -58,6 +58,15 @@ class Follower(Recorded[Row]):
         Raises Damaged, StoreBroken. Starts over by itself when what it has read turns out to be a fenced writer's; not
         when another book stands there: that is Fenced, as whoever reads from here has told of the one before.
         """
+        try:
+            self._read_on(to_the_end=to_the_end)
+        except FileNotFoundError:
+            # Somebody without room gives a segment up just now. What is lost is missed at the next look.
+            self._names = []
+            if to_the_end:
+                raise
+
+    def _read_on(self, *, to_the_end: bool) -> None:
         self.disk.let_go()
         names = journal.segment_names(self.disk)
         self._expect_first(names)

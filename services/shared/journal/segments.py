@@ -114,9 +114,10 @@ def chain(disk: Files, service: str) -> list[Segment]:
     """The segments that are the journal, oldest first. Raises Damaged."""
     names, files = segment_names(disk), disk.names()
     for stray in filter(MARK.fullmatch, files):
-        if not disk.exists(lost := stray.removesuffix(".mark") + ".jsonl"):
+        # Whoever gives a segment up, for want of room, removes its mark first.
+        if not disk.exists(lost := stray.removesuffix(".mark") + ".jsonl") and disk.exists(stray):
             raise Damaged(f"{lost} is missing, and {stray} says that it was written: {CURE}")
-    newest = next((segment for name in reversed(names) if (segment := read_header(disk, service, name))), None)
+    newest = next((segment for name in reversed(names) if (segment := _begun(disk, service, name))), None)
     if newest and f"{newest.name}.zst" in files:
         if segment_names(disk) != names:
             return chain(disk, service)
@@ -132,10 +133,19 @@ def chain(disk: Files, service: str) -> list[Segment]:
         # What a fenced writer added is not packed.
         packed = f"{previous}.zst" in files
         if size < end or (size > end and packed):
-            file = f"{previous}.zst" if packed else previous
-            raise Damaged(f"{file} ends at byte {size}, and {found[-1].name} goes on at {end}: {CURE}")
+            raise Damaged(
+                f"{previous}{'.zst' * packed} ends at byte {size}, and {found[-1].name} goes on at {end}: {CURE}"
+            )
         found.append(older)
     return found[::-1]
+
+
+def _begun(disk: Files, service: str, name: str) -> Segment | None:
+    """None, too, where it was given up since it was listed."""
+    try:
+        return read_header(disk, service, name)
+    except FileNotFoundError:
+        return None
 
 
 def read_header(disk: Files, service: str, name: str) -> Segment | None:
@@ -196,10 +206,8 @@ def lines(disk: Files, name: str, start: int, end: int | None, seq: int) -> Iter
 
 
 def place_of(disk: Files, name: str, start: int, end: int, seq: int) -> int:
-    """Where record `seq` begins between these bytes, or the first after it: by halving, as records stand in order.
-
-    One that is damaged is passed over, so that those around it are found.
-    """
+    """Where record `seq` begins between these bytes, or the first after it: by halving, as records stand in order. One
+    that is damaged is passed over, so that those around it are found."""
     while start < end:
         begin, after = _bounds(disk, name, (start + end) // 2)
         at, behind = begin, after
