@@ -20,7 +20,7 @@ from services.rebuild.restore import lines_of
 from services.shared.heights import BookHeights, Doubted
 from services.shared.peers import NO_ANSWER
 from services.shared.runtime import Runtime
-from services.shared.store import NO_ROOM, Damaged
+from services.shared.store import NO_ROOM, Damaged, StoreBroken
 
 # The others must have heard what is on its way to them: each queue was empty once, and for so long nobody has heard
 # anything more of this book. What else they hear may go on.
@@ -90,12 +90,15 @@ class Rebuild:
         yield {"hecho": True, **summary, "dice": f"the book of {self._me} is written again: it starts anew now"}
 
     async def _written(self, heights: BookHeights, messages: Sequence[Message]) -> None:
-        """Write it. Raises NotRebuilt where there is no room; what was written of it is away again then."""
+        """Write it. Raises NotRebuilt where the disk does not take it; what was written of it is away again then."""
         try:
             await self._store.begin_again(heights, _batches(messages))
-        except OSError as error:
-            if error.errno not in NO_ROOM:
-                raise
+        except (OSError, StoreBroken) as error:
+            if not isinstance(error, OSError) or error.errno not in NO_ROOM:
+                raise NotRebuilt(
+                    f"the disk does not take the book of {self._me} ({error}), and nothing is changed: mend that, and "
+                    "ask again"
+                ) from error
             needed = len(messages) * RECORD_BYTES
             raise NotRebuilt(
                 f"there is no room on the disk for {len(messages)} records ({error.strerror}), and nothing is changed: "

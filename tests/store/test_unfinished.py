@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
+import errno
 from collections.abc import AsyncIterator, Sequence
 from pathlib import Path
 from typing import Any
 
 import pytest
 from kept_story import Clock
-from store_builders import publicado, reader, writer
+from starlette.requests import ClientDisconnect
+from store_builders import all_records, contents, publicado, reader, writer
 
 from services.shared.heights import BookHeights
 from services.shared.journal.disk import LocalDisk
 from services.shared.journal.generation import UNFINISHED
 from services.shared.journal.segments import latest_epoch, segment_name
 from services.shared.journal.store import JsonStore
+from services.shared.store import StoreBroken
 from services.tokens.domain import DOMAIN
 
 
@@ -90,3 +93,70 @@ async def test_killed_at_any_removal_before_a_second_try_it_starts(
         assert set(store.rows) == {"1"}
     async with writer(tmp_path, DOMAIN):
         assert unfinished(tmp_path) == []
+
+
+@pytest.mark.parametrize(
+    "error", [OSError(5, "the disk failed"), StoreBroken("a sync failed"), ClientDisconnect(), Killed()]
+)
+async def test_what_could_not_be_written_again_or_put_back_leaves_nothing(tmp_path: Path, error: BaseException) -> None:
+    async with writer(tmp_path, DOMAIN) as store:
+        await store.process_batch([publicado(1)])
+        before = contents(tmp_path)
+        with pytest.raises(type(error)):
+            await store.begin_again(later(store), some([publicado(2)], ends=error))
+        assert contents(tmp_path) == before
+        with pytest.raises(type(error)):
+            await store.put_back(later(store), some(list(all_records(store)), ends=error))
+        assert contents(tmp_path) == before
+        await store.process_batch([publicado(3)])
+
+
+class NoLinks(LocalDisk):
+    """Its file system knows no hard links."""
+
+    def publish(self, name: str, final: str) -> None:
+        raise PermissionError(errno.EPERM, "Operation not permitted")
+
+
+async def test_what_cannot_get_its_name_leaves_nothing(tmp_path: Path) -> None:
+    async with writer(tmp_path, DOMAIN, kind=NoLinks) as store:
+        await store.process_batch([publicado(1)])
+        before = contents(tmp_path)
+        with pytest.raises(PermissionError):
+            await store.begin_again(later(store), some([publicado(2)]))
+        with pytest.raises(PermissionError):
+            await store.put_back(later(store), some(list(all_records(store))))
+        assert contents(tmp_path) == before
+
+
+def put_back_segments(folder: Path) -> list[str]:
+    return sorted(path.name for path in folder.glob("journal-00000000-*"))
+
+
+async def test_records_that_a_killed_process_put_back_are_removed_by_the_next_one(tmp_path: Path) -> None:
+    async with writer(tmp_path, DOMAIN) as store:
+        await store.process_batch([publicado(1)])
+        await store.put_back(later(store), some(list(all_records(store))))
+    counting = put_back_segments(tmp_path)
+    async with writer(tmp_path, DOMAIN) as store:
+        # What it leaves before the last segment has its name.
+        kept = store.disk.read(counting[0])
+        left = segment_name(0, 2)
+        store.disk.create(left)
+        store.disk.append(left, kept.replace(counting[0].encode(), left.encode()))
+    async with writer(tmp_path, DOMAIN) as store:
+        assert put_back_segments(tmp_path) == counting
+        assert set(store.rows) == {"1"}
+
+
+async def test_what_a_book_was_before_it_was_written_again_stays_whole(tmp_path: Path) -> None:
+    async with writer(tmp_path, DOMAIN) as store:
+        await store.process_batch([publicado(1)])
+        await store.put_back(later(store), some(list(all_records(store))))
+    counting = put_back_segments(tmp_path)
+    assert counting
+    async with writer(tmp_path, DOMAIN) as store:
+        await store.begin_again(later(store), some([publicado(2)]))
+    async with writer(tmp_path, DOMAIN) as store:
+        assert set(store.rows) == {"2"}
+        assert put_back_segments(tmp_path) == counting

@@ -17,7 +17,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Protocol, TypeVar
 
-from services.shared.journal.sync_thread import SyncThread
+from services.shared.journal.sync_thread import SyncThread, to_disk
 from services.shared.room import Space
 
 T = TypeVar("T")
@@ -157,7 +157,7 @@ class LocalDisk:
 
     def create(self, name: str) -> None:
         self._writing[name] = self._opened(name, os.O_EXCL | os.O_APPEND)
-        self._sync_folder()
+        self._keep(name)
 
     def append(self, name: str, data: bytes) -> None:
         view = memoryview(data)
@@ -165,13 +165,13 @@ class LocalDisk:
             view = view[os.write(self._writing[name], view) :]
 
     async def sync(self, name: str) -> None:
-        await self._syncs.run(_sync, self._handle(name))
+        await self._syncs.run(to_disk, self._handle(name))
 
     async def aside(self, work: Callable[[], T]) -> T:
         return await asyncio.get_running_loop().run_in_executor(self._aside, work)
 
     def sync_aside(self, name: str) -> None:
-        _sync(self._writing[name])
+        to_disk(self._writing[name])
 
     def rewrite(self, name: str, offset: int, data: bytes) -> None:
         # What is synced is opened first: it is told what fails from here on, in whose sync ever; but it may append.
@@ -207,8 +207,9 @@ class LocalDisk:
 
     def publish(self, name: str, final: str) -> None:
         (self.folder / final).hardlink_to(self.folder / name)
-        self._sync_folder()
-        self.remove(name)
+        self._keep(final)
+        with contextlib.suppress(OSError):
+            self.remove(name)
 
     def space(self) -> Space:
         there = os.statvfs(self.folder)
@@ -269,13 +270,22 @@ class LocalDisk:
             with open(new, "wb", opener=private) as file:
                 file.write(data)
                 file.flush()
-                _sync(file.fileno())
+                to_disk(file.fileno())
             new.replace(self.folder / name)
         except OSError:
             with contextlib.suppress(OSError):
                 new.unlink()
             raise
         self._sync_folder()
+
+    def _keep(self, name: str) -> None:
+        """Put the name of a new file on the disk. Without room for that there is none. Raises OSError."""
+        try:
+            self._sync_folder()
+        except OSError:
+            with contextlib.suppress(OSError):
+                self.remove(name)
+            raise
 
     def _sync_folder(self) -> None:
         handle = os.open(self.folder, os.O_RDONLY)
@@ -288,13 +298,3 @@ class LocalDisk:
 def private(path: str, flags: int) -> int:
     """What `open` makes a file with that nobody else may read."""
     return os.open(path, flags, MODE)
-
-
-def _sync(handle: int) -> None:
-    """Linux: fdatasync. macOS has none, and its fsync stops at the drive's cache (untested here)."""
-    if hasattr(os, "fdatasync"):
-        os.fdatasync(handle)
-    elif hasattr(fcntl, "F_FULLFSYNC"):
-        fcntl.fcntl(handle, fcntl.F_FULLFSYNC)
-    else:
-        os.fsync(handle)

@@ -9,8 +9,9 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import errno
+import itertools
 import os
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Collection, Sequence
 from typing import Any, Final, Protocol
 
 import msgspec
@@ -60,10 +61,10 @@ async def write_again(book: Book, heights: BookHeights, batches: AsyncIterator[S
         async for batch in batches:
             await book.process_batch(batch)
             await asyncio.sleep(0)
-    except OSError:
+        _publish(disk, unfinished, name)
+    except BaseException:
         give_up(disk)
         raise
-    _publish(disk, unfinished, name)
 
 
 class _Read(msgspec.Struct):
@@ -99,12 +100,13 @@ async def put_back(
         if told is not None:
             # Before there is a book that it is of: a note that stands beside it never says too much.
             await disk.replace(untold.TOLD, untold.told(heights.said(told)))
-    except (OSError, Damaged):
+        _publish(disk, unfinished, name)
+    except BaseException:
+        # Also when whoever sent it went away.
         give_up(disk)
-        with contextlib.suppress(OSError):
+        with contextlib.suppress(OSError, Damaged):
             _swept(disk, service)
         raise
-    _publish(disk, unfinished, name)
 
 
 class _Parts:
@@ -194,9 +196,7 @@ def _swept(disk: Disk, service: str) -> int:
     """Remove what was put back before and is no part of the journal. Returns the first free number."""
     chained = {segment.name for segment in journal.chain(Archive(disk), service)}
     last = 0
-    for name in journal.segment_names(disk):
-        if not name.startswith(f"journal-{PUT_BACK:08d}-"):
-            continue
+    for name in filter(_is_put_back, journal.segment_names(disk)):
         if name in chained:
             last = int(name[17:23])
         else:
@@ -208,3 +208,25 @@ def _swept(disk: Disk, service: str) -> int:
 def give_up(disk: Disk) -> None:
     """Take back what was written of a book that is not whole, and the room that it takes."""
     take_back(disk, (name for name in disk.names() if name.startswith(UNFINISHED)))
+
+
+def drop_unfinished(disk: Disk, service: str, chained: Collection[str]) -> None:
+    """Remove what was put back by a process that died before it was whole: nothing leads to it, neither this journal
+    nor one that was here before."""
+    names, files = journal.segment_names(disk), Archive(disk)
+    left = {name for name in names if _is_put_back(name)} - set(chained)
+    if not left:
+        return
+    with contextlib.suppress(OSError, Damaged):
+        seen = set(chained)
+        for name in itertools.filterfalse(_is_put_back, names):
+            at: str | None = name
+            while at is not None and at not in seen and files.exists(at):
+                seen.add(at)
+                segment = journal.read_header(files, service, at)
+                at = segment.previous if segment else None
+        take_back(disk, (file for name in left - seen for file in (name, name + SUFFIX)))
+
+
+def _is_put_back(name: str) -> bool:
+    return name.startswith(f"journal-{PUT_BACK:08d}-")

@@ -4,6 +4,8 @@ interpreter's own, and answers by one: an executor's futures cost 200 µs more f
 from __future__ import annotations
 
 import asyncio
+import fcntl
+import os
 from _thread import allocate_lock
 from collections.abc import Callable
 from contextlib import suppress
@@ -81,3 +83,13 @@ async def _late(asked: _Asked) -> None:
     # Done in the moment before there was anybody to tell, it is told to nobody.
     if not asked.done.acquire(blocking=False):
         await told
+
+
+def to_disk(handle: int) -> None:
+    """Linux: fdatasync. macOS has none, and its fsync stops at the drive's cache (untested here)."""
+    if hasattr(os, "fdatasync"):
+        os.fdatasync(handle)
+    elif hasattr(fcntl, "F_FULLFSYNC"):
+        fcntl.fcntl(handle, fcntl.F_FULLFSYNC)
+    else:
+        os.fsync(handle)

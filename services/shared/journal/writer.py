@@ -17,6 +17,7 @@ from services.shared.clock import dated
 from services.shared.decision import Domain
 from services.shared.journal import segments as journal
 from services.shared.journal.disk import Disk
+from services.shared.journal.generation import drop_unfinished
 from services.shared.journal.packed import create_segment, take_back
 from services.shared.journal.packer import Packer
 from services.shared.journal.position import MAX_SEGMENT_BYTES, MAX_SEGMENTS
@@ -32,7 +33,8 @@ Row = TypeVar("Row", bound=msgspec.Struct)
 SNAPSHOT_BYTES: Final = 32 * 1024 * 1024
 # How long to wait for room on a full disk before the next try.
 FULL_SECONDS: Final = 0.5
-# A file that is written anew, or a book that is written again, has such a name until it is whole.
+# A file that is written anew, or a book that is written again, has such a name until it is whole: what a process left
+# that died on the way is removed by the next one.
 UNFINISHED: Final = re.compile(r"\..+\.(?:\d+|new)|rebuilt-.+")
 
 
@@ -106,7 +108,8 @@ class Writer(Follower[Row]):
             self.disk.unlock()
             return self._waits(error)
         self.full = False
-        _sweep(self.disk)
+        take_back(self.disk, filter(UNFINISHED.fullmatch, self.disk.names()))
+        drop_unfinished(self.disk, self.domain.name, [segment.name for segment in self._segments])
         return True
 
     def _waits(self, error: Exception) -> bool:
@@ -143,7 +146,10 @@ class Writer(Follower[Row]):
         """Append and sync. A full disk is waited for; any other failure means that nothing can be believed."""
         name, whole = self._segments[-1].name, data
         if self._end + len(data) > MAX_SEGMENT_BYTES:
-            raise StoreBroken(f"{name} has no place left that can be pointed at: the next start begins a segment")
+            raise StoreBroken(
+                f"{name} has no place left that can be pointed at ({MAX_SEGMENT_BYTES:,} bytes): the next start begins "
+                "a segment, and a book that is written again has to be shorter"
+            )
         while data:
             try:
                 self.disk.append(name, data)
@@ -270,11 +276,6 @@ async def _kept_aside(disk: Disk, name: str | None, end: int) -> int:
     if name and torn:
         await disk.replace(name.removesuffix(".jsonl") + ".torn", torn)
     return len(torn)
-
-
-def _sweep(disk: Disk) -> None:
-    """Remove what a process left that died while it wrote a file anew."""
-    take_back(disk, filter(UNFINISHED.fullmatch, disk.names()))
 
 
 def _give_up(disk: Disk, name: str) -> None:
