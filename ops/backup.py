@@ -6,8 +6,11 @@ import contextlib
 import hashlib
 import io
 import os
+import shutil
+import signal
 import tarfile
 import tempfile
+import time
 import zlib
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime
@@ -20,12 +23,15 @@ import zstandard
 from broker.heights import Height, heard, sender, written
 from broker.services import SERVICES, Service
 from ops.copies import SEAL, BackupFailed, Copy, Identity, cut, sealed
+from ops.process import sync_folder
 
 FORMAT: Final = 1
 MANIFEST: Final = "manifest.json"
 PIECE_BYTES: Final = 1024 * 1024
 # It is made once, and kept.
 SMALL: Final = 9
+# Who makes a backup writes more often than that.
+LEFT_SECONDS: Final = 3600
 
 
 class Member(msgspec.Struct, frozen=True):
@@ -60,9 +66,12 @@ def made(
     """
     if file.exists():
         raise BackupFailed("{file} is there already: name another one", file)
-    time = datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+    began = datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
     try:
-        with tempfile.TemporaryDirectory(dir=file.absolute().parent, prefix=f".{file.name}.") as folder:
+        with (
+            _ended_by_sigterm(),
+            tempfile.TemporaryDirectory(dir=file.absolute().parent, prefix=f".{file.name}.") as folder,
+        ):
             before = identities()
             copies = {name: Copy(name, before[name], Path(folder) / name) for name in SERVICES}
             for name, copy in copies.items():
@@ -76,13 +85,34 @@ def made(
                 says = "{service} was written again, and the others have not heard all of that yet: try again later"
                 raise BackupFailed(says, short[0])
             whole = Path(folder) / file.name
-            yield whole, _pack(whole, time, copies, ends)
+            yield whole, _pack(whole, began, copies, ends)
             whole.rename(file)
+            # Who keeps so many deletes an older one next.
+            sync_folder(file.absolute().parent)
     except OSError as error:
         raise BackupFailed("{file} cannot be written ({why})", file, error.strerror) from error
 
 
-def _pack(file: Path, time: str, copies: Mapping[Service, Copy], ends: Mapping[Service, int]) -> Manifest:
+def sweep(folder: Path) -> None:
+    """Delete what backups left here that were killed an hour ago, or earlier: books as they were read, unpacked."""
+    for left in folder.glob(".zoco-*Z.tar.*"):
+        with contextlib.suppress(OSError):
+            wrote = max(path.stat().st_mtime for path in (left, *left.iterdir()))
+            if left.lstat().st_uid == os.getuid() and wrote < time.time() - LEFT_SECONDS:
+                shutil.rmtree(left)
+
+
+@contextlib.contextmanager
+def _ended_by_sigterm() -> Iterator[None]:
+    """As by Ctrl-C: what was written of it is deleted first. As a pod's first process it would not be ended at all."""
+    before = signal.signal(signal.SIGTERM, signal.default_int_handler)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
+def _pack(file: Path, began: str, copies: Mapping[Service, Copy], ends: Mapping[Service, int]) -> Manifest:
     books: dict[Service, Member] = {}
     for name, copy in copies.items():
         found, size = hashlib.sha256(), 0
@@ -95,7 +125,7 @@ def _pack(file: Path, time: str, copies: Mapping[Service, Copy], ends: Mapping[S
         copy.file.unlink()
         which = copy.identity
         books[name] = Member(which.book, which.generation, which.formerly, ends[name], size, found.hexdigest())
-    about_all = Manifest(FORMAT, time, books)
+    about_all = Manifest(FORMAT, began, books)
     body = msgspec.json.encode(about_all)[:-1]
     manifest = body + SEAL % zlib.crc32(body)
     with open(file, "wb", opener=_private) as raw_file, tarfile.open(fileobj=raw_file, mode="w") as tar:

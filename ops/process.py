@@ -173,11 +173,16 @@ def write_durably(file: Path, text: str, aside: Path) -> None:
         new.flush()
         os.fsync(new.fileno())
     aside.replace(file)
-    folder = os.open(file.parent, os.O_RDONLY)
+    sync_folder(file.parent)
+
+
+def sync_folder(folder: Path) -> None:
+    """The names in it are on the disk when this returns. Raises OSError."""
+    opened = os.open(folder, os.O_RDONLY)
     try:
-        os.fsync(folder)
+        os.fsync(opened)
     finally:
-        os.close(folder)
+        os.close(opened)
 
 
 def make_private(folder: Path) -> None:

@@ -58,6 +58,9 @@ def backup(
     """
     folder = file if file.is_dir() else None
     if folder is not None:
+        from ops.backup import sweep
+
+        sweep(folder)
         file = folder / datetime.now(UTC).strftime(FILE)
     elif keep is not None:
         raise UserError("--keep deletes older files: name a folder, not a file")
