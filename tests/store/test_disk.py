@@ -42,7 +42,7 @@ async def test_others_go_on_during_a_slow_sync_and_its_end_is_told(
     with disk_on(tmp_path) as disk:
         disk.create("book")
         disk.append("book", b"one line\n")
-        monkeypatch.setattr(disks, "_sync", slow)
+        monkeypatch.setattr(disks, "to_disk", slow)
         task = asyncio.create_task(others())
         started = time.monotonic()
         if error is None:
@@ -75,7 +75,7 @@ async def test_a_failure_of_anybodys_sync_since_it_was_written_over_is_told(
         (tmp_path / "book").write_bytes(b"one line\n")
         monkeypatch.setattr(os, "pwrite", written)
         monkeypatch.setattr(os, "open", opened)
-        monkeypatch.setattr(disks, "_sync", lambda handle: happened.append(("sync", handle)))
+        monkeypatch.setattr(disks, "to_disk", lambda handle: happened.append(("sync", handle)))
         disk.rewrite("book", 0, b"one line\n")
         await disk.sync("book")
     (synced,) = (handle for what, handle in happened if what == "sync")
@@ -110,7 +110,7 @@ async def until(condition: Callable[[], bool]) -> None:
 @pytest.fixture
 def held(monkeypatch: pytest.MonkeyPatch) -> HeldSync:
     held = HeldSync()
-    monkeypatch.setattr(disks, "_sync", held)
+    monkeypatch.setattr(disks, "to_disk", held)
     return held
 
 

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from kept_story import Clock
 from starlette.requests import ClientDisconnect
-from store_builders import all_records, contents, publicado, reader, writer
+from store_builders import all_records, contents, disk_on, publicado, reader, writer
 
 from services.shared.heights import BookHeights
 from services.shared.journal.disk import LocalDisk
@@ -160,3 +160,25 @@ async def test_what_a_book_was_before_it_was_written_again_stays_whole(tmp_path:
     async with writer(tmp_path, DOMAIN) as store:
         assert set(store.rows) == {"2"}
         assert put_back_segments(tmp_path) == counting
+
+
+class NoRoomForNames(LocalDisk):
+    """The folder's own blocks find no room, which a file system may say when it is synced."""
+
+    def _sync_folder(self) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+
+async def test_a_file_whose_name_finds_no_room_is_none(tmp_path: Path) -> None:
+    async with writer(tmp_path, DOMAIN) as store:
+        await store.process_batch([publicado(1)])
+    before = contents(tmp_path)
+    with disk_on(tmp_path, NoRoomForNames) as disk:
+        store = JsonStore(disk, DOMAIN, Clock())
+        store.load()
+        for _ in range(3):
+            assert not await store.lead()
+            assert store.full
+        with pytest.raises(OSError, match="No space"):
+            disk.publish("journal-00000001-000001.jsonl", "journal-00000007-000001.jsonl")
+    assert contents(tmp_path) == before

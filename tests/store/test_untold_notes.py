@@ -150,6 +150,20 @@ async def test_who_dies_with_its_first_decision_has_told_nothing(tmp_path: Path)
         assert subjects(await said_at_the_start(store)) == [solicitada(1).subject]
 
 
+async def test_a_note_that_was_copied_behind_its_segments_hides_nothing_that_comes(tmp_path: Path) -> None:
+    async with writer(tmp_path, TOKENS) as store:
+        await store.process_batch([publicado(1)])
+        (tmp_path / TOLD).write_bytes(told(store.heights.said(9)))
+    with disk_on(tmp_path) as disk:
+        store = JsonStore(disk, TOKENS, Clock())
+        store.load()
+        await store.until_leading("http://here")
+        assert await store.told_upto() == 1
+        await store.process_batch([solicitada(token=1)])
+    async with writer(tmp_path, TOKENS) as store:
+        assert subjects(await said_at_the_start(store)) == [solicitada(token=1).subject]
+
+
 async def test_nothing_is_decided_while_the_disk_takes_no_note(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     async with writer(tmp_path, TOKENS) as store:
         failed = asyncio.Event()

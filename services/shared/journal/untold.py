@@ -61,7 +61,8 @@ async def noted(book: Led, end: int) -> None:
     disk. Raises Fenced, StoreBroken.
     """
     last, waits = _told(book), False
-    while last is None or end - last > MOST_RECORDS:
+    # One of more than there is was copied behind the segments: it would hide what comes next until they are as long.
+    while last is None or not 0 <= end - last <= MOST_RECORDS:
         try:
             await book.disk.replace(TOLD, told(book.heights.said(end)))
         except OSError as error:
@@ -77,7 +78,7 @@ async def noted(book: Led, end: int) -> None:
 def told_upto(book: Book, end: int) -> int:
     """Of the records up to `end`, up to which one all is told."""
     last = _told(book)
-    return end if last is None or end - last > MOST_RECORDS else last
+    return end if last is None or not 0 <= end - last <= MOST_RECORDS else last
 
 
 async def untold(book: Book, end: int) -> AsyncIterator[Sequence[Message]]:
