@@ -32,8 +32,7 @@ MARK: Final = re.compile(r"journal-\d{8}-\d{6}\.mark")
 MARK_BYTES: Final = 29
 # What is read of a header: it is rarely longer than the first, and of a packed segment that is one frame.
 HEADER_BYTES: Final = (512, 4096)
-# What helps when something of a journal is lost. Not to put back one file or one folder alone: an older book beside
-# three newer ones sells again what it has sold.
+# What helps when something is lost. One folder put back alone, an older book beside newer ones, sells what it has sold.
 CURE: Final = (
     "move what is in this folder away, start the service, and have its book written again from the other three "
     "(`zoco rebuild SERVICE`), or all four from one backup (`zoco restore FILE`)"
@@ -133,9 +132,8 @@ def chain(disk: Files, service: str) -> list[Segment]:
         # What a fenced writer added is not packed.
         packed = f"{previous}.zst" in files
         if size < end or (size > end and packed):
-            raise Damaged(
-                f"{previous}{'.zst' * packed} ends at byte {size}, and {found[-1].name} goes on at {end}: {CURE}"
-            )
+            file = f"{previous}.zst" if packed else previous
+            raise Damaged(f"{file} ends at byte {size}, and {found[-1].name} goes on at {end}: {CURE}")
         found.append(older)
     return found[::-1]
 

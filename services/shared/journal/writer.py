@@ -146,10 +146,7 @@ class Writer(Follower[Row]):
         """Append and sync. A full disk is waited for; any other failure means that nothing can be believed."""
         name, whole = self._segments[-1].name, data
         if self._end + len(data) > MAX_SEGMENT_BYTES:
-            raise StoreBroken(
-                f"{name} has no place left that can be pointed at ({MAX_SEGMENT_BYTES:,} bytes): the next start begins "
-                "a segment, and a book that is written again has to be shorter"
-            )
+            raise StoreBroken(f"{name} has no place left that can be pointed at: the next start begins a segment")
         while data:
             try:
                 self.disk.append(name, data)
