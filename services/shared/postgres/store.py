@@ -165,6 +165,10 @@ class PostgresStore(Commits[Row]):
 
     async def close(self) -> None:
         self.leads = False
+        if self._question is not None and not self._question.done():
+            # Whoever asked it went away.
+            self._question.cancel()
+            await asyncio.wait((self._question,))
         for link in self._links:
             await link.close()
 
