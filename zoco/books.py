@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from functools import cache
-from http.client import HTTPConnection, HTTPResponse
+from http.client import HTTPConnection, HTTPException, HTTPResponse
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 from urllib.error import HTTPError, URLError
@@ -95,11 +95,32 @@ class Books:
         return {service: identity(state) for service, state in self.states().items()}
 
     def records(self, service: str, after: int = 0) -> Iterator[bytes]:
-        """Its records behind `after` as JSON lines, in pieces of any size."""
+        """Its records behind `after` as JSON lines, in pieces of whole lines."""
+        while True:
+            begun = after
+            try:
+                for lines in self._lines(service, after):
+                    after += lines.count(b"\n")
+                    yield lines
+                return
+            except (OSError, HTTPException) as error:
+                # It has ended, or found damage: asked for first, the damaged record is named.
+                if after == begun:
+                    raise UserError("{service} ended before it was done ({why}): try again", service, error) from error
+
+    def _lines(self, service: str, after: int) -> Iterator[bytes]:
+        """Raises OSError, HTTPException when it ends in between."""
         request = Request(f"{self._writer(service)[0]}/diario?desde={after}", headers=self._headers())
-        with _sentences(service), OPENER.open(request, timeout=ASK_SECONDS) as answer:
-            while piece := answer.read(PIECE_BYTES):
-                yield piece
+        with _sentences(service):
+            answer = OPENER.open(request, timeout=ASK_SECONDS)
+        rest = b""
+        with answer:
+            while piece := answer.read1(PIECE_BYTES):
+                whole, end, rest = (rest + piece).rpartition(b"\n")
+                if end:
+                    yield whole + end
+        if rest:
+            raise HTTPException("inside a record")
 
     def put(self, service: str, lines: Iterable[bytes]) -> dict[str, Any]:
         """Give it a book: the first line says which, see `PUT /libro`."""
@@ -158,9 +179,11 @@ def identity(state: Mapping[str, Any]) -> Identity:
     return Identity(said[1].book, said[1].generation, tuple(state["book"]["formerly"]))
 
 
-def until_back(reach: Callable[[], AbstractContextManager[Books]], generations: Mapping[Service, int]) -> str:
-    """Until each of these writes again, as this generation of its book, and is in no doubt. What is still waited for
-    after so long as a start may take; nothing when all are back."""
+def until_back(
+    reach: Callable[[], AbstractContextManager[Books]], generations: Mapping[Service, int], *, sure: bool = True
+) -> str:
+    """Until each of these writes again, as this generation of its book, and, to be `sure`, is in no doubt. What is
+    still doubted, or waited for after so long as a start may take; nothing when all is well."""
     deadline = time.monotonic() + START_SECONDS
     waits = ""
     while time.monotonic() < deadline:
@@ -173,9 +196,9 @@ def until_back(reach: Callable[[], AbstractContextManager[Books]], generations: 
             late = [name for name, state in states.items() if identity(state).generation != generations[name]]
             late += [name for name, state in states.items() if state["role"] != "writer"]
             doubts = [state["doubt"] for state in states.values() if state["doubt"]]
-            if not late and not doubts:
-                return ""
-            waits = next(iter((*doubts, *late)))
+            waits = next(iter((*doubts, *late)), "")
+            if not late and not (doubts and sure):
+                break
         time.sleep(POLL_SECONDS)
     return waits
 
@@ -188,7 +211,7 @@ def _state(service: str, url: str) -> dict[str, Any]:
     except HTTPError as error:
         with error:
             found = _json(error)
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, HTTPException) as error:
         why = getattr(error, "reason", error)
         raise UserError("{service} does not answer ({why}): `zoco doctor` tells more", service, why) from error
     said = sender(found.get("book", {}).get("heights", ""))
@@ -206,12 +229,12 @@ def _sentences(service: str) -> Iterator[None]:
             raise UserError("{service} answered: {why}", service, _json(error).get("detail", error)) from None
     except URLError as error:
         raise UserError("{service} does not answer ({why}): `zoco doctor` tells more", service, error.reason) from error
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, HTTPException) as error:
         raise UserError("{service} ended before it was done ({why}): try again", service, error) from error
 
 
 def _json(error: HTTPError) -> dict[str, Any]:
-    with contextlib.suppress(ValueError, OSError):
+    with contextlib.suppress(ValueError, OSError, HTTPException):
         found = json.load(error)
         if isinstance(found, dict):
             return found

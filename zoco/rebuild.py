@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 from collections.abc import Iterator
+from http.client import HTTPException
 from typing import Annotated, Any, Final
 from urllib.error import HTTPError, URLError
 from urllib.request import Request
@@ -69,7 +70,7 @@ def rebuild(  # noqa: PLR0913, PLR0917 - each is an option of the command
             raise UserError("{why}", last["error"])
         if "dice" not in last:
             raise UserError("the service ended before it was done: ask again, it begins anew")
-    if last.get("hecho") and (waits := until_back(shop, {service: last["generacion"]})):
+    if last.get("hecho") and (waits := until_back(shop, {service: last["generacion"]}, sure=False)):
         raise UserError("the book is written again, and {service} did not go on by now: {why}", service, waits)
     if as_json:
         out.json(last)
@@ -95,10 +96,10 @@ def _lines(url: str, token: str) -> Iterator[dict[str, Any]]:
             for line in answer:
                 yield json.loads(line)
     except HTTPError as error:
-        with error, contextlib.suppress(ValueError):
+        with error, contextlib.suppress(ValueError, OSError, HTTPException):
             raise UserError("{why}", json.load(error).get("detail", error)) from None
         raise UserError("{why}", error) from None
     except URLError as error:
         raise UserError("the service does not answer ({why}): `zoco doctor` tells more", error.reason) from error
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, HTTPException) as error:
         raise UserError("the service ended before it was done ({error}): ask again, it begins anew", error) from error
