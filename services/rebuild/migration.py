@@ -26,6 +26,7 @@ from services.shared.decision import Domain
 from services.shared.exits import EX_CONFIG
 from services.shared.heights import BookHeights
 from services.shared.journal.disk import LocalDisk
+from services.shared.journal.segments import segment_names
 from services.shared.journal.store import JsonStore
 from services.shared.postgres.store import PostgresStore
 from services.shared.settings import ROOT, WrongSetting, read_settings
@@ -45,6 +46,8 @@ async def migrate(domain: Domain[Any], folder: Path, url: str, *, back: bool, st
     tables: PostgresStore[Any] = PostgresStore(url, domain, standbys=standbys)
     try:
         files.load()
+        if not back and not segment_names(disk):
+            raise NotMigrated(f"there is no book in {folder}: is its volume mounted?")
         if not await files.lead():
             why = "its disk is full" if files.full else "a process writes in it: stop it first"
             raise NotMigrated(f"{folder} cannot be taken over: {why}")

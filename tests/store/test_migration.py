@@ -107,6 +107,14 @@ async def test_another_book_or_a_process_at_work_is_left_alone(
         await migrate(TOKENS, tmp_path / "tokens", url, back=False)
 
 
+async def test_a_folder_that_holds_no_book_is_none_that_is_taken_over(
+    postgres: Database, database: str, tmp_path: Path
+) -> None:
+    """As where a volume is not mounted."""
+    with pytest.raises(NotMigrated, match="there is no book in"):
+        await migrate(TOKENS, tmp_path / "tokens", url_in(postgres, "tokens", database), back=False)
+
+
 async def test_killed_at_any_moment_it_has_done_nothing_and_is_started_again(
     postgres: Database, database: str, tmp_path: Path
 ) -> None:
