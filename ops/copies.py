@@ -55,6 +55,13 @@ class _Words(msgspec.Struct):
     words: list[dict[str, Any]]
 
 
+class _Decided(msgspec.Struct):
+    id: str
+    change: msgspec.Raw
+    words: msgspec.Raw
+
+
+_decided: Final = msgspec.json.Decoder(_Decided).decode
 _line: Final = msgspec.json.Decoder(_Line).decode
 _words: Final = msgspec.json.Decoder(_Words).decode
 
@@ -172,11 +179,22 @@ class _Needs:
 
 def ids(pieces: Iterable[bytes]) -> Iterator[str]:
     """Of records that come in pieces of any size."""
+    for raw in _whole(pieces):
+        yield _line(raw).id
+
+
+def contents(pieces: Iterable[bytes]) -> Iterator[tuple[str, int]]:
+    """The same, and by what one is known that was decided otherwise."""
+    for raw in _whole(pieces):
+        found = _decided(raw)
+        yield found.id, hash((bytes(found.change), bytes(found.words)))
+
+
+def _whole(pieces: Iterable[bytes]) -> Iterator[bytes]:
     rest = b""
     for piece in pieces:
         *lines, rest = (rest + piece).split(b"\n")
-        for raw in lines:
-            yield _line(raw).id
+        yield from lines
 
 
 def sealed(raw: bytes) -> bool:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import hashlib
 import itertools
+from collections.abc import Iterable
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Final, TypeAlias
@@ -111,16 +113,38 @@ def _put(books: Books, manifest: Manifest, file: Path, *, quiet: bool) -> dict[S
 def _thrown_away(books: Books, file: Path, service: Service, about: Member) -> list[str]:
     """Which purchases and entries there are records of that are not in the backup."""
     from ops import backup as backups
-    from ops.copies import ids
+    from ops.copies import contents, ids
 
     now = identity(books.state(service))
-    if (now.book, now.generation) == (about.book, about.generation):
-        found = dict.fromkeys(ids(books.records(service, about.records)))
-    else:
+    backed_up = backups.pieces_of(file, service)
+    if (now.book, now.generation) != (about.book, about.generation):
         found = dict.fromkeys(ids(books.records(service)))
-        for one in ids(backups.pieces_of(file, service)):
+        for one in ids(backed_up):
             found.pop(one, None)
+    elif (behind := _behind(books.records(service), about)) is not None:
+        found = dict.fromkeys(behind)
+    else:
+        # An older copy of the book, which went on by itself: what it decided otherwise goes, too.
+        others = dict.fromkeys(contents(books.records(service)))
+        for what in contents(backed_up):
+            others.pop(what, None)
+        found = dict.fromkeys(one for one, _ in others)
     return list(dict.fromkeys(one.rpartition(":")[0] for one in found))
+
+
+def _behind(pieces: Iterable[bytes], about: Member) -> list[str] | None:
+    """The ids of the records behind those of the backup. None: these begin otherwise."""
+    from ops.copies import ids
+
+    found, left = hashlib.sha256(), about.bytes
+    rest = iter(pieces)
+    first = b""
+    while left and (piece := next(rest, b"")):
+        found.update(piece[:left])
+        left, first = max(0, left - len(piece)), piece[left:]
+    if left or found.hexdigest() != about.sha256:
+        return None
+    return list(ids(itertools.chain((first,), rest)))
 
 
 def _list(lost: Lost) -> None:

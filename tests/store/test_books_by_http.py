@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -14,10 +15,15 @@ from urllib.parse import parse_qs, urlsplit
 import pytest
 from store_builders import publicado, writer
 
+from broker.heights import sender
+from broker.services import SERVICES
+from ops import backup as backups
+from ops.copies import Identity
 from ops.errors import UserError
 from services.tokens.domain import DOMAIN
 from zoco.books import Books
 from zoco.rebuild import _lines
+from zoco.restore import _thrown_away
 
 
 class Service(ThreadingHTTPServer):
@@ -116,3 +122,29 @@ async def test_a_service_that_ends_while_it_answers_is_a_sentence(tmp_path: Path
         service.asked.clear()
         with pytest.raises(UserError, match="ended before it was done"):
             list(books.records("tokens"))
+
+
+async def test_what_an_older_copy_of_the_same_book_decided_by_itself_is_listed(tmp_path: Path) -> None:
+    """It has as many records as the backup, and others."""
+    await book_of(tmp_path / "book", [publicado(101), publicado(102)])
+    shutil.copytree(tmp_path / "book", tmp_path / "copy")
+    heights, lines = await book_of(tmp_path / "book", [publicado(103)], [publicado(104)])
+    said = sender(heights)
+    assert said is not None
+    file = tmp_path / "shop.tar"
+    identities = {name: Identity(said[1].book, said[1].generation) for name in SERVICES}
+    with backups.made(file, lambda: identities, lambda name: lines if name == "tokens" else [], lambda *_: None):
+        pass
+    about = backups.read(file).books["tokens"]
+    assert (about.records, len(lines)) == (4, 4)
+    with served(heights, lines) as (_, books):
+        assert _thrown_away(books, file, "tokens", about) == []
+    _, more = await book_of(tmp_path / "book", [publicado(105)])
+    with served(heights, more) as (_, books):
+        assert _thrown_away(books, file, "tokens", about) == ["semilla:105"]
+    with served(heights, lines[:3]) as (_, books):
+        assert _thrown_away(books, file, "tokens", about) == []
+    again, alone = await book_of(tmp_path / "copy", [publicado(103, precio=60)], [publicado(106)])
+    assert (at := sender(again)) and (at[1].book, at[1].generation) == (said[1].book, said[1].generation)
+    with served(again, alone) as (_, books):
+        assert _thrown_away(books, file, "tokens", about) == ["semilla:103", "semilla:106"]
