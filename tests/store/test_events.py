@@ -251,7 +251,8 @@ async def test_who_stands_in_line_to_catch_up_hears_a_comment_now_and_then_and_k
         streams = [events.all(after, f"address {after}") for after in range(3)]
         for stream in streams:
             await anext(stream)
-        pieces = [piece for _ in range(3) for piece in await asyncio.gather(*map(anext, streams))]
+        async with asyncio.timeout(5):
+            pieces = [piece for _ in range(3) for piece in await asyncio.gather(*map(anext, streams))]
         assert set(pieces) == {b": ping\n\n"}
         gone = streams.pop()
         await gone.aclose()  # type: ignore[attr-defined]
