@@ -15,6 +15,7 @@ import msgspec
 from loadgen.audit import told
 from loadgen.audit.books import Record
 from loadgen.audit.keys import TOO_LATE, Body, Keys, Place, asked, bought
+from loadgen.audit.owed import Owed
 from loadgen.audit.text import NotAShop, Text, Unreadable
 from loadgen.audit.told import BITS, ENDS, Found, Purchase
 from loadgen.audit.verdict import Verdict
@@ -114,8 +115,7 @@ class Clients:
         self._first, self._book = first, book
         self._keys = Keys(verdict, purchase)
         self._breach = self._keys.breach
-        # What clients were told of later than these books go.
-        self._since: set[str] = set()
+        self._owed = Owed(verdict, purchase, rewritten)
 
     def check(self, journals: Sequence[ClientJournal]) -> None:
         """Raises Unreadable."""
@@ -123,10 +123,9 @@ class Clients:
         early = [reading for reading in readings if reading.requests and not reading.closed]
         for promise in (10, 12) if early else ():
             self._verdict.in_part(promise, "a client's journal ends early: what came later is not known")
-        self._keys.settle([(journal.file, journal.notes) for journal in journals], whole=not early)
-        says = "of {count:,} purchases clients were told more than is in this backup: whoever puts it back loses that"
-        for promise in (4, 12) if self._since else ():
-            self._verdict.in_part(promise, Text(says, len(self._since)))
+        again = [(journal.file, journal.notes) for journal in journals]
+        self._keys.settle(again, whole=not early)
+        self._owed.settle(again)
         if not any(reading.requests for reading in readings):
             reason = Text("the clients' journals are empty" if journals else "no client's journal was given")
             self._verdict.unchecked |= dict.fromkeys((10, 12), reason)
@@ -147,6 +146,7 @@ class Clients:
 
     def _note(self, reading: _Reading, line: int, note: dict[str, Any]) -> None:
         reading.closed = False
+        self._owed.at = reading.place(line)
         if "asks" in note:
             self._asks(reading, line, note)
         elif "status" in note:
@@ -258,7 +258,7 @@ class Clients:
                 for name, stands, rules in told.differs(found, answer):
                     self._breach(12, about, "it was told what never was", place, name, stands, rules)
                 return
-            self._since.add(about)
+            self._owed.add(about)
         knows = told.known_by(answer)
         if known & ~knows:
             less, more = told.states(knows), told.states(known)
@@ -274,7 +274,7 @@ class Clients:
         row = found[0]
         is_end = end[0] in ENDS and (end[1] is None) == (end[0] == "registrada")
         if is_end and self._verdict.cut and row.get("estado") not in ENDS:
-            self._since.add(about)
+            self._owed.add(about)
         elif not is_end or end != (row.get("estado"), row.get("motivo")):
             name = "estado" if end[0] != row.get("estado") else "motivo"
             why = "its end was seen, and the book has another"
@@ -287,7 +287,7 @@ class Clients:
         """What the books have of a purchase. Where they end before, and have none, it came later."""
         if (found := self._purchase(about)) is None:
             if self._verdict.cut:
-                self._since.add(about)
+                self._owed.add(about, missing)
             else:
                 missing()
         return found

@@ -87,7 +87,7 @@ class Keys:
             return
         places: dict[str, list[Place]] = defaultdict(list)
         abouts: set[str] = set()
-        for about, body, place in _asks(journals):
+        for about, body, place in requests(journals):
             abouts.add(about)
             if about in rows and same(body, bought(rows[about])):
                 places[about].append(place)
@@ -150,7 +150,7 @@ class Keys:
         self._verdict.in_part(promise, "somebody whose journal was not given may have used a client's key")
 
 
-def _asks(journals: Iterable[Journal]) -> Iterator[tuple[str, Body, Place]]:
+def requests(journals: Iterable[Journal]) -> Iterator[tuple[str, Body, Place]]:
     """All requests but the bad ones. Raises Unreadable."""
     for file, notes in journals:
         for line, note in notes():
