@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from loadgen.audit import model
 from loadgen.audit.books import Record
-from loadgen.audit.findings import Findings, Message, subject
+from loadgen.audit.findings import Findings, Message, Row, subject
 from loadgen.audit.verdict import UNSET
 
 
@@ -27,3 +27,13 @@ class Rules:
         if record.rules != before:
             why = "whoever wrote this decided by other rules before"
             breach(13, subject(record.id), why, service, place, "rules", record.rules, before)
+        if ruled and record.rules != model.RULES and self._findings.verdict.alone:
+            why = "no process of this version decides by other rules"
+            breach(13, subject(record.id), why, service, place, "rules", record.rules, model.RULES)
+
+    def believed(self, decided: tuple[Row, list[Row]], by_ours: tuple[Row, list[Row]]) -> None:
+        """By the rules of before something was decided otherwise: only the record itself says that it was by those."""
+        if decided != by_ours:
+            self._findings.verdict.in_part(
+                13, "somebody waits in a line twice by the rules of a version before, and only their records say that"
+            )

@@ -133,6 +133,8 @@ class Selling(Stories):
         except Impossible as error:
             self.impossible(service, record, place, error)
             return
+        if by and by[0] != model.RULES and model.ruled(service, message):
+            self._ruled.believed((change, words), self._rules[service](row, message))
         change = as_written(service, row, got, change)
         if same(got, change) and same(record.words, words):
             self.right(change, words)
