@@ -7,6 +7,7 @@ from __future__ import annotations
 import gc
 import multiprocessing
 import signal
+import traceback
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -30,6 +31,7 @@ from loadgen.audit.verdict import UNSET, Verdict
 # Among so many records somebody said whose they were, or a version wrote them that does not say it.
 LOOKED_AT: Final = 10_000
 BIG_BYTES: Final = 100_000_000
+TOO_LITTLE: Final = "the process that reads compras' book was ended: it had too little memory"
 
 
 @dataclass(slots=True)
@@ -78,12 +80,14 @@ def _halves(books: Books) -> Verdict:
         verdict = _selling(books)
         other = receiver.recv()
     except EOFError:
-        raise Unreadable("the process that reads compras' book was ended: it had too little memory") from None
+        raise Unreadable(TOO_LITTLE) from None
     finally:
         half.kill()
         half.join()
         receiver.close()
-    if isinstance(other, Unreadable):
+    if isinstance(other, MemoryError):
+        raise Unreadable(TOO_LITTLE)
+    if isinstance(other, Exception):
         raise other
     verdict.take_in(other)
     return verdict
@@ -95,7 +99,8 @@ def _second_half(books: Books, sender: Connection) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     try:
         sender.send(_showing(books))
-    except Unreadable as error:
+    except Exception as error:  # it is raised where somebody sees it
+        error.add_note(traceback.format_exc())
         sender.send(error)
 
 
