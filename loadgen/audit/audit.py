@@ -31,7 +31,6 @@ from loadgen.audit.verdict import UNSET, Verdict
 # Among so many records somebody said whose they were, or a version wrote them that does not say it.
 LOOKED_AT: Final = 10_000
 BIG_BYTES: Final = 100_000_000
-TOO_LITTLE: Final = "the process that reads compras' book was ended: it had too little memory"
 
 
 @dataclass(slots=True)
@@ -80,13 +79,13 @@ def _halves(books: Books) -> Verdict:
         verdict = _selling(books)
         other = receiver.recv()
     except EOFError:
-        raise Unreadable(TOO_LITTLE) from None
+        other = MemoryError()
     finally:
         half.kill()
         half.join()
         receiver.close()
     if isinstance(other, MemoryError):
-        raise Unreadable(TOO_LITTLE)
+        raise Unreadable("the process that reads compras' book was ended: it had too little memory")
     if isinstance(other, Exception):
         raise other
     verdict.take_in(other)

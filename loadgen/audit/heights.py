@@ -3,15 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Final
 
 from loadgen.audit.books import Journal, Record
 from loadgen.audit.findings import NOBODY, Findings, Word, subject
 from loadgen.audit.headers import HEIGHT
 from loadgen.audit.text import Text
 from loadgen.audit.verdict import UNSET, Verdict
-
-NONE_SUCH: Final = "this is no record of a book"
 
 
 def hear(findings: Findings, by: str, record: Record, place: int) -> None:
@@ -25,7 +22,8 @@ def hear(findings: Findings, by: str, record: Record, place: int) -> None:
 def _take_in(findings: Findings, by: str, record: Record, place: int, field: str, height: str) -> None:
     found = HEIGHT.fullmatch(height)
     if found is None:
-        findings.breach(7, subject(record.id), NONE_SUCH, by, place, field, height)
+        why = "this is no record of a book"
+        findings.breach(7, subject(record.id), why, by, place, field, height)
         return
     heard, seq = findings.verdict.heard, int(found[4])
     book = found[1], found[2], found[3], found[5] or ""

@@ -18,5 +18,6 @@ def none_unasked(verdict: Verdict, compras: Journal, clients: Sequence[ClientJou
     known = {asked(note)[0] for journal in clients for _, note in journal.notes() if note.get("asks")}
     for place, saying in compras.sayings(silent=True):
         if saying.id.endswith(":compra.solicitada") and (about := subject(saying.id)) not in known:
-            why, where = "nobody asked for this purchase", partial(compras.where, place)
+            why = "nobody asked for this purchase"
+            where = partial(compras.where, place)
             verdict.breach(10, about, why, book="compras", where=where, field="id", stands=about)

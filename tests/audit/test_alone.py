@@ -8,7 +8,7 @@ from typing import Any
 from audit_shop import Ask, Shop
 from audit_stories import ANA, BUHO, GATO, LUIS, LUNA
 from edited_books import Record
-from small_shops import told, verdict_of
+from small_shops import Telling, told, verdict_of
 
 from loadgen.audit.verdict import Verdict
 
@@ -69,7 +69,7 @@ UNASKED = (10, "nobody asked for this purchase")
 
 def test_a_purchase_that_nobody_asked_for_is_missed(tmp_path: Path) -> None:
     for number, tell in enumerate((one_request_twice, a_bad_request_that_buys)):
-        folder = told(tmp_path / str(number), tell)
+        folder = told(tmp_path / str(number), tell, Telling)
         assert found(verdict_of(folder, alone=True)) == [UNASKED]
         # In a shop where others may buy it is one of theirs.
         assert verdict_of(folder).holds
@@ -77,15 +77,15 @@ def test_a_purchase_that_nobody_asked_for_is_missed(tmp_path: Path) -> None:
 
 def test_it_hides_nothing_else(tmp_path: Path) -> None:
     other = (12, "the book has something else than was asked for")
-    assert found(verdict_of(told(tmp_path / "without", a_lost_answer), alone=True)) == [other]
-    both = told(tmp_path / "with", a_lost_answer_beside_it)
+    assert found(verdict_of(told(tmp_path / "without", a_lost_answer, Telling), alone=True)) == [other]
+    both = told(tmp_path / "with", a_lost_answer_beside_it, Telling)
     assert found(verdict_of(both, alone=True)) == [other, UNASKED]
     # There somebody may have used that client's key.
     assert verdict_of(both).holds and 12 in verdict_of(both).partly
 
 
 def test_a_key_that_was_used_was_used_by_one_of_them(tmp_path: Path) -> None:
-    folder = told(tmp_path / "shop", a_key_that_nobody_used)
+    folder = told(tmp_path / "shop", a_key_that_nobody_used, Telling)
     why = "it was told that its key is used, and nobody asked for what the book has"
     assert found(verdict_of(folder, alone=True)) == [(10, why)]
     assert verdict_of(folder).holds
@@ -98,5 +98,5 @@ def test_what_they_asked_for_holds(tmp_path: Path) -> None:
         await shop.buy(Ask(1, 102, "told"))
         shop.ask_badly("{}", 422)
 
-    verdict = verdict_of(told(tmp_path / "shop", tell), alone=True)
+    verdict = verdict_of(told(tmp_path / "shop", tell, Telling), alone=True)
     assert verdict.holds and (verdict.accepted, 10 in verdict.partly) == (3, False), verdict.breaches

@@ -41,7 +41,7 @@ LONG_CLASSES = {
     "Bus": 437,
     "DrillReport": 214,
     "Meter": 220,
-    "Selling": 207,
+    "Selling": 209,
     "Showing": 212,
     "Writer": 209,
 }
