@@ -94,6 +94,22 @@ def test_a_tag_is_made_of_what_goes_into_the_image_and_of_nothing_else(tmp_path:
         assert all(after[service] != before[service] for service in SERVICES), f"{changed} is in every image"
 
 
+@pytest.mark.parametrize("name", [*SERVICES, "postgres", "zoco"])
+def test_whatever_an_image_copies_makes_its_tag(name: str) -> None:
+    """A tag that stays is an image that is on every node already: nothing is built."""
+    folder = {"postgres": "k8s/components/postgres-ha", "zoco": "zoco"}.get(name, f"services/{name}")
+    text = (ROOT / folder / "Dockerfile").read_text(encoding="utf-8").replace("\\\n", "")
+    lines = [line.split()[1:-1] for line in text.splitlines() if re.match("COPY (?!--from)", line)]
+    copied = {ROOT / source for words in lines for source in words}
+    assert len(copied) > 3 and all(path.exists() for path in copied)
+    said = subprocess.run([ROOT / "scripts" / "images", "sources", name], capture_output=True, text=True, check=True)
+    made = {ROOT / source for source in said.stdout.splitlines()}
+    files = {one for path in copied for one in (path.rglob("*") if path.is_dir() else (path,)) if one.is_file()}
+    missing = {one for one in files - made if "__pycache__" not in one.parts}
+    # The Dockerfile itself, too.
+    assert not missing and ROOT / folder / "Dockerfile" in made, missing
+
+
 @EVERY
 def test_what_an_image_has_needs_no_file_that_it_does_not_have(service: str, tmp_path: Path) -> None:
     for source, target in re.findall(r"^COPY ((?:broker|services)\S*) (\S+)$", dockerfile(service), re.MULTILINE):
