@@ -1,0 +1,75 @@
+"""`make deploy` and `make undeploy` on a cluster that only writes down what it is asked: tests/k8s/ has real ones."""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import subprocess
+from pathlib import Path
+from typing import Final
+
+import pytest
+from manifest_builders import ROOT, all_combinations, render
+
+# What runs, and what was left, stands in its environment; without $SCALED nobody has heard of KEDA.
+KUBECTL: Final = """#!/bin/sh
+echo "$*" >>"$ASKED"
+case "$*" in
+*"get scaledobjects"*) [ -n "$SCALED" ] || exit 1; printf '%s\\n' $SCALED ;;
+*"get deployment tokens"*) printf %s "$TOKENS" ;;
+*"get pvc"*) printf '%s\\n' $CLAIMS ;;
+esac
+"""
+SCALED: Final = "scaledobject.keda.sh/tokens triggerauthentication.keda.sh/rabbitmq"
+
+
+@pytest.fixture
+def checkout(tmp_path: Path) -> Path:
+    for name in ("broker", "services", "scripts", "k8s"):
+        shutil.copytree(ROOT / name, tmp_path / name, ignore=shutil.ignore_patterns("__pycache__"))
+    for name in ("pyproject.toml", "uv.lock", "requirements-uv.txt", "images.lock", ".dockerignore"):
+        shutil.copy(ROOT / name, tmp_path / name)
+    (tmp_path / "bin").mkdir()
+    kubectl = tmp_path / "bin" / "kubectl"
+    kubectl.write_text(KUBECTL, encoding="utf-8")
+    kubectl.chmod(0o755)
+    return tmp_path
+
+
+def deploy(checkout: Path, *words: str, **said: str) -> tuple[subprocess.CompletedProcess[str], list[str]]:
+    """How it ended, and what it asked."""
+    env = {**os.environ, "TOKENS": "", "CLAIMS": "", "SCALED": "", "COMPONENTS": "", "BOOKS": "", **said}
+    env |= {"PATH": f"{checkout / 'bin'}:{os.environ['PATH']}", "ASKED": str(checkout / "asked")}
+    (checkout / "asked").write_text("", encoding="utf-8")
+    command = [checkout / "scripts" / "deploy", *words]
+    done = subprocess.run(command, env=env, capture_output=True, text=True, check=False)
+    return done, (checkout / "asked").read_text(encoding="utf-8").splitlines()
+
+
+def deleted(asked: list[str]) -> set[str]:
+    """Every word of each deletion."""
+    lines = [line for line in asked if " delete " in line]
+    return {word for line in lines for word in re.split(r"[ ,/.]", line)}
+
+
+def test_undeploy_leaves_nothing_but_the_books_the_credentials_and_the_namespace(checkout: Path) -> None:
+    kinds = {manifest["kind"] for components in all_combinations() for manifest in render(components)}
+    done, asked = deploy(checkout, "undeploy", SCALED=SCALED)
+    assert done.returncode == 0, done.stderr
+    assert {kind.lower() for kind in kinds - {"Namespace", "PersistentVolumeClaim"}} <= deleted(asked)
+    assert not {"namespace", "persistentvolumeclaim", "pvc", "secret"} & deleted(asked)
+    # Who would start again what is gone goes first.
+    first = [number for number, line in enumerate(asked) if "scaled" in line or "autoscaler" in line]
+    assert max(first) < min(number for number, line in enumerate(asked) if "deployment" in line)
+
+
+def test_who_scaled_before_and_is_not_chosen_any_more_is_forgotten(checkout: Path) -> None:
+    for chosen, gone in (
+        ("", {"scaledobject", "triggerauthentication", "horizontalpodautoscaler"}),
+        ("keda", {"horizontalpodautoscaler"}),
+        ("hpa", {"scaledobject", "triggerauthentication"}),
+    ):
+        done, asked = deploy(checkout, COMPONENTS=chosen, SCALED=SCALED)
+        assert done.returncode == 0, done.stderr
+        assert deleted(asked) & {"scaledobject", "triggerauthentication", "horizontalpodautoscaler"} == gone
