@@ -22,6 +22,8 @@ case "$*" in
 esac
 """
 SCALED: Final = "scaledobject.keda.sh/tokens triggerauthentication.keda.sh/rabbitmq"
+FILES, TABLES = "tokens tokens-data", "tokens "
+HA: Final = "postgres postgres-ha rabbitmq-ha"
 
 
 @pytest.fixture
@@ -45,6 +47,41 @@ def deploy(checkout: Path, *words: str, **said: str) -> tuple[subprocess.Complet
     command = [checkout / "scripts" / "deploy", *words]
     done = subprocess.run(command, env=env, capture_output=True, text=True, check=False)
     return done, (checkout / "asked").read_text(encoding="utf-8").splitlines()
+
+
+def applied(asked: list[str]) -> bool:
+    return "apply -k .deploy" in asked
+
+
+def test_books_of_one_kind_are_not_left_for_empty_ones_of_the_other_without_a_word(checkout: Path) -> None:
+    claims = {"files": "persistentvolumeclaim/tokens-data", "PostgreSQL": "persistentvolumeclaim/data-postgres-0"}
+    for now, components, there in (
+        ("files", HA, {"TOKENS": FILES}),
+        ("PostgreSQL", "", {"TOKENS": TABLES}),
+        # Undeployed: the volumes stay.
+        ("files", HA, {"CLAIMS": claims["files"]}),
+        ("PostgreSQL", "knock-down", {"CLAIMS": claims["PostgreSQL"]}),
+    ):
+        done, asked = deploy(checkout, COMPONENTS=components, **there)
+        assert done.returncode == 1 and not applied(asked), there
+        assert f"are in {now}. " in done.stderr and "BOOKS=elsewhere" in done.stderr
+        done, asked = deploy(checkout, COMPONENTS=components, BOOKS="elsewhere", **there)
+        assert done.returncode == 0 and applied(asked), done.stderr
+    (anchor,) = re.findall(r"k8s/README\.md#([\w-]+)", (checkout / "scripts" / "deploy").read_text(encoding="utf-8"))
+    assert f"### {anchor.replace('-', ' ')}" in (ROOT / "k8s" / "README.md").read_text(encoding="utf-8").lower()
+
+
+def test_books_of_the_same_kind_or_none_are_deployed(checkout: Path) -> None:
+    both = "persistentvolumeclaim/tokens-data persistentvolumeclaim/data-postgres-0"
+    for components, there in (
+        ("", {}),
+        (HA, {}),
+        ("", {"TOKENS": FILES}),
+        (HA, {"TOKENS": TABLES, "CLAIMS": both}),
+        (HA, {"CLAIMS": both}),
+    ):
+        done, asked = deploy(checkout, COMPONENTS=components, **there)
+        assert done.returncode == 0 and applied(asked), done.stderr
 
 
 def deleted(asked: list[str]) -> set[str]:
