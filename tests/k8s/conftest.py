@@ -66,6 +66,14 @@ def three(nodes: list[str], tmp_path_factory: pytest.TempPathFactory) -> Iterato
         yield shop
 
 
+@pytest.fixture
+def on_files(nodes: list[str], tmp_path: Path) -> Iterator[KubeShop]:
+    """One that is to become one of three."""
+    assert len(nodes) >= 3
+    with deployed("zoco-moved", "", tmp_path / "client.jsonl") as shop:
+        yield shop
+
+
 @pytest.fixture(scope="session")
 def numbers() -> Iterator[int]:
     """Beginnings of ranges of ten thousand ids that no other test uses."""
