@@ -57,6 +57,10 @@ def overlay(folder: Path, namespace: str) -> Path:
         "target": {"kind": "Service", "name": "compras"},
         "patch": yaml.safe_dump([{"op": "remove", "path": "/spec/ports/0/nodePort"}]),
     }
-    whole = {"namespace": namespace, "resources": [os.path.relpath(ROOT / "overlays" / "ha", folder)], "patches": [port]}
+    whole = {
+        "namespace": namespace,
+        "resources": [os.path.relpath(ROOT / "overlays" / "ha", folder)],
+        "patches": [port],
+    }
     (folder / "kustomization.yaml").write_text(yaml.safe_dump(whole), encoding="utf-8")
     return folder
