@@ -12,10 +12,11 @@ import typer
 from loadgen.audit.verdict import LISTED, PROMISES, Verdict
 from loadgen.drill.explain import block, work_rows
 from ops.cluster import NAMESPACE, Cluster
-from ops.console import Speaker, table
+from ops.console import table
 from ops.i18n import say
 from ops.running import DATA
 from zoco.options import JsonOption, KubeOption, NamespaceOption
+from zoco.saying import EX_UNREADABLE, out
 
 # Typer would refuse what cannot be read with a box of its own, as if the option were wrong.
 BooksOption = Annotated[
@@ -32,8 +33,6 @@ SeedsOption = Annotated[
 BackupArgument = Annotated[
     Path | None, typer.Argument(readable=False, help="A file of `zoco backup`, instead of a shop.", show_default=False)
 ]
-out = Speaker()
-
 ExplainOption = Annotated[bool, typer.Option("--explain", help="What was looked at, and each breach in full.")]
 
 
@@ -50,14 +49,14 @@ def audit(  # noqa: PLR0913, PLR0917 - each is an option of the command
     """Check the thirteen promises of the design by the books: of a shop, or in a backup.
 
     Exit code 1 when one is broken, 2 when what was named is no shop's, 3 when the books cannot be read, or go on
-    all the while.
+    all the while, or when some purchases are still on their way.
     """
     from loadgen.drill.reconcile import reconcile_backup, reconcile_cluster, reconcile_settled
 
     if backup is not None:
         verdict = asyncio.run(reconcile_backup(backup, client or [], seeds))
     elif kube:
-        verdict = reconcile_cluster(Cluster(namespace), client or [], seeds)
+        verdict = reconcile_cluster(Cluster(namespace), client or [], seeds, whole=False)
     else:
         verdict = asyncio.run(reconcile_settled(data, client or [], seeds))
     if as_json:
@@ -65,7 +64,7 @@ def audit(  # noqa: PLR0913, PLR0917 - each is an option of the command
     else:
         _print_verdict(verdict, explain=explain)
     if not verdict.holds:
-        raise typer.Exit(1)
+        raise typer.Exit(1 if verdict.counts else EX_UNREADABLE)
 
 
 def _print_verdict(verdict: Verdict, *, explain: bool) -> None:
@@ -90,6 +89,8 @@ def _print_verdict(verdict: Verdict, *, explain: bool) -> None:
     out.say("accepted {accepted}, sold {sold}, refused {refused}", verdict.accepted, verdict.sold, verdict.refused)
     if verdict.under_way:
         out.say("under way {count}", verdict.under_way)
+    if verdict.not_quiet is not None:
+        out.say("not quiet: {count} on their way, {why}", verdict.under_way, verdict.not_quiet)
     out.say("lost {lost}, doubled {doubled}, oversold {oversold}", verdict.lost, verdict.doubled, verdict.oversold)
 
 

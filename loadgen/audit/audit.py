@@ -54,6 +54,8 @@ class Books:
     cut: bool = False
     # The shop was begun for this, by this version, and nobody bought there but these clients.
     alone: bool = False
+    # Why what has no end in them may be on its way; None: it is lost.
+    not_quiet: str | None = None
 
 
 def audit(books: Books) -> Verdict:
@@ -105,7 +107,7 @@ def _second_half(books: Books, sender: Connection) -> None:
 
 def _selling(books: Books) -> Verdict:
     """Who got what and who paid: tokens, usuarios, transacciones, their seeds and queues."""
-    verdict = Verdict(cut=books.cut, alone=books.alone)
+    verdict = Verdict(cut=books.cut, alone=books.alone, not_quiet=books.not_quiet)
     with _reading(books) as journals:
         selling = Selling(journals, verdict, books.line)
         selling.run()
@@ -122,7 +124,7 @@ def _selling(books: Books) -> Verdict:
 
 def _showing(books: Books) -> Verdict:
     """What a buyer was shown: compras' book, and what clients were told."""
-    verdict = Verdict(cut=books.cut, alone=books.alone)
+    verdict = Verdict(cut=books.cut, alone=books.alone, not_quiet=books.not_quiet)
     with _reading(books) as journals:
         showing = Showing(journals, verdict)
         showing.run()

@@ -231,7 +231,7 @@ class Selling(Stories):
 
     def _money(self) -> None:
         """Promise 1, user by user, by adding up."""
-        for word, _ in self.pending["tokens"].values() if self.verdict.cut else ():
+        for word, _ in self.pending["tokens"].values() if self.verdict.unsettled else ():
             # Paid, and tokens has not heard of it yet.
             if word is not None and word.message["type"] == "saldo.reservado":
                 self._spent[str(word.message["usuarioId"])] += word.message["precio"]

@@ -150,6 +150,8 @@ class Verdict:
     oversold: int = 0
     # The books are as of a moment in which the shop went on; so many purchases had no end yet.
     cut: bool = False
+    # Why what has no end in these books may be on its way; None: the shop is at rest, or it was not asked.
+    not_quiet: str | None = None
     under_way: int = 0
     # It is a shop of this version, where nobody bought but the clients whose journals there are.
     alone: bool = False
@@ -159,7 +161,7 @@ class Verdict:
 
     @property
     def holds(self) -> bool:
-        return not self.counts
+        return not self.counts and self.not_quiet is None
 
     def breach(self, promise: int, about: str, why: str, *, where: str | Callable[[], str] = "", **more: Any) -> None:
         """`why` is a sentence without figures; book, where, field, stands and rules say what it is about.
@@ -185,7 +187,13 @@ class Verdict:
         """Whether what was said and not heard, or accepted and not ended, may be under way. Then that is not judged."""
         if self.cut:
             self.in_part(4, "the books are of a shop that went on: what was under way then is not judged")
-        return self.cut
+        elif self.not_quiet is not None:
+            self.in_part(4, "the shop is not at rest: what is under way is not judged")
+        return self.unsettled
+
+    @property
+    def unsettled(self) -> bool:
+        return self.cut or self.not_quiet is not None
 
     def take_in(self, other: Verdict) -> None:
         """What another part of the audit found."""
@@ -216,6 +224,7 @@ class Verdict:
             "doubled": self.doubled,
             "oversold": self.oversold,
             "underWay": self.under_way,
+            "notQuiet": self.not_quiet,
             "promises": {
                 str(number): {
                     "text": promise,

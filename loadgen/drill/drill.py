@@ -22,7 +22,7 @@ from loadgen.drill.drill_report import DrillReport
 from loadgen.drill.faults import SCENARIOS, Happened, Target
 from loadgen.drill.footprint import Footprint
 from loadgen.drill.pods import KubeTarget, front_door
-from loadgen.drill.reconcile import SEEDS, reconcile, reconcile_cluster
+from loadgen.drill.reconcile import SEEDS, reconcile, reconcile_cluster, settled
 from loadgen.drill.shop import ShopKind, own_shop
 from loadgen.drill.target import LocalTarget
 from loadgen.load.client import Client
@@ -41,6 +41,8 @@ ANSWER_SECONDS: Final = 60.0
 
 # What the front door shows at /estado.
 State = dict[str, Any]
+# Of a shop, with what its clients were told.
+Audit = Callable[[Sequence[Path]], Awaitable[Verdict]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,7 +55,7 @@ class Drilled:
     url: str
     keys: Keys
     target: Target
-    audit: Callable[[Sequence[Path]], Awaitable[Verdict]]
+    audit: Audit
     data: Path | None = None
 
 
@@ -116,24 +118,29 @@ async def _shop(config: DrillConfig, tell: Callable[[str, Meter | None], None]) 
                 lambda journals: asyncio.to_thread(reconcile_cluster, cluster, journals),
             )
     elif config.here is not None:
-        yield _of_this_machine(config.here, LocalTarget(config.here))
+        yield _of_this_machine(config.here, LocalTarget(config.here), _while_others_buy(config.here))
     else:
         tell("starting a shop of its own ...", None)
         scenario = SCENARIOS[config.scenario]
         kind = ShopKind(config.postgres, scenario.standby, config.replicas)
         async with own_shop(config.folder, without=config.without, proxied=scenario.proxied, kind=kind) as proxy:
             data = config.folder / "data"
-            yield _of_this_machine(data, LocalTarget(data, proxy), SEEDS, alone=True)
+            yield _of_this_machine(data, LocalTarget(data, proxy), _alone(data))
 
 
-def _of_this_machine(data: Path, target: Target, seeds: Path | None = None, *, alone: bool = False) -> Drilled:
-    """`alone`: nobody buys there but the drill."""
+def _of_this_machine(data: Path, target: Target, audit: Audit) -> Drilled:
     running = Running.read(data)
+    return Drilled(running.urls["compras"], running.keys, target, audit, data)
 
-    async def audited(journals: Sequence[Path]) -> Verdict:
-        return await reconcile(data, journals, seeds, alone=alone)
 
-    return Drilled(running.urls["compras"], running.keys, target, audited, data)
+def _alone(data: Path) -> Audit:
+    """Nobody buys there but the drill."""
+    return lambda journals: reconcile(data, journals, SEEDS, alone=True)
+
+
+def _while_others_buy(data: Path) -> Audit:
+    """As strict, once no book goes on while they are read."""
+    return lambda journals: settled(Running.read(data).urls, lambda: reconcile(data, journals))
 
 
 async def _under_load(

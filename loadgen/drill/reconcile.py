@@ -6,8 +6,9 @@ import asyncio
 import contextlib
 import json
 from collections.abc import Awaitable, Callable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, TypeAlias
 
 import aiohttp
 from yarl import URL
@@ -17,8 +18,9 @@ from loadgen.audit.audit import Books, audit
 from loadgen.audit.backup import from_backup
 from loadgen.audit.clients import client_journal
 from loadgen.audit.model import SERVICES
-from loadgen.audit.text import NotAShop, Unreadable
+from loadgen.audit.text import NotAShop, Text, Unreadable
 from loadgen.audit.verdict import Verdict
+from loadgen.drill.quiet import SHOWN, told, unrest
 from loadgen.load.client import rows
 from ops.cluster import Cluster
 from ops.folder import kind_of
@@ -30,15 +32,42 @@ PAGE: Final = 1_000
 # A shop in which somebody has just bought is quiet soon; in one that sells all the time the books never stand still.
 TRIES: Final = 5
 AGAIN_SECONDS: Final = 1.0
+NO_ANSWER: Final = (aiohttp.ClientError, TimeoutError, OSError)
+
+Shown: TypeAlias = dict[str, list[Any]]
+DeadLetters: TypeAlias = dict[str, int]
 
 
 async def reconcile_settled(data: Path, clients: Sequence[Path] = (), seeds: Path | None = None) -> Verdict:
     """`reconcile`, of a shop that nobody has made quiet before. Raises Unreadable."""
+
+    def audited(not_quiet: str | None) -> Awaitable[Verdict]:
+        return reconcile(data, clients, seeds, whole=False, not_quiet=not_quiet)
+
     try:
         urls = Running.read(data).urls
     except LocalError:
-        return await reconcile(data, clients, seeds)
-    return await settled(urls, lambda: reconcile(data, clients, seeds))
+        why = Text("no shop runs on these books, and what has no end may be in its queues: start it, and ask again")
+        return await _fairly(await audited(None), lambda: audited(why))
+    return await judged(urls, audited)
+
+
+async def judged(urls: Mapping[str, str], audited: Callable[[str | None], Awaitable[Verdict]]) -> Verdict:
+    """What has no end is lost in a shop at rest only, which has asked for it again; in another it may be on its way.
+    Raises Unreadable, aiohttp.ClientError."""
+    verdict = await settled(urls, lambda: audited(None))
+    if verdict.holds:
+        return verdict
+    why = await unrest(urls["compras"])
+    return await _fairly(verdict, lambda: settled(urls, lambda: audited(why)))
+
+
+async def _fairly(verdict: Verdict, again: Callable[[], Awaitable[Verdict]]) -> Verdict:
+    """What is broken whether the shop is at rest or not is said as it was."""
+    if verdict.holds:
+        return verdict
+    other = await again()
+    return verdict if other.counts == verdict.counts else other
 
 
 async def settled(urls: Mapping[str, str], audited: Callable[[], Awaitable[Verdict]]) -> Verdict:
@@ -59,10 +88,17 @@ async def settled(urls: Mapping[str, str], audited: Callable[[], Awaitable[Verdi
 
 
 async def reconcile(
-    data: Path, clients: Sequence[Path] = (), seeds: Path | None = None, *, alone: bool = False
+    data: Path,
+    clients: Sequence[Path] = (),
+    seeds: Path | None = None,
+    *,
+    alone: bool = False,
+    whole: bool = True,
+    not_quiet: str | None = None,
 ) -> Verdict:
-    """Audit the books in a folder, with all that a shop that runs there answers; `alone`: nobody bought there but these
-    clients, and it is of this version. Raises Unreadable."""
+    """Audit the books in a folder, with all that a shop that runs there answers. Raises Unreadable, and if it is to be
+    `whole` aiohttp.ClientError: a service is away. `alone`: nobody bought there but these clients, and it is of this
+    version. `not_quiet`: why what has no end may be on its way."""
     running = live = dead_letters = None
     with contextlib.suppress(LocalError):
         running = Running.read(data)
@@ -71,16 +107,19 @@ async def reconcile(
             raise Unreadable(
                 "the books of {data} are in its PostgreSQL, which does not run: start it with --postgres", data
             )
-        return await reconcile_running(running.urls, running.books_token, clients, seeds, alone=alone)
+        return await reconcile_running(
+            running.urls, running.books_token, clients, seeds, alone=alone, whole=whole, not_quiet=not_quiet
+        )
     if running is not None:
-        live, dead_letters = await answers(running.urls)
+        live, dead_letters = await answers(running.urls, whole=whole)
     read = {name: books.from_folder(data, name) for name in SERVICES}
-    return await _audited(read, clients, seeds, live, dead_letters, alone=alone)
+    shown = live, dead_letters
+    return await _audited(read, clients, seeds, shown, alone=alone, not_quiet=not_quiet)
 
 
 async def reconcile_backup(file: Path, clients: Sequence[Path] = (), seeds: Path | None = None) -> Verdict:
     """Audit the books in a backup, as of a moment in which their shop went on. Raises Unreadable."""
-    return await _audited(from_backup(file), clients, seeds, None, None, cut=True)
+    return await _audited(from_backup(file), clients, seeds, (None, None), cut=True)
 
 
 async def reconcile_running(
@@ -90,30 +129,47 @@ async def reconcile_running(
     seeds: Path | None = None,
     *,
     alone: bool = False,
+    whole: bool = True,
+    not_quiet: str | None = None,
 ) -> Verdict:
-    """Audit a shop whose folders are not here; `alone` as in `reconcile`. Raises Unreadable, aiohttp.ClientError."""
-    read = {name: await books.from_service(urls[name], books_token, name) for name in SERVICES}
-    return await _audited(read, clients, seeds, *await answers(urls), alone=alone)
+    """Audit a shop whose folders are not here; the rest as in `reconcile`. Raises Unreadable, aiohttp.ClientError."""
+    read = {}
+    for name in SERVICES:
+        try:
+            read[name] = await books.from_service(urls[name], books_token, name)
+        except aiohttp.ClientError as error:
+            if whole:
+                raise
+            says = "the book of {service} is read where it answers, and it does not ({error}): see `zoco doctor`"
+            raise Unreadable(says, name, error) from error
+    shown = await answers(urls, whole=whole)
+    return await _audited(read, clients, seeds, shown, alone=alone, not_quiet=not_quiet)
 
 
-def reconcile_cluster(cluster: Cluster, clients: Sequence[Path] = (), seeds: Path | None = None) -> Verdict:
-    """Audit a shop in a cluster. Raises KubeError, Unreadable, aiohttp.ClientError."""
+def reconcile_cluster(
+    cluster: Cluster, clients: Sequence[Path] = (), seeds: Path | None = None, *, whole: bool = True
+) -> Verdict:
+    """Audit a shop in a cluster, `whole` if it was made quiet. Raises KubeError, Unreadable, aiohttp.ClientError."""
     with contextlib.ExitStack() as forwards:
         urls: dict[str, str] = {name: forwards.enter_context(cluster.forwarded(name)) for name in SERVICES}
         token = cluster.books_token()
-        return asyncio.run(settled(urls, lambda: reconcile_running(urls, token, clients, seeds)))
+        if whole:
+            return asyncio.run(settled(urls, lambda: reconcile_running(urls, token, clients, seeds)))
+        asked = partial(reconcile_running, urls, token, clients, seeds, whole=False)
+        return asyncio.run(judged(urls, lambda why: asked(not_quiet=why)))
 
 
 async def _audited(
     read: Mapping[str, books.Journal],
     clients: Sequence[Path],
     seeds: Path | None,
-    live: dict[str, list[Any]] | None,
-    dead_letters: dict[str, int] | None,
+    shown: tuple[Shown | None, DeadLetters | None],
     *,
     cut: bool = False,
     alone: bool = False,
+    not_quiet: str | None = None,
 ) -> Verdict:
+    live, dead_letters = shown
     everything = Books(
         compras=read["compras"],
         tokens=read["tokens"],
@@ -125,6 +181,7 @@ async def _audited(
         seeds=seeded(seeds) if seeds else None,
         cut=cut,
         alone=alone,
+        not_quiet=not_quiet,
     )
     return await asyncio.to_thread(audit, everything)
 
@@ -148,31 +205,38 @@ def _seed(folder: Path, name: str) -> list[dict[str, Any]]:
     return rows
 
 
-async def answers(urls: Mapping[str, str]) -> tuple[dict[str, list[Any]], dict[str, int] | None]:
-    """What the services show, as arrays, and the messages in each dead-letter queue (None: the broker is away).
+async def answers(urls: Mapping[str, str], *, whole: bool = True) -> tuple[Shown, DeadLetters | None]:
+    """What the services show, as arrays, and the messages in each dead-letter queue (None: nobody says it).
 
-    `urls` has one for each service. Raises aiohttp.ClientError.
+    `urls` has one for each service. Raises NotAShop, and aiohttp.ClientError if it is to be `whole`: else who is away
+    shows nothing.
     """
+    away = () if whole else NO_ANSWER
+    shown: Shown = {}
+    state = None
     async with aiohttp.ClientSession() as http:
-        shown = {
-            name: [row async for row in rows(http, URL(f"{urls[name]}/{name}") % {"limite": PAGE})] for name in urls
-        }
-        depths = (await _json(http, f"{urls['compras']}/estado"))["colas"]
+        for name, url in urls.items():
+            with contextlib.suppress(*away):
+                shown[name] = await _shown(http, URL(f"{url}/{name}") % {"limite": PAGE})
+        with contextlib.suppress(*away):
+            state = await told(http, f"{urls['compras']}/estado", SHOWN)
+    depths = state["colas"] if state else None
     dead = {name: depth["messages"] for name, depth in (depths or {}).items() if name not in SERVICES}
     return shown, None if depths is None else dead
 
 
+async def _shown(http: aiohttp.ClientSession, url: URL) -> list[Any]:
+    try:
+        return [row async for row in rows(http, url)]
+    except ValueError as error:
+        raise NotAShop("what answers at {url} is no service of Zoco's: see `zoco doctor`", url) from error
+
+
 async def _ends(urls: Mapping[str, str]) -> dict[str, Any]:
-    """Up to which record each book goes; of a service that is not ready, too."""
+    """Up to which record each book goes; of a service that is not ready, too. None: nobody says it. Raises NotAShop."""
+    ends: dict[str, Any] = dict.fromkeys(urls)
     async with aiohttp.ClientSession() as http:
-        ends = {}
         for name, url in urls.items():
-            async with http.get(f"{url}/readyz") as answer:
-                ends[name] = (await answer.json(content_type=None)).get("records")
+            with contextlib.suppress(*NO_ANSWER):
+                ends[name] = (await told(http, f"{url}/readyz", {"role", "records"}) or {}).get("records")
     return ends
-
-
-async def _json(http: aiohttp.ClientSession, url: str) -> Any:
-    async with http.get(url) as answer:
-        answer.raise_for_status()
-        return await answer.json(content_type=None)

@@ -5,13 +5,17 @@ from __future__ import annotations
 import asyncio
 import json
 import subprocess
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
 
 import pytest
 from shop_builders import ZOCO, Shop
 
 from loadgen.audit.text import Unreadable
 from loadgen.audit.verdict import Verdict
-from loadgen.drill import reconcile
+from loadgen.drill import drill, reconcile
+from loadgen.drill.config import DrillConfig
 
 
 def audited(shop: Shop) -> subprocess.CompletedProcess[str]:
@@ -51,6 +55,30 @@ async def test_a_shop_that_sells_is_not_condemned(shop: Shop, monkeypatch: pytes
         for _ in tokens:
             pass
         assert (await reconcile.settled(urls, once)).holds
+
+
+async def test_a_drill_of_a_shop_in_which_others_buy_reads_its_books_again(
+    shop: Shop, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """The services are asked, somebody buys, and the books are read."""
+    monkeypatch.setattr(reconcile, "AGAIN_SECONDS", 0.0)
+    asked, others = reconcile.answers, iter((8350, 8351))
+    async with shop.client() as client:
+        await client.prepare(users=[84], tokens=(8350, 8351), saldo=1000, precio=10)
+
+        async def answers(urls: Mapping[str, str], **more: Any) -> Any:
+            found = await asked(urls, **more)
+            if (token_id := next(others, None)) is not None:
+                await client.buy(84, token_id, wait_seconds=30)
+                await client.quiet()
+            return found
+
+        monkeypatch.setattr(reconcile, "answers", answers)
+        config = DrillConfig("transacciones", tmp_path, here=shop.data)
+        async with drill._shop(config, lambda _, __: None) as drilled:
+            verdict = await drilled.audit([])
+        assert next(others, None) is None
+        assert verdict.holds, verdict.breaches
 
 
 async def test_who_asks_while_somebody_buys_is_told_so_or_sees_no_breach(shop: Shop) -> None:
