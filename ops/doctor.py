@@ -42,6 +42,8 @@ LOCK: Final = "lock"
 # RabbitMQ's statistics are made every 5 s.
 STATISTICS_SECONDS: Final = 6
 # What a service says of itself.
+SAID: Final = {"role", "ready", "records", "diskFull", "broker"}
+PROBLEM: Final = "application/problem+json"
 ROLES: Final = {"writer": Text("writer"), "follower": Text("follower")}
 
 
@@ -99,18 +101,30 @@ async def _service(running: Running, label: str, told: dict[str, dict[str, Any]]
         async with aiohttp.ClientSession(timeout=timeout) as http:
             for _ in range(TAKEOVER_TRIES):
                 async with http.get(f"{url}/readyz") as answer:
-                    state = await answer.json(content_type=None)
+                    state = await _said(answer)
                 if state["role"] == "writer" or state["diskFull"]:
                     break
                 await asyncio.sleep(CALL_SECONDS / 2 / TAKEOVER_TRIES)
     except (aiohttp.ClientError, TimeoutError, OSError):
         return _bad(label, "does not answer at {url}: the lines of `zoco up` say why", url)
+    except ValueError:
+        return _bad(label, "what answers at {url} is no service of Zoco's: stop what listens there", url)
     if name not in told or state["role"] == "writer":
         told[name] = state
     lock = running.data / name / LOCK
     if state["role"] == "follower" and not state["diskFull"] and (nobody := _nobody_writes(name, lock)):
         return nobody
     return _of_itself(label, state)
+
+
+async def _said(answer: aiohttp.ClientResponse) -> dict[str, Any]:
+    """Raises ClientResponseError: a service says that it cannot now; ValueError: that is none."""
+    if answer.content_type == PROBLEM:
+        answer.raise_for_status()
+    state = await answer.json(content_type=None)
+    if not (isinstance(state, dict) and state.keys() >= SAID):
+        raise ValueError(f"answers {answer.status}")
+    return state
 
 
 def _of_itself(name: str, state: dict[str, Any]) -> Finding:

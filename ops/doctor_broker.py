@@ -24,14 +24,15 @@ MEMBERS: Final = 3
 
 
 async def told(url: str, user: str, password: str, path: str) -> Any:
-    """What the management API says; None when it does not answer, or not to this user."""
+    """The rows that the management API shows; None when it does not answer, or not to this user, or another does."""
     headers = {"Authorization": aiohttp.encode_basic_auth(user, password)}
     timeout = aiohttp.ClientTimeout(total=CALL_SECONDS)
     try:
         async with aiohttp.ClientSession(timeout=timeout, headers=headers) as http, http.get(url + path) as answer:
-            return await answer.json() if answer.status == HTTPStatus.OK else None
+            shown = await answer.json() if answer.status == HTTPStatus.OK else None
     except (aiohttp.ClientError, TimeoutError, OSError, ValueError):
         return None
+    return shown if isinstance(shown, list) and all(isinstance(row, dict) for row in shown) else None
 
 
 def in_cluster(cluster: Cluster) -> list[Finding]:

@@ -86,6 +86,7 @@ def _compare(verdict: Verdict, name: str, shown: list[Any], rows: list[Row], *, 
     verdict.work.shown += len(shown)
     for row in shown:
         number = row.get("id") if isinstance(row, dict) else None
+        number = number if isinstance(number, (int, str)) else None
         about = f"{name} {number}"
         if number in seen:
             verdict.breach(8, about, "it is shown twice", book=name)

@@ -48,6 +48,10 @@ def shop(tmp_path: Path) -> Iterator[Shop]:
 async def test_what_waits_for_a_broker_that_is_away_or_for_a_shop_that_is_stopped_is_not_lost(shop: Shop) -> None:
     async with shop.client() as client:
         await client.prepare(**PREPARED)
+        with shop.down("tokens"):
+            code, found = await asyncio.to_thread(audited, shop.data)
+            assert (code, found["promises"]["8"]["partly"]) == (0, ["nobody was asked for tokens"])
+        await eventually(lambda: rests(client), "tokens is not back")
         with shop.down("rabbitmq"):
             for user in (1, 2):
                 await client.buy(user, 100 + user)

@@ -77,8 +77,8 @@ async def test_a_drill_of_a_shop_in_which_others_buy_reads_its_books_again(
         config = DrillConfig("transacciones", tmp_path, here=shop.data)
         async with drill._shop(config, lambda _, __: None) as drilled:
             verdict = await drilled.audit([])
-        assert next(others, None) is None
         assert verdict.holds, verdict.breaches
+        assert next(others, None) is None
 
 
 async def test_who_asks_while_somebody_buys_is_told_so_or_sees_no_breach(shop: Shop) -> None:
