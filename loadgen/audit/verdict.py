@@ -152,6 +152,8 @@ class Verdict:
     cut: bool = False
     # Why what has no end in these books may be on its way; None: the shop is at rest, or it was not asked.
     not_quiet: str | None = None
+    # What is broken whatever is still on its way, in a shop that did not come to rest; None: it did.
+    proven: Counter[int] | None = None
     under_way: int = 0
     # It is a shop of this version, where nobody bought but the clients whose journals there are.
     alone: bool = False
@@ -162,6 +164,11 @@ class Verdict:
     @property
     def holds(self) -> bool:
         return not self.counts and self.not_quiet is None
+
+    @property
+    def evidence(self) -> Counter[int]:
+        """Breaches by promise, without those that a shop at rest need not have had."""
+        return self.counts if self.proven is None else self.proven
 
     def breach(self, promise: int, about: str, why: str, *, where: str | Callable[[], str] = "", **more: Any) -> None:
         """`why` is a sentence without figures; book, where, field, stands and rules say what it is about.

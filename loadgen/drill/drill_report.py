@@ -27,6 +27,8 @@ from ops.i18n import Text, say
 # Exit codes: a promise was broken, or nothing was proved; without a guarantee, that it was not missed as it should be.
 FAILED: Final = 1
 NOT_MISSED: Final = 3
+OTHER: Final = Text("IT WAS NOT MISSED BY ITS OWN PROMISE: the drill failed for another reason, which shows nothing")
+RESTLESS: Final = Text("IT WAS NOT MISSED: the shop did not come to rest, which shows nothing")
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,7 +120,7 @@ class DrillReport:
     @property
     def missed(self) -> bool | None:
         """Whether the guarantee that was taken away was missed, by one of the promises that rest on it."""
-        return bool(self.must_break & self.verdict.counts.keys()) if self.without else None
+        return bool(self.must_break & self.verdict.evidence.keys()) if self.without else None
 
     @property
     def outcome(self) -> str | None:
@@ -127,10 +129,9 @@ class DrillReport:
             return None
         if self.missed:
             return Text("it was missed by its own promise: the drill fails, as it should")
-        if self._failed:
-            says = "IT WAS NOT MISSED BY ITS OWN PROMISE: the drill failed for another reason, which shows nothing"
-            return Text(says)
-        return Text("IT WAS NOT MISSED: the audit is blind, or nothing went wrong")
+        if self.verdict.proven is not None:
+            return RESTLESS
+        return OTHER if self._failed else Text("IT WAS NOT MISSED: the audit is blind, or nothing went wrong")
 
     @property
     def exit_code(self) -> int:

@@ -1,4 +1,5 @@
-"""When a drill reads the books: once each service answers, whichever of its processes is just starting."""
+"""When a drill reads the books: once each service answers, whichever of its processes is just starting; and what it
+makes of a shop that does not come to rest."""
 
 from __future__ import annotations
 
@@ -7,12 +8,16 @@ from pathlib import Path
 
 import aiohttp
 import pytest
+from aiohttp import web
+from aiohttp.test_utils import TestServer
 
+from broker.services import SERVICES
 from loadgen.audit.text import Unreadable
 from loadgen.audit.verdict import Verdict
 from loadgen.drill import drill
 from loadgen.drill.drill import Drilled
 from loadgen.drill.target import LocalTarget
+from loadgen.load.client import Client
 from ops.running import Keys
 
 REFUSED = aiohttp.ClientConnectionError("Cannot connect to host 127.0.0.1:26819")
@@ -47,3 +52,21 @@ async def test_books_that_nobody_shows_and_those_that_are_wrong_are_said(
     monkeypatch.setattr(drill, "ANSWER_SECONDS", 0.0)
     shop, tries = read_at_the(3, REFUSED, tmp_path)
     assert "26819" in str((await drill._audited(shop, []))[1]) and tries() == 1
+
+
+@pytest.mark.parametrize(
+    ("ready", "messages", "why"),
+    [(True, 17, "messages waiting: {'tokens': 17}"), (False, 0, "not ready: tokens"), (True, 0, None)],
+)
+async def test_what_waits_in_a_queue_when_a_drill_gives_up_keeps_the_shop_from_its_rest(
+    monkeypatch: pytest.MonkeyPatch, ready: bool, messages: int, why: str | None
+) -> None:
+    async def estado(_: web.Request) -> web.Response:
+        queues = {name: {"messages": messages if name == "tokens" else 0} for name in SERVICES}
+        return web.json_response({"servicios": {"tokens": {"ready": ready}}, "colas": queues, "sinTerminar": 17})
+
+    monkeypatch.setattr(drill, "ANSWER_SECONDS", 0.0)
+    app = web.Application()
+    app.router.add_get("/estado", estado)
+    async with TestServer(app) as server, Client(str(server.make_url("")), None) as client:
+        assert await drill._restless(client) == why

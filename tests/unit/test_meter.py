@@ -7,6 +7,7 @@ import os
 import pickle
 import re
 import subprocess
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import replace
 from html import escape
@@ -278,6 +279,24 @@ def test_what_a_drill_without_a_guarantee_shows_is_one_of_three_and_never_that_a
     assert without.outcome == "it was missed by its own promise: the drill fails, as it should"
     assert drill_report(meter, broken).missed is None
     assert drill_report(meter, broken).exit_code == 1
+
+
+def test_a_guarantee_is_not_missed_by_what_a_slow_shop_has_not_ended_yet() -> None:
+    meter = Meter()
+    bought(meter, "a", 0, 1, 2)
+    broken = Verdict(lost=17)
+    broken.breach(4, "b", "it was accepted, and has no end")
+    left = (
+        "not quiet after 8 s: 17 purchases and entries on their way; messages waiting: {'tokens': 17}; not ready: none"
+    )
+    without = replace(drill_report(meter, broken, left=left), without="confirm", must_break=frozenset({4}))
+    assert (without.missed, without.exit_code) == (True, 1)
+    broken.proven = Counter()
+    assert (without.missed, without.exit_code, without.holds) == (False, 3, False)
+    assert without.outcome == "IT WAS NOT MISSED: the shop did not come to rest, which shows nothing"
+    # What is lost whether the others come to rest or not.
+    broken.proven[4] += 1
+    assert (without.missed, without.exit_code) == (True, 1)
 
 
 def killed(began: float, over: float, victim: str = "tokens") -> Happened:
