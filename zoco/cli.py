@@ -5,7 +5,9 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
+import sys
 import time
+import traceback
 from typing import TYPE_CHECKING, Annotated, NoReturn
 
 import typer
@@ -41,7 +43,7 @@ from zoco.options import (
 )
 from zoco.rebuild import rebuild
 from zoco.restore import restore
-from zoco.saying import EX_UNREADABLE, EX_USAGE, fail, out
+from zoco.saying import EX_SOFTWARE, EX_UNREADABLE, EX_USAGE, fail, out
 from zoco.translated import in_the_readers_language
 
 if TYPE_CHECKING:
@@ -52,7 +54,7 @@ app.add_typer(letters_app, name="dead-letters")
 
 
 def main() -> None:
-    """The entry point: errors that a user can mend are one sentence and exit code 2."""
+    """The entry point: errors that a user can mend are one sentence and exit code 2, our own a traceback and 70."""
     # It says on stderr, too, what it raises.
     logging.getLogger("aiormq").addHandler(logging.NullHandler())
     try:
@@ -64,7 +66,7 @@ def main() -> None:
 
 
 def _fail_for(error: Exception) -> NoReturn:
-    """With what the libraries and the audit have to say to a user. Raises whatever is our own fault."""
+    """With what the libraries and the audit have to say to a user; with a traceback where it is our own fault."""
     import aiohttp
 
     from broker.amqp.calls import UNKNOWN
@@ -75,7 +77,8 @@ def _fail_for(error: Exception) -> NoReturn:
     if isinstance(error, aiohttp.ClientError):
         fail("the front door does not answer ({error}): is `zoco up` running?", error)
     if not isinstance(error, UNKNOWN):
-        raise error
+        traceback.print_exception(error)
+        sys.exit(EX_SOFTWARE)
     fail("the broker or a service does not answer ({why}): see `zoco doctor`", str(error) or type(error).__name__)
 
 

@@ -21,7 +21,7 @@ from broker.services import SERVICES
 from broker.topology import QUEUES
 from ops import cluster
 from ops.doctor import examined
-from zoco.cli import app
+from zoco.cli import app, main
 from zoco.front_door import NoAnswer, get, post
 
 
@@ -205,6 +205,22 @@ def test_every_argument_and_option_of_every_command_says_what_it_is() -> None:
             yield from silent(inner, f"{name} {inner.name}")
 
     assert list(silent(typer.main.get_command(app), "zoco")) == []
+
+
+def test_a_fault_of_zocos_own_is_a_traceback_and_says_nothing_of_the_shop(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Exit code 1 would be that a promise is broken, or that a guarantee was missed."""
+
+    def falls(*_: object) -> None:
+        raise KeyError("role")
+
+    monkeypatch.setattr("loadgen.drill.reconcile.reconcile_settled", falls)
+    monkeypatch.setattr(sys, "argv", ["zoco", "audit"])
+    with pytest.raises(SystemExit) as ended:
+        main()
+    assert ended.value.code == 70
+    assert "Traceback" in (said := capsys.readouterr().err) and "KeyError: 'role'" in said
 
 
 def test_the_shell_completes_the_commands() -> None:
