@@ -49,6 +49,7 @@ class Steady:
         async with load.measured():
             await load.send(asks, self.rate)
             over = await load.finish(count / self.rate + 60)
+            load.question(asks)
         cpu = watch.per(count)
         if not over or meter.wrong:
             raise BenchFailed(f"{meter.unfinished} purchases did not end at {self.rate:.0f}/s: {meter.wrong[:1]}")

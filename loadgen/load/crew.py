@@ -47,6 +47,7 @@ class Crew:
             async with asyncio.TaskGroup() as tasks:
                 others = [tasks.create_task(self._meter(place, meter)) for place in range(len(self.processes))]
                 await load.send(plan.share(1), plan.rate, start=self._start, step=plan.workers)
+                load.question(plan.all())
         except* WorkerDied as died:
             raise died.exceptions[0] from None
         meter.elsewhere.clear()

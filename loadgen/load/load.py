@@ -8,6 +8,7 @@ from collections.abc import AsyncIterator, Iterable
 from contextlib import asynccontextmanager, suppress
 from typing import Any, Final
 
+from broker.messages import compra_id
 from loadgen.load.client import NOT_YET, Client, ClientLimit
 from loadgen.load.clock import CLOCK
 from loadgen.load.follow import Follower
@@ -52,6 +53,8 @@ class Load:
         self.meter = meter
         self._client = client
         self._door = _Door()
+        # Good requests that were answered 422: right where their key was used for something else.
+        self._questioned: list[BuyRequest] = []
         self._follower = Follower(client, lambda about, now, sold: meter.ends(about, now, sold=sold))
 
     @asynccontextmanager
@@ -83,6 +86,19 @@ class Load:
                     await asyncio.sleep(early)
                 self.meter.arrives(due)
                 requests.create_task(self._request(ask, due))
+
+    def question(self, asks: Iterable[BuyRequest]) -> None:
+        """Count as wrong each 422 to a good request, but where these, all that the load has sent, have another body
+        under that key."""
+        bodies: dict[tuple[int, str], set[tuple[int, int | None]]] = {
+            (ask.usuario, ask.key): set() for ask in self._questioned
+        }
+        for ask in asks if bodies else ():
+            if not ask.bad and (ask.usuario, ask.key) in bodies:
+                bodies[ask.usuario, ask.key].add((ask.token, ask.precio_maximo))
+        for ask in self._questioned:
+            if len(bodies[ask.usuario, ask.key]) < 2:
+                self.meter.wrong.append(Text("{what} was answered {status}", Text("a good request"), 422))
 
     async def finish(self, seconds: float) -> bool:
         """Wait until the end of every purchase was seen. False when that takes longer than this."""
@@ -128,16 +144,20 @@ class Load:
             self.meter.loses_sight(CLOCK.now())
         if wrong := _wrong(ask, status, told):
             self.meter.wrong.append(wrong)
+        elif status == 422 and not ask.bad:
+            self._questioned.append(ask)
 
 
 def _wrong(ask: BuyRequest, status: int | None, told: Any) -> str | None:
     """What no shop should answer, as a sentence."""
     what = Text(ask.bad.wrong if ask.bad else "a good request")
-    # 422 is also what a key gets that was used for something else.
+    # 422 is also what a key gets that was used for something else: see `Load.question`.
     if status not in ({400, 413, 415, 422} if ask.bad else {200, 202, 422}):
         return Text("{what} was answered {status}", what, status)
     if status != 422 and not ask.bad and not (isinstance(told, dict) and isinstance(told.get("id"), str)):
         return Text("{what} was answered {status} with {kind}", what, status, _kind(told))
+    if status != 422 and not ask.bad and told["id"] != compra_id(ask.usuario, ask.key):
+        return Text("{what} was answered {status} with {kind}", what, status, Text("another purchase"))
     return None
 
 

@@ -21,6 +21,9 @@ class Plan:
     until: int
     workers: int = 1
 
+    def all(self) -> Iterator[BuyRequest]:
+        return requests(self.mix, self.fixture, self.seed, self.until)
+
     def share(self, worker: int) -> Iterator[BuyRequest]:
         """Every n-th request of n workers, from the 1st worker on."""
         for number, ask in enumerate(requests(self.mix, self.fixture, self.seed)):

@@ -42,9 +42,9 @@ async def work() -> None:
         _say(READY)
         start: float = await heard(reader)
         beside = [asyncio.create_task(listen()), asyncio.create_task(_tell(meter))]
-        await Load(client, meter).send(
-            plan.share(mine.number), plan.rate, start=start, first=mine.number - 1, step=plan.workers
-        )
+        load = Load(client, meter)
+        await load.send(plan.share(mine.number), plan.rate, start=start, first=mine.number - 1, step=plan.workers)
+        load.question(plan.all())
         for task in beside:
             task.cancel()
     _say(meter)

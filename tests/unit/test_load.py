@@ -16,6 +16,7 @@ import pytest
 from aiohttp import web
 from aiohttp.test_utils import TestServer
 
+from broker.messages import compra_id
 from loadgen.load.client import Client
 from loadgen.load.clock import CLOCK
 from loadgen.load.crew import WorkerDied, crew
@@ -28,13 +29,13 @@ from tests.unit.test_client import KEYS, no_more_descriptors
 
 
 @asynccontextmanager
-async def front_door(answer: bytes | None = None) -> AsyncIterator[str]:
+async def front_door(answer: bytes | None = None, status: int = 202) -> AsyncIterator[str]:
     """Accepts whatever it is asked for, or gives this answer; its address."""
 
     async def sell(request: web.Request) -> web.Response:
-        about = request.headers["Idempotency-Key"]
+        about = compra_id((await request.json())["usuarioId"], request.headers["Idempotency-Key"])
         body = json.dumps({"id": about}).encode() if answer is None else answer
-        return web.Response(status=202, body=body, content_type="application/json")
+        return web.Response(status=status, body=body, content_type="application/json")
 
     async def diario(_: web.Request) -> web.Response:
         return web.Response(text="")
@@ -58,6 +59,7 @@ def asked(count: int) -> Iterator[BuyRequest]:
         (b'{"id": 7}', "no id"),
         (b"<html>", "what is no JSON object"),
         (b"7", "a number"),
+        (b'{"id": "00000000-0000-5000-8000-000000000000"}', "another purchase"),
     ],
 )
 async def test_a_strange_answer_to_a_good_request_is_a_finding_and_no_traceback(answer: bytes, says: str) -> None:
@@ -65,7 +67,26 @@ async def test_a_strange_answer_to_a_good_request_is_a_finding_and_no_traceback(
     async with front_door(answer) as url, Client(url, None) as client:
         await Load(client, meter).send(asked(3), 100)
     assert meter.wrong == [f"a good request was answered 202 with {says}"] * 3
-    assert (meter.arrived, meter.strange, meter.accepted, meter.backlog) == (3, 3, 0, 0)
+    seen = 1 if says == "another purchase" else 0
+    assert (meter.arrived, meter.strange, meter.accepted, meter.backlog) == (3, 3 - 3 * seen, 3 * seen, 3 * seen)
+
+
+async def test_422_is_right_only_for_a_key_that_this_load_used_for_something_else(tmp_path: Path) -> None:
+    """By a shop that refuses all."""
+    meter = Meter()
+    mixed = Plan("retry", Fixture.of(10, 100, 10_000), 7, 200, 120, 1)
+    bodies: dict[tuple[int, str], set[tuple[int, int | None]]] = {}
+    for ask in mixed.all():
+        bodies.setdefault((ask.usuario, ask.key), set()).add((ask.token, ask.precio_maximo))
+    alone = sum(len(bodies[ask.usuario, ask.key]) == 1 for ask in mixed.all())
+    async with (
+        front_door(status=422) as url,
+        Client(url, tmp_path / "client.jsonl", KEYS) as client,
+        crew(mixed, tmp_path, url, KEYS) as workers,
+    ):
+        await workers.send(Load(client, meter))
+    assert 0 < alone < 120
+    assert meter.wrong == ["a good request was answered 422"] * alone
 
 
 async def test_a_client_whose_loop_stands_still_was_too_slow_and_says_by_how_much() -> None:
