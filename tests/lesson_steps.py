@@ -25,6 +25,13 @@ def typed(language: str) -> list[tuple[int, str, list[str]]]:
     return steps
 
 
+def code_of(command: str, wanted: list[str]) -> int:
+    """What a command that prints this ends with: a purchase may be refused, or have no end yet."""
+    if any("rechazada (" in line for line in wanted):
+        return 1
+    return 3 if "zoco buy" in command and wanted and not wanted[-1].endswith("registrada") else 0
+
+
 def looks_like(seen: str, wanted: list[str]) -> bool:
     """Whether these lines are among those that were printed, in this order; `…` is anything."""
     pattern = "[^\n]*\n(?:.*\n)?".join(".*".join(map(re.escape, line.split("…"))) for line in wanted)

@@ -9,6 +9,7 @@ import sys
 import time
 import traceback
 from typing import TYPE_CHECKING, Annotated, NoReturn
+from uuid import uuid4
 
 import typer
 
@@ -23,7 +24,7 @@ from zoco.audit import audit
 from zoco.backup import backup
 from zoco.bench import bench
 from zoco.drill import drill
-from zoco.front_door import NoAnswer, bought, estado, front_door_of
+from zoco.front_door import NoAnswer, bought, estado, front_door_of, typed_key
 from zoco.letters import letters_app
 from zoco.load import load
 from zoco.migrate import migrate
@@ -43,7 +44,7 @@ from zoco.options import (
 )
 from zoco.rebuild import rebuild
 from zoco.restore import restore
-from zoco.saying import EX_SOFTWARE, EX_UNREADABLE, EX_USAGE, fail, out
+from zoco.saying import EX_SOFTWARE, EX_UNFINISHED, EX_UNREADABLE, EX_USAGE, fail, out
 from zoco.translated import in_the_readers_language
 
 if TYPE_CHECKING:
@@ -189,12 +190,17 @@ def buy(  # noqa: PLR0913, PLR0917 - each is an option of the command
     namespace: NamespaceOption = NAMESPACE,
     as_json: JsonOption = False,
 ) -> None:
-    """Buy a token, and wait for the end. Exit code 1 when it is refused."""
+    """Buy a token, and wait for the end. Exit code 1 when it is refused, 3 when it has no end yet."""
+    key = str(uuid4()) if key is None else key
     body = {"usuarioId": usuario, "tokenId": token} | ({} if max_price is None else {"precioMaximo": max_price})
     with front_door_of(data, url, namespace if kube else None) as front:
-        status, told = bought(front, body, key, wait)
+        try:
+            status, told = bought(front, body, key, wait)
+        except NoAnswer as error:
+            fail("{why}; with --key {key} it is the same purchase", str(error), typed_key(key))
     if status not in (200, 202):
-        fail("answered {status}: {detail}", status, told.get("detail", told))
+        says = "answered {status}: {detail}; with --key {key} it is the same purchase"
+        fail(says, status, told.get("detail", told), typed_key(key))
     if as_json:
         out.json(told)
     else:
@@ -203,6 +209,9 @@ def buy(  # noqa: PLR0913, PLR0917 - each is an option of the command
         out.print(f"{told['id']}: {told['estado']}" + (f" ({told['motivo']})" if "motivo" in told else ""))
     if told["estado"] == "rechazada":
         raise typer.Exit(1)
+    if told["estado"] != "registrada":
+        says = "no end in {seconds} s: it is under way; with --key {key} it is the same purchase"
+        fail(says, wait, typed_key(key), code=EX_UNFINISHED)
 
 
 @app.command()

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import json
+import shlex
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from http import HTTPStatus
 from http.client import HTTPException
 from pathlib import Path
 from typing import Any, Final
@@ -18,6 +21,9 @@ from ops.running import Running
 
 # Longer than it was asked to wait: the way there and back.
 PATIENCE_SECONDS: Final = 30
+# Whoever was killed is back by then.
+AWAY_SECONDS: Final = 5.0
+AGAIN_SECONDS: Final = 0.2
 # What a company's proxy knows of is not this machine's.
 OPENER: Final = build_opener(ProxyHandler({}))
 
@@ -45,12 +51,28 @@ def post(url: str, body: dict[str, Any], key: str | None, wait_seconds: int) -> 
     return _answer(url, json.dumps(body).encode(), headers, wait_seconds)
 
 
-def bought(front: str, body: dict[str, Any], key: str | None, wait_seconds: int) -> tuple[int, dict[str, Any]]:
-    """The same for a purchase: as it stands, when it was accepted. Raises NoAnswer."""
-    status, told = post(f"{front}/compras", body, key, wait_seconds)
+def bought(front: str, body: dict[str, Any], key: str, wait_seconds: int) -> tuple[int, dict[str, Any]]:
+    """The same for a purchase: as it stands, when it was accepted. While the front door is away it is asked again:
+    under one key that is one purchase, though an answer was lost. Raises NoAnswer."""
+    deadline = time.monotonic() + AWAY_SECONDS
+    while True:
+        try:
+            status, told = post(f"{front}/compras", body, key, wait_seconds)
+        except NoAnswer as error:
+            if not isinstance(error.__cause__, (OSError, HTTPException)) or time.monotonic() > deadline:
+                raise
+        else:
+            if status != HTTPStatus.SERVICE_UNAVAILABLE or time.monotonic() > deadline:
+                break
+        time.sleep(AGAIN_SECONDS)
     if not isinstance(told, dict) or (status in (200, 202) and not told.keys() >= {"id", "estado", "historia"}):
         raise _no_front_door(front)
     return status, told
+
+
+def typed_key(key: str) -> str:
+    """As a shell takes it, in one line."""
+    return shlex.quote(key).replace("\n", "\\n")
 
 
 def get(url: str) -> Any:

@@ -13,6 +13,8 @@ from ops.i18n import say
 EX_USAGE: Final = 2
 # The books cannot be read, so nothing was judged.
 EX_UNREADABLE: Final = 3
+# A purchase was accepted, and is under way.
+EX_UNFINISHED: Final = 3
 # A fault of Zoco's own: 1 says something of the shop, as that a promise is broken.
 EX_SOFTWARE: Final = 70
 

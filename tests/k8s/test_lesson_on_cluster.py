@@ -7,7 +7,7 @@ import os
 import subprocess
 
 from k8s_builders import ROOT, KubeShop
-from lesson_steps import LANGUAGES, looks_like, typed
+from lesson_steps import LANGUAGES, code_of, looks_like, typed
 
 LEFT_OUT = ("make ", "hey ", "port-forward", "--watch")
 
@@ -30,7 +30,7 @@ async def test_the_lessons_second_part_is_as_it_says(shop: KubeShop) -> None:
             text=True,
             check=False,
         )
-        assert done.returncode == 0, (command, done.stdout, done.stderr)
+        assert done.returncode == code_of(command, wanted), (command, done.stdout, done.stderr)
         assert looks_like(done.stdout, wanted), f"{command} says:\n{done.stdout}"
     await shop.run("scale", "deployment", "tokens", "--replicas=1")
     await shop.ready()

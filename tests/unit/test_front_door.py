@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import json
 import os
 import socket
 import subprocess
 import sys
 import threading
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any, ClassVar
@@ -15,12 +17,14 @@ from urllib.parse import quote, unquote_to_bytes
 
 import pytest
 import typer
+from click.testing import Result
 from typer.testing import CliRunner
 
 from broker.services import SERVICES
 from broker.topology import QUEUES
 from ops import cluster
 from ops.doctor import examined
+from zoco import front_door
 from zoco.cli import app, main
 from zoco.front_door import NoAnswer, get, post
 
@@ -59,6 +63,49 @@ def test_an_answer_is_passed_on_whatever_its_status(stranger: str) -> None:
     assert post(f"{stranger}/202/[1]", {}, "ñ", 0) == (202, [1])
     assert Stranger.keys[-2:] == [None, "ñ".encode().decode("latin-1")]
     assert get(f"{stranger}/200/[2]") == [2]
+
+
+def bought(url: str, *words: str) -> Result:
+    return CliRunner().invoke(app, ["buy", "1", "2", "--url", url, *words])
+
+
+def test_a_purchase_without_a_key_gets_one_and_every_failure_names_it(
+    stranger: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Else a lost answer could never be asked for again."""
+    monkeypatch.setattr(front_door, "AWAY_SECONDS", 0.3)
+    asked = len(Stranger.keys)
+    for path in ('/422/{"detail":"no"}', '/503/{"detail":"later"}', "/200/hello"):
+        done = bought(stranger + path)
+        (key,) = set(Stranger.keys[asked:])
+        assert done.exit_code == 2 and f"with --key {key} it is the same purchase" in done.stderr, done.stderr
+        assert (len(Stranger.keys) - asked > 1) == (path.startswith("/503")), "asked again"
+        asked = len(Stranger.keys)
+    assert "with --key mine it is the same" in bought("http://127.0.0.1:9", "--key", "mine").stderr
+
+
+def test_a_front_door_that_is_away_for_a_moment_is_asked_again_under_the_same_key() -> None:
+    told = quote('{"id":"a","estado":"registrada","historia":[]}')
+    with socket.create_server(("127.0.0.1", 0)) as hung_up, ThreadPoolExecutor() as beside:
+        port = hung_up.getsockname()[1]
+        buying = beside.submit(bought, f"http://127.0.0.1:{port}/200/{told}")
+        lost, _ = hung_up.accept()
+        head = lost.recv(10_000).decode()
+        lost.close()
+        hung_up.close()
+        with ThreadingHTTPServer(("127.0.0.1", port), Stranger) as server:
+            beside.submit(server.serve_forever)
+            done = buying.result()
+            server.shutdown()
+    assert done.exit_code == 0, done.output
+    assert f"idempotency-key: {Stranger.keys[-1]}" in head.lower()
+
+
+def test_a_purchase_that_has_no_end_yet_is_said_and_is_no_success(stranger: str) -> None:
+    told = quote('{"id":"a","estado":"pagada","historia":[]}')
+    done = bought(f"{stranger}/202/{told}", "--wait", "0", "--json")
+    assert (done.exit_code, json.loads(done.stdout)["estado"]) == (3, "pagada")
+    assert f"no end in 0 s: it is under way; with --key {Stranger.keys[-1]} it is the same purchase" in done.stderr
 
 
 @pytest.mark.parametrize("path", ["/200/hello", "/200/%FF", "/502/hello", "/404/"])
