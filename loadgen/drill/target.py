@@ -29,6 +29,12 @@ PATIENCE_SECONDS: Final = 60.0
 ANSWER_SECONDS: Final = 2.0
 # Room that a "full" disk still has: the next record is written in part.
 ROOM_BYTES: Final = 100
+# Under load somebody commits by then.
+WAITS_SECONDS: Final = 2.0
+# How many connections that wait for a standby it ended.
+DISCONNECT: Final = (
+    "SELECT count(*) FILTER (WHERE pg_terminate_backend(pid)) FROM pg_stat_activity WHERE wait_event = 'SyncRep'"
+)
 
 
 class LocalTarget:
@@ -118,7 +124,8 @@ class LocalTarget:
             # Each of its connections is a process. It may have been killed just now.
             with suppress(psutil.NoSuchProcess):
                 pids += [process.pid for process in psutil.Process(pids[0]).children()]
-        _send(pids, signal.SIGSTOP)
+        if not _send(pids, signal.SIGSTOP):
+            raise FaultFailed(Text("{victim} was gone before it could be stopped", victim))
         began(CLOCK.now())
         try:
             await asyncio.sleep(seconds)
@@ -126,10 +133,17 @@ class LocalTarget:
             _send(pids, signal.SIGCONT)
 
     async def _disconnect(self, began: Callable[[float], None]) -> None:
-        """Of a PostgreSQL that waits for nobody, nobody."""
-        began(CLOCK.now())
+        """Once somebody waits. Of a PostgreSQL that waits for nobody, nobody."""
+        deadline = time.monotonic() + WAITS_SECONDS
         async with self._database() as owner:
-            await owner.execute("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE wait_event = 'SyncRep'")
+            while True:
+                now = CLOCK.now()
+                if await owner.fetchval(DISCONNECT) or not await owner.fetchval("SHOW synchronous_standby_names"):
+                    began(now)
+                    return
+                if time.monotonic() > deadline:
+                    raise FaultFailed(Text("nobody waited for the standby in {seconds:g} s", WAITS_SECONDS))
+                await asyncio.sleep(POLL_SECONDS)
 
     @asynccontextmanager
     async def _database(self) -> AsyncIterator[Any]:
@@ -141,7 +155,8 @@ class LocalTarget:
 
     async def _fill_disk(self, victim: str, seconds: float, began: Callable[[float], None]) -> None:
         """By a limit on the size of the service's files, which needs no rights: the kernel writes up to it, and then
-        says EFBIG, which the store takes for a full disk like ENOSPC (that one is tested on a small tmpfs)."""
+        says EFBIG, which the store takes for a full disk like ENOSPC (that one is tested on a small tmpfs). For who
+        writes nothing, or into another file, there is room."""
         try:
             from resource import RLIMIT_FSIZE, prlimit  # noqa: PLC0415 - Linux only
         except ImportError:
@@ -151,11 +166,28 @@ class LocalTarget:
         _, hard = prlimit(pid, RLIMIT_FSIZE)
         prlimit(pid, RLIMIT_FSIZE, (newest.stat().st_size + ROOM_BYTES, hard))
         began(CLOCK.now())
+        over, met = time.monotonic() + seconds, False
         try:
-            await asyncio.sleep(seconds)
+            while (left := over - time.monotonic()) > 0:
+                met = met or (await self._state(victim)).get("diskFull", False)
+                await asyncio.sleep(min(left, POLL_SECONDS))
         finally:
             with suppress(ProcessLookupError):
                 prlimit(pid, RLIMIT_FSIZE, (hard, hard))
+        if not met:
+            raise FaultFailed(Text("{victim} found room for all that it wrote in {seconds:g} s", victim, seconds))
+
+    async def _state(self, victim: str) -> dict[str, Any]:
+        """What the process that writes says of itself; nothing while it does not answer."""
+        timeout = aiohttp.ClientTimeout(total=ANSWER_SECONDS)
+        try:
+            running = Running.read(self._data)
+            url = running.places[running.one_of(victim)]
+            async with aiohttp.ClientSession(timeout=timeout) as http, http.get(f"{url}/readyz") as answer:
+                state: dict[str, Any] = await answer.json(content_type=None)
+                return state
+        except (LocalError, aiohttp.ClientError, TimeoutError, OSError, ValueError):
+            return {}
 
     async def _cut(self, seconds: float, began: Callable[[float], None]) -> None:
         proxy = self._way()
@@ -191,7 +223,11 @@ class LocalTarget:
             await asyncio.sleep(POLL_SECONDS)
 
 
-def _send(pids: Sequence[int], number: signal.Signals) -> None:
+def _send(pids: Sequence[int], number: signal.Signals) -> bool:
+    """Whether the first of them was there."""
+    there = []
     for pid in pids:
         with suppress(ProcessLookupError):
             os.kill(pid, number)
+            there.append(pid)
+    return there[:1] == pids[:1]
