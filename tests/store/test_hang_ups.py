@@ -90,13 +90,16 @@ async def test_who_hangs_up_ends_no_connection_and_nobody_elses_question(postgre
 
 
 async def test_what_nobody_waits_for_any_more_ends_with_its_store(postgres: Database, database: str) -> None:
-    async with opened(postgres, database, COMPRAS) as store, postgres.connected(database) as owner:
-        async with owner.transaction():
-            await owner.execute("LOCK TABLE compras.lista")
-            await hangs_up(store, store.listed(10, where={"usuario_id": 1}))
-            assert store._asking.locked()
-            await asyncio.wait_for(store.close(), 5)
-            assert not store._asking.locked()
+    async with (
+        opened(postgres, database, COMPRAS) as store,
+        postgres.connected(database) as owner,
+        owner.transaction(),
+    ):
+        await owner.execute("LOCK TABLE compras.lista")
+        await hangs_up(store, store.listed(10, where={"usuario_id": 1}))
+        assert store._asking.locked()
+        await asyncio.wait_for(store.close(), 5)
+        assert not store._asking.locked()
 
 
 async def anything(stream: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
