@@ -21,6 +21,7 @@ from loadgen.audit.clients import ClientJournal, Clients
 from loadgen.audit.compare import same
 from loadgen.audit.heights import none_ends_before
 from loadgen.audit.live import purchases_are_shown, selling_is_shown
+from loadgen.audit.operators import Operators
 from loadgen.audit.selling import SEEDED, Selling
 from loadgen.audit.showing import Showing
 from loadgen.audit.text import Text, Unreadable
@@ -131,7 +132,8 @@ def _showing(books: Books) -> Verdict:
         purchases_are_shown(verdict, books.live, showing)
         first = next((record for _, record in books.compras.records()), None)
         book = _book(books.tokens)
-        Clients(verdict, showing.purchase, showing.rewritten, first, book).check(books.clients or ())
+        operators = Operators(verdict, showing, books.compras)
+        Clients(verdict, showing.purchase, showing.rewritten, operators, first, book).check(books.clients or ())
         if books.alone:
             none_unasked(verdict, books.compras, books.clients or ())
     return verdict

@@ -5,7 +5,7 @@ later answer may know less than an earlier one.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any, Final
@@ -14,16 +14,15 @@ import msgspec
 
 from loadgen.audit import told
 from loadgen.audit.books import Record
-from loadgen.audit.keys import TOO_LATE, Body, Keys, Place, asked, bought
+from loadgen.audit.keys import Keys, Place, asked, bought
+from loadgen.audit.operators import SILENT, Operators, entered
 from loadgen.audit.owed import Owed
+from loadgen.audit.reading import Reading, Request
 from loadgen.audit.text import NotAShop, Text, Unreadable
 from loadgen.audit.told import BITS, ENDS, Found, Purchase
 from loadgen.audit.verdict import Verdict
 
 FORMAT: Final = 1
-# These say nothing of what became of a purchase: no answer, come later, too many.
-SILENT: Final = (None, 503, 429)
-SOLD: Final = BITS["confirmada"] | BITS["registrada"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,59 +59,21 @@ def client_journal(file: Path) -> ClientJournal:
     return ClientJournal(file)
 
 
-@dataclass(slots=True)
-class _Request:
-    """A request that has no answer yet: where it stands, what was asked, and what was known of its purchase then."""
-
-    place: Place
-    about: str
-    body: Body
-    known: int
-
-
-@dataclass(slots=True)
-class _Reading:
-    """One journal on its way through the check."""
-
-    file: Path
-    asked: dict[int, _Request] = field(default_factory=dict)
-    bad: dict[int, int] = field(default_factory=dict)
-    # The states of a purchase that this client knows of (BITS).
-    known: dict[str, int] = field(default_factory=dict)
-    # Purchases whose end was seen before anything was told of them, and tokens that are known to be sold.
-    seen: dict[str, int] = field(default_factory=dict)
-    sold: set[int] = field(default_factory=set)
-    requests: int = 0
-    closed: bool = False
-
-    def place(self, line: int) -> Place:
-        return Place(self.file, line)
-
-    def learns(self, about: str, known: int, token: Any, motivo: str | None) -> None:
-        self.known[about] = self.known.get(about, 0) | known
-        if isinstance(token, int) and (known & SOLD or motivo == TOO_LATE):
-            self.sold.add(token)
-
-    def foresees(self, about: str, line: int) -> None:
-        """It is seen, and nothing was told of it yet: who asks for it from now on was not the first."""
-        if about not in self.known:
-            self.seen.setdefault(about, line)
-
-
 class Clients:
     """`check` the journals of clients against what is in the books."""
 
     def __init__(
-        self, verdict: Verdict, purchase: Purchase, rewritten: Callable[[str], bool], first: Record | None, book: str
-    ) -> None:
+        self, verdict: Verdict, purchase: Purchase, rewritten: Callable[[str], bool], operators: Operators,
+        first: Record | None, book: str,
+    ) -> None:  # fmt: skip
         """`purchase` says what the books have of one, and in which order its news came; `rewritten`, whether compras'
-        book was written again since: then nobody knows when it came, and in which order.
+        book was written again since: then nobody knows when it came, and in which order. `operators` hears of entries.
 
         By the identity of compras' book a journal of another shop is told apart; or, where nobody wrote that down, by
         the first record of it.
         """
         self._verdict, self._purchase, self._rewritten = verdict, purchase, rewritten
-        self._first, self._book = first, book
+        self._operators, self._first, self._book = operators, first, book
         self._keys = Keys(verdict, purchase)
         self._breach = self._keys.breach
         self._owed = Owed(verdict, purchase, rewritten)
@@ -120,19 +81,20 @@ class Clients:
     def check(self, journals: Sequence[ClientJournal]) -> None:
         """Raises Unreadable."""
         readings = [self._read(journal) for journal in journals]
-        early = [reading for reading in readings if reading.requests and not reading.closed]
+        early = [reading for reading in readings if (reading.requests or reading.entries) and not reading.closed]
         for promise in (10, 12) if early else ():
             self._verdict.in_part(promise, "a client's journal ends early: what came later is not known")
-        again = [(journal.file, journal.notes) for journal in journals]
-        self._keys.settle(again, whole=not early)
-        self._owed.settle(again)
+        notes = [(journal.file, journal.notes) for journal in journals]
+        self._keys.settle(notes, whole=not early)
+        self._owed.settle(notes)
+        self._operators.settle(notes, alone=self._verdict.alone and not early)
         if not any(reading.requests for reading in readings):
             reason = Text("the clients' journals are empty" if journals else "no client's journal was given")
             self._verdict.unchecked |= dict.fromkeys((10, 12), reason)
             self._verdict.in_part(4, "no client says what it was promised: a purchase that compras forgot is not seen")
 
-    def _read(self, journal: ClientJournal) -> _Reading:
-        reading = _Reading(journal.file)
+    def _read(self, journal: ClientJournal) -> Reading:
+        reading = Reading(journal.file)
         for line, note in journal.notes():
             try:
                 self._note(reading, line, note)
@@ -141,14 +103,18 @@ class Clients:
                 raise Unreadable(says, journal.file, line, error) from error
         for request in reading.asked.values():
             self._keys.unanswered(request.about, request.body, request.place)
-        # Of a journal that was read only what it was is needed.
-        return _Reading(journal.file, requests=reading.requests, closed=reading.closed)
+        for entry in reading.entered.values():
+            self._operators.unanswered(entry)
+        return reading.over()
 
-    def _note(self, reading: _Reading, line: int, note: dict[str, Any]) -> None:
+    def _note(self, reading: Reading, line: int, note: dict[str, Any]) -> None:
         reading.closed = False
         self._owed.at = reading.place(line)
         if "asks" in note:
             self._asks(reading, line, note)
+        elif "enters" in note:
+            reading.entries += 1
+            reading.entered[note["n"]] = entered(note, reading.place(line), reading.applied)
         elif "status" in note:
             self._status(reading, line, note)
         elif "seen" in note:
@@ -158,7 +124,7 @@ class Clients:
         elif "closed" in note:
             reading.closed = note["lines"] == line - 1
         elif "shop" in note:
-            self._of_this_shop(reading, note["shop"])
+            reading.check_shop(note["shop"], self._first, self._book)
         elif note.get("client") != FORMAT:
             if "client" not in note:
                 raise Unreadable("{file}, line {line} cannot be read: it is no note of a client", reading.file, line)
@@ -169,32 +135,27 @@ class Clients:
             says = "{file}, line {line}: another journal begins there; name each with a --client of its own"
             raise NotAShop(says, reading.file, line)
 
-    def _of_this_shop(self, reading: _Reading, shop: dict[str, Any]) -> None:
-        first = self._first
-        if self._book and shop.get("book") == self._book:
-            return
-        if first is not None and (shop["seq"], shop["time"], shop["crc"]) != (first.seq, first.time, first.crc):
-            says = "{file} is of another shop: its first record is of {first}, and here of {here}"
-            raise NotAShop(says, reading.file, shop["time"], first.time)
-
-    def _asks(self, reading: _Reading, line: int, note: dict[str, Any]) -> None:
+    def _asks(self, reading: Reading, line: int, note: dict[str, Any]) -> None:
         reading.requests += 1
         if note["asks"] is None:
             reading.bad[note["n"]] = line
             return
         (about, body), place = asked(note), reading.place(line)
-        reading.asked[note["n"]] = _Request(place, about, body, reading.known.get(about, 0))
+        reading.asked[note["n"]] = Request(place, about, body, reading.known.get(about, 0))
         if (seen := reading.seen.pop(about, None)) is not None:
             self._keys.seen(about, reading.place(seen))
         if body[1] in reading.sold:
             self._keys.late(about, place)
 
-    def _status(self, reading: _Reading, line: int, note: dict[str, Any]) -> None:
+    def _status(self, reading: Reading, line: int, note: dict[str, Any]) -> None:
         number, status = note["n"], note["status"]
         self._verdict.work.answers += 1
         if (bad := reading.bad.pop(number, None)) is not None:
             if status not in SILENT and not 400 <= status < 500:
                 self._breach(12, "POST", "bad input was not refused", reading.place(bad), "status", status)
+            return
+        if (entry := reading.entered.pop(number, None)) is not None:
+            self._operators.told(entry, status, note.get("answer"), reading.applied)
             return
         request = reading.asked.pop(number)
         if status in SILENT:
@@ -208,7 +169,7 @@ class Clients:
                 12, request.about, "a good request was answered with an error", request.place, "status", status
             )
 
-    def _used_key(self, request: _Request, told_at: Place) -> None:
+    def _used_key(self, request: Request, told_at: Place) -> None:
         """A 422 to a good request means that its key was used for something else."""
         why = "it was told that its key is used, and no purchase has it"
         if (found := self._found(request.about, partial(self._breach, 10, request.about, why, request.place))) is None:
@@ -219,7 +180,7 @@ class Clients:
         else:
             self._keys.used(request.about, told_at)
 
-    def _answered(self, reading: _Reading, request: _Request, status: int, answer: Any) -> None:
+    def _answered(self, reading: Reading, request: Request, status: int, answer: Any) -> None:
         about, place = request.about, request.place
         if not isinstance(answer, dict) or not isinstance(answer.get("id"), str):
             self._breach(12, about, "a good request was accepted with a strange answer", place, "answer", answer)
@@ -238,7 +199,7 @@ class Clients:
             self._breach(12, about, why, place, "asks", request.body, has)
         self._told(reading, about, found, answer, request.known, place)
 
-    def _shown(self, reading: _Reading, line: int, view: Any) -> None:
+    def _shown(self, reading: Reading, line: int, view: Any) -> None:
         """What a client was shown without asking to buy: by GET, or as an event."""
         self._verdict.work.answers += 1
         place = reading.place(line)
@@ -249,7 +210,7 @@ class Clients:
             self._told(reading, about, found, view, 0, place)
 
     def _told(
-        self, reading: _Reading, about: str, found: Found, answer: dict[str, Any], known: int, place: Place
+        self, reading: Reading, about: str, found: Found, answer: dict[str, Any], known: int, place: Place
     ) -> None:
         """`known` are the states that its client had heard of when it asked (BITS)."""
         rewritten = self._rewritten(about)
@@ -265,7 +226,7 @@ class Clients:
             self._breach(12, about, "it was told less than before", place, "historia", less, more)
         reading.learns(about, knows, found[0].get("token_id"), answer.get("motivo"))
 
-    def _ended(self, reading: _Reading, line: int, note: dict[str, Any]) -> None:
+    def _ended(self, reading: Reading, line: int, note: dict[str, Any]) -> None:
         about, place, end = note["ended"], reading.place(line), (note["estado"], note.get("motivo"))
         self._verdict.work.answers += 1
         why = "its end was seen, and compras has no such purchase"

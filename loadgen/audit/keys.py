@@ -15,12 +15,14 @@ from typing import Any, Final
 from uuid import NAMESPACE_URL, uuid5
 
 from loadgen.audit import model
+from loadgen.audit.text import Text
 from loadgen.audit.told import Purchase, same
 from loadgen.audit.verdict import UNSET, Verdict
 
 NAMESPACE: Final = uuid5(NAMESPACE_URL, "urn:zoco:compra").bytes
 # Why who asks for a token that is sold is refused, and no other reason is looked at.
 TOO_LATE: Final = "token-vendido"
+BY_OTHERS: Final = Text("somebody whose journal was not given may have used a client's key")
 # Buyer, token, and the most that they would pay.
 Body = tuple[int, int, int | None]
 
@@ -147,7 +149,7 @@ class Keys:
             self._by_others(10)
 
     def _by_others(self, promise: int) -> None:
-        self._verdict.in_part(promise, "somebody whose journal was not given may have used a client's key")
+        self._verdict.in_part(promise, BY_OTHERS)
 
 
 def requests(journals: Iterable[Journal]) -> Iterator[tuple[str, Body, Place]]:
@@ -183,7 +185,17 @@ def asked(note: dict[str, Any]) -> tuple[str, Body]:
 
 
 def purchase_id(usuario: int, key: str) -> str:
-    """The UUID, version 5, that the design makes of a buyer and a key; `uuid.uuid5` takes three times as long."""
-    digest = hashlib.sha1(NAMESPACE + f"{usuario}:{key}".encode()).hexdigest()
+    """What the design makes of a buyer and a key."""
+    return _uuid5(f"{usuario}:{key}")
+
+
+def entry_id(key: str) -> str:
+    """The same of an operator's entry and its key."""
+    return _uuid5(f"operador:{key}")
+
+
+def _uuid5(name: str) -> str:
+    """A UUID, version 5; `uuid.uuid5` takes three times as long."""
+    digest = hashlib.sha1(NAMESPACE + name.encode()).hexdigest()
     variant = "89ab"[int(digest[16], 16) & 3]
     return f"{digest[:8]}-{digest[8:12]}-5{digest[13:16]}-{variant}{digest[17:20]}-{digest[20:32]}"

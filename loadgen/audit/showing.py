@@ -128,15 +128,16 @@ class Showing(Findings):
         for about, shown in self._open.items():
             self._end(about, shown)
 
-    def purchase(self, about: str) -> tuple[Row, list[str]] | None:
-        """A purchase as it stands in the end, and what compras heard of it, in order; None: there is none."""
+    def purchase(self, about: str, *, mark: str = "usuario_id") -> tuple[Row, list[str]] | None:
+        """A purchase as it stands in the end, and what compras heard of it, in order; None: there is none. By the field
+        that marks it, an entry is found (`tipo`)."""
         if (shown := self._open.get(about)) is not None:
             row, order = shown.row, shown.order
         elif (found := self._over.get(hash(about))) is not None:
             row, order = self._row(found >> ORDER_BITS), found & (1 << ORDER_BITS) - 1
         else:
             return None
-        return (row, kinds_of(order)) if row is not None and "usuario_id" in row else None
+        return (row, kinds_of(order)) if row is not None and mark in row else None
 
     def rewritten(self, about: str) -> bool:
         """Whether compras' book was written again since it heard of this purchase: when that was, nobody knows then."""

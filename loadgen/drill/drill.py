@@ -32,6 +32,7 @@ from loadgen.load.journal import journal_of
 from loadgen.load.load import Load
 from loadgen.load.meter import Meter
 from loadgen.load.plan import prepared
+from loadgen.load.top_ups import topping_up
 from ops.cluster import KubeError
 from ops.i18n import Text
 from ops.running import Keys, Running
@@ -161,7 +162,8 @@ async def _under_load(
     async with load.measured(), _beside(_progress(meter, tell), footprint.follow(shop.data)):
         harm = asyncio.create_task(_harm(config, workers, shop.target))
         try:
-            await workers.send(load)
+            async with topping_up(load, workers.plan.fixture.buyers, config.seed):
+                await workers.send(load)
             happened = await harm
         finally:
             harm.cancel()

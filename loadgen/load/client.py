@@ -33,6 +33,7 @@ IDLE_SECONDS: Final = 3.0
 # stays in a Service for most of a minute, and says nothing at all. Whoever asks again is led elsewhere.
 ANSWER_SECONDS: Final = 30.0
 CONNECT_SECONDS: Final = 5.0
+JSON: Final = {"Content-Type": "application/json"}
 # Operator's entries under way at once.
 ENTRIES: Final = 256
 # For record 1 of a shop's journal.
@@ -94,15 +95,24 @@ class Client:
         headers = {"Idempotency-Key": key}
         if wait_seconds:
             headers["Prefer"] = f"wait={wait_seconds}"
-        return await self._posted(number, json.dumps(body).encode(), {"Content-Type": "application/json", **headers})
+        return await self._sent("POST", "/compras", number, json.dumps(body).encode(), {**JSON, **headers})
 
     async def ask_badly(self, body: bytes, headers: Mapping[str, str]) -> tuple[int | None, Any]:
         """A POST that no client should send. The same as of `ask`."""
-        return await self._posted(self._journal.asks_badly(body) if self._journal else 0, body, headers)
+        number = self._journal.asks_badly(body) if self._journal else 0
+        return await self._sent("POST", "/compras", number, body, headers)
 
-    async def _posted(self, number: int, body: bytes, headers: Mapping[str, str]) -> tuple[int | None, Any]:
+    async def enter_once(self, method: str, path: str, body: dict[str, Any], key: str) -> tuple[int | None, Any]:
+        """An operator's entry, sent once. The same as of `ask`."""
+        number = self._journal.enters(key, path, body) if self._journal else 0
+        headers = {**JSON, **_bearer(self._keys.operator if self._keys else None), "Idempotency-Key": key}
+        return await self._sent(method, path, number, json.dumps(body).encode(), headers)
+
+    async def _sent(
+        self, method: str, path: str, number: int, body: bytes, headers: Mapping[str, str]
+    ) -> tuple[int | None, Any]:
         try:
-            async with self.http.post(f"{self.url}/compras", data=body, headers=headers) as answer:
+            async with self.http.request(method, f"{self.url}{path}", data=body, headers=headers) as answer:
                 status, told = answer.status, answer_of(await answer.read())
         except (aiohttp.ClientError, TimeoutError, OSError) as error:
             if limit := _own_limit(error):
@@ -167,19 +177,16 @@ class Client:
                 yield line
 
     async def enter(self, method: str, path: str, body: dict[str, Any]) -> str:
-        """An operator's entry; its id. Sent again until it is accepted. Raises NotQuiet."""
-        headers = {**_bearer(self._keys.operator if self._keys else None), "Idempotency-Key": str(uuid4())}
+        """An operator's entry; its id. Sent again, with one key, until it is accepted. Raises NotQuiet."""
+        key = str(uuid4())
         deadline = time.monotonic() + PATIENCE_SECONDS
         while time.monotonic() < deadline:
-            try:
-                async with self.http.request(method, f"{self.url}{path}", json=body, headers=headers) as answer:
-                    told = await answer.json(content_type=None)
-                    if answer.status in (200, 202):
-                        return str(told["id"])
-                    if answer.status not in NOT_YET:
-                        raise AssertionError(f"{method} {path} was answered {answer.status}: {told}")
-            except (aiohttp.ClientError, TimeoutError, OSError):
-                pass
+            with suppress(ClientLimit):
+                status, told = await self.enter_once(method, path, body, key)
+                if status in (200, 202):
+                    return str(told["id"])
+                if status not in NOT_YET:
+                    raise AssertionError(f"{method} {path} was answered {status}: {told}")
             await asyncio.sleep(RETRY_SECONDS)
         raise NotQuiet("{method} {path} was not accepted in {seconds:.0f} s", method, path, PATIENCE_SECONDS)
 

@@ -1,9 +1,11 @@
-"""What a client writes down, as JSON lines: each request before it is sent, what came of it, and the ends it saw.
+"""What a client writes down, as JSON lines: each request before it is sent, what came of it, and the ends it saw. An
+operator's entries, too: users, top-ups, tokens.
 
     {"client":1,"url":"http://…","started":"2026-…Z"}             first; 1 is the format
     {"shop":{"seq":1,"time":"…","crc":"…","book":"…"}}            record 1 of compras' journal, once it is known
     {"n":1,"t":…,"key":"…","asks":{"usuarioId":1,"tokenId":2}}    before each POST ("asks":null,"raw":"…": a bad one)
     {"n":1,"t":…,"status":202,"answer":…}                         or "status":null,"lost":"TimeoutError"
+    {"n":2,"t":…,"key":"…","enters":"/usuarios/1/recargas","body":{"monto":5}}     before each entry, at that path
     {"t":…,"ended":"<purchase>","estado":"rechazada","motivo":"…"}
     {"t":…,"closed":true,"lines":5}                               last: so many lines stand before it
 
@@ -52,6 +54,12 @@ class ClientJournal:
         self._number += 1
         raw = body.decode("latin-1")[:RAW_NOTED]
         self._write({"n": self._number, "t": CLOCK.now(), "asks": None, "raw": raw})
+        return self._number
+
+    def enters(self, key: str, path: str, body: dict[str, Any]) -> int:
+        """The same of an operator's entry."""
+        self._number += 1
+        self._write({"n": self._number, "t": CLOCK.now(), "key": key, "enters": path, "body": body})
         return self._number
 
     def told(self, number: int, status: int, answer: Any) -> None:

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Iterable
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
 from contextlib import asynccontextmanager, suppress
-from typing import Any, Final
+from functools import partial
+from typing import Any, Final, TypeAlias
+from uuid import uuid4
 
 from broker.messages import compra_id
 from loadgen.load.client import NOT_YET, Client, ClientLimit
@@ -23,6 +25,10 @@ PATIENCE_SECONDS: Final = 120.0
 # Of those who ask again, so many at once: all of an outage's buyers in one instant would be a second outage.
 AGAIN: Final = 100
 POLL_SECONDS: Final = 0.1
+
+# A status, None when no answer came, and the body, whatever it is.
+Told: TypeAlias = tuple[int | None, Any]
+Sending: TypeAlias = Callable[[], Awaitable[Told]]
 
 
 class _Door:
@@ -107,29 +113,43 @@ class Load:
             await asyncio.sleep(POLL_SECONDS)
         return not self.meter.unfinished
 
+    async def top_up(self, usuario: int, monto: int) -> None:
+        """Give a buyer more money. It is sent again, under one key, as a purchase is; none of them is counted."""
+        path, key = f"/usuarios/{usuario}/recargas", str(uuid4())
+        once = partial(self._client.enter_once, "POST", path, {"monto": monto}, key)
+        status, told = await self._insisted(partial(self._sent, once, counted=False), CLOCK.now())
+        if status not in NOT_YET and not (status in (200, 202) and isinstance(told, dict) and told.get("id")):
+            self.meter.wrong.append(Text("{what} was answered {status}", Text("a top-up"), status))
+
     async def _request(self, ask: BuyRequest, due: float) -> None:
         self.meter.sends(due, CLOCK.now())
-        status, told = await self._sent(ask)
-        while status in NOT_YET:
-            if CLOCK.now() - due > PATIENCE_SECONDS:
-                self.meter.abandons(CLOCK.now())
-                return
+        status, told = await self._insisted(partial(self._sent, partial(self._asked, ask)), due)
+        if status in NOT_YET:
+            self.meter.abandons(CLOCK.now())
+        else:
+            self._answered(ask, due, status, told)
+
+    async def _insisted(self, send: Sending, due: float) -> Told:
+        """Send it until it is answered, or given up."""
+        status, told = await send()
+        while status in NOT_YET and CLOCK.now() - due <= PATIENCE_SECONDS:
             await self._door.opens()
             async with self._door.again:
-                status, told = await self._sent(ask)
-        self._answered(ask, due, status, told)
+                status, told = await send()
+        return status, told
 
-    async def _sent(self, ask: BuyRequest) -> tuple[int | None, Any]:
+    async def _sent(self, once: Sending, *, counted: bool = True) -> Told:
         try:
-            status, told = await self._asked(ask)
+            status, told = await once()
         except ClientLimit as limit:
             self.meter.ran_out[str(limit)] += 1
             return None, None
-        self.meter.answers(status, CLOCK.now())
+        if counted:
+            self.meter.answers(status, CLOCK.now())
         self._door.answered(status)
         return status, told
 
-    async def _asked(self, ask: BuyRequest) -> tuple[int | None, Any]:
+    async def _asked(self, ask: BuyRequest) -> Told:
         if ask.bad:
             return await self._client.ask_badly(ask.bad.body, ask.bad.headers)
         return await self._client.ask(ask.usuario, ask.token, key=ask.key, precio_maximo=ask.precio_maximo)

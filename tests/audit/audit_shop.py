@@ -15,10 +15,11 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from random import Random
 from typing import Any, Final
-from uuid import NAMESPACE_URL, uuid5
+from uuid import uuid5
 
 from broker.messages import (
     CONSUMERS,
+    NAMESPACE,
     AltaMessage,
     CompraSolicitada,
     Message,
@@ -60,6 +61,11 @@ class Clock:
 
     def seconds(self) -> float:
         self._now += timedelta(milliseconds=self._random.randrange(30))
+        return self._now.timestamp()
+
+    @property
+    def last_seconds(self) -> float:
+        """What it showed last: looking at that takes no time."""
         return self._now.timestamp()
 
     def text(self, skew_seconds: int = 0) -> str:
@@ -207,21 +213,27 @@ class Shop:
     # What an operator does
 
     async def user(self, number: int, nombre: str, saldo: int | None = None) -> str:
-        return await self._enter(
-            UsuarioRegistrado, f"/usuarios/{number}", usuario_id=number, nombre=nombre, saldo=saldo
-        )
+        body = {"nombre": nombre} if saldo is None else {"nombre": nombre, "saldo": saldo}
+        return await self._enter(UsuarioRegistrado, f"/usuarios/{number}", body, usuario_id=number)
 
     async def top_up(self, number: int, monto: int) -> str:
-        return await self._enter(SaldoRecargado, f"/usuarios/{number}", usuario_id=number, monto=monto)
+        return await self._enter(SaldoRecargado, f"/usuarios/{number}/recargas", {"monto": monto}, usuario_id=number)
 
     async def publish(self, number: int, precio: int, nombre: str = "Gato Cósmico", imagen: str = "gato.jpg") -> str:
         shown = {"nombre": nombre, "imagen": imagen, "precio": precio}
-        return await self._enter(TokenPublicado, f"/tokens/{number}", token_id=number, **shown)
+        return await self._enter(TokenPublicado, f"/tokens/{number}", shown, token_id=number)
 
-    async def _enter(self, model: type[AltaMessage], whose: str, **fields: Any) -> str:
+    async def _enter(self, model: type[AltaMessage], path: str, body: dict[str, Any], **whose: int) -> str:
         self._fechas.last = max(self._fechas.last, self.stores["compras"].time)
-        alta_id = str(uuid5(NAMESPACE_URL, self.key()))
-        await self._decide("compras", [model(alta_id=alta_id, fecha=self._fechas.next(whose), **fields)])
+        key = self.key()
+        alta_id, fecha = str(uuid5(NAMESPACE, f"operador:{key}")), self._fechas.next(path.removesuffix("/recargas"))
+        self._number += 1
+        note = {"n": self._number, "t": round(self.clock.last_seconds, 3)}
+        self._notes.append({**note, "key": key, "enters": path, "body": body})
+        await self._decide("compras", [model(alta_id=alta_id, fecha=fecha, **whose, **body)])
+        row = self.stores["compras"].find(alta_id)
+        assert isinstance(row, Alta)
+        self._notes.append({**note, "status": 200 if finished(row) else 202, "answer": vista(row)})
         return alta_id
 
     async def seed(self, service: str, *entries: dict[str, Any]) -> None:

@@ -11,6 +11,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import combinations
 from typing import Any, Final
+from uuid import uuid5
 
 from audit_shop import problem
 from edited_books import (
@@ -28,7 +29,7 @@ from edited_books import (
     with_field,
 )
 
-from broker.messages import compra_id
+from broker.messages import NAMESPACE, compra_id
 
 NOBODYS: Final = "00000000-0000-5000-8000-000000000000"
 
@@ -1399,7 +1400,9 @@ def _(books: Edited) -> None:
 
 
 def _answers(books: Edited, *statuses: int) -> list[Record]:
-    return [note for note in books.told() if note.get("status") in statuses and "answer" in note]
+    entries = {note["n"] for note in books.told() if "enters" in note}
+    answers = [note for note in books.told() if note.get("status") in statuses and "answer" in note]
+    return [note for note in answers if note["n"] not in entries]
 
 
 def _good(books: Edited, *statuses: int) -> Record:
@@ -1564,6 +1567,149 @@ def _(books: Edited) -> None:
 def _(books: Edited) -> None:
     note = next(note for note in books.told() if note.get("estado") == "registrada")
     books.told().insert(-1, {**copied(note), "estado": "rechazada", "motivo": "token-vendido"})
+
+
+# What operators were told of their entries
+
+
+def _entered_as(books: Edited, path: str, skip: int = 0) -> tuple[Record, Record]:
+    """What was entered at such a path, and what was answered."""
+    asked = [note for note in books.told() if path in note.get("enters", "")][skip]
+    return asked, next(note for note in books.told() if note.get("n") == asked["n"] and "status" in note)
+
+
+def _lose(asked: Record, told: Record) -> None:
+    """compras has it under no key, and told of it."""
+    asked["key"] = "una clave que nadie tiene"
+    told["answer"]["id"] = str(uuid5(NAMESPACE, f"operador:{asked['key']}"))
+
+
+@breach("a top-up that was answered 202 is in no book", "topped up", 1)
+def _(books: Edited) -> None:
+    _lose(*_entered_as(books, "/recargas"))
+
+
+@breach("a token that was answered 202 is in no book", "topped up", 4)
+def _(books: Edited) -> None:
+    _lose(*_entered_as(books, "/tokens/"))
+
+
+@breach("a user who was answered 202 is in no book, nor their money", "topped up", 1)
+def _(books: Edited) -> None:
+    _lose(*_entered_as(books, "/usuarios/51", skip=2))
+
+
+@breach("a top-up that is in all books as another user's", "topped up", 1)
+def _(books: Edited) -> None:
+    asked, _ = _entered_as(books, "/usuarios/1/recargas")
+    asked["enters"] = "/usuarios/2/recargas"
+
+
+@breach("a top-up that is in all books with another amount", "topped up", 1)
+def _(books: Edited) -> None:
+    asked, _ = _entered_as(books, "/recargas")
+    asked["body"]["monto"] += 1
+
+
+@breach("a top-up that got no answer is in all books with another amount", "topped up", 1, unchecked=True)
+def _(books: Edited) -> None:
+    asked, told = _entered_as(books, "/recargas")
+    asked["body"]["monto"] += 1
+    told.pop("answer")
+    told |= {"status": None, "lost": "TimeoutError"}
+
+
+@breach("a user who is in all books with money that nobody gave", "topped up", 1)
+def _(books: Edited) -> None:
+    asked, _ = _entered_as(books, "/usuarios/51", skip=2)
+    asked["body"]["saldo"] -= 1
+
+
+@breach("a token that is in all books at another price than was entered", "topped up", 12)
+def _(books: Edited) -> None:
+    asked, _ = _entered_as(books, "/tokens/")
+    asked["body"]["precio"] += 1
+
+
+@breach("a user who is in all books with another name than was entered", "topped up", 12)
+def _(books: Edited) -> None:
+    asked, _ = _entered_as(books, "/usuarios/52")
+    asked["body"]["nombre"] = "Otra"
+
+
+@breach("an entry that is another kind of entry in all books", "topped up", 12)
+def _(books: Edited) -> None:
+    asked, _ = _entered_as(books, "/usuarios/52")
+    asked |= {"enters": "/usuarios/52/recargas", "body": {"monto": 1}}
+
+
+@breach("one key of an operator is two entries", "topped up", 10)
+def _(books: Edited) -> None:
+    _, told = _entered_as(books, "/recargas")
+    told["answer"] = copied(_entered_as(books, "/recargas", skip=1)[1]["answer"])
+
+
+@breach("one top-up, sent twice, has two ids", "topped up", 10)
+def _(books: Edited) -> None:
+    asked, told = _entered_as(books, "/recargas")
+    books.told().insert(-1, {**copied(asked), "n": 9001})
+    other = copied(_entered_as(books, "/recargas", skip=1)[1]["answer"])
+    books.told().insert(-1, {**copied(told), "n": 9001, "answer": other})
+
+
+@breach("an entry is told to be in force, and later not", "topped up", 12)
+def _(books: Edited) -> None:
+    asked, told = _entered_as(books, "/recargas")
+    for number, estado, status in ((9001, "aplicada", 200), (9002, "solicitada", 202)):
+        books.told().insert(-1, {**copied(asked), "n": number})
+        answer = {**told["answer"], "estado": estado}
+        books.told().insert(-1, {"n": number, "status": status, "answer": answer})
+
+
+@breach("a top-up that waits for its user is told to be in force", "topped up", 12)
+def _(books: Edited) -> None:
+    _, told = _entered_as(books, "/usuarios/59/recargas")
+    told |= {"status": 200, "answer": {**told["answer"], "estado": "aplicada"}}
+
+
+@breach("a 422, as for a used key, to an entry's key that is new", "topped up", 10)
+def _(books: Edited) -> None:
+    asked, told = _entered_as(books, "/recargas")
+    asked["key"] = "una clave que nadie tiene"
+    told |= {"status": 422, "answer": problem(422, "this Idempotency-Key was used")}
+
+
+@breach("a 422 to the same entry again", "topped up", 10)
+def _(books: Edited) -> None:
+    _, told = _entered_as(books, "/recargas")
+    told |= {"status": 422, "answer": problem(422, "this Idempotency-Key was used")}
+
+
+for _status in (400, 404, 500):
+
+    @breach(f"a {_status} to a good entry", "topped up", 12)
+    def _(books: Edited, status: int = _status) -> None:
+        _, told = _entered_as(books, "/recargas")
+        told |= {"status": status, "answer": problem(status, "that is no top-up")}
+
+
+for _what, _answer in {
+    "null": None,
+    "text": "aceptada",
+    "nothing in it": {},
+    "an id that is a number": {"id": 5},
+}.items():
+
+    @breach(f"a 202 to an entry with {_what}", "topped up", 12)
+    def _(books: Edited, answer: Any = _answer) -> None:
+        _entered_as(books, "/recargas")[1]["answer"] = copied(answer)
+
+
+for _name, _value in {"fecha": "2025-09-10T17:00:00.999Z", "tipo": "token.publicado", "estado": "rechazada"}.items():
+
+    @breach(f"an entry's {_name} is told as it never was", "topped up", 12)
+    def _(books: Edited, name: str = _name, value: str = _value) -> None:
+        _entered_as(books, "/recargas")[1]["answer"][name] = value
 
 
 @breach("an empty client's journal", "ordinary", 10, 12, refusable=True, unchecked=True)

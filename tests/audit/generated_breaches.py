@@ -113,6 +113,7 @@ LEFT_OUT: Final = {
     "a `from` that is a later record than that which said it first": "a later one says it again",
     "a `heard` that says less, or that is gone": "what came late says less",
     "no `from`, but in a drill's own shop": "older versions said none",
+    "an operator's entry that no client of the journals at hand sent, but in a drill's own shop": "others enter, too",
     "a client's `t`, `url`, `started`, and the words of a problem's detail": "nothing rests on them",
     "what was told or seen before anybody asked for it, where others buy, too": "only the order "
     "of the lines in one journal is known",

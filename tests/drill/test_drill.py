@@ -39,6 +39,11 @@ def drilled(folder: Path, *words: str, code: int = 0) -> dict[str, Any]:
     return found
 
 
+def notes(folder: Path) -> list[dict[str, Any]]:
+    """What the drill's client wrote down."""
+    return [json.loads(line) for line in (folder / "client.jsonl").read_text(encoding="utf-8").splitlines()]
+
+
 def test_the_classic_kills_transacciones_and_proves_that_nothing_was_lost(tmp_path: Path) -> None:
     found = drilled(tmp_path, "transacciones", "--purchases", "700", "--down", "1")
     assert found["holds"], found["reasons"]
@@ -53,6 +58,9 @@ def test_the_classic_kills_transacciones_and_proves_that_nothing_was_lost(tmp_pa
     assert len(found["recoverySeconds"]) == 3
     assert found["load"]["backlogPeak"] > 50
     assert "<svg" in (tmp_path / "report.html").read_text(encoding="utf-8")
+    began, over = found["faults"][0]["began"], found["faults"][-1]["over"]
+    given = [note["t"] for note in notes(tmp_path) if note.get("enters", "").endswith("/recargas")]
+    assert given[0] < began and any(began < instant < over for instant in given) and given[-1] > over
     again = zoco("audit", "--data", str(tmp_path / "data"), "--client", str(tmp_path / "client.jsonl"))
     assert again.returncode == 0, again.stdout
 

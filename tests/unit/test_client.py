@@ -61,6 +61,28 @@ async def test_a_journal_says_who_asked_where_and_is_closed_by_the_number_of_its
     assert asked["t"] <= told["t"] <= ended["t"] <= closed["t"]
 
 
+async def test_an_entry_is_noted_before_each_time_that_it_is_sent_and_its_answer_behind_it(tmp_path: Path) -> None:
+    file, keys = tmp_path / "client.jsonl", list[str]()
+
+    async def top_up(request: web.Request) -> web.Response:
+        keys.append(request.headers["Idempotency-Key"])
+        assert lines(file)[-1] | {"t": 0} == {**note, "n": len(keys), "key": keys[0]}
+        assert (await request.json(), request.headers["Authorization"]) == ({"monto": 5}, "Bearer operator")
+        if len(keys) == 1 and request.transport:
+            request.transport.close()
+        return web.json_response({"id": "a"}, status=503 if len(keys) == 2 else 202)
+
+    note: dict[str, Any] = {"t": 0, "enters": "/usuarios/1/recargas", "body": {"monto": 5}}
+    app = web.Application()
+    app.add_routes([web.post("/usuarios/1/recargas", top_up)])
+    async with TestServer(app) as server, Client(str(server.make_url("")), file, KEYS) as client:
+        assert await client.enter("POST", "/usuarios/1/recargas", {"monto": 5}) == "a"
+    found = [line for line in lines(file) if "status" in line]
+    assert [(line["n"], line["status"]) for line in found] == [(1, None), (2, 503), (3, 202)]
+    assert len(keys) == 3 and len({*keys}) == 1
+    assert found[-1]["answer"] == {"id": "a"}
+
+
 async def test_whoever_goes_on_with_a_journal_leaves_one_closing_line_and_no_number_twice(tmp_path: Path) -> None:
     file = tmp_path / "client.jsonl"
     for _ in range(2):

@@ -24,16 +24,22 @@ from loadgen.load.follow import Follower
 from loadgen.load.load import Load
 from loadgen.load.meter import Meter
 from loadgen.load.plan import Plan
+from loadgen.load.top_ups import topping_up
 from loadgen.load.workloads import BuyRequest, Fixture
 from tests.unit.test_client import KEYS, no_more_descriptors
 
 
 @asynccontextmanager
-async def front_door(answer: bytes | None = None, status: int = 202) -> AsyncIterator[str]:
-    """Accepts whatever it is asked for, or gives this answer; its address."""
+async def front_door(answer: bytes | None = None, *, status: int = 202, busy: int = 0) -> AsyncIterator[str]:
+    """Accepts whatever it is asked for, or gives this answer, after it was busy so often; its address."""
+    left = [503] * busy
 
     async def sell(request: web.Request) -> web.Response:
-        about = compra_id((await request.json())["usuarioId"], request.headers["Idempotency-Key"])
+        if left:
+            return web.Response(status=left.pop())
+        about = request.headers["Idempotency-Key"]
+        if request.path == "/compras":
+            about = compra_id((await request.json())["usuarioId"], about)
         body = json.dumps({"id": about}).encode() if answer is None else answer
         return web.Response(status=status, body=body, content_type="application/json")
 
@@ -41,7 +47,7 @@ async def front_door(answer: bytes | None = None, status: int = 202) -> AsyncIte
         return web.Response(text="")
 
     app = web.Application()
-    app.add_routes([web.post("/compras", sell), web.get("/diario", diario)])
+    app.add_routes([web.post("/compras", sell), web.post("/usuarios/{id}/recargas", sell), web.get("/diario", diario)])
     async with TestServer(app) as server:
         yield str(server.make_url("")).rstrip("/")
 
@@ -120,6 +126,40 @@ async def test_used_up_descriptors_are_the_clients_own_and_the_request_is_sent_a
     assert meter.statuses == {202: 3}
     assert meter.accepted == 3
     assert meter.limits and not meter.wrong
+
+
+async def test_money_is_given_before_a_load_beside_it_and_behind_it_and_is_no_request(
+    tmp_path: Path,
+) -> None:
+    meter, file = Meter(), tmp_path / "client.jsonl"
+    async with front_door() as url, Client(url, file, KEYS) as client:
+        load = Load(client, meter)
+        async with topping_up(load, range(7, 9), seed=0):
+            await load.send(asked(60), 50)
+    notes = [json.loads(line) for line in file.read_bytes().splitlines()]
+    sent = [number for number, note in enumerate(notes) if "enters" in note]
+    asks = [number for number, note in enumerate(notes) if "asks" in note]
+    assert sent[0] < asks[5] and asks[10] < sent[1] < asks[-10] and asks[-1] < sent[-1]
+    assert {notes[number]["enters"] for number in sent} == {"/usuarios/7/recargas", "/usuarios/8/recargas"}
+    answered = {note["n"] for note in notes if note.get("status") == 202}
+    assert answered == {note["n"] for note in notes if "n" in note}
+    assert (meter.arrived, meter.accepted, meter.statuses, meter.wrong) == (60, 60, {202: 60}, [])
+
+
+async def test_a_top_up_that_is_refused_is_a_finding() -> None:
+    meter = Meter()
+    async with front_door(status=404) as url, Client(url, None, KEYS) as client:
+        await Load(client, meter).top_up(7, 5)
+    assert meter.wrong == ["a top-up was answered 404"]
+
+
+async def test_one_that_finds_nobody_is_sent_again_under_its_key(tmp_path: Path) -> None:
+    file = tmp_path / "client.jsonl"
+    async with front_door(busy=2) as url, Client(url, file, KEYS) as client:
+        await Load(client, Meter()).top_up(7, 5)
+    notes = [json.loads(line) for line in file.read_bytes().splitlines()]
+    assert [note["status"] for note in notes if "status" in note] == [503, 503, 202]
+    assert len({note["key"] for note in notes if "enters" in note}) == 1
 
 
 def plan(count: int, rate: float, workers: int) -> Plan:
