@@ -2,20 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Final
 
 from loadgen.audit import model
 from loadgen.audit.compare import same
+from loadgen.audit.findings import NONSENSE
 from loadgen.audit.selling import Selling
 from loadgen.audit.showing import Showing
 from loadgen.audit.text import Text
 from loadgen.audit.verdict import UNSET, Verdict
 
 Row = dict[str, Any]
-# What every shop shows; `altas` and `eventos` are looked at where they are given.
+# What every shop shows; `altas` and `eventos` are looked at where they are given. `single` are rows that were asked for
+# one by one, each of a process (`by`), `streams` are purchases' events, and `unasked` are the processes that were not.
 NAMES: Final = ("usuarios", "tokens", "transacciones", "compras")
 Live = Mapping[str, list[Any]]
+# So many of those who did not answer are named.
+NAMED: Final = 3
 
 
 def selling_is_shown(verdict: Verdict, live: Live | None, selling: Selling) -> None:
@@ -27,9 +31,18 @@ def selling_is_shown(verdict: Verdict, live: Live | None, selling: Selling) -> N
     missing = [name for name in NAMES if name not in live]
     if missing:
         verdict.in_part(8, Text("nobody was asked for {missing}", ", ".join(missing)))
+    count = asked = 0
     for name, rows in sides.items():
         if name in live:
-            _compare(verdict, name, live[name], list(rows(selling)), ordered=name == "transacciones")
+            due = list(rows(selling))
+            _compare(verdict, name, live[name], due, ordered=name == "transacciones")
+            whole = {row["id"]: _whole_token(row, selling) if name == "tokens" else row for row in due}
+            count, asked = count + len(due), asked + _one_by_one(verdict, name, live, whole)
+    if asked < count:
+        says = "of {count:,} users, tokens and records {asked:,} were asked for one by one"
+        verdict.in_part(8, Text(says, count, asked))
+    if live.get("unasked"):
+        verdict.in_part(8, Text("nobody answered at {places}", ", ".join(map(str, live["unasked"][:NAMED]))))
 
 
 def purchases_are_shown(verdict: Verdict, live: Live | None, showing: Showing) -> None:
@@ -37,7 +50,13 @@ def purchases_are_shown(verdict: Verdict, live: Live | None, showing: Showing) -
     if live is None:
         return
     if "compras" in live:
-        _compare(verdict, "compras", live["compras"], list(_purchases(showing)), ordered=True)
+        due = list(_purchases(showing))
+        _compare(verdict, "compras", live["compras"], due, ordered=True)
+        asked = _one_by_one(verdict, "compras", live, {row["id"]: row for row in due})
+        heard = _streams(verdict, live.get("streams", ()), showing)
+        if min(asked, heard) < len(due):
+            says = "of {count:,} purchases {asked:,} were asked for one by one, and {heard:,} for their events"
+            verdict.in_part(8, Text(says, len(due), asked, heard))
     if "altas" in live:
         _compare(verdict, "altas", live["altas"], list(_entries(showing)), ordered=False)
     if "eventos" in live:
@@ -103,6 +122,56 @@ def _compare(verdict: Verdict, name: str, shown: list[Any], rows: list[Row], *, 
         verdict.breach(8, f"{name} {number}", "it is in the journal, and is not shown", book=name)
     if ordered and [row.get("id") for row in shown if isinstance(row, dict)] != list(due) and seen == due.keys():
         verdict.breach(8, name, "they are not shown in their order", book=name)
+
+
+def _whole_token(row: Row, selling: Selling) -> Row:
+    """Asked for alone, it says who has it and who waits."""
+    key = str(row["id"])
+    token = selling.tokens.get(key) or selling.sold_token(key)
+    held = token.get("reserva") and {
+        name: token["reserva"][field]
+        for name, field in (("compraId", "compra_id"), ("usuarioId", "usuario_id"), ("precio", "precio"))
+    }
+    return {**row, "reserva": held, "cola": [waits["compra_id"] for waits in token.get("cola", ())]}
+
+
+def _one_by_one(verdict: Verdict, name: str, live: Live, due: Mapping[Any, Row]) -> int:
+    """How many of these rows somebody asked for. What is in no journal the lists say."""
+    asked = [one for one in live.get("single", ()) if one["of"] == name and one["id"] in due]
+    for one in asked:
+        verdict.work.shown += 1
+        row, rules, about = one["row"], due[one["id"]], f"{name} {one['id']}"
+        if not isinstance(row, dict):
+            why = "it is in the journal, and is not shown to who asks for it"
+            verdict.breach(8, about, why, book=name, where=one["by"], field="row", stands=row)
+        elif not same(row, rules):
+            for field in sorted(row.keys() | rules.keys()):
+                if not same(stands := row.get(field, UNSET), is_so := rules.get(field, UNSET)):
+                    why = "another value is shown to who asks for it than the journal has"
+                    verdict.breach(8, about, why, book=name, where=one["by"], field=field, stands=stands, rules=is_so)
+    return len({one["id"] for one in asked})
+
+
+def _streams(verdict: Verdict, streams: Sequence[Any], showing: Showing) -> int:
+    """How many purchases' events were listened to, from the first or, where that is long ago, from how it stands."""
+    count = 0
+    for stream in streams:
+        about, shown = stream["id"], stream["shown"]
+        if (found := showing.purchase(about)) is None:
+            continue
+        count += 1
+        verdict.work.shown += len(shown)
+        try:
+            ways = [found[1][:number] for number, kind in enumerate(found[1], 1) if kind in model.STATES]
+            due = [model.version(found[0], way) for way in ways]
+        except NONSENSE:
+            continue
+        # In which order a book was written again nobody knows.
+        if not same(shown[-1:], due[-1:]) or not (len(shown) == 1 or showing.rewritten(about) or same(shown, due)):
+            why = "other events are told than the journal has"
+            verdict.breach(8, f"compras {about}", why, book="compras", where=stream["by"], field="events",
+                           stands=shown, rules=due)  # fmt: skip
+    return count
 
 
 def _events(verdict: Verdict, shown: list[Any], showing: Showing) -> None:

@@ -31,6 +31,7 @@ from loadgen.load.crew import Crew, crew
 from loadgen.load.journal import journal_of
 from loadgen.load.load import Load
 from loadgen.load.meter import Meter
+from loadgen.load.onlooker import Onlooker
 from loadgen.load.plan import prepared
 from loadgen.load.top_ups import topping_up
 from ops.cluster import KubeError
@@ -158,8 +159,9 @@ async def _under_load(
     tell: Callable[[str, Meter | None], None],
 ) -> tuple[Sequence[Happened], str | None]:
     meter, footprint = measures
-    load = Load(client, meter)
-    async with load.measured(), _beside(_progress(meter, tell), footprint.follow(shop.data)):
+    onlooker = Onlooker(client)
+    load = Load(client, meter, onlooker.accepted)
+    async with load.measured(), onlooker.watching(), _beside(_progress(meter, tell), footprint.follow(shop.data)):
         harm = asyncio.create_task(_harm(config, workers, shop.target))
         try:
             async with topping_up(load, workers.plan.fixture.buyers, config.seed):

@@ -20,6 +20,7 @@ from loadgen.audit.clients import client_journal
 from loadgen.audit.model import SERVICES
 from loadgen.audit.text import NotAShop, Text, Unreadable
 from loadgen.audit.verdict import Verdict
+from loadgen.drill.one_by_one import one_by_one
 from loadgen.drill.quiet import SHOWN, told, unrest
 from loadgen.load.client import rows
 from ops.cluster import Cluster
@@ -220,6 +221,7 @@ async def answers(urls: Mapping[str, str], *, whole: bool = True) -> tuple[Shown
                 shown[name] = await _shown(http, URL(f"{url}/{name}") % {"limite": PAGE})
         with contextlib.suppress(*away):
             state = await told(http, f"{urls['compras']}/estado", SHOWN)
+        shown |= await one_by_one(http, urls, shown)
     depths = state["colas"] if state else None
     dead = {name: depth["messages"] for name, depth in (depths or {}).items() if name not in SERVICES}
     return shown, None if depths is None else dead

@@ -133,6 +133,11 @@ class Client:
         if self._journal:
             self._journal.ended(about, estado, motivo)
 
+    def seen(self, shown: Any) -> None:
+        """Write down how a purchase was shown, to whom it was no answer to a request to buy."""
+        if self._journal:
+            self._journal.seen(shown)
+
     async def know_shop(self) -> None:
         """Write down which shop this is, once it has a record by which one can tell, and answers."""
         if self._journal and self._keys and not self._journal.knows_shop:
@@ -168,9 +173,12 @@ class Client:
         """The rows of a list, page by page. Raises aiohttp.ClientError."""
         return rows(self.http, URL(self.url + path))
 
-    async def lines(self, path: str) -> AsyncIterator[bytes]:
+    def lines(self, path: str) -> AsyncIterator[bytes]:
         """The lines of an operator's GET, as they come. Raises aiohttp.ClientError."""
-        headers = _bearer(self._keys.books if self._keys else None)
+        return self.stream(path, _bearer(self._keys.books if self._keys else None))
+
+    async def stream(self, path: str, headers: Mapping[str, str] | None = None) -> AsyncIterator[bytes]:
+        """The lines of a GET, as they come. Raises aiohttp.ClientError."""
         async with self.http.get(f"{self.url}{path}", headers=headers) as answer:
             answer.raise_for_status()
             async for line in answer.content:

@@ -1,4 +1,4 @@
-"""What a client writes down, as JSON lines: each request before it is sent, what came of it, and the ends it saw. An
+"""What a client writes down, as JSON lines: each request before it is sent, what came of it, and what it saw. An
 operator's entries, too: users, top-ups, tokens.
 
     {"client":1,"url":"http://…","started":"2026-…Z"}             first; 1 is the format
@@ -7,6 +7,7 @@ operator's entries, too: users, top-ups, tokens.
     {"n":1,"t":…,"status":202,"answer":…}                         or "status":null,"lost":"TimeoutError"
     {"n":2,"t":…,"key":"…","enters":"/usuarios/1/recargas","body":{"monto":5}}     before each entry, at that path
     {"t":…,"ended":"<purchase>","estado":"rechazada","motivo":"…"}
+    {"t":…,"seen":{"id":"…","usuarioId":1,…}}                     how a purchase was shown, by GET or as an event
     {"t":…,"closed":true,"lines":5}                               last: so many lines stand before it
 
 `t` is seconds since 1970 (`clock.py`). An answer stands there as it came; one that is no JSON as text, cut.
@@ -73,6 +74,10 @@ class ClientJournal:
         """The end of a purchase was seen."""
         why = {} if motivo is None else {"motivo": motivo}
         self._write({"t": CLOCK.now(), "ended": about, "estado": estado, **why})
+
+    def seen(self, shown: Any) -> None:
+        """A purchase was shown so."""
+        self._write({"t": CLOCK.now(), "seen": shown})
 
     @property
     def knows_shop(self) -> bool:

@@ -53,11 +53,11 @@ class _Door:
 
 
 class Load:
-    """One load on one shop, measured by `meter`."""
+    """One load on one shop, measured by `meter`. `accepted` hears of each purchase."""
 
-    def __init__(self, client: Client, meter: Meter) -> None:
+    def __init__(self, client: Client, meter: Meter, accepted: Callable[[str], None] = lambda _: None) -> None:
         self.meter = meter
-        self._client = client
+        self._client, self._accepted = client, accepted
         self._door = _Door()
         # Good requests that were answered 422: right where their key was used for something else.
         self._questioned: list[BuyRequest] = []
@@ -160,6 +160,7 @@ class Load:
             self.meter.rejects(CLOCK.now())
         elif isinstance(about, str):
             self.meter.accepts(about, due, CLOCK.now())
+            self._accepted(about)
         else:
             self.meter.loses_sight(CLOCK.now())
         if wrong := _wrong(ask, status, told):

@@ -10,6 +10,7 @@ from loadgen.load.crew import crew
 from loadgen.load.journal import JOURNAL
 from loadgen.load.load import PATIENCE_SECONDS, Load
 from loadgen.load.meter import Meter
+from loadgen.load.onlooker import Onlooker
 from loadgen.load.plan import Plan, prepared
 from loadgen.terminal import Progress
 from ops.running import Keys
@@ -20,8 +21,9 @@ async def run(plan: Plan, folder: Path, url: str, keys: Keys, meter: Meter, prog
     async with Client(url, folder / JOURNAL, keys) as client:
         progress.tell("registering buyers and tokens ...", None)
         plan.fixture = await prepared(client, plan.fixture)
-        load = Load(client, meter)
-        async with crew(plan, folder, url, keys) as workers, load.measured():
+        onlooker = Onlooker(client)
+        load = Load(client, meter, onlooker.accepted)
+        async with crew(plan, folder, url, keys) as workers, load.measured(), onlooker.watching():
             watching = asyncio.create_task(progress.watch(meter))
             try:
                 await workers.send(load)

@@ -1569,6 +1569,50 @@ def _(books: Edited) -> None:
     books.told().insert(-1, {**copied(note), "estado": "rechazada", "motivo": "token-vendido"})
 
 
+# What a client was shown without asking to buy
+
+
+def _shown(books: Edited, **lie: Any) -> None:
+    """A GET, or an event, behind all else: of a purchase that is over."""
+    answer = next(note["answer"] for note in _answers(books, 200) if note["answer"]["estado"] == "registrada")
+    books.told().insert(-1, {"t": 0, "seen": {**copied(answer), **lie}})
+
+
+for _lie in (
+    {"precio": 1},
+    {"usuarioId": 999},
+    {"estado": "rechazada", "motivo": "token-vendido"},
+    {"fecha": "2025-09-10T17:00:00.999Z"},
+    {"transaccionId": None},
+):
+
+    @breach(f"a client saw another {next(iter(_lie))}", "ordinary", 12)
+    def _(books: Edited, lie: Record = _lie) -> None:  # type: ignore[assignment]
+        _shown(books, **lie)
+
+
+@breach("a client saw a purchase that is in no book", "ordinary", 12)
+def _(books: Edited) -> None:
+    _shown(books, id=NOBODYS)
+
+
+@breach("a client saw what is no purchase", "ordinary", 12)
+def _(books: Edited) -> None:
+    books.told().insert(-1, {"t": 0, "seen": None})
+
+
+@breach("a client saw an end, and was then told that it is under way", "ordinary", 12)
+def _(books: Edited) -> None:
+    ended = next(note for note in _answers(books, 200) if note["answer"]["estado"] == "registrada")
+    asked = _note_of(books, ended["n"])
+    books.told()[:] = [note for note in books.told() if note.get("ended") != ended["answer"]["id"]]
+    first = copied(ended["answer"])
+    answer = {name: value for name, value in first.items() if name not in ("precio", "transaccionId")}
+    answer |= {"estado": "solicitada", "historia": answer["historia"][:1]}
+    again = [{**copied(asked), "n": 9001}, {"n": 9001, "status": 202, "answer": answer}]
+    books.told()[-1:-1] = [{"t": 0, "seen": first}, *again]
+
+
 # What operators were told of their entries
 
 

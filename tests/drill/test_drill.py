@@ -61,6 +61,9 @@ def test_the_classic_kills_transacciones_and_proves_that_nothing_was_lost(tmp_pa
     began, over = found["faults"][0]["began"], found["faults"][-1]["over"]
     given = [note["t"] for note in notes(tmp_path) if note.get("enters", "").endswith("/recargas")]
     assert given[0] < began and any(began < instant < over for instant in given) and given[-1] > over
+    # How its purchases were shown meanwhile: the first of them and one in a hundred.
+    shown = Counter(note["seen"]["id"] for note in notes(tmp_path) if "seen" in note)
+    assert len(shown) >= 10 and max(shown.values()) > 1
     again = zoco("audit", "--data", str(tmp_path / "data"), "--client", str(tmp_path / "client.jsonl"))
     assert again.returncode == 0, again.stdout
 
