@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any
@@ -100,6 +101,25 @@ async def test_what_nobody_waits_for_any_more_ends_with_its_store(postgres: Data
         assert store._asking.locked()
         await asyncio.wait_for(store.close(), 5)
         assert not store._asking.locked()
+
+
+async def test_what_becomes_of_a_question_that_nobody_waits_for_any_more_is_no_traceback(
+    postgres: Database, database: str
+) -> None:
+    told: list[dict[str, Any]] = []
+    asyncio.get_running_loop().set_exception_handler(lambda _, context: told.append(context))
+    async with opened(postgres, database, COMPRAS) as store, postgres.connected(database) as owner:
+        mine = await backend(store)
+        async with owner.transaction():
+            await owner.execute("LOCK TABLE compras.lista")
+            await hangs_up(store, store.listed(10, where={"usuario_id": 1}))
+            await owner.execute("SELECT pg_terminate_backend($1)", mine)
+            async with asyncio.timeout(5):
+                while store._asking.locked():
+                    await asyncio.sleep(0.01)
+        assert await backend(store) != mine
+    gc.collect()
+    assert told == []
 
 
 async def anything(stream: AsyncIterator[bytes]) -> AsyncIterator[bytes]:

@@ -76,6 +76,7 @@ class Reads(Generic[Row]):
                 async with asyncio.timeout_at(deadline):
                     await self._asking.acquire()
                 self._question = asyncio.create_task(self._asked(question, deadline))
+                self._question.add_done_callback(lambda asked: asked.cancelled() or asked.exception())
                 found: Found = await asyncio.shield(self._question)
                 self._unread = None
                 return found
