@@ -78,9 +78,9 @@ async def test_a_strange_answer_to_a_good_request_is_a_finding_and_no_traceback(
 
 
 async def test_422_is_right_only_for_a_key_that_this_load_used_for_something_else(tmp_path: Path) -> None:
-    """By a shop that refuses all."""
+    """By a shop that refuses all, in a load of two processes."""
     meter = Meter()
-    mixed = Plan("retry", Fixture.of(10, 100, 10_000), 7, 200, 120, 1)
+    mixed = Plan("retry", Fixture.of(10, 100, 10_000), 7, 200, 120, 2)
     bodies: dict[tuple[int, str], set[tuple[int, int | None]]] = {}
     for ask in mixed.all():
         bodies.setdefault((ask.usuario, ask.key), set()).add((ask.token, ask.precio_maximo))
