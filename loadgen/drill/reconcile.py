@@ -25,7 +25,7 @@ from loadgen.drill.quiet import SHOWN, told, unrest
 from loadgen.load.client import rows
 from ops.cluster import Cluster
 from ops.folder import kind_of
-from ops.running import LocalError, Running
+from ops.running import KIND, LocalError, Running
 
 # The seed of a shop that nobody gave another one.
 SEEDS: Final = Path(__file__).parents[2] / "services"
@@ -88,6 +88,17 @@ async def settled(urls: Mapping[str, str], audited: Callable[[], Awaitable[Verdi
     )
 
 
+def _in_database(data: Path) -> bool:
+    """Raises Unreadable."""
+    try:
+        return kind_of(data) == "postgresql"
+    except LocalError as error:
+        why = error.__cause__.strerror if isinstance(error.__cause__, OSError) else None
+        if why is None:
+            raise Unreadable("{why}", error) from error
+        raise Unreadable("{file} cannot be read ({why}): read it as who runs the shop", data / KIND, why) from error
+
+
 async def reconcile(
     data: Path,
     clients: Sequence[Path] = (),
@@ -103,7 +114,7 @@ async def reconcile(
     running = live = dead_letters = None
     with contextlib.suppress(LocalError):
         running = Running.read(data)
-    if kind_of(data) == "postgresql":
+    if _in_database(data):
         if running is None:
             raise Unreadable(
                 "the books of {data} are in its PostgreSQL, which does not run: start it with --postgres", data

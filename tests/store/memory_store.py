@@ -183,13 +183,15 @@ class MemoryStore:
             except Exception as error:
                 answers.append(Answer(failure=f"{type(error).__name__}: {error}"))
                 continue
-            answers.append(Answer(tuple(word.said(self.heights.said(first + len(records))) for word in words)))
+            record = self._record(message, key, old, new, words, (number := first + len(records), first))
+            # Not before: what was accepted is said as it is, and is then of this record.
+            answers.append(Answer(tuple(word.said(self.heights.said(number)) for word in words)))
             if new is not None:
                 rows[key] = new
             seen[message.subject] = seen.get(message.subject, 0) | BIT[message.type]
             last |= {message.subject: None, **{word.subject: word for word in words}}
             lines += [word for word in words if self.domain.listing and isinstance(word, self.domain.listing.message)]
-            records.append(self._record(message, key, old, new, words, (first + len(records), first)))
+            records.append(record)
             heard.append(Change(message.type, message.subject, new))
         kept.waiting.set()
         await kept.go.wait()

@@ -207,7 +207,7 @@ async def test_an_entry_is_told_of_whoever_hangs_up(
     before = len(log.read_bytes())
     sent = {
         **OPERATOR,
-        "Idempotency-Key": f"{name}-hangs-up",
+        "Idempotency-Key": f"{name}-{len(body)}",
         "Prefer": f"wait={WAIT}",
         "Content-Length": str(len(body)),
     }
