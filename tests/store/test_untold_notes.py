@@ -13,8 +13,9 @@ from store_builders import Clock, HeldBroker, copied, cut_off_by_a_doubt, disk_o
 
 from broker.messages import CompraRechazada, Message
 from services.shared.heights import BookHeights
+from services.shared.journal.position import TOLD, told
 from services.shared.journal.store import JsonStore
-from services.shared.journal.untold import TOLD, noted, told
+from services.shared.journal.untold import noted
 from services.tokens.domain import DOMAIN as TOKENS
 
 

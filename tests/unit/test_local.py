@@ -354,7 +354,8 @@ asyncio.run(Empty(Path(sys.argv[1]), 0).run())
 def up_in_a_terminal(data: Path, *before: str) -> Iterator[tuple[subprocess.Popen[bytes], int]]:
     """It, and the other end of its terminal, which closes by then."""
     ours, its = os.openpty()
-    command = ["setsid", "--ctty", *before, sys.executable, "-c", UP, str(data)]
+    # Whoever runs the tests under nohup ignores it.
+    command = ["env", "--default-signal=HUP", "setsid", "--ctty", *before, sys.executable, "-c", UP, str(data)]
     with subprocess.Popen(command, stdin=its, stdout=its, stderr=its, cwd=data) as process:
         os.close(its)
         try:

@@ -19,8 +19,8 @@ import msgspec
 from broker.messages import Message
 from services.shared.clock import dated
 from services.shared.heights import BookHeights
+from services.shared.journal import position
 from services.shared.journal import segments as journal
-from services.shared.journal import untold
 from services.shared.journal.disk import Disk
 from services.shared.journal.packed import SUFFIX, Archive, take_back
 from services.shared.journal.segments import Segment
@@ -99,7 +99,7 @@ async def put_back(
         await disk.sync(unfinished)
         if told is not None:
             # Before there is a book that it is of: a note that stands beside it never says too much.
-            await disk.replace(untold.TOLD, untold.told(heights.said(told)))
+            await disk.replace(position.TOLD, position.told(heights.said(told)))
         _publish(disk, unfinished, name)
     except BaseException:
         # Also when whoever sent it went away.

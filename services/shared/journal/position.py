@@ -11,9 +11,13 @@ from functools import lru_cache
 from hashlib import blake2b
 from typing import Final, NewType
 
+from services.shared.records import SEAL_BYTES, with_checksum
+
 Position = NewType("Position", int)
 # There is no such place: offset 0 of a segment is its header.
 NOWHERE: Final = Position(0)
+# Up to where all is told stands beside the journal, and is always as long, as it is written over in place.
+TOLD, NOTE_BYTES = "told", 96
 OFFSET_BITS: Final = 32
 SEEN_BITS: Final = 11
 SEEN: Final = (1 << SEEN_BITS) - 1
@@ -46,3 +50,8 @@ def dedup_key(subject: str) -> int:
     if UUID.fullmatch(subject):
         return int(subject.replace("-", ""), 16)
     return int.from_bytes(blake2b(subject.encode(), digest_size=16).digest(), "big")
+
+
+def told(heights: str) -> bytes:
+    """That the broker has what records up to this one say. `heights`: as they travel, the own ones first."""
+    return with_checksum((b'{"told":"%s"' % heights.partition(" ")[0].encode()).ljust(NOTE_BYTES - SEAL_BYTES))

@@ -13,6 +13,7 @@ import structlog
 
 from broker.messages import Message
 from services.shared.journal import untold
+from services.shared.journal.position import TOLD, told
 from services.shared.journal.public_list import BETWEEN, END
 from services.shared.journal.rows import Recorded
 from services.shared.store import MAX_LINES, Damaged
@@ -111,7 +112,7 @@ class Reads(Recorded[Row]):
     def told(self, messages: Sequence[Message]) -> None:
         if messages and self._all_told:
             with suppress(OSError):
-                self.disk.note(untold.TOLD, untold.told(messages[-1].heights))
+                self.disk.note(TOLD, told(messages[-1].heights))
 
     async def alone(self) -> None: ...
 

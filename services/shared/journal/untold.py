@@ -20,12 +20,11 @@ from broker.heights import sender
 from broker.messages import Message, from_word
 from services.shared.heights import BookHeights
 from services.shared.journal.disk import Disk
-from services.shared.records import SEAL_BYTES, has_checksum, with_checksum
+from services.shared.journal.position import TOLD, told
+from services.shared.records import has_checksum
 from services.shared.seed import is_seed
 
 log = structlog.get_logger()
-# Beside the journal, and always as long, as it is written over in place: up to where it is told.
-TOLD, NOTE_BYTES = "told", 96
 # After a disk that took no note.
 AGAIN_SECONDS: Final = 0.5
 # So much of the journal is read in one go: it takes a millisecond or two.
@@ -48,11 +47,6 @@ class Led(Book, Protocol):
     """… and looks whether it still does."""
 
     def check(self) -> None: ...
-
-
-def told(heights: str) -> bytes:
-    """That the broker has what records up to this one say. `heights`: as they travel, the own ones first."""
-    return with_checksum((b'{"told":"%s"' % heights.partition(" ")[0].encode()).ljust(NOTE_BYTES - SEAL_BYTES))
 
 
 async def noted(book: Led, end: int) -> None:
