@@ -104,6 +104,8 @@ RESTORE = ROOT / "k8s" / "components" / "backup" / "restore-job.yaml"
 @contextlib.asynccontextmanager
 async def with_backups(shop: KubeShop) -> AsyncIterator[None]:
     """The shop as it is, with a volume for backups, until the end of the block."""
+    # The command has an image of its own, which a shop without backups does not need.
+    await asyncio.to_thread(subprocess.run, [str(ROOT / "scripts" / "images"), "zoco"], check=True)
     before = shop.components
     shop.components = f"{before} backup".strip()
     await asyncio.to_thread(shop.deploy)
