@@ -71,22 +71,23 @@ class Books:
 
     def _furthest(self, service: str) -> tuple[str, dict[str, Any]]:
         """The one that writes, or one that follows."""
-        urls, followers, silence = [*self.ways(service)], [], UserError("")
-        # It grows: who follows says who writes.
+        urls, found, silence = [*self.ways(service)], [], UserError("")
+        # It grows: each says where the one answers that writes. Behind an address may be all of them, by chance.
         for url in urls:
             try:
                 state = _state(service, url)
             except UserError as error:
                 silence = error
                 continue
-            if state["role"] == "writer":
+            named = state.get("writer") if self.follows else None
+            if state["role"] == "writer" and named in (None, url):
                 return url, state
-            followers.append((url, state))
-            if self.follows and (named := state.get("writer")) and named not in urls:
+            found.append((url, state))
+            if named and named not in urls:
                 urls.append(named)
-        if not followers:
+        if not found:
             raise silence
-        return followers[0]
+        return next((one for one in found if one[1]["role"] == "writer"), found[0])
 
     def states(self) -> dict[Service, dict[str, Any]]:
         return {service: self.state(service) for service in SERVICES}

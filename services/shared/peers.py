@@ -86,8 +86,8 @@ class Peers:
                 await asyncio.sleep(AGAIN_SECONDS)
 
     async def _furthest(self, name: Service, http: aiohttp.ClientSession) -> tuple[str, dict[str, Any]]:
-        urls, followers, silence = [*self.urls[name]], [], Exception()
-        # It grows: who follows says who writes.
+        urls, found, silence = [*self.urls[name]], [], Exception()
+        # It grows: each says where the one answers that writes. Behind an address may be all of them, by chance.
         for url in urls:
             try:
                 state = await _state_at(url, http)
@@ -96,14 +96,15 @@ class Peers:
             except NO_ANSWER as error:
                 silence = error
                 continue
-            if state["role"] == "writer":
+            named = state.get("writer")
+            if state["role"] == "writer" and named in (None, url):
                 return url, state
-            followers.append((url, state))
-            if (named := state.get("writer")) and named not in urls:
+            found.append((url, state))
+            if named and named not in urls:
                 urls.append(named)
-        if not followers:
+        if not found:
             raise silence
-        return followers[0]
+        return next((one for one in found if one[1]["role"] == "writer"), found[0])
 
     async def _book(self, name: Service, heights: BookHeights, seconds: float) -> dict[str, Any] | None:
         """None: it does not answer, or has not read its book yet."""

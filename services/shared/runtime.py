@@ -113,7 +113,7 @@ class Runtime(Generic[Row]):
             "service": self.name,
             "ready": self.ready,
             "role": "writer" if store.leads else "follower",
-            "writer": None if store.leads else store.leader_url(),
+            "writer": store.leader_url(),
             "records": store.seq,
             "diskFull": store.full,
             "waitsFor": store.trouble,

@@ -6,15 +6,20 @@ import itertools
 import json
 import os
 import re
+import socket
+import socketserver
 import subprocess
 from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
+from threading import Thread
 from typing import Any
 from urllib.request import Request, urlopen
 
 import pytest
 from patience import PATIENCE_SECONDS, wait_until
 from shop_builders import ZOCO, Shop, answers, start
+from yarl import URL
 
 from broker.services import SERVICES
 from ops.errors import UserError
@@ -146,6 +151,52 @@ def test_who_follows_says_who_writes_to_whoever_knows_the_service_by_one_address
     for words in (["backup", str(tmp_path / "shop.tar")], ["restore", str(tmp_path / "shop.tar"), "--yes"]):
         done = subprocess.run([str(ZOCO), *words, "--settings"], env=env, capture_output=True, text=True, check=False)
         assert done.returncode == 0, done.stdout + done.stderr
+    wait_until(lambda: all_answer(first_follows), "somebody is away")
+
+
+@contextmanager
+def balanced(writes: str, follows: str) -> Iterator[str]:
+    """As behind a Service of Kubernetes, where chance is worst: who asks how it is meets another one than whoever wants
+    something of it."""
+
+    def pump(source: socket.socket, sink: socket.socket) -> None:
+        with suppress(OSError):
+            while piece := source.recv(65_536):
+                sink.sendall(piece)
+            sink.shutdown(socket.SHUT_WR)
+
+    class Turn(socketserver.BaseRequestHandler):
+        def handle(self) -> None:
+            looks = self.request.recv(64, socket.MSG_PEEK).startswith(b"GET /readyz")
+            place = URL(writes if looks else follows)
+            with socket.create_connection((place.host, place.port)) as other:
+                threads = [Thread(target=pump, args=ends) for ends in ((self.request, other), (other, self.request))]
+                for thread in threads:
+                    thread.start()
+                for thread in threads:
+                    thread.join()
+
+    with socketserver.ThreadingTCPServer(("127.0.0.1", 0), Turn) as server:
+        server.daemon_threads = True
+        Thread(target=server.serve_forever, daemon=True).start()
+        yield f"http://127.0.0.1:{server.server_address[1]}"
+        server.shutdown()
+
+
+def test_the_next_connection_may_come_to_another_process(first_follows: Shop, tmp_path: Path) -> None:
+    """Who says that it writes, behind an address of many, is asked at its own: the next answer would be another's."""
+    running = first_follows.running
+    states = {url: state_at(url) for label, url in running.places.items() if label.startswith("compras")}
+    in_turn = sorted(states, key=lambda url: states[url]["role"] == "follower")
+    assert [states[url]["role"] for url in in_turn] == ["writer", "follower"]
+    with balanced(*in_turn) as compras:
+        env = {f"ZOCO_{name.upper()}_URL": running.urls[name] for name in SERVICES} | {"ZOCO_COMPRAS_URL": compras}
+        env = {**os.environ, **env, "ZOCO_BOOKS_TOKEN": running.books_token}
+        for words in (["backup", str(tmp_path / "shop.tar")], ["restore", str(tmp_path / "shop.tar"), "--yes"]):
+            done = subprocess.run(
+                [str(ZOCO), *words, "--settings"], env=env, capture_output=True, text=True, check=False
+            )
+            assert done.returncode == 0, done.stdout + done.stderr
     wait_until(lambda: all_answer(first_follows), "somebody is away")
 
 

@@ -200,7 +200,7 @@ def test_a_clock_that_the_books_contradict_is_named(tmp_path: Path, time: str, n
     """For `/readyz`, and so for `/estado` and whoever asks that."""
     room = Room(lambda: Space(1, 1), lambda: 0)
     known = {"time": time, "seq": 1, "heights": BookHeights("compras"), "room": room}
-    store: Any = SimpleNamespace(**known, leads=True, full=False, trouble=None, opened=True)
+    store: Any = SimpleNamespace(**known, leads=True, full=False, trouble=None, opened=True, leader_url=lambda: None)
     service = Service(domain=DOMAIN, routes=APIRouter(), seed=lambda raw: [], seed_file=tmp_path / "none.json")
     said = Runtime(service, Settings(data=tmp_path), lambda *_: store).state()["clock"]
     assert (said is not None) == named
