@@ -17,7 +17,7 @@ from urllib.error import HTTPError, URLError
 from urllib.request import HTTPHandler, ProxyHandler, Request, build_opener
 
 from broker.heights import sender
-from broker.services import SERVICES, Service
+from broker.services import SERVICES, Service, WriterSearch
 from ops.cluster import Cluster
 from ops.errors import UserError
 from ops.running import Running
@@ -71,23 +71,18 @@ class Books:
 
     def _furthest(self, service: str) -> tuple[str, dict[str, Any]]:
         """The one that writes, or one that follows."""
-        urls, found, silence = [*self.ways(service)], [], UserError("")
-        # It grows: each says where the one answers that writes. Behind an address may be all of them, by chance.
-        for url in urls:
+        search, silence = WriterSearch(self.ways(service), follows=self.follows), UserError("")
+        for url in search.urls:
             try:
                 state = _state(service, url)
             except UserError as error:
                 silence = error
                 continue
-            named = state.get("writer") if self.follows else None
-            if state["role"] == "writer" and named in (None, url):
-                return url, state
-            found.append((url, state))
-            if named and named not in urls:
-                urls.append(named)
-        if not found:
+            if search.heard(url, state):
+                break
+        if (found := search.nearest()) is None:
             raise silence
-        return next((one for one in found if one[1]["role"] == "writer"), found[0])
+        return found
 
     def states(self) -> dict[Service, dict[str, Any]]:
         return {service: self.state(service) for service in SERVICES}

@@ -9,7 +9,7 @@ from typing import Any, Final
 import aiohttp
 import pydantic_core
 
-from broker.services import SERVICES, Service
+from broker.services import SERVICES, Service, WriterSearch
 from services.shared.addresses import Addresses
 from services.shared.heights import BookHeights, as_told
 from services.shared.settings import Settings
@@ -86,9 +86,8 @@ class Peers:
                 await asyncio.sleep(AGAIN_SECONDS)
 
     async def _furthest(self, name: Service, http: aiohttp.ClientSession) -> tuple[str, dict[str, Any]]:
-        urls, found, silence = [*self.urls[name]], [], Exception()
-        # It grows: each says where the one answers that writes. Behind an address may be all of them, by chance.
-        for url in urls:
+        search, silence = WriterSearch(self.urls[name]), Exception()
+        for url in search.urls:
             try:
                 state = await _state_at(url, http)
                 if state.get("service") != name:
@@ -96,15 +95,11 @@ class Peers:
             except NO_ANSWER as error:
                 silence = error
                 continue
-            named = state.get("writer")
-            if state["role"] == "writer" and named in (None, url):
-                return url, state
-            found.append((url, state))
-            if named and named not in urls:
-                urls.append(named)
-        if not found:
+            if search.heard(url, state):
+                break
+        if (found := search.nearest()) is None:
             raise silence
-        return next((one for one in found if one[1]["role"] == "writer"), found[0])
+        return found
 
     async def _book(self, name: Service, heights: BookHeights, seconds: float) -> dict[str, Any] | None:
         """None: it does not answer, or has not read its book yet."""

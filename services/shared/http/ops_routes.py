@@ -68,7 +68,7 @@ class ServiceState(Vista):
     service: str
     ready: bool
     role: Literal["writer", "follower"]
-    # Of a follower: where the writer answers, as it says itself; it may have ended.
+    # Where the writer answers, as it says itself; it may have ended. null where all write.
     writer: str | None
     records: int
     disk_full: bool
