@@ -13,6 +13,7 @@ from typing import Any, Final
 
 import aiohttp
 
+from loadgen.drill.quiet import NO_ANSWER
 from loadgen.load.journal import answer_of
 from loadgen.load.onlooker import DATA
 
@@ -28,7 +29,7 @@ ENDS: Final = ("registrada", "rechazada")
 NOT_YET: Final = (HTTPStatus.TOO_MANY_REQUESTS, HTTPStatus.SERVICE_UNAVAILABLE)
 AGAIN_SECONDS: Final = 0.5
 PATIENCE_SECONDS: Final = 10.0
-NO_ANSWER: Final = (aiohttp.ClientError, TimeoutError, OSError, ValueError)
+NOTHING: Final = (*NO_ANSWER, ValueError)
 
 
 class Unasked(Exception):
@@ -39,8 +40,9 @@ async def one_by_one(http: aiohttp.ClientSession, urls: Mapping[str, str], shown
     """For the audit: `single` rows, purchases' `streams`, and the processes that were `unasked`. `shown` are lists."""
     single: list[Any] = []
     unasked: list[Any] = []
+    processes = await _processes(http, urls)
     for name, chosen in {name: _some(shown[name], ROWS) for name in urls if name in shown}.items():
-        for url in (urls[name], *await _others(http, urls, name, unasked)):
+        for url in (urls[name], *await _others(http, urls[name], processes.get(name, ()), unasked)):
             try:
                 for first in range(0, len(chosen), TOGETHER):
                     some = chosen[first : first + TOGETHER]
@@ -64,17 +66,24 @@ def _some(rows: Sequence[Any], most: int) -> list[Any]:
     return [*last, *Random(len(ids)).sample(others, min(len(others), most - len(last)))]
 
 
-async def _others(http: aiohttp.ClientSession, urls: Mapping[str, str], name: str, unasked: list[Any]) -> list[str]:
-    """A service's other processes that have read as far as the one that was asked."""
+async def _processes(http: aiohttp.ClientSession, urls: Mapping[str, str]) -> dict[str, list[str]]:
+    """Where each process answers that the front door knows of, by its service."""
     try:
-        state = await _get(http, f"{urls['compras']}/estado")
-        known = [process["url"] for process in state["procesos"].get(name, ())]
-        upto = (await _get(http, f"{urls[name]}/readyz"))["records"]
+        known = (await _get(http, f"{urls['compras']}/estado"))["procesos"]
+        return {name: [process["url"] for process in known.get(name, ())] for name in urls}
     except (Unasked, KeyError, TypeError, AttributeError):
+        return {}
+
+
+async def _others(http: aiohttp.ClientSession, asked: str, known: Sequence[str], unasked: list[Any]) -> list[str]:
+    """A service's other processes that have read as far as the one that is asked."""
+    try:
+        upto = (await _get(http, f"{asked}/readyz"))["records"]
+    except (Unasked, KeyError, TypeError):
         return []
     found = []
     for url in known:
-        if url.rstrip("/") == urls[name].rstrip("/"):
+        if url.rstrip("/") == asked.rstrip("/"):
             continue
         if await _has_read(http, url, upto):
             found.append(url)
@@ -114,7 +123,7 @@ async def _get(http: aiohttp.ClientSession, url: str) -> Any:
                     if answer.status not in NOT_YET:
                         break
                 await asyncio.sleep(AGAIN_SECONDS)
-    except NO_ANSWER as error:
+    except NOTHING as error:
         raise Unasked from error
     raise Unasked
 
@@ -128,6 +137,6 @@ async def _stream(http: aiohttp.ClientSession, url: str, about: str) -> list[Any
             async for line in answer.content:
                 if line.startswith(DATA):
                     told.append(answer_of(line.removeprefix(DATA)))
-    except NO_ANSWER as error:
+    except NOTHING as error:
         raise Unasked from error
     return told

@@ -20,6 +20,7 @@ PASSING_SECONDS: Final = 3.0
 LONGEST_SECONDS: Final = 120.0
 CALL_SECONDS: Final = 10.0
 POLL_SECONDS: Final = 0.5
+NO_ANSWER: Final = (aiohttp.ClientError, TimeoutError, OSError)
 # Of what the front door shows at /estado.
 SHOWN: Final = {"servicios", "colas", "sinTerminar"}
 
@@ -64,7 +65,7 @@ async def _state(url: str) -> dict[str, Any]:
     try:
         async with aiohttp.ClientSession(timeout=timeout) as http:
             return await told(http, f"{url}/estado", SHOWN) or {}
-    except (aiohttp.ClientError, TimeoutError, OSError):
+    except NO_ANSWER:
         return {}
 
 

@@ -8,7 +8,7 @@ import json
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
-from typing import Any, Final, TypeAlias
+from typing import Any, Final, TypeAlias, TypedDict, Unpack
 
 import aiohttp
 from yarl import URL
@@ -21,7 +21,7 @@ from loadgen.audit.model import SERVICES
 from loadgen.audit.text import NotAShop, Text, Unreadable
 from loadgen.audit.verdict import Verdict
 from loadgen.drill.one_by_one import one_by_one
-from loadgen.drill.quiet import SHOWN, told, unrest
+from loadgen.drill.quiet import NO_ANSWER, SHOWN, told, unrest
 from loadgen.load.client import rows
 from ops.cluster import Cluster
 from ops.folder import kind_of
@@ -33,7 +33,6 @@ PAGE: Final = 1_000
 # A shop in which somebody has just bought is quiet soon; in one that sells all the time the books never stand still.
 TRIES: Final = 5
 AGAIN_SECONDS: Final = 1.0
-NO_ANSWER: Final = (aiohttp.ClientError, TimeoutError, OSError)
 
 Shown: TypeAlias = dict[str, list[Any]]
 DeadLetters: TypeAlias = dict[str, int]
@@ -99,18 +98,25 @@ def _in_database(data: Path) -> bool:
         raise Unreadable("{file} cannot be read ({why}): read it as who runs the shop", data / KIND, why) from error
 
 
+class Known(TypedDict, total=False):
+    """What is known of a shop beside its books."""
+
+    # Nobody bought there but these clients, and it is of this version.
+    alone: bool
+    # Why what has no end may be on its way.
+    not_quiet: str | None
+
+
 async def reconcile(
     data: Path,
     clients: Sequence[Path] = (),
     seeds: Path | None = None,
     *,
-    alone: bool = False,
     whole: bool = True,
-    not_quiet: str | None = None,
+    **known: Unpack[Known],
 ) -> Verdict:
     """Audit the books in a folder, with all that a shop that runs there answers. Raises Unreadable, and if it is to be
-    `whole` aiohttp.ClientError: a service is away. `alone`: nobody bought there but these clients, and it is of this
-    version. `not_quiet`: why what has no end may be on its way."""
+    `whole` aiohttp.ClientError: a service is away."""
     running = live = dead_letters = None
     with contextlib.suppress(LocalError):
         running = Running.read(data)
@@ -119,14 +125,11 @@ async def reconcile(
             raise Unreadable(
                 "the books of {data} are in its PostgreSQL, which does not run: start it with --postgres", data
             )
-        return await reconcile_running(
-            running.urls, running.books_token, clients, seeds, alone=alone, whole=whole, not_quiet=not_quiet
-        )
+        return await reconcile_running(running.urls, running.books_token, clients, seeds, whole=whole, **known)
     if running is not None:
         live, dead_letters = await answers(running.urls, whole=whole)
     read = {name: books.from_folder(data, name) for name in SERVICES}
-    shown = live, dead_letters
-    return await _audited(read, clients, seeds, shown, alone=alone, not_quiet=not_quiet)
+    return await _audited(read, clients, seeds, (live, dead_letters), **known)
 
 
 async def reconcile_backup(file: Path, clients: Sequence[Path] = (), seeds: Path | None = None) -> Verdict:
@@ -140,9 +143,8 @@ async def reconcile_running(
     clients: Sequence[Path] = (),
     seeds: Path | None = None,
     *,
-    alone: bool = False,
     whole: bool = True,
-    not_quiet: str | None = None,
+    **known: Unpack[Known],
 ) -> Verdict:
     """Audit a shop whose folders are not here; the rest as in `reconcile`. Raises Unreadable, aiohttp.ClientError."""
     read = {}
@@ -154,8 +156,7 @@ async def reconcile_running(
                 raise
             says = "the book of {service} is read where it answers, and it does not ({error}): see `zoco doctor`"
             raise Unreadable(says, name, error) from error
-    shown = await answers(urls, whole=whole)
-    return await _audited(read, clients, seeds, shown, alone=alone, not_quiet=not_quiet)
+    return await _audited(read, clients, seeds, await answers(urls, whole=whole), **known)
 
 
 def reconcile_cluster(
@@ -178,8 +179,7 @@ async def _audited(
     shown: tuple[Shown | None, DeadLetters | None],
     *,
     cut: bool = False,
-    alone: bool = False,
-    not_quiet: str | None = None,
+    **known: Unpack[Known],
 ) -> Verdict:
     live, dead_letters = shown
     everything = Books(
@@ -192,8 +192,7 @@ async def _audited(
         live=live,
         seeds=seeded(seeds) if seeds else None,
         cut=cut,
-        alone=alone,
-        not_quiet=not_quiet,
+        **known,
     )
     return await asyncio.to_thread(audit, everything)
 
