@@ -28,6 +28,14 @@ Manifest = dict[str, Any]
 LOADER = yaml.CSafeLoader
 
 
+def copy_what_makes_images(folder: Path) -> None:
+    """What `make images` and `make deploy` read, to be written into."""
+    for name in ("broker", "services", "scripts", "k8s"):
+        shutil.copytree(ROOT / name, folder / name, ignore=shutil.ignore_patterns("__pycache__"))
+    for name in ("pyproject.toml", "uv.lock", "requirements-uv.txt", "images.lock", ".dockerignore"):
+        shutil.copy(ROOT / name, folder / name)
+
+
 # What it keeps the past of has to be there.
 NEEDS = {"postgres-backup": "postgres-ha"}
 # Both would say how many pods there are.

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import os
 import re
-import shutil
 import subprocess
 from pathlib import Path
 from typing import Final
 
 import pytest
-from manifest_builders import ROOT, all_combinations, render
+from manifest_builders import ROOT, all_combinations, copy_what_makes_images, render
 
 # What runs, and what was left, stands in its environment; without $SCALED nobody has heard of KEDA.
 KUBECTL: Final = """#!/bin/sh
@@ -28,10 +27,7 @@ HA: Final = "postgres postgres-ha rabbitmq-ha"
 
 @pytest.fixture
 def checkout(tmp_path: Path) -> Path:
-    for name in ("broker", "services", "scripts", "k8s"):
-        shutil.copytree(ROOT / name, tmp_path / name, ignore=shutil.ignore_patterns("__pycache__"))
-    for name in ("pyproject.toml", "uv.lock", "requirements-uv.txt", "images.lock", ".dockerignore"):
-        shutil.copy(ROOT / name, tmp_path / name)
+    copy_what_makes_images(tmp_path)
     (tmp_path / "bin").mkdir()
     kubectl = tmp_path / "bin" / "kubectl"
     kubectl.write_text(KUBECTL, encoding="utf-8")

@@ -12,7 +12,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from manifest_builders import ROOT
+from manifest_builders import ROOT, copy_what_makes_images
 from patience import wait_until
 from shop_builders import answers
 
@@ -63,10 +63,8 @@ def test_the_four_differ_only_where_they_must(service: str) -> None:
 
 
 def test_a_tag_is_made_of_what_goes_into_the_image_and_of_nothing_else(tmp_path: Path) -> None:
-    for name in ("broker", "services", "scripts"):
-        shutil.copytree(ROOT / name, tmp_path / name, ignore=shutil.ignore_patterns("__pycache__"))
-    for name in ("pyproject.toml", "uv.lock", "requirements-uv.txt", "images.lock", ".dockerignore", "README.md"):
-        shutil.copy(ROOT / name, tmp_path / name)
+    copy_what_makes_images(tmp_path)
+    shutil.copy(ROOT / "README.md", tmp_path)
 
     def tags() -> dict[str, str]:
         return {

@@ -7,7 +7,6 @@ import http.server
 import json
 import os
 import re
-import shutil
 import subprocess
 import sys
 import threading
@@ -22,7 +21,7 @@ import sbom
 import yaml
 from cyclonedx.schema import SchemaVersion
 from cyclonedx.validation.json import JsonStrictValidator
-from manifest_builders import ROOT, containers, render
+from manifest_builders import ROOT, containers, copy_what_makes_images, render
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
@@ -70,11 +69,7 @@ def test_rabbitmqs_image_is_the_one_of_the_lock_where_digests_are_chosen() -> No
 
 @pytest.fixture
 def checkout(tmp_path: Path) -> Path:
-    """What `make images` and `make deploy` read, to be written into."""
-    for name in ("broker", "services", "scripts", "k8s"):
-        shutil.copytree(ROOT / name, tmp_path / name, ignore=shutil.ignore_patterns("__pycache__"))
-    for name in ("pyproject.toml", "uv.lock", "requirements-uv.txt", "images.lock", ".dockerignore"):
-        shutil.copy(ROOT / name, tmp_path / name)
+    copy_what_makes_images(tmp_path)
     return tmp_path
 
 
