@@ -26,7 +26,7 @@ from services.shared.http.problems import Problem, as_problem
 from services.shared.http.shares import asker
 from services.shared.runtime import Runtime
 
-Told: TypeAlias = Callable[[], object]
+Stands: TypeAlias = Callable[[], object]
 # The longest that `Prefer: wait` holds a request.
 WAIT_LIMIT_SECONDS: Final = 60
 # There are four that are registered.
@@ -125,7 +125,7 @@ def wait_seconds(request: Request) -> int:
 
 
 async def accepted(
-    request: Request, message: CompraSolicitada | AltaMessage, place: str, key: str, stands: Told = object
+    request: Request, message: CompraSolicitada | AltaMessage, place: str, key: str, stands: Stands = object
 ) -> Response:
     """202 with where to look, or 200 when it has reached its end already. `stands` is called before that is waited for:
     whoever hangs up meanwhile has entered it all the same."""
@@ -142,7 +142,7 @@ async def accepted(
     return json_bytes(public(row), 202, {**headers, "Retry-After": "1"})
 
 
-async def elsewhere(request: Request, key: str, stands: Told = object) -> Response | None:
+async def elsewhere(request: Request, key: str, stands: Stands = object) -> Response | None:
     """None if this process writes; else what is answered by the one that does, after as long as the client waits."""
     door, seconds = door_of(request), wait_seconds(request)
     answer = await door.forwarding.at_the_leader(request, key)

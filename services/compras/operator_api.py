@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from hashlib import sha256
 from typing import Annotated, Any, Final
 from uuid import uuid5
@@ -24,7 +24,18 @@ from broker.messages import (
     TokenPublicado,
     UsuarioRegistrado,
 )
-from services.compras.answers import ASKED, Body, accepted, door_of, elsewhere, found, idempotency_key, keeping, kept
+from services.compras.answers import (
+    ASKED,
+    Body,
+    Stands,
+    accepted,
+    door_of,
+    elsewhere,
+    found,
+    idempotency_key,
+    keeping,
+    kept,
+)
 from services.compras.domain import Alta
 from services.compras.operator_session import NOT_KEPT
 from services.compras.schemas import AltaVista
@@ -166,7 +177,7 @@ async def _alta(request: Request, model: type[AltaMessage], **fields: Any) -> Re
         return await accepted(request, entry, "altas", key, entered)
 
 
-def _told(request: Request, entry: str) -> Callable[[], None]:
+def _told(request: Request, entry: str) -> Stands:
     """What says in the log which entry was made, and from where it came."""
     return lambda: deed(request, "an operator's entry", entry=entry)
 
