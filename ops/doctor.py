@@ -6,12 +6,13 @@ import asyncio
 import os
 import shutil
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, Final
 
 import aiohttp
 
-from broker.amqp.calls import UNKNOWN
+from broker.amqp.calls import UNKNOWN, close, open_channel
 from broker.amqp.connect import Address, connect
 from broker.services import SERVICES
 from broker.topology import BINDINGS, QUEUES
@@ -211,10 +212,10 @@ async def _broker(running: Running) -> list[Finding]:
     zombies = await _stateless(running)
     try:
         for name in QUEUES:
-            channel = await connection.channel()
             try:
+                channel = await open_channel(connection, CALL_SECONDS)
                 depth = await channel.declare_queue(name, passive=True, timeout=CALL_SECONDS)
-                await channel.close()
+                await close(channel, CALL_SECONDS)
                 if name in zombies and not depth.declaration_result.consumer_count:
                     findings.append(_zombie(running, name))
             except TimeoutError:
@@ -222,7 +223,8 @@ async def _broker(running: Running) -> list[Finding]:
             except UNKNOWN as error:
                 findings.append(_bad(_queue(name), "{error}: it is made again at the next reconnect", error))
     finally:
-        await connection.close()
+        with suppress(*UNKNOWN):
+            await close(connection, CALL_SECONDS)
     findings += await _routes(running)
     if all(finding.well for finding in findings):
         findings.append(_well("queues", "all {count} answer", len(QUEUES)))

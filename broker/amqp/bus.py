@@ -26,7 +26,7 @@ from aiormq.abc import DeliveredMessage
 from pamqp.commands import Basic
 
 from broker.amqp.acks import Acks
-from broker.amqp.calls import UNKNOWN, first_of, lost_is_unknown, number_and_frame_max, open_channel
+from broker.amqp.calls import UNKNOWN, close, first_of, lost_is_unknown, number_and_frame_max, open_channel
 from broker.amqp.connect import HEARTBEAT_SECONDS, Address, connect
 from broker.amqp.envelope import Hearing, outgoing
 from broker.amqp.frames import Consumer, Delivered, Outgoing, Publisher, Unroutable
@@ -265,12 +265,11 @@ class Bus:
     def _close_behind(self, connection: AbstractConnection) -> None:
         """Close without waiting: a frozen broker would keep us for minutes."""
 
-        async def close() -> None:
+        async def close_quietly() -> None:
             with contextlib.suppress(*UNKNOWN):
-                async with asyncio.timeout(5):
-                    await connection.close()
+                await close(connection, 5)
 
-        task = asyncio.get_running_loop().create_task(close())
+        task = asyncio.get_running_loop().create_task(close_quietly())
         self._closing.add(task)
         task.add_done_callback(self._closing.discard)
 
@@ -281,7 +280,7 @@ class Bus:
         if missing:
             log.info("made the queues", queues=missing)
             await asyncio.sleep(self._options.first_declaration_seconds)
-        channel = await open_channel(connection, publisher_confirms=True)
+        channel = await open_channel(connection, self._options.call_seconds, publisher_confirms=True)
         self._publisher = publisher = Publisher(self._lines["publish"], *await number_and_frame_max(channel))
         self._problems.pop("publish", None)
         self.seen_once = True
@@ -358,7 +357,7 @@ class Bus:
         self._ready.clear()
         if connection := self._connections.get("publish"):
             with contextlib.suppress(*UNKNOWN), lost_is_unknown():
-                await connection.close()
+                await close(connection, self._options.call_seconds)
 
     # Topology
 
@@ -380,10 +379,7 @@ class Bus:
             try:
                 with lost_is_unknown():
                     if self._topology is None or self._topology.is_closed:
-                        # aiormq opens no channel on a blocked connection, and gives this call no timeout. Giving up
-                        # costs a channel that nobody has yet.
-                        async with asyncio.timeout(self._options.call_seconds):
-                            self._topology = await open_channel(connection)
+                        self._topology = await open_channel(connection, self._options.call_seconds)
                     queue = await self._topology.declare_queue(name, passive=True, timeout=self._options.call_seconds)
             except asyncio.CancelledError:
                 # A question that was given up costs its channel.
@@ -409,7 +405,7 @@ class Bus:
         self._acks.send()
         if connection := self._connections.get("consume"):
             with contextlib.suppress(*UNKNOWN), lost_is_unknown():
-                await connection.close()
+                await close(connection, self._options.call_seconds)
 
     async def stop_consuming(self) -> None:
         """Take nothing more; what was delivered can still be acked, and is at once."""
@@ -421,8 +417,8 @@ class Bus:
                 await self._unsubscribe(self._channel)
 
     async def _serve_consuming(self, connection: AbstractConnection) -> None:
-        channel = await open_channel(connection, publisher_confirms=False)
-        await channel.set_qos(prefetch_count=self._options.prefetch)
+        channel = await open_channel(connection, self._options.call_seconds, publisher_confirms=False)
+        await channel.set_qos(prefetch_count=self._options.prefetch, timeout=self._options.call_seconds)
         self._arrived.clear()
         self._channel = channel
         lost: asyncio.Future[None] = asyncio.get_running_loop().create_future()

@@ -34,12 +34,21 @@ def somebody_cancelled_us() -> bool:
     return task is not None and task.cancelling() > 0
 
 
-async def open_channel(connection: AbstractConnection, **how: bool) -> AbstractChannel:
+async def open_channel(connection: AbstractConnection, seconds: float, **how: bool) -> AbstractChannel:
+    """Raises TimeoutError: aiormq has none for this call, and waits for ever on a connection that is blocked or whose
+    answer was lost."""
     try:
-        return await connection.channel(**how)
+        async with asyncio.timeout(seconds):
+            return await connection.channel(**how)
     except RuntimeError as error:
         # What aiormq says of a connection that has just closed.
         raise ConnectionError(str(error)) from error
+
+
+async def close(what: AbstractChannel | AbstractConnection, seconds: float) -> None:
+    """Raises TimeoutError: aiormq waits for ever for the answer."""
+    async with asyncio.timeout(seconds):
+        await what.close()
 
 
 async def number_and_frame_max(channel: AbstractChannel) -> tuple[int, int]:

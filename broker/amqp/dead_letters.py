@@ -11,7 +11,7 @@ from typing import Any, Final, Self
 
 from aio_pika.abc import AbstractChannel, AbstractConnection
 
-from broker.amqp.calls import number_and_frame_max, open_channel
+from broker.amqp.calls import close, number_and_frame_max, open_channel
 from broker.amqp.connect import Address, connect
 from broker.amqp.frames import Delivered, Outgoing, Publisher, Unroutable
 from broker.amqp.getter import Getter
@@ -57,7 +57,8 @@ class DeadLetterQueue:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         if self._connection is not None:
-            await self._connection.close()
+            with suppress(TimeoutError):
+                await close(self._connection, CALL_SECONDS)
 
     async def list(self) -> list[DeadLetter]:
         """All of them. They stay where they are, in their order."""
@@ -95,14 +96,14 @@ class DeadLetterQueue:
 
     async def _give_back(self, channel: AbstractChannel, service: Service, count: int) -> None:
         """What was taken and not acked goes back to its place; until it is there the next look would miss it."""
-        await channel.close()
+        await close(channel, CALL_SECONDS)
         channel = await self._channel()
         # Somebody else may look at the same time, and have them.
         with suppress(TimeoutError):
             async with asyncio.timeout(CALL_SECONDS):
                 while await self._waiting(channel, service) < count:  # noqa: ASYNC110 - the broker tells nobody
                     await asyncio.sleep(POLL_SECONDS)
-        await channel.close()
+        await close(channel, CALL_SECONDS)
 
     async def _put_back(self, publisher: Publisher, service: Service, raw: Delivered) -> None:
         """What the way to the dead letters wrote into its headers stays here."""
@@ -118,7 +119,7 @@ class DeadLetterQueue:
     async def _channel(self) -> AbstractChannel:
         if self._connection is None:
             raise RuntimeError("use the desk with `async with`")
-        return await open_channel(self._connection)
+        return await open_channel(self._connection, CALL_SECONDS)
 
     async def _waiting(self, channel: AbstractChannel, service: Service) -> int:
         queue = await channel.declare_queue(dead_letter_queue(service), passive=True, timeout=CALL_SECONDS)

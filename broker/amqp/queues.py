@@ -11,7 +11,7 @@ from aio_pika.abc import AbstractChannel, AbstractConnection
 from aio_pika.exceptions import ChannelNotFoundEntity
 from aiormq.exceptions import ChannelAccessRefused
 
-from broker.amqp.calls import UNKNOWN, lost_is_unknown, open_channel
+from broker.amqp.calls import UNKNOWN, close, lost_is_unknown, open_channel
 from broker.services import SERVICES, Service
 from broker.topology import BINDINGS, DEAD_LETTER_EXCHANGE, EXCHANGE, EXCHANGE_TYPE, QUEUES, dead_letter_queue
 
@@ -31,7 +31,7 @@ async def check(connection: AbstractConnection, service: Service, seconds: float
     """
     missing = [name for name in QUEUES if not await _exists(connection, name, seconds)]
     # Always: a queue that somebody else is just making may not have its bindings yet.
-    channel = await open_channel(connection)
+    channel = await open_channel(connection, seconds)
     try:
         await _declare(channel, seconds)
     except ChannelAccessRefused:
@@ -39,7 +39,7 @@ async def check(connection: AbstractConnection, service: Service, seconds: float
         if missing:
             raise ConnectionError(f"queue {missing[0]} is missing, and {service} may not make it") from None
         return []
-    await channel.close()
+    await close(channel, seconds)
     return missing
 
 
@@ -56,9 +56,7 @@ async def keep_routes(
         was_allowed = allowed
         try:
             with lost_is_unknown():
-                # aiormq opens no channel on a connection that has just been blocked, and does not say so.
-                async with asyncio.timeout(call_seconds):
-                    allowed = await _bind(connection, service, call_seconds)
+                allowed = await _bind(connection, service, call_seconds)
         except ChannelNotFoundEntity as error:
             log.warning("a queue or an exchange is gone: checking the topology again", error=str(error))
             return
@@ -70,27 +68,27 @@ async def keep_routes(
 
 async def _bind(connection: AbstractConnection, service: Service, seconds: float) -> bool:
     """Whether they are bound or not: the broker does not tell. Returns whether that is allowed."""
-    channel = await open_channel(connection)
+    channel = await open_channel(connection, seconds)
     try:
         for exchange, key, name in ROUTES[service]:
             queue = await channel.get_queue(name, ensure=False)
             await queue.bind(exchange, routing_key=key, timeout=seconds)
     except ChannelAccessRefused:
         return False
-    await channel.close()
+    await close(channel, seconds)
     return True
 
 
 async def _exists(connection: AbstractConnection, name: str, seconds: float) -> bool:
     # A queue that is not there costs the channel.
-    channel = await open_channel(connection)
+    channel = await open_channel(connection, seconds)
     try:
         await channel.declare_queue(name, passive=True, timeout=seconds)
     except ChannelNotFoundEntity:
         return False
     except TimeoutError:
         raise ConnectionError(f"queue {name} does not answer: `zoco doctor` tells why") from None
-    await channel.close()
+    await close(channel, seconds)
     return True
 
 

@@ -70,7 +70,10 @@ async def running(
         if consume:
             bus.consume()
         if connect:
-            await until(lambda: bus.connected and (bus.consuming or not consume), task)
+            try:
+                await until(lambda: bus.connected and (bus.consuming or not consume), task)
+            except TimeoutError:
+                raise AssertionError(f"the bus does not connect: {bus.state()}") from None
         yield bus
     finally:
         task.cancel()
@@ -174,7 +177,11 @@ class Wire:
         with suppress(OSError):
             far_reader, far_writer = await asyncio.open_connection("127.0.0.1", self._target)
             self._writers += [writer, far_writer]
-            await asyncio.gather(self._pump(reader, far_writer), self._pump(far_reader, writer))
+            await asyncio.gather(self._pump(reader, far_writer), self.answers(far_reader, writer))
+
+    async def answers(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        """What the broker says, on its way back."""
+        await self._pump(reader, writer)
 
     async def _pump(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         with suppress(OSError):
@@ -188,9 +195,9 @@ class Wire:
 
 
 @asynccontextmanager
-async def wire(node: Node, url: str) -> AsyncIterator[tuple[Wire, str]]:
+async def wire(node: Node, url: str, it: Wire | None = None) -> AsyncIterator[tuple[Wire, str]]:
     """A wire, and the URL that goes by it."""
-    it = Wire(node.amqp_port)
+    it = it or Wire(node.amqp_port)
     server = await asyncio.start_server(it.serve, "127.0.0.1", 0)
     port = server.sockets[0].getsockname()[1]
     try:
