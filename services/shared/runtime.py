@@ -139,9 +139,9 @@ class Runtime(Generic[Row]):
         gc.set_threshold(20_000, 20, 20)
         await self.store.open()
         gc.freeze()
-        self._spawn(self._live())
+        self.keep(self._live())
         if self.bus:
-            self._spawn(self.bus.run())
+            self.keep(self.bus.run())
 
     async def stop(self) -> None:
         """Finish what is in hand, within STOP_SECONDS, and let another process take over."""
@@ -169,7 +169,8 @@ class Runtime(Generic[Row]):
         metrics.broker.set(bool(self.bus and self.bus.connected))
         metrics.consumer.set(bool(self.bus and self.bus.consuming))
 
-    def _spawn(self, work: Awaitable[None]) -> None:
+    def keep(self, work: Awaitable[None]) -> None:
+        """Let this go on for as long as the process lives, which does not without it."""
         self._tasks.append(asyncio.ensure_future(self._or_end(work)))
 
     async def _or_end(self, work: Awaitable[None]) -> None:

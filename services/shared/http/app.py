@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
 from collections.abc import AsyncIterator, Callable
 from typing import Any, Final, TypeVar
@@ -68,10 +67,9 @@ def create_app(service: Service[Row], open_store: OpenStore = open_store_of, bus
         except (WrongSetting, Damaged, OSError) as error:
             configure_logs(service.domain.name, "auto")
             end(start_code(error), sentence(error) if unwritable(error) else str(error))
-        watching = [asyncio.create_task(guard.run()), asyncio.create_task(app.state.pace.run())]
+        runtime.keep(guard.run())
+        runtime.keep(app.state.pace.run())
         yield {"guard": guard}
-        for task in watching:
-            task.cancel()
         await runtime.stop()
 
     app = service.app(
