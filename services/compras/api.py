@@ -15,7 +15,6 @@ from services.compras.answers import ASKED, Body, accepted, door_of, elsewhere, 
 from services.compras.domain import Compra, finished, public
 from services.compras.ids import check_id, not_there
 from services.compras.schemas import CompraVista, EstadoVisto
-from services.compras.status import shop_state
 from services.compras.streams import HEARD, STREAM, Listening, last_event_id, stream
 from services.shared.http.bodies import Digits, json_bytes, page, read_body, runtime_of
 from services.shared.http.edge import in_turn
@@ -154,7 +153,7 @@ async def compra_eventos(request: Request, compra_id: str, desde: Desde = None) 
 
 @routes.get("/estado", summary="The services, the queues, the broker", responses={200: {"model": EstadoVisto}})
 async def estado(request: Request) -> Response:
-    return json_bytes(await shop_state(runtime_of(request), door_of(request).forwarding, door_of(request).chaos))
+    return json_bytes(await door_of(request).status.answer())
 
 
 async def _passed_on(request: Request) -> Response:

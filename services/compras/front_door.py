@@ -6,6 +6,7 @@ import asyncio
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 import structlog
 from prometheus_client import Counter, Gauge
@@ -20,6 +21,7 @@ from services.compras.domain import Asunto
 from services.compras.forwarding import Forwarding
 from services.compras.hands import Hands
 from services.compras.resend import Resender
+from services.compras.status import Together, shop_state
 from services.compras.streams import Events
 from services.shared.runtime import Runtime
 from services.shared.store import Change
@@ -38,6 +40,7 @@ class FrontDoor:
         self.events = Events(store)
         self.codes = Codes()
         self.chaos = chaos_of(settings.knock_down, database=settings.store is not None)
+        self.status = Together(partial(shop_state, runtime, self.forwarding, self.chaos))
         self.resender: Resender | None = None
         nudges = Counter("zoco_nudges_sent", "Purchases and entries that were asked for again", registry=registry)
         if runtime.bus:

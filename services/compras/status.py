@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterable, Mapping, Sequence
-from typing import Any, TypeAlias
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from typing import Any, Generic, TypeAlias, TypeVar
 
 import aiohttp
 from pydantic.alias_generators import to_camel
@@ -16,9 +16,34 @@ from services.compras.forwarding import Forwarding
 from services.shared.peers import NO_ANSWER, state_of
 from services.shared.runtime import Runtime
 
+Done = TypeVar("Done")
+
 State: TypeAlias = dict[str, Any]
 # What processes say of themselves, by the addresses at which they were asked.
 Told: TypeAlias = Mapping[str, State]
+
+
+class Together(Generic[Done]):
+    """One question for all who ask. Who asks while an answer is on its way shares the next one with all others: none
+    is older than its question, and however many ask, the broker and the services are asked by one."""
+
+    def __init__(self, ask: Callable[[], Awaitable[Done]]) -> None:
+        self._ask = ask
+        self._now: asyncio.Task[Done] | None = None
+        self._next: asyncio.Task[Done] | None = None
+
+    async def answer(self) -> Done:
+        if self._next is None:
+            self._next = asyncio.get_running_loop().create_task(self._after(self._now))
+            # Whoever asked may have gone.
+            self._next.add_done_callback(lambda told: told.cancelled() or told.exception())
+        return await asyncio.shield(self._next)
+
+    async def _after(self, one: asyncio.Task[Done] | None) -> Done:
+        if one is not None:
+            await asyncio.wait([one])
+        self._now, self._next = self._next, None
+        return await self._ask()
 
 
 async def shop_state(runtime: Runtime[Asunto], others: Forwarding, chaos: Chaos | None) -> dict[str, Any]:
