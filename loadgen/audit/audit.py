@@ -114,9 +114,14 @@ def _selling(books: Books) -> Verdict:
         selling.run()
         _seeds(verdict, books.seeds, selling)
         selling_is_shown(verdict, books.live, selling)
+    depths = books.dead_letters or {}
     if books.dead_letters is None:
         verdict.unchecked[11] = Text("the queues were not looked at")
-    for queue, count in (books.dead_letters or {}).items():
+    elif unsaid := [
+        queue for queue in map("{}.muertos".format, model.SERVICES) if not isinstance(depths.get(queue), int)
+    ]:
+        verdict.unchecked[11] = Text("nobody says how many messages are in {queues}", ", ".join(unsaid))
+    for queue, count in depths.items():
         if count:
             why = "there are dead letters: `zoco dead-letters list` shows why"
             verdict.breach(11, queue, why, book=queue, field="messages", stands=count, rules=0)

@@ -114,7 +114,13 @@ class Clients:
             self._asks(reading, line, note)
         elif "enters" in note:
             reading.entries += 1
-            reading.entered[note["n"]] = entered(note, reading.place(line), reading.applied)
+            reading.entered[note["n"]] = entry = entered(note, reading.place(line), reading.applied)
+            self._operators.asked(entry)
+        elif "looked" in note:
+            # A book that has to be written again first shows nothing until then.
+            if (status := note["status"]) not in SILENT and not (status == 404 and self._rewritten(note["looked"])):
+                why = "it was accepted, and is not shown to who asks for it"
+                self._breach(12, note["looked"], why, reading.place(line), "status", status, 200)
         elif "status" in note:
             self._status(reading, line, note)
         elif "seen" in note:
@@ -128,9 +134,8 @@ class Clients:
         elif note.get("client") != FORMAT:
             if "client" not in note:
                 raise Unreadable("{file}, line {line} cannot be read: it is no note of a client", reading.file, line)
-            raise Unreadable(
-                "{file} has format {version}; this audit reads {ours}", reading.file, note["client"], FORMAT
-            )
+            says = "{file} has format {version}; this audit reads {ours}"
+            raise Unreadable(says, reading.file, note["client"], FORMAT)
         elif line > 1:
             says = "{file}, line {line}: another journal begins there; name each with a --client of its own"
             raise NotAShop(says, reading.file, line)
@@ -165,9 +170,8 @@ class Clients:
         elif status in (200, 202):
             self._answered(reading, request, status, note.get("answer"))
         else:
-            self._breach(
-                12, request.about, "a good request was answered with an error", request.place, "status", status
-            )
+            why = "a good request was answered with an error"
+            self._breach(12, request.about, why, request.place, "status", status)
 
     def _used_key(self, request: Request, told_at: Place) -> None:
         """A 422 to a good request means that its key was used for something else."""
@@ -188,9 +192,8 @@ class Clients:
         if answer["id"] != about:
             why = "this key of this buyer makes another purchase"
             self._breach(10, answer["id"], why, place, "id", answer["id"], about)
-        if (status == 200) != (answer.get("estado") in ENDS):
-            why = "200 is for what is over, 202 for what is under way"
-            self._breach(12, about, why, place, "status", status, 200 if status == 202 else 202)
+        if status != (due := 200 if answer.get("estado") in ENDS else 202):
+            self._breach(12, about, "200 is for what is over, 202 for what is under way", place, "status", status, due)
         if (found := self._found(answer["id"], partial(self._lost, answer["id"], place))) is None:
             return
         self._keys.answered(about, found[0])

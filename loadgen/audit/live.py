@@ -141,7 +141,10 @@ def _one_by_one(verdict: Verdict, name: str, live: Live, due: Mapping[Any, Row])
     for one in asked:
         verdict.work.shown += 1
         row, rules, about = one["row"], due[one["id"]], f"{name} {one['id']}"
-        if not isinstance(row, dict):
+        if (status := one.get("status")) is not None:
+            why = "it is in the journal, and who asks for it is answered with an error"
+            verdict.breach(8, about, why, book=name, where=one["by"], field="status", stands=status, rules=200)
+        elif not isinstance(row, dict):
             why = "it is in the journal, and is not shown to who asks for it"
             verdict.breach(8, about, why, book=name, where=one["by"], field="row", stands=row)
         elif not same(row, rules):

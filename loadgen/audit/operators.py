@@ -4,25 +4,29 @@ sent, under the one id that its key makes. What came of it at its service the ot
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass
 from functools import partial
+from pathlib import Path
 from typing import Any, Final
 
 from loadgen.audit import model
 from loadgen.audit.books import Journal
 from loadgen.audit.bounds import OPTIONAL, sound
+from loadgen.audit.clocks import entered as number_of
 from loadgen.audit.findings import SEED
 from loadgen.audit.keys import BY_OTHERS, Place, entry_id
 from loadgen.audit.keys import Journal as Notes
+from loadgen.audit.order import Answered, Asked, Order
 from loadgen.audit.showing import Showing
 from loadgen.audit.text import Text
 from loadgen.audit.told import same
 from loadgen.audit.verdict import UNSET, Verdict
 
 Row = dict[str, Any]
-# These say nothing of what became of a request: no answer, come later, too many.
-SILENT: Final = (None, 503, 429)
+# These say nothing of what became of a request: no answer, it took too long to come, come later; and a proxy that has
+# none, as the front door died or stands still.
+SILENT: Final = (None, 408, 429, 502, 503, 504)
 # Who asked is not the operator, or there is none.
 STRANGERS: Final = (401, 403)
 # What an entry is by its path, and whose.
@@ -37,6 +41,10 @@ MONEY: Final = ("usuarioId", "saldo", "monto")
 IN_FORCE: Final = "aplicada"
 
 
+# Of two about the same the one with the higher number is in force.
+NUMBERED: Final = ("usuario.registrado", "token.publicado")
+
+
 @dataclass(frozen=True, slots=True)
 class Entry:
     """An entry that has no answer yet: where it stands, its id, what compras should have, and whether its client knew
@@ -46,6 +54,12 @@ class Entry:
     about: str
     due: Row
     known: bool
+
+    @property
+    def subject(self) -> tuple[str, Any]:
+        """What it is about, with whatever else is entered about that."""
+        kind = self.due["tipo"]
+        return kind, self.due["tokenId" if kind == "token.publicado" else "usuarioId"]
 
     @property
     def is_good(self) -> bool:
@@ -74,6 +88,14 @@ class Operators:
         self._unanswered: dict[str, Entry] = {}
         # What operators were told of that came later than these books go.
         self._since: set[str] = set()
+        # What an answered entry is about, and what another one is about that was entered after such an answer.
+        self._answered: set[int] = set()
+        self._twice: set[tuple[str, Any]] = set()
+
+    def asked(self, entry: Entry) -> None:
+        """It was sent."""
+        if entry.due["tipo"] in NUMBERED and hash(entry.subject) in self._answered:
+            self._twice.add(entry.subject)
 
     def unanswered(self, entry: Entry) -> None:
         """Nobody said what became of it."""
@@ -92,6 +114,8 @@ class Operators:
 
     def settle(self, journals: Iterable[Notes], *, alone: bool) -> None:
         """`alone`: nobody else ever entered anything, and the journals lack nothing. Raises Unreadable."""
+        journals = list(journals)
+        self._in_order(journals)
         doubts = {about: has for about, entry in self._unanswered.items() if (has := self._other(entry)) is not None}
         if self._since:
             says = (
@@ -118,6 +142,33 @@ class Operators:
         elif alone:
             self._others(named)
 
+    def _in_order(self, journals: Iterable[Notes]) -> None:
+        """Of two entries about one user or token the second, sent after the first was answered, is the later one."""
+        order = Order()
+        for file, notes in journals if self._twice else ():
+            order.read(file, self._told_of(notes()))
+        for about, file, line in order.wrong(self._number):
+            why = "another entry about the same was answered before it was sent, and has a number no lower"
+            self._verdict.breach(7, about, why, book="clients", where=str(Place(file, line)), field="orden")
+
+    def _told_of(self, notes: Iterator[tuple[int, Row]]) -> Iterator[Asked | Answered]:
+        """What was sent, and what was accepted, of all that is about something that was entered twice."""
+        under_way: dict[Any, Entry] = {}
+        for line, note in notes:
+            if "enters" in note:
+                entry = entered(note, Place(Path(), line))
+                if entry.subject in self._twice:
+                    under_way[note["n"]] = entry
+                    yield Asked(entry.about, entry.subject, line)
+            elif note.get("status") in (200, 202) and (told := under_way.pop(note["n"], None)) is not None:
+                yield Answered(told.about)
+
+    def _number(self, about: str) -> tuple[int, str] | None:
+        """By what the later of two is told; None: the book has none, or it is that of a version that gave no number."""
+        row = self._row(about)
+        message = (row or {}).get("mensaje") or {}
+        return number_of(message) if message.get("orden") else None
+
     def _others(self, named: Collection[int]) -> None:
         """Those that are in compras' book, and nobody has sent."""
         for place, saying in self._compras.sayings():
@@ -131,6 +182,7 @@ class Operators:
     def _accepted(self, entry: Entry, status: int, answer: Any, applied: set[str]) -> None:
         self._verdict.work.answers += 1
         self._unanswered.pop(entry.about, None)
+        self._answered.add(hash(entry.subject))
         if not isinstance(answer, dict) or not isinstance(answer.get("id"), str):
             self._breach(12, entry, "a good entry was accepted with a strange answer", "answer", answer)
             return

@@ -14,6 +14,7 @@ from typing import Any, Final
 import aiohttp
 
 from loadgen.drill.quiet import NO_ANSWER
+from loadgen.load.client import NOT_YET
 from loadgen.load.journal import answer_of
 from loadgen.load.onlooker import DATA
 
@@ -25,8 +26,8 @@ STREAMS: Final = 10
 # So many are asked for at once.
 TOGETHER: Final = 10
 ENDS: Final = ("registrada", "rechazada")
-# Who has too much to do is asked again; who does not answer has not been asked.
-NOT_YET: Final = (HTTPStatus.TOO_MANY_REQUESTS, HTTPStatus.SERVICE_UNAVAILABLE)
+# Who has too much to do is asked again, and so is who stands behind a proxy that says it does not answer; who does not
+# answer has not been asked.
 AGAIN_SECONDS: Final = 0.5
 PATIENCE_SECONDS: Final = 10.0
 NOTHING: Final = (*NO_ANSWER, ValueError)
@@ -34,6 +35,14 @@ NOTHING: Final = (*NO_ANSWER, ValueError)
 
 class Unasked(Exception):
     """Nobody said it."""
+
+
+class Failed(Unasked):
+    """It was answered with an error, which is no silence."""
+
+    def __init__(self, status: int) -> None:
+        super().__init__(status)
+        self.status = status
 
 
 async def one_by_one(http: aiohttp.ClientSession, urls: Mapping[str, str], shown: Shown) -> dict[str, list[Any]]:
@@ -105,12 +114,16 @@ async def _has_read(http: aiohttp.ClientSession, url: str, upto: int) -> bool:
 
 
 async def _single(http: aiohttp.ClientSession, url: str, name: str, number: Any) -> dict[str, Any]:
-    """`row` is null where there is none. Raises Unasked."""
-    return {"of": name, "id": number, "by": url, "row": await _get(http, f"{url}/{name}/{number}")}
+    """`row` is null where there is none, or where it cannot be shown: then `status` says how. Raises Unasked."""
+    one = {"of": name, "id": number, "by": url}
+    try:
+        return {**one, "row": await _get(http, f"{url}/{name}/{number}")}
+    except Failed as failed:
+        return {**one, "row": None, "status": failed.status}
 
 
 async def _get(http: aiohttp.ClientSession, url: str) -> Any:
-    """The body of an answer; None: 404. Raises Unasked."""
+    """The body of an answer; None: 404. Raises Unasked, Failed."""
     deadline = time.monotonic() + PATIENCE_SECONDS
     try:
         async with asyncio.timeout(PATIENCE_SECONDS):
@@ -121,7 +134,7 @@ async def _get(http: aiohttp.ClientSession, url: str) -> Any:
                     if answer.status == HTTPStatus.NOT_FOUND:
                         return None
                     if answer.status not in NOT_YET:
-                        break
+                        raise Failed(answer.status)
                 await asyncio.sleep(AGAIN_SECONDS)
     except NOTHING as error:
         raise Unasked from error
@@ -129,11 +142,14 @@ async def _get(http: aiohttp.ClientSession, url: str) -> Any:
 
 
 async def _stream(http: aiohttp.ClientSession, url: str, about: str) -> list[Any]:
-    """All that is told of a purchase that is over. Raises Unasked."""
+    """All that is told of a purchase that is over, or how it was refused. Raises Unasked."""
     told = []
     try:
         async with asyncio.timeout(PATIENCE_SECONDS), http.get(f"{url}/compras/{about}/eventos?desde=0") as answer:
-            answer.raise_for_status()
+            if answer.status in NOT_YET:
+                raise Unasked
+            if answer.status != HTTPStatus.OK:
+                return [{"status": answer.status}]
             async for line in answer.content:
                 if line.startswith(DATA):
                     told.append(answer_of(line.removeprefix(DATA)))

@@ -233,7 +233,7 @@ async def answers(urls: Mapping[str, str], *, whole: bool = True) -> tuple[Shown
             state = await told(http, f"{urls['compras']}/estado", SHOWN)
         shown |= await one_by_one(http, urls, shown)
     depths = state["colas"] if state else None
-    dead = {name: depth["messages"] for name, depth in (depths or {}).items() if name not in SERVICES}
+    dead = {name: depth.get("messages") for name, depth in (depths or {}).items() if name not in SERVICES}
     return shown, None if depths is None else dead
 
 

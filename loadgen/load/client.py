@@ -23,7 +23,7 @@ from ops.i18n import Text
 from ops.running import Keys
 
 # What is no answer yet: none, more than this address's share, not now.
-NOT_YET: Final = (None, 429, 503)
+NOT_YET: Final = (None, 408, 429, 502, 503, 504)
 # A buyer who gets none sends the same request again, under the same key, for so long.
 PATIENCE_SECONDS: Final = 60.0
 RETRY_SECONDS: Final = 0.2
@@ -137,6 +137,11 @@ class Client:
         """Write down how a purchase was shown, to whom it was no answer to a request to buy."""
         if self._journal:
             self._journal.seen(shown)
+
+    def not_shown(self, about: str, status: int) -> None:
+        """Write down that a purchase of its own was not shown, and what was answered instead."""
+        if self._journal:
+            self._journal.not_shown(about, status)
 
     async def know_shop(self) -> None:
         """Write down which shop this is, once it has a record by which one can tell, and answers."""

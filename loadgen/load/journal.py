@@ -8,6 +8,7 @@ operator's entries, too: users, top-ups, tokens.
     {"n":2,"t":…,"key":"…","enters":"/usuarios/1/recargas","body":{"monto":5}}     before each entry, at that path
     {"t":…,"ended":"<purchase>","estado":"rechazada","motivo":"…"}
     {"t":…,"seen":{"id":"…","usuarioId":1,…}}                     how a purchase was shown, by GET or as an event
+    {"t":…,"looked":"<purchase>","status":404}                    it was asked for by GET, and not shown
     {"t":…,"closed":true,"lines":5}                               last: so many lines stand before it
 
 `t` is seconds since 1970 (`clock.py`). An answer stands there as it came; one that is no JSON as text, cut.
@@ -78,6 +79,10 @@ class ClientJournal:
     def seen(self, shown: Any) -> None:
         """A purchase was shown so."""
         self._write({"t": CLOCK.now(), "seen": shown})
+
+    def not_shown(self, about: str, status: int) -> None:
+        """Whoever asked for a purchase that was accepted was answered so."""
+        self._write({"t": CLOCK.now(), "looked": about, "status": status})
 
     @property
     def knows_shop(self) -> bool:

@@ -64,7 +64,10 @@ class Onlooker:
     async def _look(self, about: str) -> None:
         await asyncio.sleep(self._random.uniform(0, LATER_SECONDS))
         with suppress(aiohttp.ClientError, TimeoutError, OSError, ValueError):
-            self._client.seen(await self._client.get(f"/compras/{about}"))
+            try:
+                self._client.seen(await self._client.get(f"/compras/{about}"))
+            except aiohttp.ClientResponseError as error:
+                self._client.not_shown(about, error.status)
 
     async def _listen(self) -> None:
         """Go on until cancelled. Whoever is away is asked again, and what came meanwhile is left out."""

@@ -219,9 +219,12 @@ class Shop:
     async def top_up(self, number: int, monto: int) -> str:
         return await self._enter(SaldoRecargado, f"/usuarios/{number}/recargas", {"monto": monto}, usuario_id=number)
 
-    async def publish(self, number: int, precio: int, nombre: str = "Gato Cósmico", imagen: str = "gato.jpg") -> str:
+    async def publish(
+        self, number: int, precio: int, nombre: str = "Gato Cósmico", imagen: str = "gato.jpg", orden: int | None = None
+    ) -> str:
         shown = {"nombre": nombre, "imagen": imagen, "precio": precio}
-        return await self._enter(TokenPublicado, f"/tokens/{number}", shown, token_id=number)
+        given = {} if orden is None else {"orden": orden}
+        return await self._enter(TokenPublicado, f"/tokens/{number}", shown, token_id=number, **given)
 
     async def _enter(self, model: type[AltaMessage], path: str, body: dict[str, Any], **whose: int) -> str:
         self._fechas.last = max(self._fechas.last, self.stores["compras"].time)

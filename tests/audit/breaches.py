@@ -1388,7 +1388,7 @@ for _kind, _story in (
 
 @breach("two dead letters", "ordinary", 11)
 def _(books: Edited) -> None:
-    books.dead_letters = {"compras.muertos": 0, "tokens.muertos": 2}
+    books.dead_letters = {f"{service}.muertos": 2 * (service == "tokens") for service in SERVICES}
 
 
 @breach("a dead letter in every queue", "ordinary", 11)

@@ -28,6 +28,7 @@ from services.compras.domain import Compra
 from services.compras.domain import public as vista
 
 PURCHASES = 400
+NO_LETTERS = dict.fromkeys(("usuarios.muertos", "tokens.muertos", "transacciones.muertos", "compras.muertos"), 0)
 ENGLISH = re.compile(r"\b(the|and|was|has|had|is|it|of|to|not|nothing|both|promise|user)\b")
 Record = dict[str, Any]
 
@@ -131,7 +132,7 @@ def with_change(**values: Any) -> Callable[[Record], list[Record]]:
 
 
 def test_whole_books_keep_every_promise(whole: Path) -> None:
-    verdict = audited(whole, dead_letters={"tokens.muertos": 0})
+    verdict = audited(whole, dead_letters=NO_LETTERS)
     assert verdict.holds, verdict.breaches
     assert verdict.accepted == PURCHASES == verdict.sold + verdict.refused
     assert verdict.sold > PURCHASES / 2 > verdict.refused > 10
@@ -313,7 +314,12 @@ def test_a_rare_breach_is_listed_among_many_of_another_kind() -> None:
 
 
 def test_dead_letters_are_a_breach(whole: Path) -> None:
-    assert audited(whole, dead_letters={"tokens.muertos": 2, "compras.muertos": 0}).counts == {11: 1}
+    assert audited(whole, dead_letters=NO_LETTERS | {"tokens.muertos": 2}).counts == {11: 1}
+
+
+@pytest.mark.parametrize("said", [{}, {"tokens.muertos": 0}, {**NO_LETTERS, "usuarios.muertos": None}])
+def test_queues_of_which_nobody_says_how_many_wait_are_not_checked(whole: Path, said: dict[str, Any]) -> None:
+    assert "usuarios.muertos" in audited(whole, dead_letters=said).unchecked[11]
 
 
 def test_a_damaged_record_is_named_by_file_and_line_and_nothing_is_judged(folder: Path) -> None:

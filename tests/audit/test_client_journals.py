@@ -273,16 +273,32 @@ def test_a_number_of_another_kind_is_another_answer(shop: Story, name: str, valu
 # Bad input
 
 
-@pytest.mark.parametrize("status", [200, 201, 202, 204, 301, 302, 500, 502])
+@pytest.mark.parametrize("status", [200, 201, 202, 204, 301, 302, 500, 501])
 def test_bad_input_that_is_not_refused(shop: Story, status: int) -> None:
     shop.told += [{"n": 90, "asks": None, "raw": "{"}, {"n": 90, "status": status, "answer": None}]
     assert shop.verdict().counts == {12: 1}
 
 
-@pytest.mark.parametrize("status", [400, 404, 405, 413, 415, 422, 429, 503, None])
+@pytest.mark.parametrize("status", [400, 404, 405, 408, 413, 415, 422, 429, 502, 503, 504, None])
 def test_bad_input_that_is_refused_or_not_answered(shop: Story, status: int | None) -> None:
     shop.told += [{"n": 90, "asks": None, "raw": "{"}, {"n": 90, "status": status, "answer": None}]
     assert shop.verdict().holds
+
+
+@pytest.mark.parametrize("status", [408, 429, 502, 503, 504, None])
+def test_a_good_request_that_nobody_answered_may_be_in_the_books_or_not(shop: Story, status: int | None) -> None:
+    """A proxy that finds the front door dead, or standing still, says no more than a lost answer does."""
+    shop.answer("first").update(status=status, answer=None)
+    shop.told += [{"n": 90, "key": "never", "asks": {"usuarioId": 1, "tokenId": 101}}]
+    shop.told += [{"n": 90, "status": status, "answer": None}]
+    verdict = shop.verdict()
+    assert verdict.holds, verdict.breaches
+
+
+@pytest.mark.parametrize(("status", "counts"), [(404, {12: 1}), (500, {12: 1}), (503, {}), (504, {}), (429, {})])
+def test_what_was_accepted_is_shown_to_who_asks_for_it(shop: Story, status: int, counts: dict[int, int]) -> None:
+    shop.told.append({"t": 1, "looked": shop.answer("first", -1)["answer"]["id"], "status": status})
+    assert shop.verdict().counts == counts
 
 
 # A client's own order

@@ -72,6 +72,68 @@ def test_what_nobody_entered_is_missed_in_a_shop_of_ones_own(tmp_path: Path, tel
     assert "/compras/journal-" in verdict.breaches[0].where
 
 
+def lines_of_two(books: Edited) -> tuple[Record, Record, Record, Record]:
+    """What was asked and answered of the first price of token 201, and of the second."""
+    one, other = [note for note in books.told() if note.get("enters") == "/tokens/201"]
+    answers = {note["n"]: note for note in books.told() if "status" in note}
+    return one, answers[one["n"]], other, answers[other["n"]]
+
+
+def as_it_was(books: Edited) -> None:
+    pass
+
+
+def at_the_same_time(books: Edited) -> None:
+    """The second was sent before the first was answered."""
+    notes = books.told()
+    _, answer, other, _ = lines_of_two(books)
+    notes.remove(other)
+    notes.insert(notes.index(answer), other)
+
+
+def sent_again(books: Edited) -> None:
+    """The first once more, when the second was sent: by then the shop may have forgotten it."""
+    notes = books.told()
+    one, answer, _, last = lines_of_two(books)
+    number = 1 + max(note.get("n", 0) for note in notes)
+    notes[notes.index(last) + 1 : notes.index(last) + 1] = [{**one, "n": number}, {**answer, "n": number}]
+    notes[-1]["lines"] += 2
+
+
+def not_answered(books: Edited) -> None:
+    _, answer, _, _ = lines_of_two(books)
+    answer |= {"status": 502, "answer": None}
+
+
+@pytest.mark.parametrize(
+    ("numbers", "edit", "counts"),
+    [
+        ((1, 2), as_it_was, {}),
+        ((None, 2), as_it_was, {}),
+        ((2, None), as_it_was, {}),
+        ((2, 1), as_it_was, {7: 1}),
+        ((2, 1), at_the_same_time, {}),
+        ((2, 1), sent_again, {}),
+        ((2, 1), not_answered, {}),
+    ],
+)
+def test_what_was_entered_after_an_answer_has_a_higher_number(
+    tmp_path: Path, numbers: tuple[int | None, int | None], edit: Callable[[Edited], None], counts: dict[int, int]
+) -> None:
+    async def tell(shop: Shop) -> None:
+        await open_shop(shop)
+        await shop.user(3, "Eva", 20)
+        await shop.settle()
+        await shop.publish(201, 70, orden=numbers[0])
+        await shop.settle()
+        await shop.publish(201, 50, orden=numbers[1])
+
+    verdict = verdict_after(told(tmp_path / "shop", tell, Telling), edit, alone=True)
+    assert verdict.counts == counts
+    if counts:
+        assert "answered before it was sent" in verdict.breaches[0].why
+
+
 @pytest.mark.parametrize("tell", [twice, nobodys_user, nobodys_token])
 def test_elsewhere_others_enter_too(tmp_path: Path, tell: Tell) -> None:
     assert verdict_of(told(tmp_path, tell, Telling)).holds

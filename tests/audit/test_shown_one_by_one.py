@@ -111,6 +111,10 @@ def not_there(live: Live) -> None:
     single(live, "transacciones")["row"] = None
 
 
+def an_error(live: Live) -> None:
+    single(live, "transacciones").update(row=None, status=500)
+
+
 def no_row(live: Live) -> None:
     single(live, "transacciones")["row"] = "<html>"
 
@@ -147,6 +151,7 @@ def silent(live: Live) -> None:
         held_by_nobody,
         waited_for,
         not_there,
+        an_error,
         no_row,
         a_field_more,
         another_event,

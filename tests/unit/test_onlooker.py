@@ -34,6 +34,7 @@ class Door:
         self.listeners: list[web.StreamResponse] = []
         self.asked: list[str] = []
         self.came = 0
+        self.fails = 200
 
     @asynccontextmanager
     async def open(self) -> AsyncIterator[str]:
@@ -54,7 +55,8 @@ class Door:
 
     async def show(self, request: web.Request) -> web.Response:
         self.asked.append(request.match_info["id"])
-        return web.json_response({"id": request.match_info["id"], "estado": "registrada"})
+        shown = {"id": request.match_info["id"], "estado": "registrada"}
+        return web.json_response(shown, status=self.fails)
 
     async def tell(self, request: web.Request) -> web.StreamResponse:
         answer = web.StreamResponse(headers={"Content-Type": "text/event-stream"})
@@ -127,6 +129,18 @@ async def test_no_more_than_so_many_are_looked_at(tmp_path: Path, monkeypatch: p
     assert len(door.asked) == 3
 
 
+@pytest.mark.parametrize("status", [404, 500, 503])
+async def test_what_is_not_shown_is_noted_and_how(tmp_path: Path, status: int) -> None:
+    file, door, mine = tmp_path / "client.jsonl", Door(), "0" * 36
+    door.fails = status
+    async with door.open() as url, Client(url, file, KEYS) as client:
+        onlooker = Onlooker(client)
+        async with onlooker.watching():
+            onlooker.accepted(mine)
+    notes = [json.loads(line) for line in file.read_text(encoding="utf-8").splitlines()]
+    assert [(note["looked"], note["status"]) for note in notes if "looked" in note] == [(mine, status)]
+
+
 async def test_a_door_that_is_away_costs_the_load_nothing(tmp_path: Path) -> None:
     file = tmp_path / "client.jsonl"
     async with Door().open() as url:
@@ -172,11 +186,16 @@ class Process:
             raise web.HTTPServiceUnavailable
         if (row := self.rows[request.match_info["id"]]) is None:
             raise web.HTTPNotFound
+        if "status" in row:
+            return web.Response(status=row["status"])
         return web.json_response(row)
 
     async def events(self, request: web.Request) -> web.Response:
         assert request.query_string == "desde=0"
-        row = json.dumps(self.rows[request.match_info["id"]])
+        shown = self.rows[request.match_info["id"]] or {}
+        if "status" in shown:
+            return web.Response(status=shown["status"])
+        row = json.dumps(shown)
         return web.Response(text=f"retry: 1\n\nevent: compra\ndata: {row}\nid: 1\n\n")
 
 
@@ -204,6 +223,23 @@ async def test_each_process_is_asked_for_single_rows_and_what_it_shows_is_kept(m
     ]
     assert found["streams"] == [{"id": "a", "by": url, "shown": [row("a")]}]
     assert found["unasked"] == [behind, gone]
+
+
+async def test_an_error_is_no_silence_and_the_others_are_asked_all_the_same() -> None:
+    process = Process({"a": {"status": 500}, "b": row("b"), "c": {"status": 401}})
+    async with process.open() as url, aiohttp.ClientSession() as http:
+        found = await one_by_one(http, {"compras": url}, {"compras": [row("a"), row("b"), row("c")]})
+    assert [(one["id"], one["row"], one.get("status")) for one in found["single"]] == [
+        ("a", None, 500),
+        ("b", row("b"), None),
+        ("c", None, 401),
+    ]
+    assert {one["id"]: one["shown"] for one in found["streams"]} == {
+        "a": [{"status": 500}],
+        "b": [row("b")],
+        "c": [{"status": 401}],
+    }
+    assert found["unasked"] == []
 
 
 async def test_of_many_rows_some_are_asked_for_the_last_among_them() -> None:
