@@ -114,12 +114,19 @@ class Load:
         return not self.meter.unfinished
 
     async def top_up(self, usuario: int, monto: int) -> None:
-        """Give a buyer more money. It is sent again, under one key, as a purchase is; none of them is counted."""
-        path, key = f"/usuarios/{usuario}/recargas", str(uuid4())
-        once = partial(self._client.enter_once, "POST", path, {"monto": monto}, key)
+        """Give a buyer more money."""
+        await self._enter("POST", f"/usuarios/{usuario}/recargas", {"monto": monto}, Text("a top-up"))
+
+    async def rename(self, usuario: int, nombre: str) -> None:
+        """Of two such entries the later one is in force, which a shop has to know."""
+        await self._enter("PUT", f"/usuarios/{usuario}", {"nombre": nombre}, Text("a new name"))
+
+    async def _enter(self, method: str, path: str, body: dict[str, Any], what: str) -> None:
+        """An operator's entry. It is sent again, under one key, as a purchase is; none of them is counted."""
+        once = partial(self._client.enter_once, method, path, body, str(uuid4()))
         status, told = await self._insisted(partial(self._sent, once, counted=False), CLOCK.now())
         if status not in NOT_YET and not (status in (200, 202) and isinstance(told, dict) and told.get("id")):
-            self.meter.wrong.append(Text("{what} was answered {status}", Text("a top-up"), status))
+            self.meter.wrong.append(Text("{what} was answered {status}", what, status))
 
     async def _request(self, ask: BuyRequest, due: float) -> None:
         self.meter.sends(due, CLOCK.now())

@@ -1,10 +1,12 @@
-"""An operator beside a load: gives its buyers more money, from before the first fault until after the last one."""
+"""An operator beside a load: gives its buyers more money, and one of them one name after the other, from before the
+first fault until after the last one."""
 
 from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
+from itertools import count
 from random import Random
 from typing import Final
 
@@ -17,7 +19,8 @@ MOST: Final = 5
 
 @asynccontextmanager
 async def topping_up(load: Load, buyers: Sequence[int], seed: int) -> AsyncIterator[None]:
-    """One at once, then now and then, and one at the end; all are answered, or given up, when this ends."""
+    """One at once, then now and then, and one at the end; all are answered, or given up, when this ends. Of the names
+    the last one may have no answer."""
     random = Random(f"top-ups {seed}")
     sent: list[asyncio.Task[None]] = []
 
@@ -29,12 +32,19 @@ async def topping_up(load: Load, buyers: Sequence[int], seed: int) -> AsyncItera
             send()
             await asyncio.sleep(EVERY_SECONDS)
 
-    going = asyncio.create_task(go_on())
+    async def rename() -> None:
+        # Each after the one before was answered: so it is known which is the later.
+        for number in count(1):
+            await load.rename(buyers[0], f"Comprador {buyers[0]}, {number}")
+            await asyncio.sleep(EVERY_SECONDS)
+
+    going, renaming = asyncio.create_task(go_on()), asyncio.create_task(rename())
     try:
         yield
         going.cancel()
+        renaming.cancel()
         send()
         await asyncio.gather(*sent)
     finally:
-        for task in (going, *sent):
+        for task in (going, renaming, *sent):
             task.cancel()
