@@ -18,7 +18,7 @@ from urllib.parse import quote
 import asyncpg
 import pytest
 from patience import PATIENCE_SECONDS
-from postgres_server import waits_for_standby
+from postgres_server import waits_for_standby, without_standby
 
 from ops.postgres import DATABASE, ROLES, USER, Database
 from ops.postgres_pair import Pair
@@ -33,7 +33,11 @@ if TYPE_CHECKING:
 K8S: Final = Path(__file__).parents[2] / "k8s" / "components"
 HA: Final = K8S / "postgres-ha"
 PASSWORD: Final = "p@ss/w0rd%'"
+# What Patroni's members know each other by.
+MEMBERS: Final = ("replicator", "rewind")
 URL: Final = "postgresql://backup:{}@postgres,other:5432/zoco?target_session_attrs=any"
+
+BACKUP: Final = {"backup": URL.format(quote(PASSWORD, safe=""))}
 
 
 @asynccontextmanager
@@ -88,18 +92,23 @@ async def committed(source: Member) -> None:
             await connection.execute("SELECT pg_logical_emit_message(true, 'zoco', '')")
 
 
-async def roles(postgres: Database, folder: Path, secrets: dict[str, str]) -> subprocess.CompletedProcess[str]:
+async def roles(
+    postgres: Database, folder: Path, secrets: dict[str, str], members: dict[str, str] | None = None
+) -> subprocess.CompletedProcess[str]:
     """What zoco-roles says of these Secrets, where it makes their roles in this database."""
-    secret_folder, bin_folder = folder / "secrets", folder / "bin"
-    for made in (secret_folder, bin_folder):
+    secret_folder, member_folder, bin_folder = folder / "secrets", folder / "members", folder / "bin"
+    for made in (secret_folder, member_folder, bin_folder):
         made.mkdir(exist_ok=True)
     for role, url in secrets.items():
         (secret_folder / role).write_text(url)
+    for role, password in (dict.fromkeys(MEMBERS, PASSWORD) | (members or {})).items():
+        (member_folder / role).write_text(password)
     programs = find_postgres(postgres.data).folder
     (bin_folder / "zoco-password").write_text(f'#!/bin/sh\nexec {sys.executable} {HA / "zoco-password"} "$@"\n')
     (bin_folder / "zoco-password").chmod(0o755)
     script = (HA / "zoco-roles").read_text(encoding="utf-8")
     script = script.replace("/run/secrets/zoco", str(secret_folder)).replace("/usr/share/zoco/roles.sql", str(ROLES))
+    script = script.replace("/run/secrets/patroni", str(member_folder))
     env = {
         **os.environ,
         "PATH": f"{bin_folder}:{programs}:{os.environ['PATH']}",
@@ -108,15 +117,15 @@ async def roles(postgres: Database, folder: Path, secrets: dict[str, str]) -> su
         "PGUSER": USER,
         "PGPASSWORD": postgres.url(USER).split(":")[2].split("@")[0],
     }
-    return await asyncio.to_thread(
-        subprocess.run, ["sh", "-c", script], env=env, capture_output=True, text=True, check=False
-    )
+    # That ends psql, too, if it waits.
+    command = ["timeout", str(PATIENCE_SECONDS), "sh", "-c", script]
+    return await asyncio.to_thread(subprocess.run, command, env=env, capture_output=True, text=True, check=False)
 
 
-async def enters(postgres: Database, password: str) -> None:
+async def enters(postgres: Database, password: str, role: str = "backup") -> None:
     """Or is refused: asyncpg.PostgresError."""
     connection = await asyncpg.connect(
-        host="127.0.0.1", port=postgres.port, user="backup", password=password, database="postgres"
+        host="127.0.0.1", port=postgres.port, user=role, password=password, database="postgres"
     )
     await connection.close()
 
@@ -136,12 +145,55 @@ async def test_a_password_with_escapes_is_the_one_that_whoever_has_the_url_uses(
 async def test_a_secret_without_a_password_takes_nobodys_and_is_named(
     postgres: Database, tmp_path: Path, wrong: str
 ) -> None:
-    done = await roles(postgres, tmp_path, {"backup": URL.format(quote(PASSWORD, safe=""))})
+    done = await roles(postgres, tmp_path, BACKUP)
     assert done.returncode == 0, done.stderr
     done = await roles(postgres, tmp_path, {"backup": wrong})
     assert done.returncode != 0
     assert str(tmp_path / "secrets" / "backup") in done.stderr
     await enters(postgres, PASSWORD)
+
+
+@pytest.fixture
+async def members(postgres: Database) -> AsyncIterator[None]:
+    """As Patroni makes them, once it has made the first of the three."""
+    async with postgres.connected() as owner:
+        for role in MEMBERS:
+            await owner.execute(f"CREATE ROLE {role} LOGIN PASSWORD 'former'")
+        yield
+        for role in MEMBERS:
+            await owner.execute(f"DROP ROLE {role}")
+
+
+@pytest.mark.usefixtures("members")
+async def test_what_the_members_know_each_other_by_is_changed_as_the_secret_is(
+    postgres: Database, tmp_path: Path
+) -> None:
+    for password in (PASSWORD, "another"):
+        done = await roles(postgres, tmp_path, BACKUP, dict.fromkeys(MEMBERS, password))
+        assert done.returncode == 0, done.stderr
+        for role in MEMBERS:
+            await enters(postgres, password, role)
+    done = await roles(postgres, tmp_path, BACKUP, {"rewind": ""})
+    assert done.returncode != 0 and str(tmp_path / "members" / "rewind") in done.stderr
+    await enters(postgres, "another", "rewind")
+
+
+async def test_patroni_makes_its_members_roles_itself_afterwards(postgres: Database, tmp_path: Path) -> None:
+    done = await roles(postgres, tmp_path, BACKUP)
+    assert done.returncode == 0, done.stderr
+    async with postgres.connected() as owner:
+        assert not await owner.fetch("SELECT FROM pg_roles WHERE rolname = ANY($1)", MEMBERS)
+
+
+@pytest.mark.usefixtures("members")
+async def test_passwords_are_given_also_while_every_commit_waits_for_standbys_that_are_refused(
+    postgres: Database, tmp_path: Path
+) -> None:
+    async with without_standby(postgres):
+        done = await roles(postgres, tmp_path, BACKUP, {"replicator": "another"})
+        assert done.returncode == 0, done.stderr
+        await enters(postgres, "another", "replicator")
+        await enters(postgres, PASSWORD)
 
 
 KUBECTL: Final = """#!/bin/sh
