@@ -32,6 +32,9 @@ WRITER: Final = "/data/writer"
 KUBECTL_SECONDS: Final = 120.0
 # Whom the Service of the databases leads to.
 LEADER: Final = "jsonpath={.subsets[0].addresses[0].targetRef.name}"
+# Who says how many pods a service has, where components/keda is, and what keeps it at so many.
+SCALED: Final = "scaledobjects.keda.sh"
+PAUSE: Final = "autoscaling.keda.sh/paused-replicas"
 # What kubectl logs beside what it says.
 KLOG: Final = re.compile(r"[IWEF]\d{4} ")
 # How it says that nobody is there to be asked.
@@ -124,19 +127,47 @@ class Cluster:
         known = (*SERVICES, BROKER, DATABASE)
         if name not in known:
             raise KubeError("there is no {name}: it is one of {known}", name, ", ".join(known))
-        pod = self.writer(name)
         if seconds is None:
-            self._delete(pod)
+            self._delete(pod := self.writer(name))
             return pod
         owner = f"{'deployment' if name in SERVICES else 'statefulset'}/{name}"
         replicas = self.kubectl("get", owner, "--output", "jsonpath={.spec.replicas}")
-        self.kubectl("scale", owner, "--replicas=0")
+        paused = self._paused(name)
+        if replicas == "0":
+            says = "{name} is down already: wait for whoever keeps it away; if nobody does, `{cure}`"
+            cure = " ".join(self.command("annotate", SCALED, name, f"{PAUSE}-")) if paused else "make deploy"
+            raise KubeError(says, name, cure)
+        pod = self.writer(name)
         try:
-            self._delete(*self.pods(name))
-            time.sleep(seconds)
+            with self._unscaled(name, paused):
+                self.kubectl("scale", owner, "--replicas=0")
+                self._delete(*self.pods(name))
+                time.sleep(seconds)
         finally:
             self.kubectl("scale", owner, f"--replicas={replicas}")
         return pod
+
+    def _paused(self, name: str) -> str | None:
+        """At how many pods KEDA was told to pause, if it was; None where it has no say."""
+        try:
+            said = self.kubectl("get", SCALED, name, "--ignore-not-found", "--output", "json")
+        except KubeError:
+            # Nobody there has heard of it, or whoever asks may not touch it.
+            return None
+        return json.loads(said)["metadata"].get("annotations", {}).get(PAUSE, "") if said else None
+
+    @contextlib.contextmanager
+    def _unscaled(self, name: str, paused: str | None) -> Iterator[None]:
+        """KEDA would start one again at its next look."""
+        if paused is None:
+            yield
+            return
+        annotate = ("annotate", SCALED, name, "--overwrite")
+        self.kubectl(*annotate, f"{PAUSE}=0")
+        try:
+            yield
+        finally:
+            self.kubectl(*annotate, f"{PAUSE}={paused}" if paused else f"{PAUSE}-")
 
     def pods(self, name: str) -> dict[str, str]:
         """The pods of a service that run, and their addresses. Those of a node that is dead run, too."""

@@ -22,7 +22,11 @@ case "$*" in
 *"get pods"*) cat "$FOLDER/pods" ;;
 *" exec "*) cat "$FOLDER/writer" ;;
 *"get endpoints postgres"*) cat "$FOLDER/leader" ;;
-*spec.replicas*) printf 3 ;;
+*spec.replicas*) cat "$FOLDER/replicas" ;;
+*"get scaledobjects"*)
+  cat "$FOLDER/scaled" 2>/dev/null && exit
+  echo 'error: the server does not have a resource type "scaledobjects"' >&2
+  exit 1 ;;
 esac
 """
 POSTGRES: Final = ("postgres", "postgres-ha", "rabbitmq-ha")
@@ -75,6 +79,7 @@ def pods(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Pods]:
     kubectl.write_text(KUBECTL, encoding="utf-8")
     kubectl.chmod(0o755)
     found = Pods(tmp_path)
+    found.put("replicas", "3")
     # Rendered by the real one, and kept.
     for components in ((), POSTGRES):
         render(components)
@@ -118,3 +123,61 @@ def test_of_the_databases_the_one_that_leads_is_killed(pods: Pods) -> None:
     pods.put("leader", "")
     with pytest.raises(KubeError, match="leads"):
         Cluster().writer("postgres")
+
+
+PAUSE: Final = "autoscaling.keda.sh/paused-replicas"
+AWAY: Final = [
+    "scale deployment/tokens --replicas=0",
+    "delete pod tokens-0 tokens-1 tokens-2 --grace-period=0 --force",
+]
+
+
+@pytest.mark.parametrize(
+    ("annotations", "afterwards"), [(None, f"{PAUSE}-"), ({"one": "2"}, f"{PAUSE}-"), ({PAUSE: "2"}, f"{PAUSE}=2")]
+)
+def test_keda_starts_none_while_a_service_is_kept_down_and_is_then_as_it_was(
+    annotations: dict[str, str] | None, afterwards: str, pods: Pods
+) -> None:
+    pods.run(POSTGRES, "tokens", ready=3)
+    said = {"metadata": {"name": "tokens"} | ({} if annotations is None else {"annotations": annotations})}
+    pods.put("scaled", json.dumps(said))
+    done = CliRunner().invoke(app, ["kill", "tokens", "--kube", "--for", "0.1"])
+    assert done.exit_code == 0, done.output
+    paused = "annotate scaledobjects.keda.sh tokens --overwrite"
+    assert pods.changed() == [
+        f"{paused} {PAUSE}=0",
+        *AWAY,
+        f"{paused} {afterwards}",
+        "scale deployment/tokens --replicas=3",
+    ]
+
+
+@pytest.mark.parametrize("scaled", [None, ""])
+def test_where_keda_is_not_or_scales_nothing_it_is_not_told_to_pause(scaled: str | None, pods: Pods) -> None:
+    pods.run(POSTGRES, "tokens", ready=3)
+    if scaled is not None:
+        pods.put("scaled", scaled)
+    done = CliRunner().invoke(app, ["kill", "tokens", "--kube", "--for", "0.1"])
+    assert done.exit_code == 0, done.output
+    assert pods.changed() == [*AWAY, "scale deployment/tokens --replicas=3"]
+
+
+@pytest.mark.parametrize(
+    ("name", "paused", "cure"),
+    [
+        ("postgres", None, "`make deploy`"),
+        ("tokens", None, "`make deploy`"),
+        # It would be taken down again by KEDA.
+        ("tokens", "0", f"`kubectl --namespace zoco annotate scaledobjects.keda.sh tokens {PAUSE}-`"),
+    ],
+)
+def test_who_is_kept_down_already_is_not_left_so_for_good(name: str, paused: str | None, cure: str, pods: Pods) -> None:
+    """Whoever keeps it down knows how many there were."""
+    pods.put("leader", "postgres-2")
+    pods.put("replicas", "0")
+    if paused is not None:
+        pods.put("scaled", json.dumps({"metadata": {"annotations": {PAUSE: paused}}}))
+    with pytest.raises(KubeError) as raised:
+        Cluster().kill(name, 0.1)
+    assert str(raised.value).startswith(f"{name} is down already") and cure in str(raised.value)
+    assert pods.changed() == []
