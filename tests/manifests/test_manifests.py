@@ -543,6 +543,16 @@ def test_the_past_of_postgresql_is_kept_by_who_may_only_copy_it_and_put_back_bes
         assert text.count(pattern) == 1, pattern
 
 
+def test_a_lost_archive_s_claim_is_gone_before_it_is_applied_again() -> None:
+    """It stays for as long as a pod names it, and no Deployment makes a claim."""
+    text = " ".join((K8S / "README.md").read_text(encoding="utf-8").split())
+    (told,) = re.findall(r"Where the node had the archive's volume, .*? and apply\.", text)
+    assert re.findall(r"`kubectl -n zoco delete (.+?)`", told) == [
+        "deployment postgres-archive",
+        "pvc postgres-archive",
+    ]
+
+
 def test_the_readme_has_every_file() -> None:
     text = (K8S / "README.md").read_text(encoding="utf-8")
     rows = set(re.findall(r"^\| `([\w./-]+)` \|", text, re.MULTILINE))
