@@ -9,7 +9,17 @@ from pathlib import Path
 from typing import Final
 
 import pytest
-from manifest_builders import ROOT, all_combinations, copy_what_makes_images, render
+import yaml
+from manifest_builders import (
+    ROOT,
+    Manifest,
+    all_combinations,
+    copy_what_makes_images,
+    kustomize,
+    of_kind,
+    pod_of,
+    render,
+)
 
 # What runs, and what was left, stands in its environment; without $SCALED nobody has heard of KEDA.
 KUBECTL: Final = """#!/bin/sh
@@ -17,6 +27,8 @@ echo "$*" >>"$ASKED"
 case "$*" in
 *"get scaledobjects"*) [ -n "$SCALED" ] || exit 1; printf '%s\\n' $SCALED ;;
 *"get deployment tokens"*) printf %s "$TOKENS" ;;
+*"get cronjob backup"*) printf %s "$IMAGE" ;;
+*"apply --filename -"*) cat ;;
 *"get pvc"*) printf '%s\\n' $CLAIMS ;;
 esac
 """
@@ -106,3 +118,26 @@ def test_who_scaled_before_and_is_not_chosen_any_more_is_forgotten(checkout: Pat
         done, asked = deploy(checkout, COMPONENTS=chosen, SCALED=SCALED)
         assert done.returncode == 0, done.stderr
         assert deleted(asked) & {"scaledobject", "triggerauthentication", "horizontalpodautoscaler"} == gone
+
+
+def sent(checkout: Path) -> list[Manifest]:
+    """What the last one applied."""
+    return kustomize(checkout / ".deploy")
+
+
+@pytest.mark.parametrize("registry", ["", "registry.example/shop"])
+def test_a_backup_is_put_back_by_the_image_that_makes_them(checkout: Path, registry: str) -> None:
+    """By the lines of the documentation: the cluster may have no other, or an older one."""
+    done, _ = deploy(checkout, COMPONENTS="backup", REGISTRY=registry)
+    assert done.returncode == 0, done.stderr
+    (hourly,) = of_kind(sent(checkout), "CronJob")
+    (container,) = pod_of(hourly)["containers"]
+    text = (ROOT / "docs" / "backup.md").read_text(encoding="utf-8")
+    (lines,) = (one for one in re.findall(r"(?:^ {4}.+\n)+", text, re.MULTILINE) if "restore-job" in one)
+    assert "jsonpath={.spec.jobTemplate.spec.template.spec.containers[0].image}" in lines
+    env = {**os.environ, "PATH": f"{checkout / 'bin'}:{os.environ['PATH']}", "ASKED": str(checkout / "asked")}
+    command, env["IMAGE"] = ["bash", "-c", lines], container["image"]
+    done = subprocess.run(command, cwd=ROOT, env=env, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    job = yaml.safe_load(done.stdout)
+    assert pod_of(job)["containers"][0]["image"] == container["image"] != "zoco/zoco:dev"
