@@ -7,7 +7,9 @@ import contextlib
 import json
 import re
 import subprocess
+import threading
 import time
+from collections import deque
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import IO, Any, Final
@@ -114,7 +116,9 @@ class Cluster:
         with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True) as process:
             try:
                 assert process.stdout
-                yield f"http://127.0.0.1:{_port(process.stdout)}"
+                url = f"http://127.0.0.1:{_port(process.stdout)}"
+                with _read_on(process, process.stdout):
+                    yield url
             finally:
                 process.kill()
 
@@ -214,6 +218,19 @@ class Cluster:
 def _is_ready(pod: dict[str, Any]) -> bool:
     said = {one["type"]: one["status"] for one in pod["status"].get("conditions", ())}
     return said.get("Ready") == "True" and "deletionTimestamp" not in pod["metadata"]
+
+
+@contextlib.contextmanager
+def _read_on(process: subprocess.Popen[str], output: IO[str]) -> Iterator[None]:
+    """It says a line of each connection, before it serves it, and waits for whoever reads that."""
+    reader = threading.Thread(target=deque, args=(output, 0), daemon=True)
+    reader.start()
+    try:
+        yield
+    finally:
+        # Before its output is closed under whoever reads it.
+        process.kill()
+        reader.join()
 
 
 def _port(output: IO[str]) -> int:

@@ -10,6 +10,7 @@ from typing import Any, Final
 
 import pytest
 from manifest_builders import Manifest, of_kind, pod_of, render
+from patience import wait_until
 from typer.testing import CliRunner
 
 from broker.services import SERVICES
@@ -22,6 +23,10 @@ case "$*" in
 *"get pods"*) cat "$FOLDER/pods" ;;
 *" exec "*) cat "$FOLDER/writer" ;;
 *"get endpoints postgres"*) cat "$FOLDER/leader" ;;
+*port-forward*)
+  echo "Forwarding from 127.0.0.1:1 -> 8000"
+  head -c 1048576 /dev/zero | tr '\\0' '\\n'
+  echo >"$FOLDER/served" ;;
 *spec.replicas*) cat "$FOLDER/replicas" ;;
 *"get scaledobjects"*)
   cat "$FOLDER/scaled" 2>/dev/null && exit
@@ -123,6 +128,14 @@ def test_of_the_databases_the_one_that_leads_is_killed(pods: Pods) -> None:
     pods.put("leader", "")
     with pytest.raises(KubeError, match="leads"):
         Cluster().writer("postgres")
+
+
+def test_a_port_that_is_forwarded_serves_however_much_kubectl_says(pods: Pods, tmp_path: Path) -> None:
+    """It says a line of each connection, before it serves it."""
+    assert pods
+    with Cluster().forwarded("tokens") as url:
+        assert url == "http://127.0.0.1:1"
+        wait_until((tmp_path / "served").exists, "kubectl waits for whoever reads what it says")
 
 
 PAUSE: Final = "autoscaling.keda.sh/paused-replicas"
