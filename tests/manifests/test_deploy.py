@@ -21,11 +21,14 @@ from manifest_builders import (
     render,
 )
 
+from broker.services import SERVICES
+
 # What runs, and what was left, stands in its environment; without $SCALED nobody has heard of KEDA.
 KUBECTL: Final = """#!/bin/sh
 echo "$*" >>"$ASKED"
 case "$*" in
 *"get scaledobjects"*) [ -n "$SCALED" ] || exit 1; printf '%s\\n' $SCALED ;;
+*spec.replicas*) printf %s "$RUN" ;;
 *"get deployment tokens"*) printf %s "$TOKENS" ;;
 *"get cronjob backup"*) printf %s "$IMAGE" ;;
 *"apply --filename -"*) cat ;;
@@ -49,7 +52,7 @@ def checkout(tmp_path: Path) -> Path:
 
 def deploy(checkout: Path, *words: str, **said: str) -> tuple[subprocess.CompletedProcess[str], list[str]]:
     """How it ended, and what it asked."""
-    env = {**os.environ, "TOKENS": "", "CLAIMS": "", "SCALED": "", "COMPONENTS": "", "BOOKS": "", **said}
+    env = {**os.environ, "TOKENS": "", "CLAIMS": "", "SCALED": "", "RUN": "", "COMPONENTS": "", "BOOKS": "", **said}
     env |= {"PATH": f"{checkout / 'bin'}:{os.environ['PATH']}", "ASKED": str(checkout / "asked")}
     (checkout / "asked").write_text("", encoding="utf-8")
     command = [checkout / "scripts" / "deploy", *words]
@@ -123,6 +126,29 @@ def test_who_scaled_before_and_is_not_chosen_any_more_is_forgotten(checkout: Pat
 def sent(checkout: Path) -> list[Manifest]:
     """What the last one applied."""
     return kustomize(checkout / ".deploy")
+
+
+@pytest.mark.parametrize("component", ["keda", "hpa"])
+def test_no_pod_ends_because_from_now_on_an_autoscaler_says_how_many_there_are(checkout: Path, component: str) -> None:
+    """A number that was applied before, and is not any more, would be 1."""
+    least = dict.fromkeys(SERVICES, 1) | {"compras": 2}
+    for spec in (one["spec"] for one in of_kind(render((component,)), "ScaledObject", "HorizontalPodAutoscaler")):
+        name = spec["scaleTargetRef"]["name"]
+        assert least[name] == spec.get("minReplicaCount", spec.get("minReplicas"))
+    for run, wanted in (("3", dict.fromkeys(SERVICES, 3)), ("0", least), ("", dict.fromkeys(SERVICES))):
+        done, asked = deploy(checkout, COMPONENTS=component, RUN=run)
+        assert done.returncode == 0 and applied(asked), done.stderr
+        found = {one["metadata"]["name"]: one["spec"].get("replicas") for one in of_kind(sent(checkout), "Deployment")}
+        assert found == wanted, run
+
+
+def test_where_no_autoscaler_is_the_manifest_says_how_many_there_are(checkout: Path) -> None:
+    deploy(checkout, RUN="3")
+    found, wanted = (
+        {one["metadata"]["name"]: one["spec"].get("replicas") for one in of_kind(manifests, "Deployment")}
+        for manifests in (sent(checkout), render())
+    )
+    assert found == wanted
 
 
 @pytest.mark.parametrize("registry", ["", "registry.example/shop"])
