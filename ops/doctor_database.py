@@ -81,7 +81,8 @@ def elsewhere(base: Mapping[str, Any] | None) -> list[Finding]:
     if (health := base["salud"]) is not None:
         return _short(health) or [_fine(health)]
     says = "how it is, cannot be known: run services/shared/postgres/roles.sql in it, as somebody with pg_monitor"
-    return [_bad("database", says)] if base["conectada"] else []
+    # One that has just come back is asked in the next round. An older version tells nothing of that.
+    return [_bad("database", says)] if base["conectada"] and not base.get("saludPosible") else []
 
 
 def _fine(health: Mapping[str, Any]) -> Finding:

@@ -80,11 +80,13 @@ class SaludVista(Vista):
 
 
 class BaseVista(Vista):
-    """The database with compras' books, where they are in one. `salud`: some seconds ago."""
+    """The database with compras' books, where they are in one. `salud`: some seconds ago; none while it is away, and
+    where it is not `saludPosible`, as somebody has to run roles.sql."""
 
     conectada: bool
     problema: str | None
     salud: SaludVista | None
+    salud_posible: bool
 
 
 class ColaVista(Vista):

@@ -78,7 +78,8 @@ async def shop_state(runtime: Runtime[Asunto], others: Forwarding, chaos: Chaos 
         else {
             "conectada": not own.get("waitsFor"),
             "problema": own.get("waitsFor"),
-            "salud": _camel(runtime.store.health),
+            "salud": _camel(runtime.store.health) or None,
+            "saludPosible": runtime.store.health != {},
         },
         "colas": queues,
         "sinTerminar": runtime.store.unfinished,

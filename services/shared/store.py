@@ -106,7 +106,7 @@ class RowReader(RecordReader, Protocol[Row_co]):
     @property
     def health(self) -> Mapping[str, float] | None:
         """How what lies beneath is, some seconds ago at the most: services/shared/postgres/health.py. None where that
-        is no database, while nobody can ask it, and for a service that does not ask."""
+        is no database, while it is away, and for a service that does not ask; empty where nobody can tell."""
 
     def now(self) -> str:
         """The clock by which records are dated: RFC 3339, in UTC."""

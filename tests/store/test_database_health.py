@@ -86,6 +86,22 @@ async def test_one_process_alone_asks_and_another_one_when_that_has_ended(
     await other.end()
 
 
+async def test_who_has_another_connection_shows_nothing_before_it_has_the_lock_again(
+    asked: Asked, postgres: Database, database: str
+) -> None:
+    """As after a failover that was done before anybody asked."""
+    await asked.until(lambda one: one.shows == ALL)
+    other = Asked(url_in(postgres, "compras", database))
+    await asyncio.sleep(0.5)
+    for _ in range(20):
+        asked._health.link.drop()
+        for _ in range(20):
+            await asyncio.sleep(0.01)
+            assert not (asked.shows and other.shows)
+    await asked.until(lambda one: one.shows or other.shows)
+    await other.end()
+
+
 async def test_a_standby_that_is_missing_shows_while_all_commits_wait(asked: Asked, postgres: Database) -> None:
     await asked.until(lambda one: (one["standbys"], one["standbys_wanted"]) == (0, 0))
     async with without_standby(postgres) as owner:
@@ -163,7 +179,18 @@ async def test_a_database_whose_owner_has_not_made_the_function_has_no_such_metr
     async with asyncio.timeout(20):
         await asked._task
     assert asked.shows == set()
+    # Which is not what is told of one that is away: here somebody has to mend it.
+    assert asked._health.told == {}
     await asked.end()
+
+
+async def test_of_a_database_that_is_away_it_is_not_known_how_it_is(
+    asked: Asked, postgres: Database, database: str
+) -> None:
+    await asked.until(lambda one: one._health.told)
+    async with away(postgres, database):
+        await asked.until(lambda one: one._health.told is None)
+    await asked.until(lambda one: one._health.told)
 
 
 @pytest.fixture

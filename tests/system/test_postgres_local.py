@@ -174,7 +174,7 @@ def test_every_process_is_a_writer_and_every_command_knows_them(shop: Shop) -> N
         "tokens": ["writer"] * 3, "usuarios": ["writer"] * 2, "compras": ["writer"] * 2,
     }  # fmt: skip
     salud = state["base"].pop("salud")
-    assert state["base"] == {"conectada": True, "problema": None}
+    assert state["base"] == {"conectada": True, "problema": None, "saludPosible": True}
     assert 0 < salud["conexiones"] < salud["conexionesMax"] and salud["bytes"] and not salud["ranurasLibres"]
     assert {*state["tumbar"]} == {"compras", "tokens", "usuarios", "transacciones", "rabbitmq", "postgres"}
     queues = json.loads(zoco(shop.data, "queues", "--json").stdout)

@@ -222,9 +222,15 @@ def test_a_database_elsewhere_is_examined_by_what_the_front_door_tells() -> None
     # Books in files, an older front door, and one whose services say themselves that they wait for it.
     for other in (None, {"conectada": True}, {"conectada": False, "problema": "gone", "salud": None}):
         assert "database" not in {finding.what for finding in examined({**FINE, "base": other})}
+    # One that has just come back, of which the next round tells.
+    for known in (True, False):
+        other = {"conectada": known, "problema": None, "salud": None, "saludPosible": True}
+        assert "database" not in {finding.what for finding in examined({**FINE, "base": other})}
 
 
 WRONG = [
+    ({"base": {"conectada": True, "problema": None, "salud": None, "saludPosible": False}}, "database"),
+    # As a front door of an older version tells it.
     ({"base": {"conectada": True, "problema": None, "salud": None}}, "database"),
     (base(replicas=0), "database"),
     (base(ranurasLibres=1), "database"),

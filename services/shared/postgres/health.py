@@ -45,11 +45,12 @@ class Health:
             column: Gauge(f"zoco_database_{name}", says, registry=None) for column, (name, says) in GAUGES.items()
         }
         self._shown = False
-        # As of the last round; None while nobody could tell.
+        # As of the last round; None while nobody could tell, and nothing where nobody can before it is mended.
         self.told: Mapping[str, float] | None = None
 
     async def _any(self, connection: Connection) -> None:
-        """Whatever it is, also one that waits for its standby: that is to be told."""
+        """Whatever it is, also one that waits for its standby: that is to be told. With it the lock is gone."""
+        connection.add_termination_listener(lambda _: self.show(None))
 
     async def run(self) -> None:
         while True:
@@ -59,12 +60,11 @@ class Health:
                 shows = self._shown or await connection.fetchval(LOCK, SHOWS)
                 self.show(self.told if shows else None)
             except PASSING as error:
-                # With its connection the lock is gone, too.
                 self.told = None
                 self.show(None)
                 log.info("how the database is, is not known", reason=said(error))
             except asyncpg.PostgresError as error:
-                self.told = None
+                self.told = {}
                 self.show(None)
                 why = "run services/shared/postgres/roles.sql, as somebody with pg_monitor"
                 log.warning("how the database is, cannot be known", reason=said(error), cure=why)
