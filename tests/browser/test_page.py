@@ -15,7 +15,7 @@ import aiohttp
 import pytest
 from browser_builders import POOR, RICH, Opened, answered, lost_answers, operators_link
 from patience import PATIENCE_SECONDS
-from playwright.async_api import Browser, expect
+from playwright.async_api import Browser, Route, expect
 from shop_builders import ZOCO, replica
 
 from loadgen.load.client import Client
@@ -237,12 +237,48 @@ async def test_a_top_up_whose_answer_is_lost_counts_once(entered: Open, opened: 
         assert (await client.get(f"/usuarios/{RICH}"))["saldo"] == before + 100
 
 
+async def test_a_share_that_is_used_up_meanwhile_is_no_refusal(entered: Open, opened: Open) -> None:
+    """What was accepted under a key stands, and the 429 was said before anything looked at the key."""
+    token = await entered()
+    here: Opened = await opened(operator=True)
+    keys: list[str | None] = []
+    troubles = [None, 502, 429, 429]
+
+    async def troubled(route: Route) -> None:
+        keys.append(route.request.headers.get("idempotency-key"))
+        if len(keys) > len(troubles):
+            await route.continue_()
+        elif (status := troubles[len(keys) - 1]) is not None:
+            headers = {"Retry-After": "1"} if status == 429 else {}
+            await route.fulfill(status=status, headers=headers, json={"detail": "more than its share"})
+        else:
+            await route.fetch()
+            await route.abort()
+
+    async with here.shop.client() as client:
+        before = (await client.get(f"/usuarios/{RICH}"))["saldo"]
+        await here.page.route("**/recargas", troubled)
+        await here.page.locator(f".person[data-id='{RICH}'] button").click()
+        await expect(here.page.locator("#shop-says")).to_have_text("Marta: 100 más.")
+        assert (len(keys), len(set(keys))) == (5, 1)
+        await client.quiet()
+        assert (await client.get(f"/usuarios/{RICH}"))["saldo"] == before + 100
+    keys.clear()
+    await here.page.route("**/compras", troubled)
+    await here.buy(RICH, token)
+    await expect(here.life(token).locator(".why")).to_contain_text("no puede aceptarla ahora; se pide otra vez sola")
+    await here.reaches(token, "registrada")
+    assert (len(keys), len(set(keys))) == (5, 1)
+    assert len(await here.purchases(token)) == 1
+
+
 async def test_a_session_that_is_no_longer_good_is_said_in_the_readers_language(entered: Open, opened: Open) -> None:
     await entered()
     here: Opened = await opened(operator=True)
     await expect(here.page.locator("#operator")).to_have_text("Operador ✓")
     # The page asks once whether its session still holds: with another cookie it would leave by itself.
-    await here.page.wait_for_function("performance.getEntriesByName(`${location.origin}/operador`).length > 0")
+    while not await here.page.evaluate("performance.getEntriesByName(`${location.origin}/operador`).length"):
+        await asyncio.sleep(0.1)
     (cookie,) = await here.page.context.cookies()
     await here.page.context.add_cookies([{**cookie, "value": cookie["value"].replace(".", "0.", 1)}])
     for says in (
@@ -302,6 +338,34 @@ async def test_the_load_is_as_fast_as_the_answers_on_a_busy_machine_too(shop: An
     await here.page.click("[data-speed='0']")
     over = re.compile(r"^Pedidas (\S+) · aceptadas \1 · ritmo 0/s$")
     await expect(here.page.locator("#load-says")).to_have_text(over)
+
+
+async def test_the_load_and_the_session_outlive_a_share_that_is_used_up(shop: Any, opened: Open) -> None:
+    here: Opened = await opened(operator=True)
+    await expect(here.page.locator("#operator")).to_have_text("Operador ✓")
+    await here.page.route("**/operador", answered(429, "more than its share"))
+    async with here.page.expect_response("**/operador"):
+        await here.page.reload()
+    await here.page.click("[data-speed='50']")
+    await expect(here.page.locator("#load-says")).to_contain_text("Pedidas")
+    refused: list[float] = []
+
+    async def refuse(route: Route) -> None:
+        refused.append(time.monotonic())
+        await answered(429, "more than its share")(route)
+
+    await here.page.route("**/compras", refuse)
+    await expect(here.page.locator("#load-says")).to_contain_text("no puede en este momento")
+    first = len(refused)
+    await asyncio.sleep(3)
+    # A share is not asked for fifty times a second.
+    assert 0 < len(refused) - first < 30
+    await here.page.unroute("**/compras")
+    await expect(here.page.locator("#load-says")).not_to_contain_text("no puede en este momento")
+    await expect(here.page.locator("[data-speed='50']")).to_have_attribute("aria-pressed", "true")
+    await here.page.click("[data-speed='0']")
+    async with here.shop.client() as client:
+        await client.quiet()
 
 
 @pytest.mark.parametrize("name", ["compras", "tokens", "usuarios", "transacciones"])

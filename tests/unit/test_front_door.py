@@ -8,6 +8,7 @@ import socket
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -99,6 +100,40 @@ def test_a_front_door_that_is_away_for_a_moment_is_asked_again_under_the_same_ke
             server.shutdown()
     assert done.exit_code == 0, done.output
     assert f"idempotency-key: {Stranger.keys[-1]}" in head.lower()
+
+
+class Troubled(BaseHTTPRequestHandler):
+    """A door with a proxy before it, that answers with each of these once and then accepts."""
+
+    troubles: ClassVar[list[tuple[int, bytes]]] = []
+    heard: ClassVar[list[tuple[str | None, float]]] = []
+
+    def do_POST(self) -> None:
+        self.heard.append((self.headers["Idempotency-Key"], time.monotonic()))
+        self.rfile.read(int(self.headers["Content-Length"]))
+        accepted = (202, b'{"id":"a","estado":"registrada","historia":[]}')
+        status, body = self.troubles.pop(0) if self.troubles else accepted
+        self.send_response(status)
+        if status == 429:
+            self.send_header("Retry-After", "1")
+        self.end_headers()
+        self.wfile.write(body)
+
+    def log_message(self, *_: Any) -> None:
+        pass
+
+
+def test_what_is_no_answer_yet_is_asked_again_under_the_same_key_and_no_sooner_than_it_says() -> None:
+    later = b'{"detail":"later"}'
+    Troubled.troubles = [(502, b"<html>"), (504, b""), (408, later), (429, later), (503, later)]
+    Troubled.heard.clear()
+    with ThreadingHTTPServer(("127.0.0.1", 0), Troubled) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        done = bought(f"http://127.0.0.1:{server.server_port}")
+        server.shutdown()
+    assert done.exit_code == 0, done.output
+    assert len({key for key, _ in Troubled.heard}) == 1 and len(Troubled.heard) == 6
+    assert Troubled.heard[4][1] - Troubled.heard[3][1] >= 1
 
 
 def test_a_purchase_that_has_no_end_yet_is_said_and_is_no_success(stranger: str) -> None:

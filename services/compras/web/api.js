@@ -7,14 +7,21 @@ const AGAIN_MS = 1000;
 const ASK_MS = 8000;
 const FIRST_MS = 500;
 const LONGEST_MS = 5000;
+// Whoever stands before the front door says so: no more than a lost answer, as what was asked may have been done.
+const NO_ANSWER = [408, 502, 504];
 
 // An answer that is an error, in the API's own words (RFC 9457).
 export class Problem extends Error {
-  constructor(status, detail) {
+  constructor(status, detail, afterSeconds = 0) {
     super(detail);
     this.status = status;
+    // Of an address that asks more than its share nothing is heard any sooner.
+    this.restMs = status === 429 ? Math.max(AGAIN_MS, 1000 * afterSeconds) : 0;
   }
 }
+
+// Whether the same may be accepted yet, or was: no answer, more than this address's share, or not now.
+export const notYet = (error) => !(error instanceof Problem) || error.status === 429 || error.status === 503;
 
 // Whether this browser has the operator's session, for all that is known: the session is a cookie, and no script sees it.
 export const operator = {
@@ -35,7 +42,7 @@ export const operator = {
     try {
       await ask("/operador");
     } catch (error) {
-      if (!(error instanceof Problem)) return false;
+      if (notYet(error)) return false;
       localStorage.removeItem(OPERATOR);
       return true;
     }
@@ -52,10 +59,11 @@ export async function ask(path, { method = "GET", body, headers = {} } = {}) {
   } catch (error) {
     throw new TypeError(String(error));
   }
+  if (NO_ANSWER.includes(answer.status)) throw new TypeError(answer.statusText);
   const told = await answer.json().catch(() => {
     throw new TypeError("half an answer");
   });
-  if (!answer.ok) throw new Problem(answer.status, told.detail ?? answer.statusText);
+  if (!answer.ok) throw new Problem(answer.status, told.detail ?? answer.statusText, Number(answer.headers.get("Retry-After")) || 0);
   return Object.assign(told, { [NEXT]: /<([^>]+)>; rel="next"/.exec(answer.headers.get("Link") ?? "")?.[1] });
 }
 
@@ -66,9 +74,9 @@ export async function insist(path, { key, headers = {}, meanwhile, ...options })
     try {
       return await ask(path, { method: "POST", ...options, headers: { ...headers, "Idempotency-Key": key } });
     } catch (error) {
-      if (error instanceof Problem && error.status !== 503) throw error;
+      if (!notYet(error)) throw error;
       meanwhile(error);
-      await new Promise((again) => setTimeout(again, pause));
+      await new Promise((again) => setTimeout(again, Math.max(pause, error.restMs ?? 0)));
     }
   }
 }
@@ -94,7 +102,7 @@ export async function whole(path, pages) {
 // Why a request did not do what it should, in the reader's words.
 export function why(error) {
   if (!(error instanceof Problem)) return t("sinRespuesta");
-  return t({ 401: "dijo401", 403: "dijo403", 503: "dijo503" }[error.status] ?? "dijo", { detalle: error.message });
+  return t({ 401: "dijo401", 403: "dijo403", 429: "dijo503", 503: "dijo503" }[error.status] ?? "dijo", { detalle: error.message });
 }
 
 // Events, for ever: `on.event(kind, data, record)`, `on.state("live" | "away")`, and `on.start(record)` when what came

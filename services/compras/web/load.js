@@ -1,6 +1,6 @@
 // Buying without a pause: publishes tokens and buys them, one by one, so many a second. For the operator.
 
-import { ask, operator, Problem, why } from "./api.js";
+import { ask, notYet, operator, why } from "./api.js";
 import { $, off, once, write } from "./dom.js";
 import { PICTURES, TEST_BUYERS, TEST_IDS } from "./shop.js";
 import { number, t } from "./texts.js";
@@ -23,6 +23,7 @@ let asked = 0;
 let accepted = 0;
 let trouble = "";
 let ready = false;
+let rests = 0; // until then, when this address has asked more than its share
 const times = [];
 
 export function start() {
@@ -68,6 +69,7 @@ function tick() {
 
 // As many as are owed, and as many at once as there is room for.
 function go() {
+  if (performance.now() < rests) return;
   if (speed && owed >= 1 && stock.length < lot() / 2 && !publishing) publish();
   while (speed && owed >= 1 && flying < AT_ONCE && stock.length) {
     owed -= 1;
@@ -110,8 +112,8 @@ async function tried(path, options) {
     return true;
   } catch (error) {
     // Away or full: the next ones go on trying, at the same speed. Anything else would fail for ever.
-    if (error instanceof Problem && error.status !== 503) stop(error);
-    else trouble = why(error);
+    if (notYet(error)) [trouble, rests] = [why(error), performance.now() + (error.restMs ?? 0)];
+    else stop(error);
     return false;
   }
 }
