@@ -31,6 +31,7 @@ SHORT: Final = (
     "the disk is nearly full, and what is left is kept for purchases on their way: send the same request, with "
     "the same Idempotency-Key, again later. Whoever runs the shop makes room, or sets ZOCO_DISK_RESERVE lower"
 )
+USED: Final = "this Idempotency-Key was used for something else: nothing was done; use another key for this"
 LOOK_SECONDS: Final = 0.1
 # More than any book has; times a few generations it still is an exact JSON number.
 RECORDS_OF_A_GENERATION: Final = 1 << 40
@@ -88,12 +89,12 @@ class Acceptance:
                 raise full
             with self._held_by(whose, message):
                 row, repeated = await self._stored(message)
+            if finished(row):
+                self._ended(message.subject)
             if not repeated:
                 return row
         if not _asks_the_same(row, message):
-            raise Problem(
-                422, "this Idempotency-Key was used for something else: nothing was done; use another key for this"
-            )
+            raise Problem(422, USED)
         return row
 
     def _why_full(self, whose: str) -> Problem | None:
@@ -195,8 +196,7 @@ class Acceptance:
         if isinstance(row, Compra) and own and change.type == ETAPAS[row.estado].llega.type:
             result = row.motivo if row.estado == "rechazada" and row.motivo else row.estado
             self._finished.labels(result).inc()
-            asked = datetime.fromisoformat(row.fecha)
-            self._seconds.observe(max(0.0, (datetime.now(UTC) - asked).total_seconds()))
+            self._seconds.observe(max(0.0, (datetime.now(UTC) - datetime.fromisoformat(row.fecha)).total_seconds()))
 
     def stop(self) -> None:
         """Tell those who wait for an end how their purchase stands: the process is to stop."""

@@ -39,6 +39,7 @@ class Door:
         )  # fmt: skip
         acceptance = Acceptance(runtime)
         self.accept = acceptance.accept
+        self.held, self.whose = acceptance._held, acceptance._whose
         store.watch(acceptance.heard)
 
     @property
@@ -146,6 +147,22 @@ async def test_what_was_accepted_is_answered_where_there_is_no_room_for_more(doo
         await other.accept(solicitada(2))
     assert full.value.status == 503
     assert (await other.accept(asked(2))).fecha == asked(1).fecha
+
+
+async def test_what_has_ended_and_is_sent_again_is_not_on_its_way(doors: Doors) -> None:
+    (door,) = await doors(1, backlog_limit=2)
+    for number in range(1, 6):
+        purchase = solicitada(number)
+        for message in life(purchase, number):
+            await door.processor.submit(message)
+        row = await door.accept(purchase, "6.6.6.6")
+        assert isinstance(row, Compra) and row.estado == "registrada"
+        with pytest.raises(Problem) as other:
+            await door.accept(solicitada(number, token=999), "6.6.6.6")
+        assert other.value.status == 422
+    # Of what is under way each address has its share.
+    await door.accept(solicitada(6), "6.6.6.6")
+    assert (door.held, door.whose) == ({"6.6.6.6": 1}, {solicitada(6).subject: "6.6.6.6"})
 
 
 async def test_a_purchase_counts_at_the_door_that_heard_of_its_end_first(doors: Doors) -> None:
