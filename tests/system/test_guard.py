@@ -369,6 +369,32 @@ def test_one_address_does_not_get_all_connections(served: Served, what: str, add
     assert served.refused("connections") + served.refused("slow") > 1_000
 
 
+def test_a_busy_connection_that_came_first_keeps_nobody_of_its_address_out(served: Served) -> None:
+    address = "127.0.0.3"
+    with contextlib.ExitStack() as many:
+        busy = many.enter_context(served.connect(address))
+
+        def asks(stream: socket.socket) -> bytes:
+            stream.sendall(WHOLE)
+            said = b""
+            while not said.endswith(b"}") and (some := stream.recv(65536)):
+                said += some
+            return said
+
+        # More than its share: the last of them are refused, or others make room for them.
+        for number in range(DESCRIPTORS - 270):
+            with contextlib.suppress(ConnectionError):
+                asks(many.enter_context(served.connect(address)))
+            if number % 50 == 0:
+                assert asks(busy).startswith(b"HTTP/1.1 200")
+        for _ in range(30):
+            time.sleep(0.1)
+            assert asks(busy).startswith(b"HTTP/1.1 200")
+        # Hundreds have done nothing for longer than it takes to make room.
+        assert served.says(ALIVE, address=address).startswith(b"HTTP/1.1 200")
+        assert asks(busy).startswith(b"HTTP/1.1 200")
+
+
 def test_a_hundred_who_hang_up_leave_nothing_behind(served: Served) -> None:
     for target in (b"/libro", b"/libro?x", b"/nada"):
         for _ in range(100):

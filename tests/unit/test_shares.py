@@ -205,7 +205,25 @@ def test_who_has_long_done_nothing_makes_room_and_who_is_new_does_not(monkeypatc
     # One that is served is not cut, however long that takes.
     for one in new:
         one.fresh, one.phase = False, Phase.ANSWER
+        guard.entered(cast(Any, one), "6.6.6.6")
     assert not guard.let_in(cast(Any, Standing(fresh=True)), "6.6.6.6")
+
+
+def test_who_has_done_nothing_for_longest_makes_room_whoever_came_first(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("ZOCO_CONNECTIONS", "10")
+    guard = Guard(read_settings(), Metrics("tokens"))
+    first, *others = every = [Standing(fresh=False) for _ in range(9)]
+    assert all(guard.let_in(cast(Any, one), "6.6.6.6") for one in every)
+    first.fresh = True
+    guard.entered(cast(Any, first), "6.6.6.6")
+    assert guard.let_in(cast(Any, Standing(fresh=True)), "6.6.6.6")
+    assert [one.is_cut for one in every] == [False, True, *[False] * 7]
+    # What is gone is not asked for its place again, and nothing is kept of it.
+    for one in others:
+        guard.gone(cast(Any, one), "6.6.6.6")
+        guard.entered(cast(Any, one), "6.6.6.6")
+    guard.gone(cast(Any, first), "6.6.6.6")
+    assert guard.let_in(cast(Any, Standing(fresh=True)), "6.6.6.6")
 
 
 def test_a_proxy_loses_no_connection_that_it_may_be_sending_on(monkeypatch: pytest.MonkeyPatch) -> None:

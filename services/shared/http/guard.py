@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import resource
 import socket
 from collections import defaultdict
 from enum import Enum, auto
@@ -19,6 +18,7 @@ from starlette.types import Scope
 from uvicorn._types import ASGI3Application
 from uvicorn.protocols.http.httptools_impl import RequestResponseCycle
 
+from services.shared.http.descriptors import raised_descriptors
 from services.shared.http.for_whom import FOR, believed, client_of
 from services.shared.http.pieces import PiecewiseProtocol
 from services.shared.http.problems import Problem, unavailable
@@ -70,8 +70,9 @@ class Guard:
         self.settings = settings
         most = min(settings.connections or MOST_CONNECTIONS, raised_descriptors() - KEPT_DESCRIPTORS)
         self._places = Shares(max(most, 1))
-        # In the order in which they came.
         self._open: dict[str, dict[GuardedProtocol, None]] = defaultdict(dict)
+        # Those of them that can be asked for their place: the one first that has done nothing for longest.
+        self._idle: dict[str, dict[GuardedProtocol, None]] = defaultdict(dict)
         self.rounds = Rounds()
         self.unread = Unread(UNREAD_BYTES, self.rounds)
         self._refused = metrics.refused
@@ -85,26 +86,37 @@ class Guard:
         return bool(proxies) and (found := address_of(address)) is not None and any(found in one for one in proxies)
 
     def let_in(self, protocol: GuardedProtocol, address: str) -> bool:
-        """Whether there is a place. Whoever has their share already gets one by losing the oldest that does nothing."""
+        """Whether there is a place. Whoever has their share already gets one by losing the one that has done nothing
+        for longest."""
         if not self._places.take(address):
-            # A proxy may be sending on one that was idle: it loses none for which it could be asked to answer a 502.
-            phases = (Phase.HEAD,) if address == PROXIES else (Phase.IDLE, Phase.HEAD)
-            idle = next((one for one in self._open[address] if one.phase in phases), None)
+            idle = next(iter(self._idle[address]), None)
             if idle is None or idle.is_fresh():
                 return False
             self.counted("connections")
             idle.cut()
             # Its place is free when the transport says that it is closed: this one has it from now on.
-            self._open[address].pop(idle)
+            del self._open[address][idle], self._idle[address][idle]
         self._open[address][protocol] = None
+        self.entered(protocol, address)
         return True
+
+    def entered(self, protocol: GuardedProtocol, address: str) -> None:
+        """It does nothing from now on, or something."""
+        if protocol not in self._open.get(address, ()):
+            return
+        self._idle[address].pop(protocol, None)
+        # A proxy may be sending on one that was idle: it loses none for which it could be asked to answer a 502.
+        if protocol.phase is Phase.HEAD or (protocol.phase is Phase.IDLE and address != PROXIES):
+            self._idle[address][protocol] = None
 
     def gone(self, protocol: GuardedProtocol, address: str) -> None:
         if protocol in self._open[address]:
             del self._open[address][protocol]
+            self._idle[address].pop(protocol, None)
             self._places.give(address)
         if not self._open[address]:
             del self._open[address]
+            self._idle.pop(address, None)
 
     async def run(self) -> None:
         """Look for who takes too long, for as long as the process lives."""
@@ -238,7 +250,7 @@ class GuardedProtocol(PiecewiseProtocol):
             return
         if self.flow.read_paused or self._body - self._body_then >= PROGRESS_BYTES:
             # It is us who do not hear more, or enough has come.
-            self._since, self._body_then = now, self._body
+            self._anew(now, self._body)
         elif self.phase is Phase.HEAD and now - self._since > limits.head_seconds:
             if self._begun:
                 self.refuse("slow", Problem(408, f"the head of a request did not come in {limits.head_seconds:g} s"))
@@ -272,21 +284,15 @@ class GuardedProtocol(PiecewiseProtocol):
         return told
 
     def _enter(self, phase: Phase) -> None:
-        self.phase, self._since, self._body_then = phase, self.loop.time(), 0
+        self.phase = phase
+        self._anew(self.loop.time(), 0)
+
+    def _anew(self, since: float, body: int) -> None:
+        self._since, self._body_then = since, body
+        self._guard.entered(self, self._place)
 
     def _too_long(self) -> Problem:
         most = self._limits.head_bytes
         if self.headers and len(self.url) < most:
             return Problem(431, f"the head of a request is at most {most} bytes: send fewer headers, or shorter ones")
         return Problem(414, f"the head of a request is at most {most} bytes: the URL is too long")
-
-
-def raised_descriptors() -> int:
-    """As many descriptors as this process may have, now that it asked for all that it is allowed."""
-    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    # No more than what a loop of this size will ever use; macOS refuses what is unlimited.
-    wanted = 65_536 if hard == resource.RLIM_INFINITY else min(hard, 65_536)
-    if soft < wanted:
-        resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
-        return wanted
-    return soft
