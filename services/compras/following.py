@@ -39,6 +39,10 @@ NO_SECRET: Final = (
     "another replica writes, and this one cannot prove itself to it: give all replicas the same ZOCO_REPLICA_SECRET; "
     "then send the same request again"
 )
+NO_SECRET_AT_MAKER: Final = (
+    "another replica has what is asked for, and this one cannot prove itself to it: give all replicas the same "
+    "ZOCO_REPLICA_SECRET"
+)
 
 Pool = Callable[[str], aiohttp.ClientSession]
 
@@ -73,6 +77,13 @@ class Leader:
                 strange = url if why is STRANGER else strange
             await asyncio.sleep(RETRY_SECONDS)
         return None
+
+    async def ask_at(self, url: str, request: Request) -> Response | str:
+        """What the replica at this address answers, or why there is no answer. Raises Problem (503)."""
+        if self._secret is None:
+            raise unavailable(NO_SECRET_AT_MAKER, 60)
+        passed = Passed.by(request.scope, await request.body(), url, None)
+        return await self._asked(passed, self._secret, LEADER_SECONDS)
 
     async def _asked(self, passed: Passed, secret: bytes, seconds: float) -> Response | str:
         """What it answers, or why there is no answer."""

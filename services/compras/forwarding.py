@@ -46,7 +46,7 @@ class Forwarding:
 
     def __init__(self, runtime: Runtime[Asunto]) -> None:
         self._runtime = runtime
-        self._leader = Leader(runtime, self.pool)
+        self.leader = Leader(runtime, self.pool)
         self._pools: dict[str, aiohttp.ClientSession] = {}
         settings = runtime.settings
         self.urls = {
@@ -84,7 +84,7 @@ class Forwarding:
         if request.scope.get(PROVEN):
             # Whoever passed it on looks again who writes.
             raise Problem(421, NOBODY)
-        return await self._leader.ask(request, key)
+        return await self.leader.ask(request, key)
 
     async def read_from(self, service: str, request: Request) -> Response:
         """What another service answers to the same GET. Raises Problem (503) when it does not."""

@@ -11,14 +11,18 @@ from fastapi import APIRouter, Request, Response
 from pydantic import Field, SecretStr
 
 from services.compras.answers import Body, door_of
-from services.compras.codes import CODE_SECONDS
+from services.compras.codes import CODE_SECONDS, LONGEST, maker_of, with_maker
 from services.shared.http.bodies import json_bytes, read_body, runtime_of, unconditional
 from services.shared.http.credentials import CHALLENGE, AsOperator, Keyholder, Operator, deed, keyholder, refusals
 from services.shared.http.openapi import OPERATORS, Vista, documented, problems
-from services.shared.http.problems import Problem
+from services.shared.http.problems import PROVEN, Problem
 from services.shared.http.sessions import SESSION_SECONDS, cookie_name, new_session
 
 routes = APIRouter()
+GONE: Final = (
+    "this code was used already, is older than a minute, or the process that made it is gone: `zoco operator` prints "
+    "another"
+)
 NOT_KEPT: Final = {"Cache-Control": "no-store"}
 
 
@@ -36,7 +40,7 @@ class CodigoVisto(Vista):
 class Entrada(Body):
     """What `POST /operador/codigos` gave."""
 
-    codigo: Annotated[str, Field(min_length=1, max_length=64)]
+    codigo: Annotated[str, Field(min_length=1, max_length=LONGEST)]
 
 
 class SesionVista(Vista):
@@ -65,7 +69,11 @@ async def codigo(request: Request, _: Keyholder) -> Response:
     if (answer := await door_of(request).forwarding.at_the_leader(request)) is not None:
         return answer
     deed(request, "a code for a browser was made")
-    return json_bytes({"codigo": door_of(request).codes.make(), "segundos": CODE_SECONDS}, headers=NOT_KEPT)
+    made, runtime = door_of(request).codes.make(), runtime_of(request)
+    if runtime.store.lags and (token := runtime.settings.operator_token) is not None:
+        # Others that write do not know it.
+        made = with_maker(made, runtime.settings.public_url, token)
+    return json_bytes({"codigo": made, "segundos": CODE_SECONDS}, headers=NOT_KEPT)
 
 
 @routes.post(
@@ -82,21 +90,32 @@ async def entrar(request: Request, sent: AsOperator) -> Response:
         unconditional(request.scope["headers"])
         assert token is not None
     else:
-        # The codes are with the process that writes; the cookie can be made, and is known, by each.
+        # The codes are with the process that made them; the cookie can be made, and is known, by each.
         entrada = await read_body(request, Entrada)
-        answer = await door_of(request).forwarding.at_the_leader(request)
+        code, maker = maker_of(entrada.codigo, token)
+        answer = await _elsewhere(request, maker)
         if answer is not None and answer.status_code != 200:
             return answer
-        if answer is None and not door_of(request).codes.take(entrada.codigo):
+        if answer is None and not door_of(request).codes.take(code):
             refusals.note(request)
-            raise Problem(
-                401,
-                "this code was used already, or is older than a minute: `zoco operator` prints another",
-                headers=CHALLENGE,
-            )
+            raise Problem(401, GONE, headers=CHALLENGE)
     deed(request, "a browser is the operator's now")
     cookie = _cookie(request, cookie_name(token), new_session(token), SESSION_SECONDS)
     return json_bytes({"segundos": SESSION_SECONDS}, headers={"Set-Cookie": cookie, **NOT_KEPT})
+
+
+async def _elsewhere(request: Request, maker: str | None) -> Response | None:
+    """What is answered by the process that has the code. None if that is this one. Raises Problem (401, 503)."""
+    forwarding = door_of(request).forwarding
+    if (answer := await forwarding.at_the_leader(request)) is not None or maker is None:
+        return answer
+    if maker == runtime_of(request).settings.public_url or request.scope.get(PROVEN):
+        return None
+    told = await forwarding.leader.ask_at(maker, request)
+    if isinstance(told, str):
+        # It ended with its codes, or somebody else has its address.
+        raise Problem(401, GONE, headers=CHALLENGE)
+    return told
 
 
 @routes.delete(

@@ -19,7 +19,7 @@ from yarl import URL
 
 from broker.services import SERVICES
 from services.compras import codes
-from services.compras.codes import MOST_CODES, Codes
+from services.compras.codes import MOST_CODES, Codes, maker_of, with_maker
 from services.shared.http import sessions
 from services.shared.http.sessions import new_session, session_holds
 
@@ -153,6 +153,24 @@ async def test_every_replica_takes_a_code_and_knows_a_session(shop: Shop) -> Non
             assert ("an operator's entry" in lines) is (asked == shop.front)
         log = (shop.data.parent / "replica.log").read_text(encoding="utf-8")
         assert log.count("an operator's entry") == 2
+
+
+def test_a_code_says_who_made_it_and_nobody_else_can_say_so() -> None:
+    """Whoever takes it asks at that address."""
+    told = with_maker("abc", "http://10.0.0.7:8000", KEY)
+    assert maker_of(told, KEY) == ("abc", "http://10.0.0.7:8000") and re.fullmatch(r"[\w.-]{1,200}", told)
+    other = with_maker("abc", "http://evil.example", SecretStr("x" * 16))
+    for wrong in (
+        other,
+        f"{other.rpartition('.')[0]}.{told.rpartition('.')[2]}",
+        "abc",
+        "a.b.c",
+        "..",
+        ".",
+        "ñ.é.€",
+        "",
+    ):
+        assert maker_of(wrong, KEY) == (wrong, None)
 
 
 async def test_who_is_refused_is_told_of_in_a_few_lines_without_what_was_sent(shop: Shop) -> None:

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 from urllib.request import Request, urlopen
 
+import aiohttp
 import pytest
 from patience import END_SECONDS, PATIENCE_SECONDS, eventually, wait_until
 from shop_builders import ZOCO, Shop, answers, processes_of, start
@@ -165,6 +166,38 @@ async def said(door: str, line: bytes, body: bytes, *lines: bytes) -> str:
     answer = await reader.read()
     writer.close()
     return answer.decode()
+
+
+async def test_a_code_lets_one_browser_in_by_any_door_once_whichever_made_it(shop: Shop) -> None:
+    until_all_answer(shop)
+    key = {"Authorization": f"Bearer {shop.running.operator_token}"}
+    names = shop.running.processes["compras"]
+    one, other = (shop.running.places[name] for name in names)
+
+    async with aiohttp.ClientSession() as http:
+
+        async def a_code(door: str) -> str:
+            async with http.post(f"{door}/operador/codigos", headers=key) as answer:
+                return str((await answer.json())["codigo"])
+
+        async def enters(door: str, code: str) -> tuple[int, Any]:
+            async with http.post(f"{door}/operador/sesion", json={"codigo": code}) as answer:
+                return answer.status, await answer.json()
+
+        for made, used in ((one, other), (other, one), (one, one)):
+            code = await a_code(made)
+            assert (await enters(used, code))[0] == 200
+            assert [(await enters(door, code))[0] for door in (one, other)] == [401, 401]
+            code = await a_code(made)
+            said = await asyncio.gather(*(enters(door, code) for door in (one, other, one, other)))
+            assert sorted(status for status, _ in said) == [200, 401, 401, 401]
+            # Who asks for whom is signed: nobody makes a door ask elsewhere.
+            assert (await enters(used, await a_code(made) + "0"))[0] == 401
+        code = await a_code(other)
+        shop.kill(names[1])
+        status, said_so = await enters(one, code)
+        assert status == 401 and "the process that made it is gone" in said_so["detail"]
+    await asyncio.to_thread(until_all_answer, shop)
 
 
 def test_every_process_is_a_writer_and_every_command_knows_them(shop: Shop) -> None:
