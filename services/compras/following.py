@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import hmac
 import time
-from collections.abc import Callable
 from typing import Final
 
 import aiohttp
@@ -15,6 +14,7 @@ from yarl import URL
 
 from services.compras.acceptance import PATIENCE_SECONDS, Acceptance
 from services.compras.domain import Asunto, finished, public
+from services.compras.pools import Pools
 from services.compras.replicas import PROOF, Passed, answer_proof, passed_on
 from services.shared.http.bodies import json_bytes
 from services.shared.http.problems import unavailable
@@ -44,14 +44,12 @@ NO_SECRET_AT_MAKER: Final = (
     "ZOCO_REPLICA_SECRET"
 )
 
-Pool = Callable[[str], aiohttp.ClientSession]
-
 
 class Leader:
     """The replica that writes, wherever that is."""
 
-    def __init__(self, runtime: Runtime[Asunto], pool: Pool) -> None:
-        self._store, self._pool = runtime.store, pool
+    def __init__(self, runtime: Runtime[Asunto], pools: Pools) -> None:
+        self._store, self._pools = runtime.store, pools
         settings = runtime.settings
         self._own_url = settings.public_url
         self._secret = settings.replica_secret.get_secret_value().encode() if settings.replica_secret else None
@@ -69,7 +67,7 @@ class Leader:
             if url and self._secret is None:
                 why = NO_SECRET
             elif url and self._secret and url not in (self._own_url, strange):
-                answer = await self._asked(Passed.by(request.scope, body, url, key), self._secret, left)
+                answer = await self._asked(request, Passed.by(request.scope, body, url, key), self._secret, left)
                 if isinstance(answer, Response):
                     return answer
                 why = answer
@@ -83,22 +81,25 @@ class Leader:
         if self._secret is None:
             raise unavailable(NO_SECRET_AT_MAKER, 60)
         passed = Passed.by(request.scope, await request.body(), url, None)
-        return await self._asked(passed, self._secret, LEADER_SECONDS)
+        return await self._asked(request, passed, self._secret, LEADER_SECONDS)
 
-    async def _asked(self, passed: Passed, secret: bytes, seconds: float) -> Response | str:
+    async def _asked(self, request: Request, passed: Passed, secret: bytes, seconds: float) -> Response | str:
         """What it answers, or why there is no answer."""
-        proof = passed.proof(secret, time.time_ns())
+        purpose = "reads" if passed.method == "GET" else "writes"
         try:
-            async with self._pool("reads" if passed.method == "GET" else "writes").request(
-                passed.method,
-                URL(passed.url + passed.target.decode(), encoded=True),
-                data=passed.body or None,
-                headers=[(name.decode(), value.decode()) for name, value in (*passed.headers, (PROOF, proof))],
-                timeout=aiohttp.ClientTimeout(total=seconds, sock_connect=CONNECT_SECONDS),
-                allow_redirects=False,
-            ) as answer:
-                told, size = answer.headers.get(PROOF.decode(), ""), answer.content_length
-                body = await answer.read() if told and size is not None and size <= ANSWER_BYTES else b""
+            async with self._pools.place(purpose, passed.url, request, seconds) as pool:
+                # It holds for a moment only: of when it is sent.
+                proof = passed.proof(secret, time.time_ns())
+                async with pool.request(
+                    passed.method,
+                    URL(passed.url + passed.target.decode(), encoded=True),
+                    data=passed.body or None,
+                    headers=[(name.decode(), value.decode()) for name, value in (*passed.headers, (PROOF, proof))],
+                    timeout=aiohttp.ClientTimeout(total=seconds, sock_connect=CONNECT_SECONDS),
+                    allow_redirects=False,
+                ) as answer:
+                    told, size = answer.headers.get(PROOF.decode(), ""), answer.content_length
+                    body = await answer.read() if told and size is not None and size <= ANSWER_BYTES else b""
         except NO_ANSWER:
             return SILENT
         expected = answer_proof(secret, proof, answer.status, passed_on(answer.raw_headers), body)

@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import Final
 from urllib.parse import quote
 
-import aiohttp
 from fastapi import Request, Response
 from starlette.types import Receive, Scope, Send
 from yarl import URL
@@ -13,6 +12,7 @@ from yarl import URL
 from services.compras.acceptance import PATIENCE_SECONDS
 from services.compras.domain import Asunto
 from services.compras.following import CONNECT_SECONDS, NOBODY, Leader, copied
+from services.compras.pools import Pools
 from services.compras.replicas import PROOF, admitted, target
 from services.shared.addresses import Addresses
 from services.shared.http.credentials import address
@@ -22,14 +22,11 @@ from services.shared.http.problems import PROVEN, Problem, unavailable
 from services.shared.peers import NO_ANSWER
 from services.shared.runtime import Runtime
 
-# Of one purpose, to one address. All of them leave most of 1,024 descriptors to clients.
-CONNECTIONS: Final = 64
 ASCII: Final = "".join(map(chr, range(0x21, 0x7F)))
 # What the answer to a read may depend on. It is compressed once, on its way out.
 READ_BY: Final = ("accept", "if-match", "if-none-match", "if-modified-since", "if-unmodified-since")
 # Of how we ask, and not of what: who asked us cannot mend it.
 NOT_OURS: Final = (400, 403, 421)
-PLAIN: Final = {"Accept-Encoding": "identity"}
 
 
 class FrontDoorApp(EdgeApp):
@@ -42,12 +39,12 @@ class FrontDoorApp(EdgeApp):
 
 
 class Forwarding:
-    """HTTP connections with whoever else answers. They live as long as the process."""
+    """Whoever else answers, and the connections with them."""
 
     def __init__(self, runtime: Runtime[Asunto]) -> None:
         self._runtime = runtime
-        self.leader = Leader(runtime, self.pool)
-        self._pools: dict[str, aiohttp.ClientSession] = {}
+        self.pools = Pools(PATIENCE_SECONDS, CONNECT_SECONDS)
+        self.leader = Leader(runtime, self.pools)
         settings = runtime.settings
         self.urls = {
             "usuarios": Addresses(settings.usuarios_url),
@@ -55,21 +52,8 @@ class Forwarding:
             "transacciones": Addresses(settings.transacciones_url),
         }
 
-    def pool(self, purpose: str) -> aiohttp.ClientSession:
-        """Who waits here for one thing takes no connection from who wants another, or the same of another service."""
-        if purpose not in self._pools:
-            self._pools[purpose] = aiohttp.ClientSession(
-                connector=aiohttp.TCPConnector(limit=0, limit_per_host=CONNECTIONS),
-                timeout=aiohttp.ClientTimeout(total=PATIENCE_SECONDS, sock_connect=CONNECT_SECONDS),
-                cookie_jar=aiohttp.DummyCookieJar(),
-                headers=PLAIN,
-                skip_auto_headers=("User-Agent", "Content-Type"),
-            )
-        return self._pools[purpose]
-
     async def close(self) -> None:
-        for pool in self._pools.values():
-            await pool.close()
+        await self.pools.close()
 
     async def at_the_leader(self, request: Request, key: str | None = None) -> Response | None:
         """None if this process writes; else what the one that does answers, whatever its status. Raises Problem (503)
@@ -95,7 +79,10 @@ class Forwarding:
         for url in self.urls[service]:
             try:
                 whole = URL(url + asked, encoded=True)
-                async with self.pool("reads").get(whole, headers=headers, allow_redirects=False) as answer:
+                async with (
+                    self.pools.place("reads", url, request, PATIENCE_SECONDS) as pool,
+                    pool.get(whole, headers=headers, allow_redirects=False) as answer,
+                ):
                     if answer.status not in NOT_OURS:
                         return copied(answer, await answer.read())
                     why = f"does not take what is asked at ZOCO_{service.upper()}_URL ({answer.status})"

@@ -67,7 +67,7 @@ class Hands:
         """What a process says of itself; nothing when it does not answer."""
         timeout = aiohttp.ClientTimeout(total=CALL_SECONDS)
         try:
-            async with self.others.pool("hands").get(f"{url}/readyz", timeout=timeout, headers=ONCE) as answer:
+            async with self.others.pools.of("hands").get(f"{url}/readyz", timeout=timeout, headers=ONCE) as answer:
                 return await state_of(answer)
         except NO_ANSWER:
             return {}

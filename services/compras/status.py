@@ -99,7 +99,7 @@ async def _told(others: Forwarding, urls: Sequence[str]) -> Told:
 async def _ready(others: Forwarding, url: str) -> State:
     try:
         timeout = aiohttp.ClientTimeout(total=1)
-        async with others.pool("state").get(f"{url}/readyz", timeout=timeout) as answer:
+        async with others.pools.of("state").get(f"{url}/readyz", timeout=timeout) as answer:
             try:
                 return await state_of(answer)
             except ValueError:

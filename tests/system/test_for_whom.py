@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import asyncio
+import json
 import os
 import subprocess
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
+import time
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
 
 import aiohttp
-from door_builders import door
+from aiohttp import web
+from door_builders import door, doors
 from paced_program import LEVEL
 from patience import END_SECONDS, PATIENCE_SECONDS, wait_until
 from shop_builders import answers
@@ -19,6 +23,8 @@ from ops.child import GUARDED, SERVER_OPTIONS
 from ops.process import free_port
 
 PROGRAM = Path(__file__).with_name("paced_program.py")
+# Of the front door with another service.
+CONNECTIONS = 64
 BOOKS = "the-books-key-of-this-test"
 
 
@@ -73,6 +79,76 @@ async def test_a_buyer_has_a_share_at_each_service_that_the_front_door_asks(tmp_
                 # Who asks for more than that is told so, and nobody waits for them.
                 assert await asked(http, front.url, **{"X-Forwarded-For": "8.8.8.1"}) == 429
                 assert await asked(http, front.url, **{"X-Forwarded-For": "8.8.8.7"}) == 200
+
+
+@asynccontextmanager
+async def slow(heard: list[str], seconds: float) -> AsyncIterator[str]:
+    """What takes its time to answer, whatever it is asked. Writes down for whom."""
+
+    async def answer(request: web.Request) -> web.Response:
+        heard.append(request.headers.get("X-Zoco-For", request.headers.get("X-Zoco-Client", "")).partition(" ")[0])
+        await asyncio.sleep(seconds)
+        return web.json_response([])
+
+    app = web.Application()
+    app.router.add_route("*", "/{path:.*}", answer)
+    runner = web.AppRunner(app, shutdown_timeout=0)
+    await runner.setup()
+    site = web.TCPSite(runner, "127.0.0.1", port := free_port())
+    await site.start()
+    yield f"http://127.0.0.1:{port}"
+    await runner.cleanup()
+
+
+MANY = 300
+
+
+async def waits_for_others(url: str, method: str, path: str, heard: list[str]) -> float:
+    """After how many seconds somebody is heard of who asks once, while somebody else asks very often."""
+    body = json.dumps({"usuarioId": 1, "tokenId": 2}).encode() if method == "POST" else None
+    headers = {"Content-Type": "application/json"} if method == "POST" else {}
+    async with aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=0)) as http:
+
+        async def asks(whose: str) -> int:
+            options = {"data": body, "headers": {**headers, "X-Forwarded-For": whose}}
+            async with http.request(method, f"{url}{path}", **options) as answer:
+                await answer.read()
+                return answer.status
+
+        many = [asyncio.create_task(asks("8.8.8.8")) for _ in range(MANY)]
+        async with asyncio.timeout(PATIENCE_SECONDS):
+            while len(heard) < 50:
+                await asyncio.sleep(0.01)
+            # All of them have come by then.
+            await asyncio.sleep(0.5)
+            began, once = time.monotonic(), asyncio.create_task(asks("9.9.9.9"))
+            while "9.9.9.9" not in heard:
+                await asyncio.sleep(0.01)
+            waited = time.monotonic() - began
+        for task in (*many, once):
+            task.cancel()
+        await asyncio.gather(*many, once, return_exceptions=True)
+    return waited
+
+
+async def test_who_asks_another_service_a_lot_by_the_front_door_keeps_nobody_waiting(tmp_path: Path) -> None:
+    heard: list[str] = []
+    async with slow(heard, 1) as url:
+        env = {"ZOCO_TOKENS_URL": url, "ZOCO_PROXIES": "127.0.0.1", "ZOCO_BOOKS_TOKEN": BOOKS}
+        with door(tmp_path, "writer", **env) as front:
+            assert await waits_for_others(front.url, "GET", "/tokens", heard) < 2
+            # Who has hung up is not asked for any more.
+            before = len(heard)
+            await asyncio.sleep(3)
+            assert len(heard) - before <= 2 * CONNECTIONS
+
+
+async def test_who_sends_a_lot_by_a_follower_keeps_nobody_waiting(tmp_path: Path) -> None:
+    heard: list[str] = []
+    async with slow(heard, 4) as url:
+        # Whoever writes answers there, as the follower reads.
+        with doors(tmp_path, writer={"ZOCO_PUBLIC_URL": url}, ZOCO_PROXIES="127.0.0.1") as both:
+            assert await waits_for_others(both["follower"].url, "POST", "/compras", heard) < 2
 
 
 async def test_who_is_not_the_front_door_bears_no_other_address(tmp_path: Path) -> None:

@@ -139,7 +139,7 @@ def _hold(scope: Scope) -> None:
 async def unless_gone(receive: Receive, work: Coroutine[Any, Any, Done]) -> Done:
     """What comes of this work for a request whose body has been read. Raises ClientDisconnect, and ends it, when its
     client hangs up."""
-    doing, leaving = asyncio.create_task(work), asyncio.create_task(_left(receive))
+    doing, leaving = asyncio.create_task(work), asyncio.create_task(left(receive))
     try:
         await asyncio.wait((doing, leaving), return_when=asyncio.FIRST_COMPLETED)
         if not doing.done():
@@ -155,7 +155,8 @@ async def in_turn(request: Request, search: Callable[[], Awaitable[Done]]) -> Do
     return await unless_gone(request.receive, request.app.state.searches.done(asker(request.scope), search))
 
 
-async def _left(receive: Receive) -> None:
+async def left(receive: Receive) -> None:
+    """Returns when the client of a request whose body has been read hangs up."""
     while (await receive())["type"] != "http.disconnect":
         pass
 
