@@ -16,6 +16,7 @@ from multiprocessing.connection import Connection
 from typing import Any, Final
 
 from loadgen.audit import model
+from loadgen.audit.asked_then import asked_then
 from loadgen.audit.books import Journal
 from loadgen.audit.clients import ClientJournal, Clients
 from loadgen.audit.compare import same
@@ -141,6 +142,7 @@ def _showing(books: Books) -> Verdict:
         Clients(verdict, showing.purchase, showing.rewritten, operators, first, book).check(books.clients or ())
         if books.alone:
             none_unasked(verdict, books.compras, books.clients or ())
+            asked_then(verdict, books.compras, books.clients or ())
     return verdict
 
 

@@ -16,6 +16,11 @@ class Clock:
         """Seconds since 1970."""
         return self.ahead_seconds + time.monotonic()
 
+    @property
+    def set_seconds(self) -> float:
+        """By how much the wall clock was set since. It is looked at twice, as a process may have to wait in between."""
+        return min(abs(time.time() - self.now()) for _ in range(2))
+
     def utc(self) -> str:
         """Now, as RFC 3339 has it."""
         return datetime.fromtimestamp(self.now(), UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")

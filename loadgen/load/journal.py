@@ -9,9 +9,10 @@ operator's entries, too: users, top-ups, tokens.
     {"t":…,"ended":"<purchase>","estado":"rechazada","motivo":"…"}
     {"t":…,"seen":{"id":"…","usuarioId":1,…}}                     how a purchase was shown, by GET or as an event
     {"t":…,"looked":"<purchase>","status":404}                    it was asked for by GET, and not shown
-    {"t":…,"closed":true,"lines":5}                               last: so many lines stand before it
+    {"t":…,"closed":true,"lines":5,"clockSet":0.001}              last: so many lines stand before it
 
-`t` is seconds since 1970 (`clock.py`). An answer stands there as it came; one that is no JSON as text, cut.
+`t` is seconds since 1970 (`clock.py`), `clockSet` by how many the clock was set meanwhile; null: nobody knows that.
+An answer stands there as it came; one that is no JSON as text, cut.
 """
 
 from __future__ import annotations
@@ -41,6 +42,7 @@ class ClientJournal:
         """Raises OSError."""
         self._shop: Any = None
         self._number = self._lines = 0
+        self._clock_set: float | None = 0.0
         self._file = file.open("a+b", buffering=0)
         if self._go_on(file) == 0:
             self._write({"client": FORMAT, "url": url, "started": CLOCK.utc()})
@@ -96,10 +98,12 @@ class ClientJournal:
             self._write({"shop": found})
 
     def close(self) -> None:
-        self._write({"t": CLOCK.now(), "closed": True, "lines": self._lines})
+        self._write({"t": CLOCK.now(), "closed": True, "lines": self._lines, "clockSet": self._clock_set})
         self._file.close()
 
     def _write(self, line: dict[str, Any]) -> None:
+        if self._clock_set is not None:
+            self._clock_set = max(self._clock_set, round(CLOCK.set_seconds, 3))
         # What we say of ourselves is a Text, which msgspec takes for no string.
         self._file.write(msgspec.json.encode(line, enc_hook=str.__str__) + b"\n")
         self._lines += 1
@@ -115,6 +119,8 @@ class ClientJournal:
                 note = _decoded(last)
                 self._number = max(self._number, note.get("n", 0))
                 self._shop = note.get("shop", self._shop)
+        if last:
+            self._clock_set = _decoded(last).get("clockSet")
         if _decoded(last).get("closed"):
             self._file.truncate(size - len(last))
             self._lines -= 1

@@ -139,7 +139,7 @@ class Shop:
         shop = {"shop": {name: first[name] for name in ("seq", "time", "crc")}}
         begun = {"client": 1, "url": "http://127.0.0.1:8000", "started": "2025-09-10T17:00:00.000Z"}
         lines = [begun, shop, *self._notes]
-        lines.append({"t": self.clock.seconds(), "closed": True, "lines": len(lines)})
+        lines.append({"t": self.clock.seconds(), "closed": True, "lines": len(lines), "clockSet": 0.0})
         text = "".join(json.dumps(line, ensure_ascii=False) + "\n" for line in lines)
         (self.folder / CLIENT).write_text(text, encoding="utf-8")
 

@@ -114,7 +114,9 @@ LEFT_OUT: Final = {
     "a `heard` that says less, or that is gone": "what came late says less",
     "no `from`, but in a drill's own shop": "older versions said none",
     "an operator's entry that no client of the journals at hand sent, but in a drill's own shop": "others enter, too",
-    "a client's `t`, `url`, `started`, and the words of a problem's detail": "nothing rests on them",
+    "a client's `t`, but in a drill's own shop; its `url` and `started`, and the words of a problem's detail": (
+        "nothing rests on them"
+    ),
     "what was told or seen before anybody asked for it, where others buy, too": "only the order "
     "of the lines in one journal is known",
     "one client's purchases accepted in another order than it asked, if it knew of no sale between": "their dates are "

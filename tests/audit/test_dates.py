@@ -11,8 +11,9 @@ import pytest
 from audit_shop import Ask, Shop
 from audit_stories import ANA, GATO, LUIS, LUNA
 from edited_books import SERVICES, Edited, Record
-from small_shops import told, verdict_after, verdict_of
+from small_shops import Telling, told, verdict_after, verdict_of
 
+from loadgen.audit.asked_then import SET
 from loadgen.audit.clocks import BATCHES, Dates
 from loadgen.audit.showing import WAS_SET
 
@@ -110,3 +111,57 @@ def test_dates_while_the_clock_stands_still_are_no_breach_and_that_is_said(tmp_p
     verdict = verdict_after(folder, edit)
     assert verdict.holds, verdict.breaches
     assert verdict.partly[7] == [WAS_SET]
+
+
+def in_a_zone(hours: int) -> type[Shop]:
+    """All dates in its books and answers are off by so much, as by a clock without UTC; those of its client are not."""
+
+    class Elsewhere(Telling):
+        async def begin(self) -> None:
+            self.skews = dict.fromkeys(SERVICES, hours * 3600)
+            await super().begin()
+
+    return Elsewhere
+
+
+async def some_buy(shop: Shop) -> None:
+    await shop.seed("usuarios", ANA, LUIS)
+    await shop.seed("tokens", GATO, LUNA)
+    await shop.top_up(1, 5)
+    await shop.buy(Ask(1, 101, "lost", None, "lost"), Ask(2, 102, shop.key()))
+    await shop.settle()
+    await shop.buy(Ask(1, 101, "lost"))
+
+
+@pytest.mark.parametrize("hours", [-5, 2])
+def test_dates_that_are_all_wrong_by_hours_are_not_those_of_who_asked(tmp_path: Path, hours: int) -> None:
+    verdict = verdict_of(told(tmp_path / "right", some_buy, Telling), alone=True)
+    assert verdict.holds and 7 not in verdict.partly, verdict.breaches
+    folder = told(tmp_path / "wrong", some_buy, in_a_zone(hours))
+    assert verdict_of(folder, alone=True).counts == {7: 3}
+    # Of any other shop nobody knows how its clock and a client's agree.
+    assert verdict_of(folder).holds
+
+
+@pytest.mark.parametrize("clock", [None, 1.5])
+def test_by_a_clients_clock_that_was_set_or_may_have_been_nothing_is_judged(
+    tmp_path: Path, clock: float | None
+) -> None:
+    folder = told(tmp_path / "shop", some_buy, in_a_zone(-5))
+
+    def edit(books: Edited) -> None:
+        books.told()[-1]["clockSet"] = clock
+
+    verdict = verdict_after(folder, edit, alone=True)
+    assert verdict.holds
+    assert verdict.partly[7] == [SET]
+
+
+def test_what_was_not_answered_may_have_waited_for_long_and_was_not_there_before_it_was_asked(tmp_path: Path) -> None:
+    async def tell(shop: Shop) -> None:
+        await shop.seed("usuarios", ANA)
+        await shop.seed("tokens", GATO)
+        await shop.buy(Ask(1, 101, "lost", None, "lost"))
+
+    assert verdict_of(told(tmp_path / "late", tell, in_a_zone(1)), alone=True).holds
+    assert verdict_of(told(tmp_path / "early", tell, in_a_zone(-1)), alone=True).counts == {7: 1}

@@ -14,6 +14,7 @@ from aiohttp import web
 from aiohttp.test_utils import TestServer
 
 from loadgen.load.client import Client, ClientLimit
+from loadgen.load.clock import CLOCK
 from loadgen.load.journal import ClientJournal
 from ops.running import Keys
 
@@ -57,7 +58,7 @@ async def test_a_journal_says_who_asked_where_and_is_closed_by_the_number_of_its
     assert told | {"t": 0} == {"n": 1, "t": 0, "status": 202, "answer": {"id": "a"}}
     assert ended | {"t": 0} == {"t": 0, "ended": "a", "estado": "rechazada", "motivo": "token-vendido"}
     assert shop == {"shop": {**FIRST, "book": "0000000b"}}
-    assert closed | {"t": 0} == {"t": 0, "closed": True, "lines": 5}
+    assert closed | {"t": 0, "clockSet": 0} == {"t": 0, "closed": True, "lines": 5, "clockSet": 0}
     assert asked["t"] <= told["t"] <= ended["t"] <= closed["t"]
 
 
@@ -93,6 +94,23 @@ async def test_whoever_goes_on_with_a_journal_leaves_one_closing_line_and_no_num
     assert [number for number, line in enumerate(found) if "closed" in line] == [len(found) - 1] == [6]
     assert found[-1]["lines"] == 6
     assert sum("client" in line for line in found) == sum("shop" in line for line in found) == 1
+
+
+@pytest.mark.parametrize("before", [0.0, 7.5, None])
+async def test_a_journal_says_by_how_much_the_clock_was_set_meanwhile(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, before: float | None
+) -> None:
+    file = tmp_path / "client.jsonl"
+    first = {"client": 1, "url": "u", "started": "s"}
+    closed = {"t": 1, "closed": True, "lines": 1, **({} if before is None else {"clockSet": before})}
+    file.write_text("".join(json.dumps(line) + "\n" for line in (first, closed)), encoding="utf-8")
+    journal = ClientJournal(file, "u")
+    with monkeypatch.context() as meanwhile:
+        meanwhile.setattr(CLOCK, "ahead_seconds", CLOCK.ahead_seconds + 5)
+        journal.ended("a", "registrada", None)
+    journal.close()
+    found = lines(file)[-1]["clockSet"]
+    assert found is None if before is None else found == pytest.approx(max(before, 5), abs=0.5)
 
 
 def test_a_line_that_was_cut_off_stays_for_the_audit_to_see(tmp_path: Path) -> None:
