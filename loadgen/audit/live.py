@@ -15,7 +15,8 @@ from loadgen.audit.verdict import UNSET, Verdict
 
 Row = dict[str, Any]
 # What every shop shows; `altas` and `eventos` are looked at where they are given. `single` are rows that were asked for
-# one by one, each of a process (`by`), `streams` are purchases' events, and `unasked` are the processes that were not.
+# one by one, each of a process (`by`), `lists` what other processes show, `streams` are purchases' events, `behind` the
+# processes that do not read on, `unasked` those that were not asked; of services that are `unknown` nobody named them.
 NAMES: Final = ("usuarios", "tokens", "transacciones", "compras")
 Live = Mapping[str, list[Any]]
 # So many of those who did not answer are named.
@@ -35,7 +36,9 @@ def selling_is_shown(verdict: Verdict, live: Live | None, selling: Selling) -> N
     for name, rows in sides.items():
         if name in live:
             due = list(rows(selling))
-            _compare(verdict, name, live[name], due, ordered=name == "transacciones")
+            ordered = name == "transacciones"
+            _compare(verdict, name, live[name], due, ordered=ordered)
+            _by_others(verdict, name, live, due, ordered=ordered)
             whole = {row["id"]: _whole_token(row, selling) if name == "tokens" else row for row in due}
             count, asked = count + len(due), asked + _one_by_one(verdict, name, live, whole)
     if asked < count:
@@ -43,6 +46,13 @@ def selling_is_shown(verdict: Verdict, live: Live | None, selling: Selling) -> N
         verdict.in_part(8, Text(says, count, asked))
     if live.get("unasked"):
         verdict.in_part(8, Text("nobody answered at {places}", ", ".join(map(str, live["unasked"][:NAMED]))))
+    if live.get("unknown"):
+        says = "of {services} nobody says which processes there are: others than the one at its address were not asked"
+        verdict.in_part(8, Text(says, ", ".join(live["unknown"])))
+    for one in live.get("behind", ()):
+        why = "it says that it is ready, and reads no further, though there is more"
+        verdict.breach(8, one["of"], why, book=one["of"], where=one["by"], field="records", stands=one["records"],
+                       rules=one["upto"])  # fmt: skip
 
 
 def purchases_are_shown(verdict: Verdict, live: Live | None, showing: Showing) -> None:
@@ -52,6 +62,7 @@ def purchases_are_shown(verdict: Verdict, live: Live | None, showing: Showing) -
     if "compras" in live:
         due = list(_purchases(showing))
         _compare(verdict, "compras", live["compras"], due, ordered=True)
+        _by_others(verdict, "compras", live, due, ordered=True)
         asked = _one_by_one(verdict, "compras", live, {row["id"]: row for row in due})
         heard = _streams(verdict, live.get("streams", ()), showing)
         if min(asked, heard) < len(due):
@@ -99,7 +110,20 @@ def _entries(showing: Showing) -> Iterator[Row]:
     yield from (model.entry_shown(row) for row in rows.values())
 
 
-def _compare(verdict: Verdict, name: str, shown: list[Any], rows: list[Row], *, ordered: bool) -> None:
+def _by_others(verdict: Verdict, name: str, live: Live, rows: list[Row], *, ordered: bool) -> None:
+    """What a service's other processes show."""
+    for one in live.get("lists", ()):
+        if one["of"] != name:
+            continue
+        if (status := one.get("status")) is not None:
+            why = "who asks for the list is answered with an error"
+            verdict.breach(8, name, why, book=name, where=one["by"], field="status", stands=status, rules=200)
+        else:
+            _compare(verdict, name, one["rows"], rows, ordered=ordered, where=one["by"])
+
+
+def _compare(verdict: Verdict, name: str, shown: list[Any], rows: list[Row], *, ordered: bool, where: str = "") -> None:
+    """`where`: at the one process that shows it."""
     due = {row["id"]: row for row in rows}
     seen: set[Any] = set()
     verdict.work.shown += len(shown)
@@ -108,20 +132,21 @@ def _compare(verdict: Verdict, name: str, shown: list[Any], rows: list[Row], *, 
         number = number if isinstance(number, (int, str)) else None
         about = f"{name} {number}"
         if number in seen:
-            verdict.breach(8, about, "it is shown twice", book=name)
+            verdict.breach(8, about, "it is shown twice", book=name, where=where)
         elif number not in due:
-            verdict.breach(8, about, "it is shown, and is not in the journal", book=name, field="row", stands=row)
+            why = "it is shown, and is not in the journal"
+            verdict.breach(8, about, why, book=name, where=where, field="row", stands=row)
         else:
             for field in sorted(row.keys() | due[number].keys()):
                 stands, rules = row.get(field, UNSET), due[number].get(field, UNSET)
                 if not same(stands, rules):
                     why = "another value is shown than the journal has"
-                    verdict.breach(8, about, why, book=name, field=field, stands=stands, rules=rules)
+                    verdict.breach(8, about, why, book=name, where=where, field=field, stands=stands, rules=rules)
         seen.add(number)
     for number in due.keys() - seen:
-        verdict.breach(8, f"{name} {number}", "it is in the journal, and is not shown", book=name)
+        verdict.breach(8, f"{name} {number}", "it is in the journal, and is not shown", book=name, where=where)
     if ordered and [row.get("id") for row in shown if isinstance(row, dict)] != list(due) and seen == due.keys():
-        verdict.breach(8, name, "they are not shown in their order", book=name)
+        verdict.breach(8, name, "they are not shown in their order", book=name, where=where)
 
 
 def _whole_token(row: Row, selling: Selling) -> Row:

@@ -14,6 +14,7 @@ from rich.table import Table
 
 from loadgen.audit.verdict import PROMISES, Verdict
 from loadgen.drill import exposure
+from loadgen.drill.explain import audit_rows
 from loadgen.drill.exposure import Exposed, Met
 from loadgen.drill.faults import Happened
 from loadgen.drill.footprint import Footprint
@@ -202,7 +203,7 @@ class DrillReport:
             Row("faults", counted(self.faults)),
             row("accepted", bought, len(meter.purchases), meter.sold, meter.refused),
             *([Row("given up", f"{meter.abandoned:,}")] if meter.abandoned else []),
-            *self._audit_rows(),
+            *([Row("audit", self.unread)] if self.unread is not None else audit_rows(self.verdict)),
             *self._met_rows(),
             *([] if meter.limits else self._recovery_rows()),
             *measured(meter),
@@ -217,18 +218,6 @@ class DrillReport:
         expected = " or ".join(map(str, sorted(self.must_break)))
         says = "{guarantee}: promise {expected} must be broken; {outcome}"
         return [row("without", says, self.without, expected, self.outcome)]
-
-    def _audit_rows(self) -> list[Row]:
-        """All that is in the shop's books, other loads' purchases too."""
-        verdict = self.verdict
-        if self.unread is not None:
-            return [Row("audit", self.unread)]
-        return [
-            Row("lost", f"{verdict.lost:,}"),
-            Row("doubled", f"{verdict.doubled:,}"),
-            Row("oversold", f"{verdict.oversold:,}"),
-            Row("money", Text("wrong for {users} users", verdict.counts[1]) if verdict.counts[1] else Text("exact")),
-        ]
 
     def _met_rows(self) -> list[Row]:
         """What the faults met."""

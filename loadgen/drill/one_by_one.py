@@ -1,5 +1,5 @@
 """What services answer who asks for one row, and not for all of them: for some rows, each process that can be reached.
-And what the streams of some purchases' events tell.
+What its lists are where another one was asked for them; and what the streams of some purchases' events tell.
 """
 
 from __future__ import annotations
@@ -12,9 +12,11 @@ from random import Random
 from typing import Any, Final
 
 import aiohttp
+from yarl import URL
 
+from loadgen.audit.compare import same
 from loadgen.drill.quiet import NO_ANSWER
-from loadgen.load.client import NOT_YET
+from loadgen.load.client import NOT_YET, rows
 from loadgen.load.journal import answer_of
 from loadgen.load.onlooker import DATA
 
@@ -23,6 +25,8 @@ Shown = Mapping[str, Sequence[Any]]
 ROWS: Final = 100
 LAST: Final = 20
 STREAMS: Final = 10
+# Rows of a list in one answer.
+PAGE: Final = 1_000
 # So many are asked for at once.
 TOGETHER: Final = 10
 ENDS: Final = ("registrada", "rechazada")
@@ -30,6 +34,8 @@ ENDS: Final = ("registrada", "rechazada")
 # answer has not been asked.
 AGAIN_SECONDS: Final = 0.5
 PATIENCE_SECONDS: Final = 10.0
+# Who was seen less often, and never got on, may have been slow to say it.
+LOOKS: Final = 3
 NOTHING: Final = (*NO_ANSWER, ValueError)
 
 
@@ -45,27 +51,35 @@ class Failed(Unasked):
         self.status = status
 
 
-async def one_by_one(http: aiohttp.ClientSession, urls: Mapping[str, str], shown: Shown) -> dict[str, list[Any]]:
-    """For the audit: `single` rows, purchases' `streams`, and the processes that were `unasked`. `shown` are lists."""
-    single: list[Any] = []
-    unasked: list[Any] = []
+async def one_by_one(
+    http: aiohttp.ClientSession, urls: Mapping[str, str], shown: Shown, *, balanced: bool = False
+) -> dict[str, list[Any]]:
+    """For the audit: `single` rows, the `lists` of other processes, those that stand `behind`, purchases' `streams`,
+    the processes that were `unasked`, and services of which it is `unknown` what other processes there are. `shown` are
+    lists. `balanced`: at one address several processes may answer."""
+    found: dict[str, list[Any]] = {"single": [], "lists": [], "behind": [], "streams": [], "unasked": []}
     processes = await _processes(http, urls)
-    for name, chosen in {name: _some(shown[name], ROWS) for name in urls if name in shown}.items():
-        for url in (urls[name], *await _others(http, urls[name], processes.get(name, ()), unasked)):
+    found["unknown"] = [name for name in urls if processes is None or (balanced and name not in processes)]
+    for name in (name for name in urls if name in shown):
+        others = await _others(http, name, urls[name], (processes or {}).get(name, ()), found)
+        chosen = _some(shown[name], ROWS)
+        for url in (urls[name], *others):
             try:
                 for first in range(0, len(chosen), TOGETHER):
                     some = chosen[first : first + TOGETHER]
-                    single += await asyncio.gather(*(_single(http, url, name, number) for number in some))
+                    found["single"] += await asyncio.gather(*(_single(http, url, name, number) for number in some))
+                if url in others:
+                    found["lists"].append(await _list(http, url, name, shown[name]))
             except Unasked:
-                unasked.append(url)
+                found["unasked"].append(url)
     ended = [row for row in shown.get("compras", ()) if isinstance(row, dict) and row.get("estado") in ENDS]
-    streams = []
+    door = urls["compras"]
     for about in _some(ended, STREAMS):
         try:
-            streams.append({"id": about, "by": urls["compras"], "shown": await _stream(http, urls["compras"], about)})
+            found["streams"].append({"id": about, "by": door, "shown": await _stream(http, door, about)})
         except Unasked:
-            unasked.append(f"{urls['compras']}/compras/{about}/eventos")
-    return {"single": single, "streams": streams, "unasked": unasked}
+            found["unasked"].append(f"{door}/compras/{about}/eventos")
+    return found
 
 
 def _some(rows: Sequence[Any], most: int) -> list[Any]:
@@ -75,42 +89,76 @@ def _some(rows: Sequence[Any], most: int) -> list[Any]:
     return [*last, *Random(len(ids)).sample(others, min(len(others), most - len(last)))]
 
 
-async def _processes(http: aiohttp.ClientSession, urls: Mapping[str, str]) -> dict[str, list[str]]:
-    """Where each process answers that the front door knows of, by its service."""
+async def _processes(http: aiohttp.ClientSession, urls: Mapping[str, str]) -> dict[str, list[str]] | None:
+    """Where each process answers that the front door knows of, by its service, where there are several; None: nobody
+    says it."""
     try:
         known = (await _get(http, f"{urls['compras']}/estado"))["procesos"]
-        return {name: [process["url"] for process in known.get(name, ())] for name in urls}
+        return {name: [process["url"] for process in known[name]] for name in urls if name in known}
     except (Unasked, KeyError, TypeError, AttributeError):
-        return {}
+        return None
 
 
-async def _others(http: aiohttp.ClientSession, asked: str, known: Sequence[str], unasked: list[Any]) -> list[str]:
-    """A service's other processes that have read as far as the one that is asked."""
+async def _others(
+    http: aiohttp.ClientSession, name: str, asked: str, known: Sequence[str], found: dict[str, list[Any]]
+) -> list[str]:
+    """A service's other processes that have read as far as the one that is asked; who has not is noted."""
+    others = [url for url in known if url.rstrip("/") != asked.rstrip("/")]
     try:
         upto = (await _get(http, f"{asked}/readyz"))["records"]
     except (Unasked, KeyError, TypeError):
+        found["unasked"] += others
         return []
-    found = []
-    for url in known:
-        if url.rstrip("/") == asked.rstrip("/"):
-            continue
-        if await _has_read(http, url, upto):
-            found.append(url)
+    there = []
+    for url in others:
+        if (records := await _read_upto(http, url, asked, upto)) is None:
+            found["unasked"].append(url)
+        elif records < upto:
+            found["behind"].append({"of": name, "by": url, "records": records, "upto": upto})
         else:
-            unasked.append(url)
-    return found
+            there.append(url)
+    return there
 
 
-async def _has_read(http: aiohttp.ClientSession, url: str, upto: int) -> bool:
+async def _read_upto(http: aiohttp.ClientSession, url: str, asked: str, upto: int) -> int | None:
+    """How far this process has read: so far, or less, and it gets on no more. None: it does, or nobody can say."""
     deadline = time.monotonic() + PATIENCE_SECONDS
+    looks: list[int] = []
     while time.monotonic() < deadline:
         try:
-            if (await _get(http, f"{url}/readyz"))["records"] >= upto:
-                return True
+            state = await _get(http, f"{url}/readyz")
+            if state["records"] >= upto:
+                return upto
+            looks.append(state["records"])
+            if state["ready"] is not True or state["doubt"] is not None:
+                return None
+            if (await _get(http, f"{asked}/readyz"))["records"] != upto:
+                return None
         except (Unasked, KeyError, TypeError):
-            return False
+            return None
         await asyncio.sleep(AGAIN_SECONDS)
-    return False
+    return looks[-1] if len(looks) >= LOOKS and looks[0] == looks[-1] else None
+
+
+async def _list(http: aiohttp.ClientSession, url: str, name: str, known: Sequence[Any]) -> dict[str, Any]:
+    """All rows that this process shows, those that are `known` as the same objects. Raises Unasked."""
+    one, found = {"of": name, "by": url}, list[Any]()
+    deadline = time.monotonic() + PATIENCE_SECONDS
+    while time.monotonic() < deadline:
+        found.clear()
+        try:
+            async for row in rows(http, URL(f"{url}/{name}") % {"limite": PAGE}):
+                at = len(found)
+                found.append(known[at] if at < len(known) and same(row, known[at]) else row)
+        except aiohttp.ClientResponseError as error:
+            if error.status not in NOT_YET:
+                return {**one, "rows": [], "status": error.status}
+        except NOTHING as error:
+            raise Unasked from error
+        else:
+            return {**one, "rows": found}
+        await asyncio.sleep(AGAIN_SECONDS)
+    raise Unasked
 
 
 async def _single(http: aiohttp.ClientSession, url: str, name: str, number: Any) -> dict[str, Any]:

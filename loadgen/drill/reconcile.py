@@ -20,7 +20,7 @@ from loadgen.audit.clients import client_journal
 from loadgen.audit.model import SERVICES
 from loadgen.audit.text import NotAShop, Text, Unreadable
 from loadgen.audit.verdict import Verdict
-from loadgen.drill.one_by_one import one_by_one
+from loadgen.drill.one_by_one import PAGE, one_by_one
 from loadgen.drill.quiet import NO_ANSWER, SHOWN, told, unrest
 from loadgen.load.client import rows
 from ops.cluster import Cluster
@@ -29,7 +29,6 @@ from ops.running import KIND, LocalError, Running
 
 # The seed of a shop that nobody gave another one.
 SEEDS: Final = Path(__file__).parents[2] / "services"
-PAGE: Final = 1_000
 # A shop in which somebody has just bought is quiet soon; in one that sells all the time the books never stand still.
 TRIES: Final = 5
 AGAIN_SECONDS: Final = 1.0
@@ -144,9 +143,11 @@ async def reconcile_running(
     seeds: Path | None = None,
     *,
     whole: bool = True,
+    balanced: bool = False,
     **known: Unpack[Known],
 ) -> Verdict:
-    """Audit a shop whose folders are not here; the rest as in `reconcile`. Raises Unreadable, aiohttp.ClientError."""
+    """Audit a shop whose folders are not here; `balanced`: several processes may answer at one address; the rest as in
+    `reconcile`. Raises Unreadable, aiohttp.ClientError."""
     read = {}
     for name in SERVICES:
         try:
@@ -156,7 +157,7 @@ async def reconcile_running(
                 raise
             says = "the book of {service} is read where it answers, and it does not ({error}): see `zoco doctor`"
             raise Unreadable(says, name, error) from error
-    return await _audited(read, clients, seeds, await answers(urls, whole=whole), **known)
+    return await _audited(read, clients, seeds, await answers(urls, whole=whole, balanced=balanced), **known)
 
 
 def reconcile_cluster(
@@ -166,9 +167,9 @@ def reconcile_cluster(
     with contextlib.ExitStack() as forwards:
         urls: dict[str, str] = {name: forwards.enter_context(cluster.forwarded(name)) for name in SERVICES}
         token = cluster.books_token()
+        asked = partial(reconcile_running, urls, token, clients, seeds, whole=whole, balanced=True)
         if whole:
-            return asyncio.run(settled(urls, lambda: reconcile_running(urls, token, clients, seeds)))
-        asked = partial(reconcile_running, urls, token, clients, seeds, whole=False)
+            return asyncio.run(settled(urls, asked))
         return asyncio.run(judged(urls, lambda why: asked(not_quiet=why)))
 
 
@@ -216,7 +217,9 @@ def _seed(folder: Path, name: str) -> list[dict[str, Any]]:
     return rows
 
 
-async def answers(urls: Mapping[str, str], *, whole: bool = True) -> tuple[Shown, DeadLetters | None]:
+async def answers(
+    urls: Mapping[str, str], *, whole: bool = True, balanced: bool = False
+) -> tuple[Shown, DeadLetters | None]:
     """What the services show, as arrays, and the messages in each dead-letter queue (None: nobody says it).
 
     `urls` has one for each service. Raises NotAShop, and aiohttp.ClientError if it is to be `whole`: else who is away
@@ -231,7 +234,7 @@ async def answers(urls: Mapping[str, str], *, whole: bool = True) -> tuple[Shown
                 shown[name] = await _shown(http, URL(f"{url}/{name}") % {"limite": PAGE})
         with contextlib.suppress(*away):
             state = await told(http, f"{urls['compras']}/estado", SHOWN)
-        shown |= await one_by_one(http, urls, shown)
+        shown |= await one_by_one(http, urls, shown, balanced=balanced)
     depths = state["colas"] if state else None
     dead = {name: depth.get("messages") for name, depth in (depths or {}).items() if name not in SERVICES}
     return shown, None if depths is None else dead

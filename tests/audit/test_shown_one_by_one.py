@@ -123,6 +123,28 @@ def a_field_more(live: Live) -> None:
     single(live, "usuarios")["row"]["clave"] = 1
 
 
+def another_list(live: Live) -> Record:
+    live["lists"] = [{"of": "usuarios", "by": "http://second", "rows": copied(live["usuarios"])}]
+    found: Record = live["lists"][0]
+    return found
+
+
+def a_list_of_a_second_process(live: Live) -> None:
+    another_list(live)["rows"][0]["saldo"] += 1
+
+
+def a_row_of_its_list_missing(live: Live) -> None:
+    del another_list(live)["rows"][0]
+
+
+def a_list_that_fails(live: Live) -> None:
+    another_list(live).update(rows=[], status=500)
+
+
+def that_never_reads_on(live: Live) -> None:
+    live["behind"] = [{"of": "usuarios", "by": "http://second", "records": 1, "upto": 9}]
+
+
 def another_event(live: Live) -> None:
     live["streams"][0]["shown"][1]["precio"] += 1
 
@@ -154,6 +176,10 @@ def silent(live: Live) -> None:
         an_error,
         no_row,
         a_field_more,
+        a_list_of_a_second_process,
+        a_row_of_its_list_missing,
+        a_list_that_fails,
+        that_never_reads_on,
         another_event,
         an_event_missing,
         an_event_twice,
@@ -170,13 +196,21 @@ def test_who_asks_for_one_is_shown_what_the_journal_has(shop: Path, lie: Callabl
     assert verdict.breaches[0].where in (FIRST, "http://second")
 
 
+def test_what_a_second_process_shows_as_in_the_journal_holds(shop: Path) -> None:
+    live = live_of(shop)
+    another_list(live)
+    assert judged(shop, live).holds
+
+
 def test_what_was_not_asked_for_is_said(shop: Path) -> None:
     live = live_of(shop)
+    live["unknown"] = ["tokens", "usuarios"]
     live["unasked"] = ["http://second"]
     live["single"] = [one for one in live["single"] if one is single(live, "tokens")]
     del live["streams"][0]
     assert judged(shop, live).partly[8] == [
         "of 6 users, tokens and records 1 were asked for one by one",
         "nobody answered at http://second",
+        "of tokens, usuarios nobody says which processes there are: others than the one at its address were not asked",
         "of 3 purchases 0 were asked for one by one, and 2 for their events",
     ]

@@ -157,8 +157,12 @@ class Process:
 
     def __init__(self, rows: dict[str, Row | None], records: int = 9) -> None:
         self.rows, self.records = rows, records
-        self.places: list[Row] = []
+        self.places: list[Row] | None = []
         self.busy = 0
+        # What /readyz says beside, and by how much it has read on at each look; what the list is answered with.
+        self.said: Row = {"ready": True, "doubt": None}
+        self.reads_on = 0
+        self.list_status = 200
 
     @asynccontextmanager
     async def open(self) -> AsyncIterator[str]:
@@ -167,6 +171,7 @@ class Process:
             [
                 web.get("/readyz", self.ready),
                 web.get("/estado", self.state),
+                web.get("/compras", self.list),
                 web.get("/compras/{id}", self.row),
                 web.get("/compras/{id}/eventos", self.events),
             ]
@@ -175,10 +180,14 @@ class Process:
             yield str(server.make_url("")).rstrip("/")
 
     async def ready(self, _: web.Request) -> web.Response:
-        return web.json_response({"records": self.records})
+        self.records += self.reads_on
+        return web.json_response({"records": self.records, **self.said})
 
     async def state(self, _: web.Request) -> web.Response:
-        return web.json_response({"procesos": {"compras": self.places}})
+        return web.json_response({} if self.places is None else {"procesos": {"compras": self.places}})
+
+    async def list(self, _: web.Request) -> web.Response:
+        return web.json_response([row for row in self.rows.values() if row], status=self.list_status)
 
     async def row(self, request: web.Request) -> web.Response:
         if self.busy:
@@ -209,6 +218,7 @@ async def test_each_process_is_asked_for_single_rows_and_what_it_shows_is_kept(m
     first = Process({"a": row("a"), "b": row("b")})
     second = Process({"a": row("a", estado="solicitada"), "b": None})
     late = Process({"a": row("a"), "b": row("b")}, records=8)
+    late.said["ready"] = False
     first.busy = 1
     async with first.open() as url, second.open() as other, late.open() as behind, aiohttp.ClientSession() as http:
         gone = "http://127.0.0.1:9"
@@ -223,6 +233,62 @@ async def test_each_process_is_asked_for_single_rows_and_what_it_shows_is_kept(m
     ]
     assert found["streams"] == [{"id": "a", "by": url, "shown": [row("a")]}]
     assert found["unasked"] == [behind, gone]
+    assert found["lists"] == [{"of": "compras", "by": other, "rows": [row("a", estado="solicitada")]}]
+    assert found["behind"] == found["unknown"] == []
+
+
+@pytest.mark.parametrize(
+    ("said", "reads_on", "behind"),
+    [({}, 0, True), ({}, -1, False), ({"doubt": "another book"}, 0, False), ({"ready": False}, 0, False)],
+    ids=["stands", "gets on", "doubts", "is not ready"],
+)
+async def test_a_process_that_is_ready_and_never_reads_on_is_behind(
+    monkeypatch: pytest.MonkeyPatch, said: Row, reads_on: int, behind: bool
+) -> None:
+    monkeypatch.setattr(asking, "AGAIN_SECONDS", 0.01)
+    monkeypatch.setattr(asking, "PATIENCE_SECONDS", 0.5)
+    first, second = Process({"a": row("a")}), Process({}, records=8)
+    second.said |= said
+    second.reads_on = reads_on
+    async with first.open() as url, second.open() as other, aiohttp.ClientSession() as http:
+        first.places = [{"url": url}, {"url": other}]
+        found = await one_by_one(http, {"compras": url}, {"compras": [row("a")]})
+    assert found["behind"] == ([{"of": "compras", "by": other, "records": 8, "upto": 9}] if behind else [])
+    assert found["unasked"] == ([] if behind else [other])
+
+
+async def test_in_a_shop_that_goes_on_nobody_is_behind(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(asking, "AGAIN_SECONDS", 0.01)
+    monkeypatch.setattr(asking, "PATIENCE_SECONDS", 0.5)
+    first, second = Process({"a": row("a")}), Process({}, records=8)
+    first.reads_on = 1
+    async with first.open() as url, second.open() as other, aiohttp.ClientSession() as http:
+        first.places = [{"url": url}, {"url": other}]
+        found = await one_by_one(http, {"compras": url}, {"compras": [row("a")]})
+    assert (found["behind"], found["unasked"]) == ([], [other])
+
+
+async def test_a_list_that_fails_is_no_silence() -> None:
+    first, second = Process({"a": row("a")}), Process({"a": row("a")})
+    second.list_status = 500
+    async with first.open() as url, second.open() as other, aiohttp.ClientSession() as http:
+        first.places = [{"url": url}, {"url": other}]
+        found = await one_by_one(http, {"compras": url}, {"compras": [row("a")]})
+    assert found["lists"] == [{"of": "compras", "by": other, "rows": [], "status": 500}]
+
+
+async def test_where_nobody_names_the_processes_that_is_said() -> None:
+    process = Process({"a": row("a")})
+    async with process.open() as url, aiohttp.ClientSession() as http:
+        process.places = None
+        found = await one_by_one(http, {"compras": url}, {"compras": [row("a")]})
+        assert found["unknown"] == ["compras"]
+        process.places = [{"url": url}]
+        found = await one_by_one(http, {"compras": url, "tokens": url}, {"compras": [row("a")]})
+        assert found["unknown"] == []
+        # One address may be that of several.
+        found = await one_by_one(http, {"compras": url, "tokens": url}, {"compras": [row("a")]}, balanced=True)
+        assert found["unknown"] == ["tokens"]
 
 
 async def test_an_error_is_no_silence_and_the_others_are_asked_all_the_same() -> None:
