@@ -7,7 +7,7 @@ from typing import Any, Final
 
 from loadgen.audit import model
 from loadgen.audit.compare import same
-from loadgen.audit.findings import NONSENSE
+from loadgen.audit.findings import NONSENSE, subject
 from loadgen.audit.selling import Selling
 from loadgen.audit.showing import Showing
 from loadgen.audit.text import Text
@@ -15,8 +15,9 @@ from loadgen.audit.verdict import UNSET, Verdict
 
 Row = dict[str, Any]
 # What every shop shows; `altas` and `eventos` are looked at where they are given. `single` are rows that were asked for
-# one by one, each of a process (`by`), `lists` what other processes show, `streams` are purchases' events, `behind` the
-# processes that do not read on, `unasked` those that were not asked; of services that are `unknown` nobody named them.
+# one by one, each of a process (`by`), `lists` what others show, or of whom `only`, `streams` are purchases' events,
+# `resumed` those behind the one of a number, `behind` the processes that do not read on, `unasked` those that were not
+# asked; of services that are `unknown` nobody named them.
 NAMES: Final = ("usuarios", "tokens", "transacciones", "compras")
 Live = Mapping[str, list[Any]]
 # So many of those who did not answer are named.
@@ -64,6 +65,7 @@ def purchases_are_shown(verdict: Verdict, live: Live | None, showing: Showing) -
         _compare(verdict, "compras", live["compras"], due, ordered=True)
         _by_others(verdict, "compras", live, due, ordered=True)
         asked = _one_by_one(verdict, "compras", live, {row["id"]: row for row in due})
+        _resumed(verdict, live.get("resumed", ()), showing)
         heard = _streams(verdict, live.get("streams", ()), showing)
         if min(asked, heard) < len(due):
             says = "of {count:,} purchases {asked:,} were asked for one by one, and {heard:,} for their events"
@@ -111,7 +113,7 @@ def _entries(showing: Showing) -> Iterator[Row]:
 
 
 def _by_others(verdict: Verdict, name: str, live: Live, rows: list[Row], *, ordered: bool) -> None:
-    """What a service's other processes show."""
+    """What a service's other processes show, and the front door to who asks for all, or for what is of one."""
     for one in live.get("lists", ()):
         if one["of"] != name:
             continue
@@ -119,7 +121,9 @@ def _by_others(verdict: Verdict, name: str, live: Live, rows: list[Row], *, orde
             why = "who asks for the list is answered with an error"
             verdict.breach(8, name, why, book=name, where=one["by"], field="status", stands=status, rules=200)
         else:
-            _compare(verdict, name, one["rows"], rows, ordered=ordered, where=one["by"])
+            only = one.get("only", {}).items()
+            due = [row for row in rows if all(row.get(field) == whose for field, whose in only)]
+            _compare(verdict, name, one["rows"], due, ordered=ordered, where=one["by"])
 
 
 def _compare(verdict: Verdict, name: str, shown: list[Any], rows: list[Row], *, ordered: bool, where: str = "") -> None:
@@ -200,6 +204,32 @@ def _streams(verdict: Verdict, streams: Sequence[Any], showing: Showing) -> int:
             verdict.breach(8, f"compras {about}", why, book="compras", where=stream["by"], field="events",
                            stands=shown, rules=due)  # fmt: skip
     return count
+
+
+def _resumed(verdict: Verdict, resumed: Sequence[Any], showing: Showing) -> None:
+    """Who was away is told what happened since, all of it, and nothing else."""
+    places: dict[str, list[int]] = {one["id"]: [] for one in resumed}
+    for _, saying in showing.journals["compras"].sayings(silent=True) if places else ():
+        if (about := subject(saying.id)) in places:
+            places[about].append(saying.seq)
+    for one in resumed:
+        about, shown = one["id"], one["shown"]
+        found = showing.purchase(about)
+        # In which order a book was written again nobody knows.
+        if found is None or len(found[1]) != len(places[about]) or showing.rewritten(about):
+            continue
+        verdict.work.shown += len(shown)
+        since = [number for number, seq in enumerate(places[about], 1) if seq > one["behind"]]
+        try:
+            due = [
+                model.version(found[0], found[1][:number]) for number in since if found[1][number - 1] in model.STATES
+            ]
+        except NONSENSE:
+            continue
+        if not same(shown, due):
+            why = "other events are told behind one that was heard than the journal has"
+            verdict.breach(8, f"compras {about}", why, book="compras", where=one["by"], field="events", stands=shown,
+                           rules=due)  # fmt: skip
 
 
 def _events(verdict: Verdict, shown: list[Any], showing: Showing) -> None:

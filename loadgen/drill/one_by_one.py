@@ -9,7 +9,7 @@ import time
 from collections.abc import Mapping, Sequence
 from http import HTTPStatus
 from random import Random
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 import aiohttp
 from yarl import URL
@@ -36,6 +36,8 @@ AGAIN_SECONDS: Final = 0.5
 PATIENCE_SECONDS: Final = 10.0
 # Who was seen less often, and never got on, may have been slow to say it.
 LOOKS: Final = 3
+# How the number of an event reads.
+NUMBER: Final = b"id:"
 NOTHING: Final = (*NO_ANSWER, ValueError)
 
 
@@ -62,27 +64,33 @@ async def one_by_one(
     found["unknown"] = [name for name in urls if processes is None or (balanced and name not in processes)]
     for name in (name for name in urls if name in shown):
         others = await _others(http, name, urls[name], (processes or {}).get(name, ()), found)
-        chosen = _some(shown[name], ROWS)
+        chosen = some_of(shown[name], ROWS)
         for url in (urls[name], *others):
             try:
                 for first in range(0, len(chosen), TOGETHER):
                     some = chosen[first : first + TOGETHER]
-                    found["single"] += await asyncio.gather(*(_single(http, url, name, number) for number in some))
+                    found["single"] += await asyncio.gather(*(single(http, url, name, number) for number in some))
                 if url in others:
-                    found["lists"].append(await _list(http, url, name, shown[name]))
+                    found["lists"].append(
+                        await listed(http, URL(f"{url}/{name}") % {"limite": PAGE}, name, shown[name])
+                    )
             except Unasked:
                 found["unasked"].append(url)
     ended = [row for row in shown.get("compras", ()) if isinstance(row, dict) and row.get("estado") in ENDS]
     door = urls["compras"]
-    for about in _some(ended, STREAMS):
+    for about in some_of(ended, STREAMS):
         try:
-            found["streams"].append({"id": about, "by": door, "shown": await _stream(http, door, about)})
+            heard = await listen(http, door, about, 0)
         except Unasked:
             found["unasked"].append(f"{door}/compras/{about}/eventos")
+            continue
+        found["streams"].append({"id": about, "by": door, "shown": heard.shown})
+        if not heard.ends:
+            break
     return found
 
 
-def _some(rows: Sequence[Any], most: int) -> list[Any]:
+def some_of(rows: Sequence[Any], most: int) -> list[Any]:
     """The ids of some of them, the last among them."""
     ids = [row["id"] for row in rows if isinstance(row, dict) and isinstance(row.get("id"), int | str)]
     last, others = ids[-min(LAST, most) :], ids[: -min(LAST, most)]
@@ -93,7 +101,7 @@ async def _processes(http: aiohttp.ClientSession, urls: Mapping[str, str]) -> di
     """Where each process answers that the front door knows of, by its service, where there are several; None: nobody
     says it."""
     try:
-        known = (await _get(http, f"{urls['compras']}/estado"))["procesos"]
+        known = (await ask(http, f"{urls['compras']}/estado"))["procesos"]
         return {name: [process["url"] for process in known[name]] for name in urls if name in known}
     except (Unasked, KeyError, TypeError, AttributeError):
         return None
@@ -105,7 +113,7 @@ async def _others(
     """A service's other processes that have read as far as the one that is asked; who has not is noted."""
     others = [url for url in known if url.rstrip("/") != asked.rstrip("/")]
     try:
-        upto = (await _get(http, f"{asked}/readyz"))["records"]
+        upto = (await ask(http, f"{asked}/readyz"))["records"]
     except (Unasked, KeyError, TypeError):
         found["unasked"] += others
         return []
@@ -126,13 +134,13 @@ async def _read_upto(http: aiohttp.ClientSession, url: str, asked: str, upto: in
     looks: list[int] = []
     while time.monotonic() < deadline:
         try:
-            state = await _get(http, f"{url}/readyz")
+            state = await ask(http, f"{url}/readyz")
             if state["records"] >= upto:
                 return upto
             looks.append(state["records"])
             if state["ready"] is not True or state["doubt"] is not None:
                 return None
-            if (await _get(http, f"{asked}/readyz"))["records"] != upto:
+            if (await ask(http, f"{asked}/readyz"))["records"] != upto:
                 return None
         except (Unasked, KeyError, TypeError):
             return None
@@ -140,16 +148,20 @@ async def _read_upto(http: aiohttp.ClientSession, url: str, asked: str, upto: in
     return looks[-1] if len(looks) >= LOOKS and looks[0] == looks[-1] else None
 
 
-async def _list(http: aiohttp.ClientSession, url: str, name: str, known: Sequence[Any]) -> dict[str, Any]:
-    """All rows that this process shows, those that are `known` as the same objects. Raises Unasked."""
-    one, found = {"of": name, "by": url}, list[Any]()
+async def listed(http: aiohttp.ClientSession, url: URL, name: str, known: Sequence[Any], **only: Any) -> dict[str, Any]:
+    """All rows of a list, as somebody shows them, those that are `known` as the same objects; `only`: those of whom.
+    Raises Unasked."""
+    one, found = {"of": name, "by": str(url), "only": only}, list[Any]()
     deadline = time.monotonic() + PATIENCE_SECONDS
     while time.monotonic() < deadline:
         found.clear()
         try:
-            async for row in rows(http, URL(f"{url}/{name}") % {"limite": PAGE}):
+            async for row in rows(http, url):
                 at = len(found)
                 found.append(known[at] if at < len(known) and same(row, known[at]) else row)
+                if at > len(known) + PAGE:
+                    # Its pages lead in a circle, or elsewhere.
+                    break
         except aiohttp.ClientResponseError as error:
             if error.status not in NOT_YET:
                 return {**one, "rows": [], "status": error.status}
@@ -161,16 +173,16 @@ async def _list(http: aiohttp.ClientSession, url: str, name: str, known: Sequenc
     raise Unasked
 
 
-async def _single(http: aiohttp.ClientSession, url: str, name: str, number: Any) -> dict[str, Any]:
+async def single(http: aiohttp.ClientSession, url: str, name: str, number: Any) -> dict[str, Any]:
     """`row` is null where there is none, or where it cannot be shown: then `status` says how. Raises Unasked."""
     one = {"of": name, "id": number, "by": url}
     try:
-        return {**one, "row": await _get(http, f"{url}/{name}/{number}")}
+        return {**one, "row": await ask(http, f"{url}/{name}/{number}")}
     except Failed as failed:
         return {**one, "row": None, "status": failed.status}
 
 
-async def _get(http: aiohttp.ClientSession, url: str) -> Any:
+async def ask(http: aiohttp.ClientSession, url: str) -> Any:
     """The body of an answer; None: 404. Raises Unasked, Failed."""
     deadline = time.monotonic() + PATIENCE_SECONDS
     try:
@@ -189,18 +201,38 @@ async def _get(http: aiohttp.ClientSession, url: str) -> Any:
     raise Unasked
 
 
-async def _stream(http: aiohttp.ClientSession, url: str, about: str) -> list[Any]:
-    """All that is told of a purchase that is over, or how it was refused. Raises Unasked."""
-    told = []
-    try:
-        async with asyncio.timeout(PATIENCE_SECONDS), http.get(f"{url}/compras/{about}/eventos?desde=0") as answer:
-            if answer.status in NOT_YET:
-                raise Unasked
-            if answer.status != HTTPStatus.OK:
-                return [{"status": answer.status}]
-            async for line in answer.content:
-                if line.startswith(DATA):
-                    told.append(answer_of(line.removeprefix(DATA)))
-    except NOTHING as error:
-        raise Unasked from error
-    return told
+class Heard(NamedTuple):
+    """What was told of a purchase that is over, each with its number, or how it was refused; `ends`: and no more."""
+
+    shown: list[Any]
+    numbers: list[int]
+    ends: bool = True
+
+
+async def listen(
+    http: aiohttp.ClientSession, url: str, about: str, desde: int | None, last: int | None = None
+) -> Heard:
+    """Its events, from here on, or behind the last one that was heard. What tells too little is heard a second time.
+    Raises Unasked."""
+    query = "" if desde is None else f"?desde={desde}"
+    headers = {} if last is None else {"Last-Event-ID": str(last)}
+    for _ in range(2):
+        shown, numbers, begun = list[Any](), list[int](), False
+        try:
+            async with asyncio.timeout(PATIENCE_SECONDS):
+                async with http.get(f"{url}/compras/{about}/eventos{query}", headers=headers) as answer:
+                    if answer.status in NOT_YET:
+                        raise Unasked
+                    if answer.status not in (HTTPStatus.OK, HTTPStatus.NO_CONTENT):
+                        return Heard([{"status": answer.status}], [])
+                    begun = True
+                    async for line in answer.content:
+                        if line.startswith(DATA):
+                            shown.append(answer_of(line.removeprefix(DATA)))
+                        elif line.startswith(NUMBER):
+                            numbers.append(int(line.removeprefix(NUMBER)))
+            return Heard(shown, numbers)
+        except NOTHING as error:
+            if not (begun and isinstance(error, TimeoutError)):
+                raise Unasked from error
+    return Heard(shown, numbers, ends=False)

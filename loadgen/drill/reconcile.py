@@ -20,6 +20,7 @@ from loadgen.audit.clients import client_journal
 from loadgen.audit.model import SERVICES
 from loadgen.audit.text import NotAShop, Text, Unreadable
 from loadgen.audit.verdict import Verdict
+from loadgen.drill.as_buyers import Buyers
 from loadgen.drill.one_by_one import PAGE, one_by_one
 from loadgen.drill.quiet import NO_ANSWER, SHOWN, told, unrest
 from loadgen.load.client import rows
@@ -234,10 +235,11 @@ async def answers(
                 shown[name] = await _shown(http, URL(f"{url}/{name}") % {"limite": PAGE})
         with contextlib.suppress(*away):
             state = await told(http, f"{urls['compras']}/estado", SHOWN)
-        shown |= await one_by_one(http, urls, shown, balanced=balanced)
+        beside = await one_by_one(http, urls, shown, balanced=balanced)
+        await Buyers(http, urls["compras"], shown).ask(beside)
     depths = state["colas"] if state else None
     dead = {name: depth.get("messages") for name, depth in (depths or {}).items() if name not in SERVICES}
-    return shown, None if depths is None else dead
+    return shown | beside, None if depths is None else dead
 
 
 async def _shown(http: aiohttp.ClientSession, url: URL) -> list[Any]:

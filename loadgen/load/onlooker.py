@@ -24,6 +24,8 @@ LATER_SECONDS: Final = 1.0
 # Of the stream a fifth is heard: each event is made for who listens.
 LISTEN_SECONDS: Final = 1.0
 REST_SECONDS: Final = 4.0
+# What is asked for once, and again by the audit: what was shown before is not shown for ever.
+LISTS: Final = ("/usuarios", "/tokens", "/transacciones")
 # How an event of a purchase reads.
 DATA: Final = b"data:"
 ID: Final = b'"id":"'
@@ -71,6 +73,9 @@ class Onlooker:
 
     async def _listen(self) -> None:
         """Go on until cancelled. Whoever is away is asked again, and what came meanwhile is left out."""
+        for path in LISTS:
+            with suppress(aiohttp.ClientError, TimeoutError, OSError, ValueError):
+                await self._client.get(path)
         while True:
             with suppress(aiohttp.ClientError, TimeoutError, OSError, ValueError):
                 async with asyncio.timeout(LISTEN_SECONDS):

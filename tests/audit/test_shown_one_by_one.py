@@ -10,7 +10,7 @@ from typing import Any, Final
 import pytest
 from audit_shop import LIVE, Ask, Shop
 from audit_stories import ANA, GATO, LUIS, LUNA
-from edited_books import Record, copied
+from edited_books import Edited, Record, copied
 from small_shops import told, verdict_of
 
 from loadgen.audit.verdict import Verdict
@@ -41,7 +41,20 @@ def live_of(folder: Path) -> Live:
     ]
     steps = {row["id"]: _events(row) for row in live["compras"]}
     streams = [{"id": about, "by": FIRST, "shown": shown} for about, shown in steps.items()]
-    return {**live, "single": single, "streams": streams, "unasked": []}
+    records = [record for record in Edited(folder).compras.records if "historia" in (record["change"] or {})]
+    resumed = []
+    for about, shown in steps.items():
+        places = [record["seq"] for record in records if record["row"] == about]
+        resumed += [
+            {"id": about, "by": FIRST, "behind": place, "shown": copied(shown[number:])}
+            for number, place in enumerate(places, 1)
+        ]
+    lists = [
+        {"of": name, "by": f"{FIRST}/{name}", "only": {"usuarioId": 2}, "rows": [copied(row) for row in of_luis]}
+        for name in ("compras", "transacciones")
+        if (of_luis := [row for row in live[name] if row["usuarioId"] == 2])
+    ]
+    return {**live, "single": single, "lists": lists, "streams": streams, "resumed": resumed, "unasked": []}
 
 
 def _whole(name: str, row: Record, live: Live) -> Record:
@@ -141,6 +154,22 @@ def a_list_that_fails(live: Live) -> None:
     another_list(live).update(rows=[], status=500)
 
 
+def everybodys(live: Live) -> None:
+    live["lists"][0]["rows"] = copied(live["compras"])
+
+
+def not_all_of_one(live: Live) -> None:
+    del live["lists"][0]["rows"][-1]
+
+
+def heard_again(live: Live) -> None:
+    live["resumed"][-1]["shown"].append(copied(live["streams"][-1]["shown"][-1]))
+
+
+def never_heard(live: Live) -> None:
+    live["resumed"][0]["shown"].pop()
+
+
 def that_never_reads_on(live: Live) -> None:
     live["behind"] = [{"of": "usuarios", "by": "http://second", "records": 1, "upto": 9}]
 
@@ -179,6 +208,10 @@ def silent(live: Live) -> None:
         a_list_of_a_second_process,
         a_row_of_its_list_missing,
         a_list_that_fails,
+        everybodys,
+        not_all_of_one,
+        heard_again,
+        never_heard,
         that_never_reads_on,
         another_event,
         an_event_missing,
@@ -193,7 +226,7 @@ def test_who_asks_for_one_is_shown_what_the_journal_has(shop: Path, lie: Callabl
     lie(live)
     verdict = judged(shop, live)
     assert verdict.counts.keys() == {8}, verdict.breaches
-    assert verdict.breaches[0].where in (FIRST, "http://second")
+    assert verdict.breaches[0].where in (FIRST, f"{FIRST}/compras", "http://second")
 
 
 def test_what_a_second_process_shows_as_in_the_journal_holds(shop: Path) -> None:

@@ -22,6 +22,8 @@ from shop_builders import ZOCO, Shop, answers, start
 from yarl import URL
 
 from broker.services import SERVICES
+from loadgen.drill.reconcile import answers as gathered
+from loadgen.load.client import Client
 from ops.errors import UserError
 from ops.places import PORTS, STEP, places, read_replicas
 from ops.process import free_port, is_free, lock_holder
@@ -70,6 +72,22 @@ def test_each_process_has_a_name_and_a_place_of_its_own(several: Shop) -> None:
         name: {running.pids[label] for label in running.processes[name]} for name in ("tokens", "compras")
     }
     assert {one["role"] for one in procesos["tokens"]} == {"writer", "follower"}
+
+
+async def test_an_audit_asks_each_process_and_the_front_door_as_its_buyers_do(several: Shop) -> None:
+    async with Client(several.front, several.data.parent / "client.jsonl", several.running.keys) as client:
+        for token in (101, 102, 103):
+            await client.buy(1, token)
+    verdict = await several.audited()
+    # Of these few nothing was left out.
+    assert 8 not in verdict.partly
+    shown, _ = await gathered(several.running.urls)
+    assert {(one["of"], *one.get("only", ())) for one in shown["lists"]} == {
+        *((name,) for name in SERVICES),
+        *(("compras", "usuarioId"), ("transacciones", "usuarioId"), ("transacciones", "tokenId")),
+    }
+    assert len(shown["resumed"]) >= 3 * 2
+    assert shown["behind"] == shown["unasked"] == shown["unknown"] == []
 
 
 def test_who_is_killed_by_a_services_name_is_the_one_that_writes_and_another_takes_over(several: Shop) -> None:

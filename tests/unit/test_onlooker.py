@@ -33,6 +33,7 @@ class Door:
     def __init__(self) -> None:
         self.listeners: list[web.StreamResponse] = []
         self.asked: list[str] = []
+        self.lists: list[str] = []
         self.came = 0
         self.fails = 200
 
@@ -42,6 +43,7 @@ class Door:
         app.add_routes(
             [web.post("/compras", self.sell), web.get("/compras/{id}", self.show), web.get("/eventos", self.tell)]
         )
+        app.add_routes([web.get(path, self.list) for path in looking.LISTS])
         async with TestServer(app) as server:
             yield str(server.make_url("")).rstrip("/")
 
@@ -57,6 +59,10 @@ class Door:
         self.asked.append(request.match_info["id"])
         shown = {"id": request.match_info["id"], "estado": "registrada"}
         return web.json_response(shown, status=self.fails)
+
+    async def list(self, request: web.Request) -> web.Response:
+        self.lists.append(request.path)
+        return web.json_response([])
 
     async def tell(self, request: web.Request) -> web.StreamResponse:
         answer = web.StreamResponse(headers={"Content-Type": "text/event-stream"})
@@ -117,6 +123,8 @@ async def test_the_stream_is_listened_to_again_and_again(tmp_path: Path, monkeyp
     ):
         while door.came < 3:
             await asyncio.sleep(0.01)
+    # What a cache that is never refreshed would show for ever, the audit is shown, too.
+    assert door.lists == [*looking.LISTS]
 
 
 async def test_no_more_than_so_many_are_looked_at(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -233,7 +241,9 @@ async def test_each_process_is_asked_for_single_rows_and_what_it_shows_is_kept(m
     ]
     assert found["streams"] == [{"id": "a", "by": url, "shown": [row("a")]}]
     assert found["unasked"] == [behind, gone]
-    assert found["lists"] == [{"of": "compras", "by": other, "rows": [row("a", estado="solicitada")]}]
+    assert found["lists"] == [
+        {"of": "compras", "by": f"{other}/compras?limite=1000", "only": {}, "rows": [row("a", estado="solicitada")]}
+    ]
     assert found["behind"] == found["unknown"] == []
 
 
@@ -274,7 +284,9 @@ async def test_a_list_that_fails_is_no_silence() -> None:
     async with first.open() as url, second.open() as other, aiohttp.ClientSession() as http:
         first.places = [{"url": url}, {"url": other}]
         found = await one_by_one(http, {"compras": url}, {"compras": [row("a")]})
-    assert found["lists"] == [{"of": "compras", "by": other, "rows": [], "status": 500}]
+    assert found["lists"] == [
+        {"of": "compras", "by": f"{other}/compras?limite=1000", "only": {}, "rows": [], "status": 500}
+    ]
 
 
 async def test_where_nobody_names_the_processes_that_is_said() -> None:
