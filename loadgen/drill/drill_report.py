@@ -14,7 +14,7 @@ from rich.table import Table
 
 from loadgen.audit.verdict import PROMISES, Verdict
 from loadgen.drill import exposure
-from loadgen.drill.explain import audit_rows
+from loadgen.drill.audit_rows import audit_rows
 from loadgen.drill.exposure import Exposed, Met
 from loadgen.drill.faults import Happened
 from loadgen.drill.footprint import Footprint

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from loadgen.audit.verdict import PROMISES, Breach, Verdict
 from loadgen.audit.verdict import text as as_text
-from loadgen.load.rows import Row, row
-from ops.i18n import Text, say
+from ops.i18n import say
 
 
 def work_rows(verdict: Verdict) -> list[tuple[str, str]]:
@@ -19,22 +18,6 @@ def work_rows(verdict: Verdict) -> list[tuple[str, str]]:
         (say("reasons proved"), f"{sum(work.reasons.values()):,} ({reasons})" if reasons else "0"),
         (say("answers compared"), f"{work.answers:,}"),
         (say("rows compared"), f"{work.shown:,}"),
-    ]
-
-
-def audit_rows(verdict: Verdict) -> list[Row]:
-    """What a drill says of it: of all that is in the shop's books, other loads' purchases too."""
-    money = Text("wrong for {users} users", verdict.counts[1]) if verdict.counts[1] else Text("exact")
-    return [
-        Row("lost", f"{verdict.lost:,}"),
-        Row("doubled", f"{verdict.doubled:,}"),
-        Row("oversold", f"{verdict.oversold:,}"),
-        Row("money", money),
-        *(
-            row("in part", "promise {number}: {why}", number, why)
-            for number, reasons in sorted(verdict.partly.items())
-            for why in reasons
-        ),
     ]
 
 

@@ -47,7 +47,7 @@ def _store(world: World, service: str) -> Any:
 
 def dead_letters(world: World) -> Mapping[str, int]:
     """Without the poison that the world put into its queues itself."""
-    return {name: sum(what != "poison" for what, _ in world.broker.letters[name]) for name in DOMAINS}
+    return {f"{name}.muertos": sum(what != "poison" for what, _ in world.broker.letters[name]) for name in DOMAINS}
 
 
 def live(world: World) -> dict[str, list[dict[str, Any]]] | None:
