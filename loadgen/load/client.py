@@ -102,17 +102,26 @@ class Client:
         number = self._journal.asks_badly(body) if self._journal else 0
         return await self._sent("POST", "/compras", number, body, headers)
 
-    async def enter_once(self, method: str, path: str, body: dict[str, Any], key: str) -> tuple[int | None, Any]:
-        """An operator's entry, sent once. The same as of `ask`."""
+    async def doors(self) -> list[str]:
+        """Where each process of the front door answers, as far as this one knows."""
+        with suppress(aiohttp.ClientError, TimeoutError, OSError, ValueError, KeyError, TypeError, AttributeError):
+            known = (await self.get("/estado"))["procesos"].get("compras", ())
+            return [str(process["url"]).rstrip("/") for process in known] or [self.url]
+        return [self.url]
+
+    async def enter_once(
+        self, method: str, path: str, body: dict[str, Any], key: str, door: str = ""
+    ) -> tuple[int | None, Any]:
+        """An operator's entry, sent once, by this front door. The same as of `ask`."""
         number = self._journal.enters(key, path, body) if self._journal else 0
         headers = {**JSON, **_bearer(self._keys.operator if self._keys else None), "Idempotency-Key": key}
-        return await self._sent(method, path, number, json.dumps(body).encode(), headers)
+        return await self._sent(method, path, number, json.dumps(body).encode(), headers, door)
 
     async def _sent(
-        self, method: str, path: str, number: int, body: bytes, headers: Mapping[str, str]
+        self, method: str, path: str, number: int, body: bytes, headers: Mapping[str, str], door: str = ""
     ) -> tuple[int | None, Any]:
         try:
-            async with self.http.request(method, f"{self.url}{path}", data=body, headers=headers) as answer:
+            async with self.http.request(method, f"{door or self.url}{path}", data=body, headers=headers) as answer:
                 status, told = answer.status, answer_of(await answer.read())
         except (aiohttp.ClientError, TimeoutError, OSError) as error:
             if limit := _own_limit(error):

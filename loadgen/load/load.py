@@ -117,13 +117,17 @@ class Load:
         """Give a buyer more money."""
         await self._enter("POST", f"/usuarios/{usuario}/recargas", {"monto": monto}, Text("a top-up"))
 
-    async def rename(self, usuario: int, nombre: str) -> None:
-        """Of two such entries the later one is in force, which a shop has to know."""
-        await self._enter("PUT", f"/usuarios/{usuario}", {"nombre": nombre}, Text("a new name"))
+    async def rename_twice(self, usuario: int, number: int) -> None:
+        """By one front door, and at once by another: the later one is in force, whoever took it and has had no time to
+        hear of the one before."""
+        doors = await self._client.doors()
+        for one in (number, number + 1):
+            body = {"nombre": f"Comprador {usuario}, {one}"}
+            await self._enter("PUT", f"/usuarios/{usuario}", body, Text("a new name"), doors[one % len(doors)])
 
-    async def _enter(self, method: str, path: str, body: dict[str, Any], what: str) -> None:
+    async def _enter(self, method: str, path: str, body: dict[str, Any], what: str, door: str = "") -> None:
         """An operator's entry. It is sent again, under one key, as a purchase is; none of them is counted."""
-        once = partial(self._client.enter_once, method, path, body, str(uuid4()))
+        once = partial(self._client.enter_once, method, path, body, str(uuid4()), door)
         status, told = await self._insisted(partial(self._sent, once, counted=False), CLOCK.now())
         if status not in NOT_YET and not (status in (200, 202) and isinstance(told, dict) and told.get("id")):
             self.meter.wrong.append(Text("{what} was answered {status}", what, status))

@@ -34,8 +34,8 @@ async def topping_up(load: Load, buyers: Sequence[int], seed: int) -> AsyncItera
 
     async def rename() -> None:
         # Each after the one before was answered: so it is known which is the later.
-        for number in count(1):
-            await load.rename(buyers[0], f"Comprador {buyers[0]}, {number}")
+        for number in count(1, 2):
+            await load.rename_twice(buyers[0], number)
             await asyncio.sleep(EVERY_SECONDS)
 
     going, renaming = asyncio.create_task(go_on()), asyncio.create_task(rename())
