@@ -22,7 +22,7 @@ from ops.errors import UserError
 from ops.i18n import Text
 from ops.running import Keys
 
-# What is no answer yet: none, more than this address's share, not now.
+# What is no answer yet: none, one that a proxy gives for whoever does not, more than this address's share, not now.
 NOT_YET: Final = (None, 408, 429, 502, 503, 504)
 # A buyer who gets none sends the same request again, under the same key, for so long.
 PATIENCE_SECONDS: Final = 60.0

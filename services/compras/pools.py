@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-from collections import deque
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Final
@@ -14,7 +13,7 @@ from starlette.requests import ClientDisconnect
 from starlette.types import Receive
 
 from services.shared.http.edge import left
-from services.shared.http.shares import Shares, asker
+from services.shared.http.shares import FairQueue, Shares, asker
 
 # Of one purpose, to one address. All of them leave most of 1,024 descriptors to clients.
 CONNECTIONS: Final = 64
@@ -27,7 +26,7 @@ class Places:
 
     def __init__(self, places: int) -> None:
         self._shares, self._all = Shares(places), places
-        self._waiting: dict[str, deque[asyncio.Future[None]]] = {}
+        self._waiting: FairQueue[asyncio.Future[None]] = FairQueue()
 
     @property
     def unused(self) -> bool:
@@ -38,7 +37,7 @@ class Places:
         if whose not in self._waiting and self._shares.take(whose):
             return
         told: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        self._waiting.setdefault(whose, deque()).append(told)
+        self._waiting.add(whose, told)
 
         def gone(_: object) -> None:
             if not told.done():
@@ -58,31 +57,24 @@ class Places:
         """Nobody waits for it any longer; it may have been given just now."""
         if told.done() and not told.cancelled() and told.exception() is None:
             self.give(whose)
-        elif (theirs := self._waiting.get(whose)) and told in theirs:
-            theirs.remove(told)
-            if not theirs:
-                del self._waiting[whose]
+        else:
+            self._waiting.remove(whose, told)
 
     def give(self, whose: str) -> None:
         """It is no longer needed."""
         self._shares.give(whose)
-        for one in [*self._waiting]:
-            if not self._shares.free:
-                break
-            self._begin(one)
+        for one in self._waiting.addresses:
+            if self._shares.free and self._shares.take(one):
+                self._begin(one)
 
     def _begin(self, whose: str) -> None:
-        theirs = self._waiting[whose]
-        while theirs and theirs[0].done():
-            theirs.popleft()
-        if theirs and not self._shares.take(whose):
-            return
-        # Behind all others, if there is more of theirs.
-        del self._waiting[whose]
-        if theirs:
-            theirs.popleft().set_result(None)
-        if theirs:
-            self._waiting[whose] = theirs
+        """The first of theirs that has not hung up just now has this place."""
+        while whose in self._waiting:
+            _, told = self._waiting.next(whose)
+            if not told.done():
+                told.set_result(None)
+                return
+        self._shares.give(whose)
 
 
 class Pools:

@@ -18,7 +18,7 @@ import structlog
 from fastapi.sse import format_sse_event
 
 from services.compras.domain import Asunto, novedad
-from services.shared.http.shares import OneByOne
+from services.shared.http.one_by_one import OneByOne
 from services.shared.store import Damaged, RowReader
 from services.shared.turns import Turns
 

@@ -13,7 +13,7 @@ from store_builders import FIRST, life, reader, solicitada, writer
 
 from services.compras.api import compra, compras
 from services.compras.domain import DOMAIN as COMPRAS
-from services.shared.http.shares import OneByOne
+from services.shared.http.one_by_one import OneByOne
 from services.shared.store import Damaged
 
 

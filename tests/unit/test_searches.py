@@ -15,7 +15,7 @@ from starlette.requests import ClientDisconnect
 from services.compras.api import compras
 from services.compras.domain import DOMAIN as COMPRAS
 from services.compras.streams import Events
-from services.shared.http.shares import OneByOne
+from services.shared.http.one_by_one import OneByOne
 from services.shared.postgres.store import PostgresStore
 from services.shared.store import Away
 from services.transacciones.domain import DOMAIN as TRANSACCIONES

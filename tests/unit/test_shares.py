@@ -15,7 +15,8 @@ from hypothesis import strategies as st
 
 from services.shared.http.for_whom import client_of
 from services.shared.http.guard import PROXIES, Guard, Phase
-from services.shared.http.shares import A_FEW, AT_ONCE, OneByOne, Rounds, Shares, Unread, whose
+from services.shared.http.one_by_one import OneByOne
+from services.shared.http.shares import A_FEW, AT_ONCE, Rounds, Shares, Unread, whose
 from services.shared.metrics import Metrics
 from services.shared.settings import WrongSetting, read_settings
 

@@ -18,9 +18,9 @@ from services.shared.http.bodies import check_query
 from services.shared.http.files import Files
 from services.shared.http.guard import Guard
 from services.shared.http.hosts import Hosts
+from services.shared.http.one_by_one import OneByOne
 from services.shared.http.ops_routes import COMMON, routes
 from services.shared.http.pace import Pace
-from services.shared.http.shares import OneByOne
 from services.shared.http.shutdown import GracefulShutdown
 from services.shared.journal.store import open_json_store
 from services.shared.logs import configure_logs

@@ -14,7 +14,8 @@ from typing import Final
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.types import Message, Scope, Send
 
-from services.shared.http.shares import OneByOne, asker
+from services.shared.http.one_by_one import OneByOne
+from services.shared.http.shares import asker
 
 KINDS: Final = frozenset(
     {"text/html", "text/css", "text/javascript", "text/plain", "image/svg+xml", "application/json"}

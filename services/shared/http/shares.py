@@ -5,18 +5,16 @@ from __future__ import annotations
 import asyncio
 import time
 from collections import Counter, deque
-from collections.abc import Awaitable, Callable, Coroutine, Generator, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from functools import lru_cache, partial
 from ipaddress import IPv4Address, IPv6Address, IPv6Network, ip_address
 from itertools import chain, islice
-from types import coroutine
-from typing import Any, Final, TypeVar
+from typing import Final, Generic, TypeVar
 
 from starlette.types import Scope
 
-from services.shared.store import Away
-
 Done = TypeVar("Done")
+Item = TypeVar("Item")
 # Nine tenths for who is alone, nine tenths of the rest for the next.
 ALPHA: Final = 9
 
@@ -53,6 +51,47 @@ class Shares:
         return 0 < self._held[whose] >= ALPHA * self.free
 
 
+class FairQueue(Generic[Item]):
+    """What waits, each address in its turn (fair queueing). Whoever has a thousand in it waits for them; who has one
+    waits for no more than one of everybody's."""
+
+    def __init__(self) -> None:
+        self._waiting: dict[str, deque[Item]] = {}
+
+    def __bool__(self) -> bool:
+        return bool(self._waiting)
+
+    def __iter__(self) -> Iterator[Item]:
+        return chain.from_iterable(self._waiting.values())
+
+    def __contains__(self, whose: str) -> bool:
+        return whose in self._waiting
+
+    @property
+    def addresses(self) -> list[str]:
+        """In their turn."""
+        return [*self._waiting]
+
+    def add(self, whose: str, item: Item) -> None:
+        self._waiting.setdefault(whose, deque()).append(item)
+
+    def next(self, whose: str | None = None) -> tuple[str, Item]:
+        """Of whose turn it is, or of this address, the first; with more of theirs it is behind all others now."""
+        whose = next(iter(self._waiting)) if whose is None else whose
+        theirs = self._waiting.pop(whose)
+        item = theirs.popleft()
+        if theirs:
+            self._waiting[whose] = theirs
+        return whose, item
+
+    def remove(self, whose: str, item: Item) -> None:
+        """If it is in there."""
+        if (theirs := self._waiting.get(whose)) and item in theirs:
+            theirs.remove(item)
+            if not theirs:
+                del self._waiting[whose]
+
+
 # Requests that are begun in one turn of the loop: of whoever is alone; and if others asked in the last second.
 AT_ONCE: Final = 16
 A_FEW: Final = 2
@@ -60,18 +99,17 @@ OTHERS_SECONDS: Final = 1.0
 
 
 class Rounds:
-    """Whose request is begun next: of those who wait each address in its turn (fair queueing), a few in one turn of the
-    loop. Whoever sends a thousand at once waits for them; who sends one waits for no more than one of everybody's."""
+    """Whose request is begun next: a few in one turn of the loop."""
 
     def __init__(self) -> None:
-        self._waiting: dict[str, deque[Callable[[], object]]] = {}
+        self._waiting: FairQueue[Callable[[], object]] = FairQueue()
         self._going = False
         self._last, self._alone_at = "", 0.0
 
     def add(self, whose: str, begin: Callable[[], object]) -> None:
         if whose != self._last:
             self._last, self._alone_at = whose, time.monotonic() + OTHERS_SECONDS
-        self._waiting.setdefault(whose, deque()).append(begin)
+        self._waiting.add(whose, begin)
         if not self._going:
             self._going = True
             asyncio.get_running_loop().call_soon(self._go)
@@ -80,12 +118,7 @@ class Rounds:
         for _ in range(AT_ONCE if time.monotonic() > self._alone_at else A_FEW):
             if not self._waiting:
                 break
-            whose, theirs = next(iter(self._waiting.items()))
-            # Behind all others, if there is more of theirs.
-            del self._waiting[whose]
-            begin = theirs.popleft()
-            if theirs:
-                self._waiting[whose] = theirs
+            _, begin = self._waiting.next()
             begin()
         self._going = bool(self._waiting)
         if self._going:
@@ -99,109 +132,6 @@ MAX_REST_SECONDS: Final = 0.05
 async def rest(times: float, began: float) -> None:
     """The loop is for others so many times as long as what `began` then (perf_counter) has taken."""
     await asyncio.sleep(min(times * (time.perf_counter() - began), MAX_REST_SECONDS))
-
-
-# What is made is sent, too; and no timer is finer.
-LEAST_SECONDS: Final = 0.0001
-TIMER_SECONDS: Final = 0.001
-
-
-class OneByOne:
-    """Work of which one piece is done at a time: of those who wait each address in its turn (fair queueing). While more
-    than one wants it, the loop is everybody else's after each piece, `rest` times as long as that held it."""
-
-    def __init__(self, rest: float = 0.0) -> None:
-        self._rest = rest
-        self._waiting: dict[str, deque[tuple[asyncio.Future[Any], Callable[[], Awaitable[Any]]]]] = {}
-        self._going: asyncio.Task[None] | None = None
-        # Whose work is under way.
-        self._begun: asyncio.Future[Any] | None = None
-        self._closed = False
-        # So many seconds the loop was held by it so far.
-        self._held = 0.0
-
-    async def done(self, whose: str, work: Callable[[], Awaitable[Done]]) -> Done:
-        """What comes of this work. Raises Away, too, when a database did not answer whoever was before this one."""
-        return await self.ask(whose, work)
-
-    def ask(self, whose: str, work: Callable[[], Awaitable[Done]]) -> asyncio.Future[Done]:
-        """The same, for who looks in between. What was cancelled by then is not begun; what is begun is done to its
-        end."""
-        told: asyncio.Future[Done] = asyncio.get_running_loop().create_future()
-        # Whoever asked may have gone.
-        told.add_done_callback(lambda told: told.cancelled() or told.exception())
-        if self._closed:
-            told.cancel()
-            return told
-        self._waiting.setdefault(whose, deque()).append((told, work))
-        if self._going is None:
-            self._going = asyncio.get_running_loop().create_task(self._go())
-        return told
-
-    def close(self) -> None:
-        """Nobody waits any longer, nor will: what they would be told is cancelled."""
-        self._closed = True
-        for told in self._everybody():
-            told.cancel()
-
-    def _everybody(self) -> list[asyncio.Future[Any]]:
-        waiting = [told for told, _ in chain.from_iterable(self._waiting.values())]
-        return waiting if self._begun is None else [self._begun, *waiting]
-
-    async def _go(self) -> None:
-        owed = 0.0
-        try:
-            while self._waiting:
-                whose, theirs = next(iter(self._waiting.items()))
-                # Behind all others, if there is more of theirs.
-                del self._waiting[whose]
-                told, work = theirs.popleft()
-                if theirs:
-                    self._waiting[whose] = theirs
-                if told.done():
-                    continue
-                self._begun = told
-                began, self._held = time.perf_counter(), LEAST_SECONDS
-                found: Any
-                (found,) = await asyncio.gather(self._counted(work), return_exceptions=True)
-                # While it waited for something else, the loop was everybody else's already.
-                owed = max(owed + (1 + self._rest) * self._held - (time.perf_counter() - began), 0.0)
-                # Who waited all that while does not wait as long again, each behind the other.
-                for one in self._everybody() if isinstance(found, Away) else (told,):
-                    if not one.done():
-                        one.set_exception(found) if isinstance(found, BaseException) else one.set_result(found)
-                self._begun = None
-                if self._waiting and self._rest and owed > TIMER_SECONDS:
-                    await asyncio.sleep(min(owed, MAX_REST_SECONDS))
-                    owed = 0.0
-        finally:
-            self._going = None
-
-    async def _counted(self, work: Callable[[], Awaitable[Done]]) -> Done:
-        return await self._steps(_called(work))
-
-    @coroutine
-    def _steps(self, work: Coroutine[Any, Any, Done]) -> Generator[Any, None, Done]:
-        """Work, from each time that it goes on to where it waits again: so long it holds the loop."""
-        go_on: Callable[[], Any] = partial(work.send, None)
-        while True:
-            began = time.perf_counter()
-            try:
-                waits_for = go_on()
-            except StopIteration as end:
-                found: Done = end.value
-                return found
-            finally:
-                self._held += time.perf_counter() - began
-            try:
-                yield waits_for
-                go_on = partial(work.send, None)
-            except BaseException as error:
-                go_on = partial(work.throw, error)
-
-
-async def _called(work: Callable[[], Awaitable[Done]]) -> Done:
-    return await work()
 
 
 # So many that waited are begun when somebody has read. Not each of them finds room.
