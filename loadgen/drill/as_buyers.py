@@ -16,10 +16,10 @@ from yarl import URL
 from loadgen.audit.compare import same
 from loadgen.drill.one_by_one import (
     AGAIN_SECONDS,
-    ENDS,
     PATIENCE_SECONDS,
     Unasked,
     ask,
+    ended,
     listed,
     listen,
     single,
@@ -86,12 +86,11 @@ class Buyers:
             found["lists"].append(await self._again(partial(listed, self._http, url, name, due, **{field: whose}), due))
 
     async def _resumed(self, name: str, found: dict[str, list[Any]]) -> None:
-        ended = [row["id"] for row in self._shown[name] if isinstance(row, dict) and row.get("estado") in ENDS]
         try:
             desde = max(0, (await ask(self._http, f"{self._door}/readyz"))["records"] - RECENT_RECORDS)
         except (KeyError, TypeError) as error:
             raise Unasked from error
-        for about in ended[-SOME:]:
+        for about in [row["id"] for row in ended(self._shown[name])[-SOME:]]:
             heard = await listen(self._http, self._door, about, desde)
             for number in heard.numbers:
                 behind = await listen(self._http, self._door, about, None, number)

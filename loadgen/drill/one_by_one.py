@@ -15,10 +15,9 @@ import aiohttp
 from yarl import URL
 
 from loadgen.audit.compare import same
-from loadgen.drill.quiet import NO_ANSWER
 from loadgen.load.client import NOT_YET, rows
 from loadgen.load.journal import answer_of
-from loadgen.load.onlooker import DATA
+from loadgen.load.onlooker import DATA, NOTHING
 
 Shown = Mapping[str, Sequence[Any]]
 # Of each service so many rows, these of them its last, and so many purchases' events.
@@ -38,7 +37,6 @@ PATIENCE_SECONDS: Final = 10.0
 LOOKS: Final = 3
 # How the number of an event reads.
 NUMBER: Final = b"id:"
-NOTHING: Final = (*NO_ANSWER, ValueError)
 
 
 class Unasked(Exception):
@@ -76,9 +74,8 @@ async def one_by_one(
                     )
             except Unasked:
                 found["unasked"].append(url)
-    ended = [row for row in shown.get("compras", ()) if isinstance(row, dict) and row.get("estado") in ENDS]
     door = urls["compras"]
-    for about in some_of(ended, STREAMS):
+    for about in some_of(ended(shown.get("compras", ())), STREAMS):
         try:
             heard = await listen(http, door, about, 0)
         except Unasked:
@@ -88,6 +85,11 @@ async def one_by_one(
         if not heard.ends:
             break
     return found
+
+
+def ended(rows: Sequence[Any]) -> list[Any]:
+    """Of these purchases those that are over."""
+    return [row for row in rows if isinstance(row, dict) and row.get("estado") in ENDS]
 
 
 def some_of(rows: Sequence[Any], most: int) -> list[Any]:

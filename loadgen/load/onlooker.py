@@ -26,6 +26,8 @@ LISTEN_SECONDS: Final = 1.0
 REST_SECONDS: Final = 4.0
 # What is asked for once, and again by the audit: what was shown before is not shown for ever.
 LISTS: Final = ("/usuarios", "/tokens", "/transacciones")
+# Whoever answers so has shown nothing.
+NOTHING: Final = (aiohttp.ClientError, TimeoutError, OSError, ValueError)
 # How an event of a purchase reads.
 DATA: Final = b"data:"
 ID: Final = b'"id":"'
@@ -65,7 +67,7 @@ class Onlooker:
 
     async def _look(self, about: str) -> None:
         await asyncio.sleep(self._random.uniform(0, LATER_SECONDS))
-        with suppress(aiohttp.ClientError, TimeoutError, OSError, ValueError):
+        with suppress(*NOTHING):
             try:
                 self._client.seen(await self._client.get(f"/compras/{about}"))
             except aiohttp.ClientResponseError as error:
@@ -74,10 +76,10 @@ class Onlooker:
     async def _listen(self) -> None:
         """Go on until cancelled. Whoever is away is asked again, and what came meanwhile is left out."""
         for path in LISTS:
-            with suppress(aiohttp.ClientError, TimeoutError, OSError, ValueError):
+            with suppress(*NOTHING):
                 await self._client.get(path)
         while True:
-            with suppress(aiohttp.ClientError, TimeoutError, OSError, ValueError):
+            with suppress(*NOTHING):
                 async with asyncio.timeout(LISTEN_SECONDS):
                     async for line in self._client.stream("/eventos"):
                         self._take(line)
